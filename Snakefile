@@ -1,0 +1,78 @@
+# GRRM: group relative reward modelling for machine translation, end to end.
+
+from snakemake.utils import min_version
+
+min_version("9.1.0")
+
+
+configfile: "config/config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/environments.smk"
+include: "rules/data.smk"
+include: "rules/grrm.smk"
+include: "rules/mt.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+    environments,
+    data,
+    grrm_sft,
+    grrm_rlvr,
+    mt_sft,
+    mt_grpo,
+    evaluate,
+    report,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.report.input,
+
+
+rule environments:
+    input:
+        expand(environment_record("{name}"), name=["train", "comet"]),
+
+
+rule data:
+    input:
+        TABLES.values(),
+
+
+rule grrm_sft:
+    input:
+        model("grrm_sft"),
+
+
+rule grrm_rlvr:
+    input:
+        model("grrm_rlvr"),
+
+
+rule mt_sft:
+    input:
+        model("mt_sft"),
+
+
+rule mt_grpo:
+    input:
+        model("mt_grpo"),
+
+
+rule evaluate:
+    input:
+        EVALUATIONS,
+
+
+rule report:
+    input:
+        REPORT,

@@ -1,0 +1,126 @@
+# The generative reward model: SFT cold start (LLaMA-Factory), then RLVR (verl).
+
+
+rule prepare_grrm_sft:
+    input:
+        table=TABLES["grrm_sft"],
+        prompt=config["prompts"]["ranking"],
+    output:
+        rows=f"{RESULTS}/prepared/grrm_sft.jsonl",
+    log:
+        f"{LOGS}/prepare_grrm_sft.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_grrm_sft.tsv"
+    message:
+        "Preparing the rows of the GRRM's SFT"
+    shell:
+        "{DRIVER} scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} "
+        "--output {output.rows} > {log} 2>&1"
+
+
+rule render_grrm_sft:
+    output:
+        config=f"{RESULTS}/configs/grrm_sft.yaml",
+        dataset_info=f"{RESULTS}/configs/grrm_sft/dataset_info.json",
+    log:
+        f"{LOGS}/render_grrm_sft.log",
+    params:
+        settings=settings("grrm_sft"),
+        model=model("grrm_base"),
+        data=f"{RESULTS}/prepared/grrm_sft.jsonl",
+        checkpoints=checkpoints("grrm_sft"),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "{DRIVER} scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
+        "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
+        "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
+
+
+rule train_grrm_sft:
+    input:
+        config=rules.render_grrm_sft.output.config,
+        dataset_info=rules.render_grrm_sft.output.dataset_info,
+        data=rules.prepare_grrm_sft.output.rows,
+        model=model("grrm_base"),
+        environment=environment("train"),
+    output:
+        model=directory(model("grrm_sft")),
+        curve=curve("grrm_sft"),
+    log:
+        f"{LOGS}/train_grrm_sft.log",
+    benchmark:
+        f"{BENCHMARKS}/train_grrm_sft.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: config["grrm_sft"]["threads"]
+    message:
+        "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
+    shell:
+        "{DRIVER} scripts/train_sft.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+
+
+rule prepare_grrm_rlvr:
+    input:
+        table=TABLES["grrm_rlvr"],
+        prompt=config["prompts"]["ranking"],
+    output:
+        rows=f"{RESULTS}/prepared/grrm_rlvr.parquet",
+    log:
+        f"{LOGS}/prepare_grrm_rlvr.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_grrm_rlvr.tsv"
+    params:
+        subgroup=config["grrm_rlvr"]["augment"]["subgroup"],
+        shuffle=config["grrm_rlvr"]["augment"]["shuffle"],
+        seed=config["seed"],
+    message:
+        "Preparing the rows of the GRRM's RLVR"
+    shell:
+        "{DRIVER} scripts/prepare_grrm_rlvr.py --input {input.table} --prompt {input.prompt} "
+        "--subgroup-augment {params.subgroup} --shuffle-augment {params.shuffle} --seed {params.seed} "
+        "--output {output.rows} > {log} 2>&1"
+
+
+rule render_grrm_rlvr:
+    output:
+        config=f"{RESULTS}/configs/grrm_rlvr.yaml",
+    log:
+        f"{LOGS}/render_grrm_rlvr.log",
+    params:
+        settings=settings("grrm_rlvr"),
+        model=model("grrm_sft"),
+        data=f"{RESULTS}/prepared/grrm_rlvr.parquet",
+        checkpoints=checkpoints("grrm_rlvr"),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "{DRIVER} scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} --model {params.model} "
+        "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
+        "--output {output.config} > {log} 2>&1"
+
+
+rule train_grrm_rlvr:
+    input:
+        config=rules.render_grrm_rlvr.output.config,
+        data=rules.prepare_grrm_rlvr.output.rows,
+        model=model("grrm_sft"),
+        environment=environment("train"),
+    output:
+        model=directory(model("grrm_rlvr")),
+        curve=curve("grrm_rlvr"),
+    log:
+        f"{LOGS}/train_grrm_rlvr.log",
+    benchmark:
+        f"{BENCHMARKS}/train_grrm_rlvr.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: config["grrm_rlvr"]["threads"]
+    message:
+        "Training {output.model} with verl against verified rankings (progress: {log})"
+    shell:
+        "{DRIVER} scripts/train_rl.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "--model {output.model} --curve {output.curve} > {log} 2>&1"

@@ -1,0 +1,160 @@
+"""The working folder of a training: whose it is, whether it may be resumed, and what it leaves behind.
+
+A checkpoint is resumed only by the training that made it: the same rendered configuration, the same data, the
+same initial model. What that was is written beside the checkpoints (`training.json`) and travels with the
+finished model, so that a stage trained on another one notices when that one was trained anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm.files import UserError, atomic_path, read_json, sha256, write_json
+
+IDENTITY = "training.json"
+_FINISHED = "finished"
+
+
+def identity(config: Path, inputs: Iterable[Path]) -> dict[str, Any]:
+    """What makes a training the same training: its configuration and the content of its inputs.
+
+    Args:
+        config: the rendered configuration of the engine (YAML).
+        inputs: data files and model folders the training reads.
+
+    Raises:
+        UserError: an input is missing.
+    """
+    return {
+        "config": yaml.safe_load(config.read_text(encoding="utf-8")),
+        "inputs": {str(path): _digest(path) for path in inputs},
+    }
+
+
+def claim(folder: Path, training: Mapping[str, Any]) -> None:
+    """Make `folder` the working folder of `training`, keeping its checkpoints if they are that training's own.
+
+    The folder of another training that was finished is moved aside; nothing is deleted.
+
+    Raises:
+        UserError: the folder holds the checkpoints of another, unfinished training.
+    """
+    marker = folder / IDENTITY
+    if not folder.exists() or not any(folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(marker, training)
+        return
+    if not marker.exists():
+        raise UserError(f"{folder}: not empty, and no {IDENTITY} says which training its files belong to; "
+                        "move the folder away to start over")
+    earlier = read_json(marker)
+    if earlier == training:
+        return
+    if (folder / _FINISHED).exists():
+        aside = folder.with_name(f"{folder.name}.{_hash(earlier)[:8]}")
+        if aside.exists():
+            shutil.rmtree(aside)
+        folder.rename(aside)
+        print(f"{folder}: the finished training of another configuration is now {aside}", flush=True)
+        claim(folder, training)
+        return
+    raise UserError(f"{folder}: holds checkpoints of an unfinished training that differs in "
+                    f"{'; '.join(_differences(earlier, training))}. Go back to the earlier values to resume it, "
+                    "or move the folder away to start over")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the training in `folder` came to its end (its model may still have to be published)."""
+    return (folder / _FINISHED).exists()
+
+
+def mark_finished(folder: Path) -> None:
+    """Remember that the training in `folder` came to its end."""
+    (folder / _FINISHED).touch()
+
+
+def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> None:
+    """Write the finished model folder whole: copies of `files`, and what the training was.
+
+    Raises:
+        UserError: there is no weights file, configuration or tokenizer among the files.
+    """
+    files = list(files)
+    check_model_files({file.name for file in files}, model)
+    with atomic_path(model) as partial:
+        partial.mkdir()
+        for file in files:
+            shutil.copy2(file, partial / file.name)
+        write_json(partial / IDENTITY, training)
+
+
+def check_model(folder: Path) -> None:
+    """Raise UserError unless `folder` is a Hugging Face model with tokenizer."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder")
+    check_model_files({file.name for file in folder.iterdir()}, folder)
+
+
+def check_model_files(names: set[str], folder: Path) -> None:
+    """Raise UserError unless `names` are the files of a Hugging Face model with tokenizer."""
+    needs = {
+        "config.json": {"config.json"},
+        "weights (*.safetensors)": {name for name in names if name.endswith(".safetensors")},
+        "a tokenizer (tokenizer.json or vocabulary)": {"tokenizer.json", "tokenizer.model", "vocab.json"},
+    }
+    missing = [what for what, any_of in needs.items() if not any_of & names]
+    if missing:
+        raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return sha256(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    own = path / IDENTITY
+    if own.exists():
+        return _hash(read_json(own))
+    # A model from elsewhere: its small files by content, its weights by name and size.
+    listing = [
+        (file.name, sha256(file) if file.stat().st_size < 2**20 else file.stat().st_size)
+        for file in sorted(path.iterdir())
+        if file.is_file()
+    ]
+    return _hash(listing)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    before, after = _flat(old), _flat(new)
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    words = []
+    for key in changed[:5]:
+        section, _, name = key.partition(".")
+        if section == "inputs":
+            words.append(f"the content of {name}")
+        else:
+            words.append(f"{name} ({before.get(key)!r}, now {after.get(key)!r})")
+    if len(changed) > 5:
+        words.append(f"{len(changed) - 5} more values")
+    return words
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(part, Mapping):
+            flat.update(_flat(part, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = part
+    return flat

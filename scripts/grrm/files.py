@@ -1,0 +1,112 @@
+"""Reading and writing files so that an output is there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class UserError(Exception):
+    """A mistake the user can repair: names the key, file or row, the value, and what to do."""
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A fresh hidden name beside `path`, on the same file system so that a rename is atomic."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary sibling of `path`; rename it to `path` if the block succeeds, else remove it.
+
+    Works for files and for folders. An existing `path` is replaced.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    partial = temporary_sibling(final)
+    try:
+        yield partial
+        if partial.is_dir() and final.is_dir():
+            # A folder cannot be renamed over a full one: move the old one aside first.
+            old = temporary_sibling(final)
+            final.rename(old)
+            partial.rename(final)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, final)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Write one JSON object per line to `path` atomically."""
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or is not JSON; the message names it.
+    """
+    text = _read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); remove the file and make it again") from error
+
+
+def read_jsonl(path: str | Path) -> list[Any]:
+    """Read a JSON-lines file; empty lines are passed over.
+
+    Raises:
+        UserError: the file is missing, or a line is not JSON; the message names the line.
+    """
+    rows = []
+    # Not str.splitlines: a JSON string may hold U+2028 and its kin.
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
+    return rows
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error})") from error

@@ -1,0 +1,169 @@
+"""Starting, watching and ending processes, so that nothing outlives the workflow that started it.
+
+Who ends whom:
+- a script started by a rule watches the Snakemake process (`GRRM_WORKFLOW_PID`) and ends itself, with all its
+  descendants, when that process is gone, even if it was killed with SIGKILL;
+- an engine started by a script is killed by the kernel when the script dies (Linux: PR_SET_PDEATHSIG);
+- a script is its descendants' reaper, so that daemons (Ray's) cannot escape it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from grrm.files import UserError
+
+WORKFLOW_PID = "GRRM_WORKFLOW_PID"
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Run a script's `main`: a mistake of the user's ends with one line and exit status 2."""
+    end_with_workflow()
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            print(f"error: no space left on the disk while writing {error.filename or 'an output'}: "
+                  "free some space and run the same command again", file=sys.stderr)
+            sys.exit(2)
+        raise
+
+
+def end_with_workflow() -> None:
+    """End this process and its descendants as soon as the workflow that started it is gone.
+
+    Does nothing outside a workflow, that is, when `GRRM_WORKFLOW_PID` is not set.
+    """
+    pid = os.environ.get(WORKFLOW_PID, "")
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    try:
+        workflow = psutil.Process(int(pid))
+    except psutil.NoSuchProcess:
+        sys.exit("error: the workflow that started this script is gone")
+
+    def watch() -> None:
+        while workflow.is_running() and workflow.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
+        end_descendants()
+        os._exit(1)
+
+    def guarded() -> None:
+        try:
+            watch()
+        except psutil.NoSuchProcess:
+            end_descendants()
+            os._exit(1)
+
+    threading.Thread(target=guarded, name="end-with-workflow", daemon=True).start()
+
+
+def run_engine(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> int:
+    """Run an engine to its end and return its exit status; no descendant of it is left behind.
+
+    The engine's output is passed on as it comes (and to `on_line`, without its line end). SIGTERM and SIGINT
+    sent to this process end the engine first.
+
+    Args:
+        command: program and arguments.
+        env: the whole environment of the engine; None inherits this process's.
+        cwd: the engine's working folder.
+        on_line: called with every line the engine prints.
+    """
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    process = subprocess.Popen(
+        command,
+        env=dict(env) if env is not None else None,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 (no threads use locks here)
+    )
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        end_descendants()
+        sys.exit(128 + number)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if on_line is not None:
+                on_line(line.rstrip("\n"))
+        return process.wait()
+    finally:
+        end_descendants()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def end_descendants(grace: float = 5.0) -> None:
+    """Terminate every descendant of this process, then kill what is left after `grace` seconds."""
+    deadline = time.monotonic() + grace
+    # New ones may be born while we look: repeat until none is left.
+    while children := _living_descendants():
+        for child in children:
+            _signal(child, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
+        psutil.wait_procs(children, timeout=min(1.0, grace))
+        if time.monotonic() > deadline + 10:
+            break
+
+
+def _living_descendants() -> list[psutil.Process]:
+    living = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.status() == psutil.STATUS_ZOMBIE:
+                _reap(child.pid)
+            else:
+                living.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return living
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except (ChildProcessError, OSError):
+        pass
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        pass
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,60 @@
+"""Lock every environment: envs/*.in to hashed requirements (envs/*.txt) and conda files (envs/*.yaml)."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from grrm.files import UserError, write_text
+from grrm.process import run_main
+
+# The driver comes before dev, which is constrained by it.
+_ORDER = ("driver", "dev", "train", "comet")
+_STAGES = ("train", "comet")
+_PYTHON = "3.11"
+_PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]+\])?)==([^ ;\\]+)(?: ; ([^\\]+?))?(?: \\)?$", re.M)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Refresh the locks, then write the conda files with the same pins."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("envs"))
+    parser.add_argument("--upgrade", action="store_true", help="move to the newest versions allowed")
+    parser.add_argument("--uv", default=str(Path(sys.executable).with_name("uv")))
+    args = parser.parse_args(argv)
+
+    for name in _ORDER:
+        command = [args.uv, "pip", "compile", "--quiet", "--universal", "--python-version", _PYTHON,
+                   "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command",
+                   "make lock", "--output-file", f"{name}.txt", f"{name}.in"]
+        if args.upgrade:
+            command.append("--upgrade")
+        if subprocess.run(command, cwd=args.folder, check=False).returncode != 0:
+            raise UserError(f"{args.folder / name}.in cannot be resolved, uv's reason stands above")
+    for name in _STAGES:
+        lock = (args.folder / f"{name}.txt").read_text(encoding="utf-8")
+        write_text(args.folder / f"{name}.yaml", conda_file(lock))
+
+
+def pins(lock: str) -> list[str]:
+    """The pinned requirements of a hashed requirements file, environment markers kept."""
+    found = []
+    for name, version, marker in _PIN.findall(lock):
+        found.append(f"{name}=={version}" + (f" ; {marker.strip()}" if marker else ""))
+    return found
+
+
+def conda_file(lock: str) -> str:
+    """The conda form of a lock: the same pins, installed by pip into a conda Python."""
+    lines = ["# Written by make lock from the hashed requirements of the same name; do not edit.",
+             "channels:", "  - conda-forge", "  - nodefaults", "dependencies:",
+             f"  - python={_PYTHON}", "  - pip", "  - pip:"]
+    lines += [f"      - {pin!r}" if "'" not in pin else f'      - "{pin}"' for pin in pins(lock)]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_main(main)

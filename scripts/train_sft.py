@@ -1,0 +1,75 @@
+"""Finetune a model with LLaMA-Factory, resuming from its last checkpoint if there is one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from grrm.engines import checkpoints
+from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.process import run_engine, run_main
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, then publish the model folder and the loss curve, each whole or not at all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="configuration written by render_sft")
+    parser.add_argument("--data", type=Path, required=True, help="prepared rows the configuration refers to")
+    parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
+    parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
+    parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
+    args = parser.parse_args(argv)
+
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
+    checkpoints.check_model(initial)
+    training = checkpoints.identity(args.config, [args.data, initial])
+    checkpoints.claim(working, training)
+    if not checkpoints.is_finished(working):
+        _remove_broken_checkpoints(working)
+        status = run_engine([args.python, "-m", "llamafactory.cli", "train", str(args.config)], env=_environment())
+        if status != 0:
+            raise UserError(f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
+                            "The same command resumes from the last checkpoint")
+        checkpoints.mark_finished(working)
+    write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
+    checkpoints.publish(_model_files(working), args.model, training)
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_MODE": "disabled",
+    }
+
+
+def _remove_broken_checkpoints(working: Path) -> None:
+    """Remove checkpoints that a kill left half-written: the trainer writes its state last."""
+    for folder in working.glob("checkpoint-*"):
+        if not (folder / "trainer_state.json").exists():
+            print(f"{folder}: incomplete, removed", flush=True)
+            shutil.rmtree(folder)
+
+
+def _curve(log: Path) -> Iterator[dict[str, float]]:
+    steps = {row["current_steps"]: row for row in read_jsonl(log) if "loss" in row}
+    for step, row in sorted(steps.items()):
+        yield {"step": step, "loss": row["loss"], "lr": row["lr"]}
+
+
+def _model_files(working: Path) -> list[Path]:
+    names = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*",
+             "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+    return sorted({file for name in names for file in working.glob(name)})
+
+
+if __name__ == "__main__":
+    run_main(main)
