@@ -1,0 +1,1 @@
+"""Rewards: what the trainers call. Modules here run in the engines' worker processes and import little."""
