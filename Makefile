@@ -1,0 +1,68 @@
+# Two commands: `make demo` runs the whole experiment at toy size, `make test` passes the tests.
+# Everything they need is set up on the way: .venv here, one environment per stage by Snakemake.
+
+SHELL := /bin/bash
+CORES ?= $(shell nproc)
+SEED ?= 0
+EXPERIMENT ?= $(if $(filter 0,$(SEED)),demo,demo_seed$(SEED))
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+
+BIN := .venv/bin
+RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
+TRAIN := .snakemake/environments/train/bin/python
+COMET := .snakemake/environments/comet/bin/python
+
+.PHONY: demo smoke environments check test lint types format lock dag clean-results help
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
+	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
+	@$(BIN)/python scripts/print_summary.py results/$(EXPERIMENT)
+
+smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
+	$(RUN) --configfile config/smoke.yaml
+	@$(BIN)/python scripts/print_summary.py results/smoke
+
+environments: .venv/.driver ## Build the environments of the stages
+	$(RUN) environments
+
+check: lint types ## Lint, types, units, dry runs (under three minutes)
+	$(BIN)/python -m pytest -q tests/unit tests/workflow
+
+test: check environments ## Everything: check, the engines' tests, and whole small runs
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
+	$(BIN)/python -m pytest -q tests/integration
+
+lint: .venv/.dev
+	$(BIN)/ruff check scripts tests benchmarks
+	$(BIN)/ruff format --check scripts tests benchmarks
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+format: .venv/.dev ## Format the code
+	$(BIN)/ruff check --fix scripts tests benchmarks
+	$(BIN)/ruff format scripts tests benchmarks
+	$(BIN)/snakefmt Snakefile rules
+
+lock: .venv/.dev ## Refresh the hashed locks and the conda files
+	$(BIN)/python scripts/lock_environments.py
+
+dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
+	$(BIN)/snakemake --rulegraph | dot -Tsvg > docs/dag.svg
+
+.venv/.driver: envs/driver.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/driver.txt
+	touch $@
+
+.venv/.dev: .venv/.driver envs/dev.txt
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python envs/dev.txt
+	touch $@
