@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import combinations
+from numbers import Integral
 from string import ascii_uppercase
 
 MIN_CANDIDATES = 2
@@ -78,6 +79,13 @@ def labels(n: int) -> list[str]:
     if not 1 <= n <= MAX_CANDIDATES:
         raise ValueError(f"{n} candidates; expected 1 to {MAX_CANDIDATES}")
     return list(ascii_uppercase[:n])
+
+
+def is_score(value: object) -> bool:
+    """Whether a value is an integer from 0 to 10; true and false are not."""
+    return (
+        isinstance(value, Integral) and not isinstance(value, bool) and MIN_SCORE <= int(value) <= MAX_SCORE
+    )
 
 
 def parse_ranking(text: str) -> list[set[str]]:
@@ -194,10 +202,10 @@ def relation(x: float, y: float) -> int:
 def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
     """Read the whole answer of a GRRM about `candidates` candidates.
 
-    The last four non-empty lines must be the two headers, each followed by its line; blank lines between them
-    do not matter, nor does what the analysis contains. The ranking is written with single spaces ("B > A = C"):
-    the form which is trained, and the only one that the published reader takes. It must agree with the scores,
-    which may come in any order.
+    The last four non-empty lines must be the two headers, each followed by its line; blank lines between
+    them do not matter, nor does what the analysis contains. The ranking is written with single spaces
+    ("B > A = C"): the form which is trained, and the only one that the published reader takes. It must agree
+    with the scores, which may come in any order.
 
     Returns:
         the parsed answer, or the reason why it cannot be used.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 from grrm.ranking import (
@@ -16,6 +15,7 @@ from grrm.ranking import (
     MIN_CANDIDATES,
     MIN_SCORE,
     InvalidAnswer,
+    is_score,
     labels,
     pairs,
     parse_answer,
@@ -99,8 +99,7 @@ def _read_ground_truth(value: str | Mapping[str, int]) -> dict[str, int]:
     if set(scores) != set(labels(len(scores))):
         raise _bad_ground_truth(value, f"labels {list(scores)}")
     for label, score in scores.items():
-        integer = isinstance(score, Integral) and not isinstance(score, bool)
-        if not (integer and MIN_SCORE <= int(score) <= MAX_SCORE):
+        if not is_score(score):
             raise _bad_ground_truth(value, f"score {score!r} of candidate {label}")
     return {label: int(score) for label, score in scores.items()}
 
