@@ -1,0 +1,1 @@
+"""Metrics of rankings and translations, with bootstrap intervals."""
