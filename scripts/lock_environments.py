@@ -27,9 +27,23 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     for name in _ORDER:
-        command = [args.uv, "pip", "compile", "--quiet", "--universal", "--python-version", _PYTHON,
-                   "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--custom-compile-command",
-                   "make lock", "--output-file", f"{name}.txt", f"{name}.in"]
+        command = [
+            args.uv,
+            "pip",
+            "compile",
+            "--quiet",
+            "--universal",
+            "--python-version",
+            _PYTHON,
+            "--generate-hashes",
+            "--no-emit-index-url",
+            "--no-emit-find-links",
+            "--custom-compile-command",
+            "make lock",
+            "--output-file",
+            f"{name}.txt",
+            f"{name}.in",
+        ]
         if args.upgrade:
             command.append("--upgrade")
         if subprocess.run(command, cwd=args.folder, check=False).returncode != 0:
@@ -49,9 +63,16 @@ def pins(lock: str) -> list[str]:
 
 def conda_file(lock: str) -> str:
     """The conda form of a lock: the same pins, installed by pip into a conda Python."""
-    lines = ["# Written by make lock from the hashed requirements of the same name; do not edit.",
-             "channels:", "  - conda-forge", "  - nodefaults", "dependencies:",
-             f"  - python={_PYTHON}", "  - pip", "  - pip:"]
+    lines = [
+        "# Written by make lock from the hashed requirements of the same name; do not edit.",
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        f"  - python={_PYTHON}",
+        "  - pip",
+        "  - pip:",
+    ]
     lines += [f"      - {pin!r}" if "'" not in pin else f'      - "{pin}"' for pin in pins(lock)]
     return "\n".join(lines) + "\n"
 

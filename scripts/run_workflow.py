@@ -25,7 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     snakemake = [sys.executable, "-m", "snakemake"]
     running = [process.pid for process in _processes(here) if _is_snakemake(process)]
     if running:
-        raise UserError(f"Snakemake already runs in {here} (process {running[0]}): wait for it, or end it first")
+        raise UserError(
+            f"Snakemake already runs in {here} (process {running[0]}): wait for it, or end it first"
+        )
     _await_leftovers(here)
     locks = here / ".snakemake" / "locks"
     if locks.is_dir() and any(locks.iterdir()):

@@ -32,10 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints.claim(working, training)
     if not checkpoints.is_finished(working):
         _remove_broken_checkpoints(working)
-        status = run_engine([args.python, "-m", "llamafactory.cli", "train", str(args.config)], env=_environment())
+        status = run_engine(
+            [args.python, "-m", "llamafactory.cli", "train", str(args.config)], env=_environment()
+        )
         if status != 0:
-            raise UserError(f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
-                            "The same command resumes from the last checkpoint")
+            raise UserError(
+                f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
+                "The same command resumes from the last checkpoint"
+            )
         checkpoints.mark_finished(working)
     write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
     checkpoints.publish(_model_files(working), args.model, training)
@@ -66,8 +70,18 @@ def _curve(log: Path) -> Iterator[dict[str, float]]:
 
 
 def _model_files(working: Path) -> list[Path]:
-    names = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*",
-             "vocab.json", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+    names = (
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+        "generation_config.json",
+        "tokenizer*",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+    )
     return sorted({file for name in names for file in working.glob(name)})
 
 

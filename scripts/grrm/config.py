@@ -21,8 +21,8 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
     """A checked copy of `config` with the schema's defaults filled in.
 
     Raises:
-        UserError: a key is unknown or missing, or a value is not allowed; the message gives the key's path, the
-            value and what is allowed.
+        UserError: a key is unknown or missing, or a value is not allowed; the message gives the
+            key's path, the value and what is allowed.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     resolved = copy.deepcopy(dict(config))
@@ -56,7 +56,7 @@ def _dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[
     return schema
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
+def _explain(error: Any) -> str:
     path = ".".join(str(part) for part in error.absolute_path)
     where = f"key {path!r}" if path else "top level"
     if error.validator == "additionalProperties":
@@ -77,7 +77,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
     return f"{where} is {error.instance!r}, expected {allowed}{_number_hint(error)}"
 
 
-def _number_hint(error: jsonschema.ValidationError) -> str:
+def _number_hint(error: Any) -> str:
     # YAML 1.1 reads 1e-5 as text; the commonest slip in such files deserves its own words.
     if error.validator == "type" and isinstance(error.instance, str) and "number" in error.validator_value:
         try:

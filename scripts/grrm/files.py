@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -40,7 +39,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             partial.rename(final)
             shutil.rmtree(old)
         else:
-            os.replace(partial, final)
+            partial.replace(final)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)

@@ -9,6 +9,7 @@ Who ends whom:
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -39,8 +40,11 @@ def run_main(main: Callable[[], object]) -> None:
         sys.exit(2)
     except OSError as error:
         if error.errno == 28:  # ENOSPC
-            print(f"error: no space left on the disk while writing {error.filename or 'an output'}: "
-                  "free some space and run the same command again", file=sys.stderr)
+            print(
+                f"error: no space left on the disk while writing {error.filename or 'an output'}: "
+                "free some space and run the same command again",
+                file=sys.stderr,
+            )
             sys.exit(2)
         raise
 
@@ -104,25 +108,33 @@ def run_engine(
         text=True,
         errors="replace",
         bufsize=1,
-        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 (no threads use locks here)
+        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     )
 
     def stop(number: int, _frame: FrameType | None) -> None:
         end_descendants()
         sys.exit(128 + number)
 
+    # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
+    reader = threading.Thread(target=_pass_on, args=(process, on_line), daemon=True)
+    reader.start()
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if on_line is not None:
-                on_line(line.rstrip("\n"))
-        return process.wait()
+        status = process.wait()
     finally:
         end_descendants()
         for number, handler in previous.items():
             signal.signal(number, handler)
+    reader.join()
+    return status
+
+
+def _pass_on(process: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        if on_line is not None:
+            on_line(line.rstrip("\n"))
 
 
 def end_descendants(grace: float = 5.0) -> None:
@@ -151,17 +163,13 @@ def _living_descendants() -> list[psutil.Process]:
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.waitpid(pid, os.WNOHANG)
-    except (ChildProcessError, OSError):
-        pass
 
 
 def _signal(process: psutil.Process, number: int) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _prctl(option: int, value: int) -> None:

@@ -39,7 +39,7 @@ def identity(config: Path, inputs: Iterable[Path]) -> dict[str, Any]:
 
 
 def claim(folder: Path, training: Mapping[str, Any]) -> None:
-    """Make `folder` the working folder of `training`, keeping its checkpoints if they are that training's own.
+    """Make `folder` the working folder of `training`, keeping its checkpoints if they are its own.
 
     The folder of another training that was finished is moved aside; nothing is deleted.
 
@@ -52,8 +52,10 @@ def claim(folder: Path, training: Mapping[str, Any]) -> None:
         write_json(marker, training)
         return
     if not marker.exists():
-        raise UserError(f"{folder}: not empty, and no {IDENTITY} says which training its files belong to; "
-                        "move the folder away to start over")
+        raise UserError(
+            f"{folder}: not empty, and no {IDENTITY} says which training its files belong to; "
+            "move the folder away to start over"
+        )
     earlier = read_json(marker)
     if earlier == training:
         return
@@ -65,9 +67,11 @@ def claim(folder: Path, training: Mapping[str, Any]) -> None:
         print(f"{folder}: the finished training of another configuration is now {aside}", flush=True)
         claim(folder, training)
         return
-    raise UserError(f"{folder}: holds checkpoints of an unfinished training that differs in "
-                    f"{'; '.join(_differences(earlier, training))}. Go back to the earlier values to resume it, "
-                    "or move the folder away to start over")
+    raise UserError(
+        f"{folder}: holds checkpoints of an unfinished training that differs in "
+        f"{'; '.join(_differences(earlier, training))}. Go back to the earlier values to resume it, "
+        "or move the folder away to start over"
+    )
 
 
 def is_finished(folder: Path) -> bool:

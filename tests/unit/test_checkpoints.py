@@ -1,0 +1,104 @@
+"""Checkpoints are resumed only by the training that made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grrm.engines import checkpoints
+from grrm.files import UserError
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({"learning_rate": 0.1, "steps": 5}))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{}\n")
+    return path
+
+
+def make_model(folder: Path) -> list[Path]:
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).write_text(name)
+    return sorted(folder.iterdir())
+
+
+def test_the_same_training_finds_its_checkpoints(tmp_path: Path, config: Path, data: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for _ in range(2):
+        checkpoints.claim(folder, checkpoints.identity(config, [data]))
+        (folder / "checkpoint-3").mkdir(exist_ok=True)
+    assert (folder / "checkpoint-3").exists()
+
+
+def test_another_configuration_does_not_resume_an_unfinished_training(
+    tmp_path: Path, config: Path, data: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    checkpoints.claim(folder, checkpoints.identity(config, [data]))
+    config.write_text(yaml.safe_dump({"learning_rate": 0.2, "steps": 5}))
+    with pytest.raises(UserError, match=r"learning_rate \(0\.1, now 0\.2\)"):
+        checkpoints.claim(folder, checkpoints.identity(config, [data]))
+
+
+def test_other_data_does_not_resume_an_unfinished_training(tmp_path: Path, config: Path, data: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    checkpoints.claim(folder, checkpoints.identity(config, [data]))
+    data.write_text("{}\n{}\n")
+    with pytest.raises(UserError, match=r"the content of .*rows\.jsonl"):
+        checkpoints.claim(folder, checkpoints.identity(config, [data]))
+
+
+def test_a_finished_training_is_moved_aside_not_deleted(tmp_path: Path, config: Path, data: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    checkpoints.claim(folder, checkpoints.identity(config, [data]))
+    (folder / "weights").touch()
+    checkpoints.mark_finished(folder)
+    config.write_text(yaml.safe_dump({"learning_rate": 0.2}))
+    checkpoints.claim(folder, checkpoints.identity(config, [data]))
+    assert not checkpoints.is_finished(folder)
+    assert [path.parent.name for path in tmp_path.glob("checkpoints.*/weights")]
+
+
+def test_files_of_unknown_origin_are_refused(tmp_path: Path, config: Path, data: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "weights").touch()
+    with pytest.raises(UserError, match="move the folder away"):
+        checkpoints.claim(folder, checkpoints.identity(config, [data]))
+
+
+def test_a_model_trained_anew_is_another_input(tmp_path: Path, config: Path, data: Path) -> None:
+    model = tmp_path / "model"
+    checkpoints.publish(make_model(tmp_path / "working"), model, checkpoints.identity(config, [data]))
+    before = checkpoints.identity(config, [model])
+    data.write_text("{}\n{}\n")
+    checkpoints.publish(sorted((tmp_path / "working").iterdir()), model, checkpoints.identity(config, [data]))
+    assert checkpoints.identity(config, [model]) != before
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [("config.json", "config.json"), ("model.safetensors", "weights"), ("tokenizer.json", "tokenizer")],
+)
+def test_an_incomplete_model_is_not_published(
+    tmp_path: Path, config: Path, data: Path, left_out: str, words: str
+) -> None:
+    files = [file for file in make_model(tmp_path / "working") if file.name != left_out]
+    with pytest.raises(UserError, match=words):
+        checkpoints.publish(files, tmp_path / "model", checkpoints.identity(config, [data]))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_missing_input_is_named(tmp_path: Path, config: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        checkpoints.identity(config, [tmp_path / "nowhere"])

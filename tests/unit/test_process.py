@@ -1,0 +1,116 @@
+"""No process outlives the workflow that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from grrm.process import WORKFLOW_PID
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+# An engine that starts a daemon of its own session, as Ray does, and reports both pids.
+ENGINE = """
+import os, pathlib, subprocess, sys, time
+daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {daemon.pid}")
+time.sleep(float(sys.argv[2]))
+"""
+SCRIPT = """
+import sys
+from grrm.process import run_engine, run_main
+run_main(lambda: sys.exit(run_engine([sys.executable, *sys.argv[1:]])))
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    path = tmp_path / "engine.py"
+    path.write_text(textwrap.dedent(ENGINE))
+    return path
+
+
+def start_script(
+    engine: Path, pids: Path, seconds: float, workflow: int | None = None
+) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    env.pop(WORKFLOW_PID, None)
+    if workflow is not None:
+        env[WORKFLOW_PID] = str(workflow)
+    command = [sys.executable, "-c", SCRIPT, str(engine), str(pids), str(seconds)]
+    return subprocess.Popen(command, env=env, text=True, stderr=subprocess.PIPE)
+
+
+def wait_for(condition, seconds: float = 20.0) -> bool:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def pids_of(file: Path) -> list[int]:
+    assert wait_for(lambda: file.exists() and len(file.read_text().split()) == 2)
+    return [int(pid) for pid in file.read_text().split()]
+
+
+def test_an_engines_daemon_ends_with_the_engine(engine: Path, tmp_path: Path) -> None:
+    script = start_script(engine, tmp_path / "pids", 0.0)
+    assert script.wait(30) == 0
+    assert wait_for(lambda: not any(map(alive, pids_of(tmp_path / "pids"))), 1.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_script_ends_engine_and_daemon(engine: Path, tmp_path: Path, number: int) -> None:
+    script = start_script(engine, tmp_path / "pids", 300)
+    pids = pids_of(tmp_path / "pids")
+    script.send_signal(number)
+    assert script.wait(30) == 128 + number
+    assert not any(map(alive, pids))
+
+
+def test_killing_the_script_kills_the_engine(engine: Path, tmp_path: Path) -> None:
+    script = start_script(engine, tmp_path / "pids", 300)
+    running, daemon = pids_of(tmp_path / "pids")
+    script.kill()
+    assert wait_for(lambda: not alive(running))
+    # Nobody is left to reap a daemon that wants to escape; Ray's own ones end with their driver.
+    psutil.Process(daemon).kill()
+
+
+def test_killing_the_workflow_ends_everything(engine: Path, tmp_path: Path) -> None:
+    workflow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    script = start_script(engine, tmp_path / "pids", 300, workflow=workflow.pid)
+    pids = pids_of(tmp_path / "pids")
+    workflow.kill()
+    workflow.wait()
+    assert script.wait(30) != 0
+    assert not any(map(alive, pids))
+
+
+def test_a_users_mistake_is_one_line_and_status_2() -> None:
+    code = """
+from grrm.files import UserError
+from grrm.process import run_main
+def main():
+    raise UserError("seed: no")
+run_main(main)
+"""
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: seed: no\n")
