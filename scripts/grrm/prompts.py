@@ -1,8 +1,8 @@
 """Prompts, which are data (config/prompts/*.yaml), and the answers that models are trained to give to them.
 
-A template names its placeholders in braces. They are filled in one pass and what fills them is never read again,
-so braces, backticks and angle brackets in a source or a translation are harmless. `{fence}` is a code fence longer
-than any run of backticks in the texts of the prompt.
+A template names its placeholders in braces. They are filled in one pass and what fills them is never read
+again, so braces, backticks and angle brackets in a source or a translation are harmless. `{fence}` is a code
+fence longer than any run of backticks in the texts of the prompt.
 """
 
 from __future__ import annotations

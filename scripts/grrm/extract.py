@@ -1,0 +1,62 @@
+"""Taking the answer out of a model's response."""
+
+from __future__ import annotations
+
+import re
+
+# A fence is a run of three backticks or more; shorter runs are text.
+_FENCE = re.compile("`{3,}")
+# "```text\n": one word right behind the opening fence, alone on its line.
+_LANGUAGE_TAG = re.compile(r"[ \t]*[A-Za-z][\w+#.-]*[ \t]*\r?\n", re.ASCII)
+_THINKING = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_THINKING_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THINKING_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
+
+
+def code_block(text: str) -> str | None:
+    """The text in the one code block that ends a response, without the white space around it; else None.
+
+    The response must end with a fence of k >= 3 backticks and hold exactly one other run of k or more, the
+    opening fence, of the same length: with a longer fence, text that contains ``` survives. Either fence may
+    share its line with text. If the closing fence stands on its own line, one word behind the opening fence is
+    a language tag, and left out. No block, a second one, an unclosed one and an empty one are None.
+    """
+    text = text.rstrip()
+    fences = list(_FENCE.finditer(text))
+    if not fences or fences[-1].end() != len(text):
+        return None
+    length = len(fences[-1][0])
+    fences = [fence for fence in fences if len(fence[0]) >= length]
+    if len(fences) != 2 or len(fences[0][0]) != length:
+        return None
+    block = text[fences[0].end() : fences[1].start()]
+    tag = _LANGUAGE_TAG.match(block)
+    if tag and block.rstrip(" \t").endswith("\n"):
+        block = block[tag.end() :]
+    return block.strip() or None
+
+
+def last_line(text: str) -> str | None:
+    """The last line that is not blank, without the white space around it; None if there is none."""
+    return text.strip().rpartition("\n")[2].strip() or None
+
+
+def tag(text: str, name: str) -> str | None:
+    """What the last well-formed <name>...</name> outside thinking holds; None if there is none.
+
+    Letter case of the name does not matter; white space around the content is left out. Thinking is
+    <think>...</think> (or <thinking>), all before a closing mark that was never opened (chat templates may open
+    it in the prompt), and all after an opening mark that is never closed.
+    """
+    name = re.escape(name)
+    # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.
+    pattern = rf"<{name}>((?:(?!</?{name}>).)*)</{name}>"
+    found = re.findall(pattern, without_thinking(text), re.DOTALL | re.IGNORECASE)
+    return found[-1].strip() if found else None
+
+
+def without_thinking(text: str) -> str:
+    """The response without its thinking, as `tag` defines it."""
+    text = _THINKING.sub("", text)
+    text = _THINKING_END.sub("", text, count=1)
+    return _THINKING_START.sub("", text, count=1)

@@ -1,0 +1,329 @@
+"""Schemas of the workflow's source tables, and reading and writing them with every row checked.
+
+The columns are those of the paper's published datasets. A table may have further columns; they are kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from grrm.files import UserError, atomic_path
+from grrm.languages import language_code
+from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_CANDIDATES, MIN_SCORE
+
+Mask = npt.NDArray[np.bool_]
+BadRows = Literal["error", "drop"]
+
+_TEXT = pa.string()
+_LANGUAGE_COLUMNS = ("src_lang", "trg_lang")
+
+# grrm_sft, grrm_rlvr: groups of candidates with the annotator's analysis and its score of each candidate.
+RANKING = pa.schema(
+    {
+        "src_text": _TEXT,
+        "trg_text": _TEXT,
+        "src_lang": _TEXT,
+        "trg_lang": _TEXT,
+        "mt_texts": pa.list_(_TEXT),
+        "analysis": _TEXT,
+        "scores": pa.list_(pa.int64()),
+    }
+)
+
+# mt_sft: responses that reason before they translate.
+COT = pa.schema({"src_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT, "response": _TEXT})
+
+# mt_grpo: sentence pairs.
+PAIRS = pa.schema({"src_text": _TEXT, "trg_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT})
+
+# ranking_test: groups of candidates with human scores on any scale (MQM among them), higher is better.
+RANKING_TEST = pa.schema(
+    {
+        "src_text": _TEXT,
+        "src_lang": _TEXT,
+        "trg_lang": _TEXT,
+        "mt_texts": pa.list_(_TEXT),
+        "scores": pa.list_(pa.float64()),
+    }
+)
+
+# translation_test: segments with a reference and, for some, a comment on what is hard about them.
+TRANSLATION_TEST = pa.schema(
+    [
+        pa.field("src_text", _TEXT),
+        pa.field("trg_text", _TEXT),
+        pa.field("src_lang", _TEXT),
+        pa.field("trg_lang", _TEXT),
+        pa.field("comment", _TEXT, metadata={"optional": "true"}),
+    ]
+)
+
+# By the name of the schema and by the name of the table.
+SCHEMAS = {
+    "ranking": RANKING,
+    "cot": COT,
+    "pairs": PAIRS,
+    "ranking_test": RANKING_TEST,
+    "translation_test": TRANSLATION_TEST,
+    "grrm_sft": RANKING,
+    "grrm_rlvr": RANKING,
+    "mt_sft": COT,
+    "mt_grpo": PAIRS,
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Rows of which one column breaks one rule: a mask over the rows, and the rule in words."""
+
+    column: str
+    rows: Mask
+    expected: str
+
+
+def read_table(path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "error") -> pa.Table:
+    """Read a Parquet table and check every row.
+
+    Args:
+        path: the file.
+        schema: one of this module's schemas, or its name (`SCHEMAS`, in either case of letters).
+        bad_rows: "error" stops at the first bad row; "drop" leaves bad rows out and logs how many, and why.
+
+    Returns:
+        at least one row; the schema's columns in its order and types, then the file's further columns.
+
+    Raises:
+        UserError: the file is missing, damaged or not Parquet; a column is missing or of another type; a row
+            is bad (empty texts, unknown languages, not 2 to 26 candidates, not one valid score for each) or,
+            with "drop", no row is good.
+    """
+    schema = _schema(schema)
+    table = _conform(_read_parquet(path), schema, path)
+    if table.num_rows == 0:
+        raise UserError(f"{path}: the table has no rows")
+    table = _without_bad_rows(table, schema, path, bad_rows)
+    return _cast(table, schema, path)
+
+
+def write_table(
+    path: str | Path, rows: pa.Table | Iterable[Mapping[str, Any]], schema: pa.Schema | str
+) -> None:
+    """Check rows and write them as a Parquet file, whole or not at all.
+
+    Args:
+        path: the file; replaced if it is there.
+        rows: a table, or one mapping per row; every row has the same keys.
+        schema: as in `read_table`.
+
+    Raises:
+        UserError: as in `read_table`.
+    """
+    schema = _schema(schema)
+    table = rows if isinstance(rows, pa.Table) else _from_rows(rows, path)
+    table = _conform(table, schema, path)
+    if table.num_rows == 0:
+        raise UserError(f"{path}: no rows to write")
+    table = _cast(_without_bad_rows(table, schema, path, "error"), schema, path)
+    with atomic_path(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def _schema(schema: pa.Schema | str) -> pa.Schema:
+    if not isinstance(schema, str):
+        return schema
+    if schema.lower() not in SCHEMAS:
+        raise ValueError(f"unknown schema {schema!r}; known are {', '.join(SCHEMAS)}")
+    return SCHEMAS[schema.lower()]
+
+
+def _read_parquet(path: str | Path) -> pa.Table:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        # Not pq.read_table: it takes "key=value" in a folder's name for a column.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
+        ) from error
+    return table
+
+
+def _from_rows(rows: Iterable[Mapping[str, Any]], path: str | Path) -> pa.Table:
+    rows = list(rows)
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            raise UserError(f"{path}, row {number}: keys are {list(row)}; row 0 has {list(rows[0])}")
+    try:
+        return pa.Table.from_pylist(rows)
+    except (pa.ArrowException, OverflowError) as error:
+        raise UserError(f"{path}: the rows do not make a table ({error})") from error
+
+
+def _conform(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
+    """The table with its columns in order, each of them one plain array of the right kind.
+
+    Scores may still be floating-point numbers: whether they are whole is a matter of rows, not of the column.
+    """
+    missing = [
+        field.name for field in schema if field.name not in table.column_names and not _optional(field)
+    ]
+    if missing:
+        raise UserError(f"{path}: no column {', '.join(missing)}; found {', '.join(table.column_names)}")
+    if len(set(table.column_names)) != table.num_columns:
+        raise UserError(f"{path}: two columns have the same name; found {', '.join(table.column_names)}")
+    columns = {}
+    for field in schema:
+        if field.name in table.column_names:
+            columns[field.name] = _plain(table[field.name], field, path)
+        else:
+            columns[field.name] = pa.nulls(table.num_rows, field.type)
+    columns |= {name: table[name] for name in table.column_names if name not in columns}
+    return pa.table(columns)
+
+
+def _optional(field: pa.Field) -> bool:
+    return b"optional" in (field.metadata or {})
+
+
+def _plain(column: pa.ChunkedArray, field: pa.Field, path: str | Path) -> pa.Array:
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if not _same_kind(array.type, field.type):
+        raise UserError(f"{path}: column {field.name} is of type {array.type}; expected {field.type}")
+    floating = _is_list(array.type) and pa.types.is_floating(array.type.value_type)
+    try:
+        return array.cast(pa.list_(pa.float64()) if floating else field.type)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: column {field.name} cannot be read as {field.type} ({error})") from error
+
+
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_null(found):
+        return True  # every value is missing: told row by row
+    if _is_list(wanted):
+        return _is_list(found) and _same_kind(found.value_type, wanted.value_type)
+    if not pa.types.is_string(wanted):
+        return bool(pa.types.is_integer(found) or pa.types.is_floating(found))
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found))
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_)
+    )
+
+
+def _without_bad_rows(table: pa.Table, schema: pa.Schema, path: str | Path, bad_rows: BadRows) -> pa.Table:
+    faults = [fault for fault in _faults(table, schema) if fault.rows.any()]
+    if not faults:
+        return table
+    bad = np.logical_or.reduce([fault.rows for fault in faults])
+    if bad_rows == "error":
+        raise UserError(_describe(faults[0], table, path, int(bad.sum())))
+    if bad.all():
+        raise UserError(f"{_describe(faults[0], table, path, int(bad.sum()))}; no good row is left")
+    for fault in faults:
+        _log.warning(
+            "%s: dropped %d rows: %s: expected %s", path, fault.rows.sum(), fault.column, fault.expected
+        )
+    _log.warning("%s: dropped %d bad rows of %d", path, bad.sum(), table.num_rows)
+    return table.filter(pa.array(~bad))
+
+
+def _describe(fault: _Fault, table: pa.Table, path: str | Path, bad: int) -> str:
+    row = int(fault.rows.argmax())
+    value = repr(table[fault.column][row].as_py())
+    shown = value if len(value) <= 200 else f"{value[:200]}..."
+    return (
+        f"{path}, row {row} (the first is 0): column {fault.column} is {shown}; expected {fault.expected}; "
+        f"{bad} of {table.num_rows} rows are bad: repair them, or let them be dropped"
+    )
+
+
+def _faults(table: pa.Table, schema: pa.Schema) -> Iterator[_Fault]:
+    for field in schema:
+        if _optional(field):
+            continue
+        column = table[field.name].combine_chunks()
+        if field.name in _LANGUAGE_COLUMNS:
+            yield _Fault(
+                field.name, _unknown_languages(column), "the code of a known language, such as en or zh_CN"
+            )
+        elif field.name == "mt_texts":
+            size = pc.list_value_length(column)
+            wrong_size = pc.or_(pc.less(size, MIN_CANDIDATES), pc.greater(size, MAX_CANDIDATES))
+            yield _Fault(field.name, _mask(wrong_size), f"{MIN_CANDIDATES} to {MAX_CANDIDATES} candidates")
+            yield _Fault(
+                field.name, _holders(column, _empty(column.flatten())), "candidates with text in them"
+            )
+        elif field.name == "scores":
+            candidates = pc.list_value_length(table["mt_texts"].combine_chunks())
+            wrong_size = pc.not_equal(pc.list_value_length(column), candidates)
+            yield _Fault(field.name, _mask(wrong_size), "as many scores as there are mt_texts")
+            if pa.types.is_integer(field.type.value_type):
+                wrong, expected = _not_grades(column.flatten()), f"integers from {MIN_SCORE} to {MAX_SCORE}"
+            else:
+                wrong, expected = _mask(pc.invert(pc.is_finite(column.flatten()))), "finite numbers"
+            yield _Fault(field.name, _holders(column, wrong), expected)
+        else:
+            yield _Fault(field.name, _empty(column), "a text that is not empty")
+
+
+def _mask(flags: pa.Array) -> Mask:
+    """Flags as numpy; a missing flag comes from a missing value, which is bad."""
+    return np.asarray(pc.fill_null(flags, True).to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def _empty(texts: pa.Array) -> Mask:
+    return _mask(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(texts)), 0))
+
+
+def _not_grades(values: pa.Array) -> Mask:
+    in_range = pc.and_(pc.greater_equal(values, MIN_SCORE), pc.less_equal(values, MAX_SCORE))
+    out_of_range = pc.invert(in_range)
+    if not pa.types.is_floating(values.type):
+        return _mask(out_of_range)
+    return _mask(pc.or_(out_of_range, pc.not_equal(values, pc.floor(values))))
+
+
+def _holders(lists: pa.Array, items: Mask) -> Mask:
+    """The rows of a list column that hold at least one of the flagged items."""
+    rows = np.zeros(len(lists), dtype=np.bool_)
+    rows[pc.list_parent_indices(lists).to_numpy()[items]] = True
+    return rows
+
+
+def _unknown_languages(codes: pa.Array) -> Mask:
+    known = [code for code in pc.unique(codes).to_pylist() if code is not None and _is_known(code)]
+    return _mask(pc.invert(pc.is_in(codes, value_set=pa.array(known, pa.string()))))
+
+
+def _is_known(code: str) -> bool:
+    try:
+        language_code(code)
+    except UserError:
+        return False
+    return True
+
+
+def _cast(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
+    further = [table.schema.field(name) for name in table.column_names if name not in schema.names]
+    return table.cast(pa.schema([*(field.remove_metadata() for field in schema), *further]))
