@@ -125,7 +125,9 @@ def rank(
         orders = [range(len(row["mt_texts"])) for row in rows]
     shown = [[row["mt_texts"][i] for i in order] for row, order in zip(rows, _checked(orders, rows), strict=True)]
     prompts = [
-        prompt.render(row["src_text"], candidates, row["src_lang"], row["trg_lang"])
+        prompt.render(
+            src_text=row["src_text"], mt_texts=candidates, src_lang=row["src_lang"], trg_lang=row["trg_lang"]
+        )
         for row, candidates in zip(rows, shown, strict=True)
     ]
     completions = generate(model, prompts, decoding, backend=backend, **options)
@@ -157,7 +159,9 @@ def translate(
     Raises:
         UserError: the model folder is not complete, or the backend is unknown.
     """
-    prompts = [prompt.render(row["src_text"], row["src_lang"], row["trg_lang"]) for row in rows]
+    prompts = [
+        prompt.render(src_text=row["src_text"], src_lang=row["src_lang"], trg_lang=row["trg_lang"]) for row in rows
+    ]
     return [_translated(completion) for completion in generate(model, prompts, decoding, backend=backend, **options)]
 
 
@@ -209,8 +213,8 @@ def _ranked(completion: Completion, order: list[int]) -> RankedGroup:
 def _translated(completion: Completion) -> TranslatedSegment:
     if failure := _incomplete(completion):
         return TranslatedSegment(completion.text, None, failure[0])
-    translation = (code_block(completion.text) or "").strip()
-    if not translation:
+    translation = code_block(completion.text)
+    if translation is None:
         return TranslatedSegment(completion.text, None, "no_translation")
     return TranslatedSegment(completion.text, translation, None)
 

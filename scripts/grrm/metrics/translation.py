@@ -13,6 +13,7 @@ import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
 from grrm.files import UserError
+from grrm.languages import language_code
 from grrm.metrics.bootstrap import Stratum, mean, ratio
 
 # 13a and none give nearly 0 on text without spaces, so the tokeniser follows the target language.
@@ -22,7 +23,7 @@ _PUBLISHED_DEFAULT = "13a"
 
 def tokenizer(trg_lang: str) -> str:
     """Name of sacreBLEU's tokeniser for BLEU in a target language."""
-    return _TOKENIZERS.get(trg_lang, _PUBLISHED_DEFAULT)
+    return _TOKENIZERS.get(language_code(trg_lang), _PUBLISHED_DEFAULT)
 
 
 def score_translations(
@@ -50,7 +51,7 @@ def score_translations(
             raise UserError(f"segment {index}: the reference is empty, so no translation of it can be scored")
     texts = [text or "" for text in hypotheses]
     try:
-        bleu = BLEU(tokenize=tokenizer(trg_lang), trg_lang=trg_lang)
+        bleu = BLEU(tokenize=tokenizer(trg_lang))
     except RuntimeError as error:  # what sacreBLEU raises when MeCab is missing
         raise UserError(f"BLEU for target language {trg_lang!r}: {error}") from error
     chrf = CHRF(word_order=2)

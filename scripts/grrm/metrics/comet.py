@@ -1,0 +1,311 @@
+"""COMET: scoring with a checkpoint folder, and training the tiny one that stands in for a published checkpoint.
+
+A checkpoint folder is laid out as the published ones are: hparams.yaml, checkpoints/model.ckpt. Ours also holds its
+encoder's configuration and tokenizer in encoder/, so it can be moved and needs no download.
+torch and comet are imported in functions only: they exist in COMET's own environment.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm.files import UserError, sha256
+
+CHECKPOINT = Path("checkpoints/model.ckpt")
+HPARAMS = Path("hparams.yaml")
+ENCODER = Path("encoder")
+
+Segment = Mapping[str, Any]  # src, mt, ref: str; for training also score: float
+
+_VOCABULARY = 4000
+_MAX_POSITIONS = 514
+
+
+# ---------------------------------------------------------------- scoring
+
+
+def score_segments(
+    folder: Path, segments: Sequence[Segment], *, batch_size: int = 64, threads: int = 1
+) -> tuple[list[float], str]:
+    """COMET score of each segment (src, mt, ref) and the metric's signature.
+
+    Raises:
+        UserError: the folder is not a complete checkpoint, or the checkpoint does not fit its model class.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    model = load_model(folder)
+    fields = ["src", "mt", "ref"] if model.requires_references() else ["src", "mt"]
+    output = model.predict(
+        [{name: segment[name] for name in fields} for segment in segments],
+        batch_size=batch_size,
+        gpus=min(1, torch.cuda.device_count()),
+        num_workers=0,  # none: the data is in memory, and workers outlive an interrupted run
+        progress_bar=False,
+    )
+    return [float(score) for score in output.scores], signature(folder)
+
+
+def signature(folder: Path) -> str:
+    """Class of the model, hash of its weights, version of the library."""
+    from importlib.metadata import version
+
+    kind = read_hparams(folder)["class_identifier"]
+    weights = sha256(folder / CHECKPOINT)[:12]
+    return f"COMET|model:{folder.name}|class:{kind}|weights:{weights}|version:{version('unbabel-comet')}"
+
+
+def load_model(folder: Path) -> Any:
+    """Load a checkpoint folder from wherever it lies, on the CPU.
+
+    Raises:
+        UserError: files are missing, the class is unknown, or weights are missing or left over.
+    """
+    import torch
+    from comet.models import str2model
+
+    hparams = read_hparams(folder)
+    kind = hparams["class_identifier"]
+    if kind not in str2model:
+        raise UserError(f"{folder / HPARAMS}: class_identifier {kind!r}, expected one of {', '.join(str2model)}")
+    checkpoint, encoder = folder / CHECKPOINT, folder / ENCODER
+    # The checkpoint names the encoder by where it once lay.
+    place = {"pretrained_model": str(encoder)} if encoder.is_dir() else {}
+    try:
+        model = str2model[kind].load_from_checkpoint(
+            checkpoint,
+            map_location="cpu",
+            load_pretrained_weights=False,
+            local_files_only=True,
+            strict=False,  # compared below: with a message, and passing over buffers of old transformers versions
+            **place,
+        )
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot load the encoder {place.get('pretrained_model', hparams.get('pretrained_model'))!r} "
+            f"({error}); put its config.json and tokenizer into {encoder}"
+        ) from error
+    stored = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"].keys()
+    missing = sorted(model.state_dict().keys() - stored)
+    unexpected = sorted(key for key in stored - model.state_dict().keys() if not key.endswith(".position_ids"))
+    if missing or unexpected:
+        raise UserError(
+            f"{checkpoint}: does not fit {kind}: {len(missing)} weights missing {missing[:3]}, "
+            f"{len(unexpected)} left over {unexpected[:3]}; the folder holds another model's checkpoint"
+        )
+    return model.eval()
+
+
+def read_hparams(folder: Path) -> dict[str, Any]:
+    """The hyperparameters of a checkpoint folder.
+
+    Raises:
+        UserError: the folder is not a complete checkpoint; the message names what is missing.
+    """
+    missing = [str(name) for name in (HPARAMS, CHECKPOINT) if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder}: not a COMET checkpoint folder, it lacks {' and '.join(missing)}")
+    hparams = yaml.safe_load((folder / HPARAMS).read_text(encoding="utf-8"))
+    if not isinstance(hparams, dict) or "class_identifier" not in hparams:
+        raise UserError(f"{folder / HPARAMS}: no class_identifier, which says what kind of model this is")
+    return hparams
+
+
+# ---------------------------------------------------------------- training data: references made worse
+
+
+def degraded_references(pairs: Sequence[tuple[str, str]], variants: int, seed: int) -> list[dict[str, Any]]:
+    """Translations of known quality: each reference `variants` times, with a random share of its words spoilt.
+
+    A spoilt word is replaced by a word of another reference or of the source, dropped, or doubled. The score is one
+    minus the share of spoilt words; now and then a translation is empty, with score 0.
+
+    Args:
+        pairs: source and reference texts.
+        variants: translations made of each.
+        seed: the same seed and pairs give the same rows.
+    """
+    rng = random.Random(seed)
+    references = [split_words(reference) for _, reference in pairs]
+    rows = []
+    for (source, reference), words in zip(pairs, references, strict=True):
+        for _ in range(variants):
+            spoilt, score = _spoil(words, split_words(source), rng.choice(references), rng)
+            rows.append({"src": source, "mt": join_words(spoilt, reference), "ref": reference, "score": score})
+    return rows
+
+
+def split_words(text: str) -> list[str]:
+    """Words of a text; its characters if it is written without spaces."""
+    words = text.split()
+    return words if len(words) > 1 else list(text.strip())
+
+
+def join_words(words: Sequence[str], like: str) -> str:
+    """The opposite of `split_words` for a text written as `like` is."""
+    return (" " if len(like.split()) > 1 else "").join(words)
+
+
+def _spoil(
+    words: Sequence[str], source: Sequence[str], other: Sequence[str], rng: random.Random
+) -> tuple[list[str], float]:
+    if rng.random() < 0.02:
+        return [], 0.0
+    rate, spoilt, result = rng.random() if rng.random() < 0.85 else 0.0, 0, []
+    for word, from_source, from_other in zip_longest(words, source[: len(words)], other[: len(words)]):
+        if rng.random() >= rate:
+            result.append(word)
+            continue
+        spoilt += 1
+        way = rng.random()
+        if way < 0.6:
+            result.append(from_other or word[::-1])
+        elif way < 0.8:
+            result.append(from_source or word[::-1])
+        elif way < 0.9:
+            result += [word, word]
+    return result, 1 - spoilt / len(words)
+
+
+# ---------------------------------------------------------------- training
+
+
+@dataclass(frozen=True)
+class TinyComet:
+    """Shape and training of the tiny checkpoint."""
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    hidden_size: int = 64
+    layers: int = 2
+    heads: int = 4
+    seed: int = 0
+
+
+def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyComet) -> None:
+    """Train a small reference-based regression model of the comet library and write its folder.
+
+    Args:
+        folder: where to write; created.
+        rows: translations of known quality (src, mt, ref, score).
+        settings: shape and training.
+
+    Raises:
+        UserError: there are fewer rows than a batch.
+    """
+    import torch
+    from comet.models import RegressionMetric
+
+    if len(rows) < settings.batch_size:
+        raise UserError(f"{len(rows)} training rows for batches of {settings.batch_size}: give more data")
+    torch.manual_seed(settings.seed)
+    rng = random.Random(settings.seed)
+    (folder / CHECKPOINT).parent.mkdir(parents=True)
+    _make_encoder(folder / ENCODER, [text for row in rows for text in (row["src"], row["ref"])], settings)
+    hparams = _hparams(str(folder / ENCODER), settings)
+    model = RegressionMetric(**hparams)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    losses: list[float] = []
+    for step in range(1, settings.steps + 1):
+        inputs, targets = model.prepare_sample(rng.sample(list(rows), settings.batch_size), stage="fit")
+        loss = model.compute_loss(model(**inputs), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if step % 50 == 0 or step == settings.steps:
+            recent = losses[-50:]
+            print(f"step {step}: loss {sum(recent) / len(recent):.4f}", file=sys.stderr, flush=True)
+    _write_checkpoint(folder, model, {**hparams, "pretrained_model": str(ENCODER)}, settings.steps)
+    # Loading needs configuration and tokenizer only.
+    (folder / ENCODER / "model.safetensors").unlink()
+
+
+def _hparams(encoder: str, settings: TinyComet) -> dict[str, Any]:
+    return {
+        "activations": "Tanh",
+        "batch_size": settings.batch_size,
+        "dropout": 0.0,
+        "encoder_learning_rate": settings.learning_rate,
+        "encoder_model": "XLM-RoBERTa",
+        "hidden_sizes": [2 * settings.hidden_size, settings.hidden_size],
+        "keep_embeddings_frozen": False,
+        "layer": "mix",
+        "layer_norm": False,
+        "layer_transformation": "softmax",
+        "layerwise_decay": 1.0,
+        "learning_rate": settings.learning_rate,
+        "local_files_only": True,
+        "loss": "mse",
+        "nr_frozen_epochs": 0,
+        "pool": "avg",
+        "pretrained_model": encoder,
+        "train_data": [],
+        "validation_data": [],
+    }
+
+
+def _make_encoder(folder: Path, texts: Sequence[str], settings: TinyComet) -> None:
+    """An XLM-RoBERTa with random weights and a SentencePiece vocabulary of the texts."""
+    import io
+
+    import sentencepiece
+    from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizerFast
+
+    folder.mkdir()
+    vocabulary = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sorted(set(texts))),
+        model_writer=vocabulary,
+        vocab_size=_VOCABULARY,
+        hard_vocab_limit=False,
+        model_type="unigram",
+        character_coverage=1.0,
+        num_threads=1,
+        minloglevel=2,
+    )
+    spm = folder / "sentencepiece.bpe.model"
+    spm.write_bytes(vocabulary.getvalue())
+    tokenizer = XLMRobertaTokenizerFast(vocab_file=str(spm), model_max_length=_MAX_POSITIONS - 2)
+    tokenizer.save_pretrained(folder)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        intermediate_size=2 * settings.hidden_size,
+        max_position_embeddings=_MAX_POSITIONS,
+        type_vocab_size=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+
+
+def _write_checkpoint(folder: Path, model: Any, hparams: Mapping[str, Any], steps: int) -> None:
+    import pytorch_lightning
+    import torch
+
+    checkpoint = {
+        "epoch": 0,
+        "global_step": steps,
+        "pytorch-lightning_version": pytorch_lightning.__version__,
+        "state_dict": model.state_dict(),
+        "hyper_parameters": dict(hparams),
+    }
+    torch.save(checkpoint, folder / CHECKPOINT)
+    text = yaml.safe_dump({**hparams, "class_identifier": "regression_metric", "load_pretrained_weights": False})
+    (folder / HPARAMS).write_text(text, encoding="utf-8")
