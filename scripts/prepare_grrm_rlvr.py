@@ -1,0 +1,59 @@
+"""Prepare the reinforcement learning of the GRRM from scored groups: verl rows, augmented and shuffled."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from grrm.data.prepare import RANKING_ROWS, ranking_batches, write_rows
+from grrm.process import run_main
+from grrm.prompts import load_ranking_prompt
+from grrm.schemas import read_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the augmented groups, shuffled, with a JSON object from label to score as ground truth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="grrm_rlvr table")
+    parser.add_argument("--output", type=Path, required=True, help="prepared rows (Parquet, verl's layout)")
+    parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the ranking task")
+    parser.add_argument("--seed", type=int, default=0, help="seed of augmentation and of the order of rows")
+    parser.add_argument(
+        "--subgroup-augment", type=_count, default=0, help="most random subsets added per group (default: 0)"
+    )
+    parser.add_argument(
+        "--shuffle-augment",
+        type=_count,
+        default=0,
+        help="most random orders added per group and subset (default: 0)",
+    )
+    parser.add_argument(
+        "--data-source", default="grrm.ranking_score", help="name of the data in verl's reports"
+    )
+    parser.add_argument("--split", default="train", help="default: train")
+    parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    args = parser.parse_args(argv)
+
+    table = read_table(args.input, "grrm_rlvr", args.bad_rows)
+    batches = ranking_batches(
+        table,
+        load_ranking_prompt(args.prompt),
+        seed=args.seed,
+        subgroup_augment=args.subgroup_augment,
+        shuffle_augment=args.shuffle_augment,
+        data_source=args.data_source,
+        split=args.split,
+    )
+    print(
+        f"{args.output}: {write_rows(args.output, RANKING_ROWS, batches)} rows from {table.num_rows} groups"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    run_main(main)

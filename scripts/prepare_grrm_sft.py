@@ -1,0 +1,31 @@
+"""Prepare the supervised finetuning of the GRRM: ranking prompts and the annotator's answers, as chats."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from grrm.data.prepare import ranking_chat
+from grrm.files import write_jsonl
+from grrm.process import run_main
+from grrm.prompts import load_ranking_prompt
+from grrm.schemas import read_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one JSON line of messages for each row of the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="grrm_sft table")
+    parser.add_argument("--output", type=Path, required=True, help="prepared rows (JSON lines of messages)")
+    parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the ranking task")
+    parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    args = parser.parse_args(argv)
+
+    prompt = load_ranking_prompt(args.prompt)
+    rows = read_table(args.input, "grrm_sft", args.bad_rows).to_pylist()
+    write_jsonl(args.output, (ranking_chat(row, prompt) for row in rows))
+    print(f"{args.output}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,40 @@
+"""Prepare the reinforcement learning of the MT model from sentence pairs: verl rows, shuffled."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from grrm.data.prepare import TRANSLATION_ROWS, translation_batches, write_rows
+from grrm.process import run_main
+from grrm.prompts import load_translation_prompt
+from grrm.schemas import read_table
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one row for each pair; the reference is kept for reports, not as ground truth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="mt_grpo table")
+    parser.add_argument("--output", type=Path, required=True, help="prepared rows (Parquet, verl's layout)")
+    parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the translation task")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of rows")
+    parser.add_argument(
+        "--data-source", default="grrm.translation", help="name of the data in verl's reports"
+    )
+    parser.add_argument("--split", default="train", help="default: train")
+    parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    args = parser.parse_args(argv)
+
+    table = read_table(args.input, "mt_grpo", args.bad_rows)
+    batches = translation_batches(
+        table,
+        load_translation_prompt(args.prompt),
+        seed=args.seed,
+        data_source=args.data_source,
+        split=args.split,
+    )
+    print(f"{args.output}: {write_rows(args.output, TRANSLATION_ROWS, batches)} rows")
+
+
+if __name__ == "__main__":
+    run_main(main)
