@@ -70,7 +70,7 @@ class GroupOptions:
     max_response_length: int = 0
     """Longest response of the policy in tokens; used by the length penalty only."""
     overlong_buffer: int = 0
-    """Tokens before `max_response_length` in which the length penalty grows; 0: none (paper: 2048 of 4096)."""
+    """Tokens before `max_response_length` in which the length penalty grows; 0 is off (paper: 2048)."""
     overlong_penalty: float = 0.04
     """Length penalty at `max_response_length` (paper: 0.04)."""
     temperature: float = 0.0
@@ -498,8 +498,8 @@ class GroupRewards:
             raise UserError(str(self._stopped))
 
     def _stop(self, reason: str) -> None:
-        self._stopped = reason
-        print(f"{STOP_MARK} {reason}", flush=True)
+        self._stopped = " ".join(reason.split())
+        print(f"{STOP_MARK} {self._stopped}", flush=True)
 
 
 class Ledger:
@@ -581,8 +581,8 @@ class GroupRewardManager:
     ) -> None:
         if config.reward.num_workers != 1:
             raise UserError(
-                f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers the rollouts "
-                "of a prompt would never meet in one place"
+                f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers the "
+                "rollouts of a prompt would never meet in one place"
             )
         if reward_router_address is None:
             raise UserError("the group reward needs a judge: set reward.reward_model.enable to true")
