@@ -35,7 +35,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        rules.report.input,
+        REPORT,
 
 
 rule environments:

@@ -1,4 +1,4 @@
-# What every rule shares: the checked configuration, names of files, interpreters of the stages.
+# Shared by all stages: the checked configuration, names of files, interpreters of the stages.
 
 import json
 import os
@@ -14,25 +14,39 @@ from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
 
 try:
-    config.update(resolve(config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"))
+    config.update(
+        resolve(config, Path(workflow.basedir) / "config/schemas/config.schema.yaml")
+    )
 except UserError as error:
     raise WorkflowError(str(error))
 
+# `python` in a command is the driver's own interpreter, unless conda provides one.
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
 # Scripts end themselves when this process is gone.
-os.environ[WORKFLOW_PID] = str(os.getpid())
+os.environ.update({WORKFLOW_PID: str(os.getpid())})
 
 RESULTS = f"results/{config['experiment']}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
-# The driver's own interpreter runs whatever needs no engine.
-DRIVER = sys.executable
 
 TABLES = {
     name: f"{RESULTS}/data/{name}.parquet"
-    for name in ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"]
+    for name in [
+        "grrm_sft",
+        "grrm_rlvr",
+        "mt_sft",
+        "mt_grpo",
+        "ranking_test",
+        "translation_test",
+    ]
 }
 # Model before and after its reinforcement learning.
-COMPARISONS = {"ranking": ["grrm_sft", "grrm_rlvr"], "translation": ["mt_sft", "mt_grpo"]}
+COMPARISONS = {
+    "ranking": ["grrm_sft", "grrm_rlvr"],
+    "translation": ["mt_sft", "mt_grpo"],
+}
 
 
 def model(stage):
@@ -48,7 +62,9 @@ def curve(stage):
 
 
 def uses_conda():
-    return "conda" in {method.name.lower() for method in workflow.deployment_settings.deployment_method}
+    return "conda" in {
+        method.name.lower() for method in workflow.deployment_settings.deployment_method
+    }
 
 
 def environment_folder(name):
@@ -60,7 +76,7 @@ def environment_record(name):
 
 
 def environment(name):
-    """Input of a rule that runs in the environment of a stage: its record, unless conda provides it."""
+    """Input of whatever runs in the environment of a stage: its record, unless conda provides it."""
     return [] if uses_conda() else [environment_record(name)]
 
 
@@ -69,8 +85,27 @@ def python_of(name):
     return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
 
 
-TRAIN_PYTHON = python_of("train")
-COMET_PYTHON = python_of("comet")
+def base_model_size(name):
+    """Width, layers, heads and feed-forward width of a base model, for make_base_models."""
+    size = config["base_models"][name]
+    return f"{size['hidden_size']} {size['layers']} {size['heads']} {2 * size['hidden_size']}"
+
+
+def answers(kind, stages):
+    """What the models of some stages answered on the held-out table of a kind."""
+    return {stage: f"{RESULTS}/evaluation/{kind}/{stage}.jsonl" for stage in stages}
+
+
+RANKINGS = answers("ranking", COMPARISONS["ranking"])
+TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+EVALUATIONS = [
+    f"{RESULTS}/evaluation/ranking.json",
+    f"{RESULTS}/evaluation/translation.json",
+]
+
+
+def named(files):
+    return " ".join(f"{name}={path}" for name, path in files.items())
 
 
 def settings(*path):
@@ -82,4 +117,6 @@ def settings(*path):
 
 
 onerror:
-    print(f"A stage failed: its log is named above (all logs: {LOGS}/). The same command goes on where it stopped.")
+    print(
+        f"A stage failed: its log is named above (all logs: {LOGS}/). The same command goes on where it stopped."
+    )

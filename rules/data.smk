@@ -10,14 +10,19 @@ if config["data"]["source"] == "toy":
             f"{LOGS}/make_toy_world.log",
         benchmark:
             f"{BENCHMARKS}/make_toy_world.tsv"
+        conda:
+            "../envs/driver.yaml"
         params:
-            folder=f"{RESULTS}/data",
-            rows=" ".join(f"--{name.replace('_', '-')} {rows}" for name, rows in config["data"]["toy"].items()),
+            folder=lambda wildcards, output: str(Path(output[0]).parent),
+            rows=" ".join(
+                f"--{name.replace('_', '-')} {rows}"
+                for name, rows in config["data"]["toy"].items()
+            ),
             seed=config["seed"],
         message:
             "Making the toy world: six tables of a synthetic language pair"
         shell:
-            "{DRIVER} scripts/make_toy_world.py --output {params.folder} {params.rows} --seed {params.seed} "
+            "python scripts/make_toy_world.py --output-folder {params.folder} {params.rows} --seed {params.seed} "
             "> {log} 2>&1"
 
 else:
@@ -32,13 +37,15 @@ else:
             f"{LOGS}/make_sample_data.log",
         benchmark:
             f"{BENCHMARKS}/make_sample_data.tsv"
+        conda:
+            "../envs/driver.yaml"
         params:
-            folder=f"{RESULTS}/data",
+            folder=lambda wildcards, output: str(Path(output[0]).parent),
             seed=config["seed"],
         message:
             "Splitting the sample of real languages into six tables"
         shell:
-            "{DRIVER} scripts/make_sample_data.py --output {params.folder} --seed {params.seed} > {log} 2>&1"
+            "python scripts/make_sample_data.py --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
 
 
 rule make_base_models:
@@ -56,7 +63,17 @@ rule make_base_models:
         f"{BENCHMARKS}/make_base_models.tsv"
     conda:
         "../envs/train.yaml"
+    params:
+        python=python_of("train"),
+        folder=lambda wildcards, input: str(Path(input[0]).parent),
+        grrm=base_model_size("grrm"),
+        mt=base_model_size("mt"),
+        max_positions=config["base_models"]["max_positions"],
+        seed=config["seed"],
     message:
         "Making the tokenizer and the two tiny base models"
     shell:
-        "{TRAIN_PYTHON} scripts/make_base_models.py > {log} 2>&1"
+        "{params.python} scripts/make_base_models.py --data-folder {params.folder} "
+        "--ranking-prompt {input.ranking_prompt} --translation-prompt {input.translation_prompt} "
+        "--grrm-size {params.grrm} --mt-size {params.mt} --max-position-embeddings {params.max_positions} "
+        "--seed {params.seed} --grrm-output {output.grrm} --mt-output {output.mt} > {log} 2>&1"

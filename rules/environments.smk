@@ -8,11 +8,12 @@ rule build_environment:
         record=f"{config['environments']['folder']}/{{name}}.json",
     log:
         f"{config['environments']['folder']}/{{name}}.log",
-    threads: 1
+    conda:
+        "../envs/driver.yaml"
     params:
-        folder=environment_folder("{name}"),
+        folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"
     shell:
-        "{DRIVER} scripts/build_environment.py --lock {input.lock} --folder {params.folder} "
+        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} "
         "--output {output.record} > {log} 2>&1"

@@ -11,10 +11,12 @@ rule prepare_grrm_sft:
         f"{LOGS}/prepare_grrm_sft.log",
     benchmark:
         f"{BENCHMARKS}/prepare_grrm_sft.tsv"
+    conda:
+        "../envs/driver.yaml"
     message:
         "Preparing the rows of the GRRM's SFT"
     shell:
-        "{DRIVER} scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} "
+        "python scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} "
         "--output {output.rows} > {log} 2>&1"
 
 
@@ -24,6 +26,8 @@ rule render_grrm_sft:
         dataset_info=f"{RESULTS}/configs/grrm_sft/dataset_info.json",
     log:
         f"{LOGS}/render_grrm_sft.log",
+    conda:
+        "../envs/driver.yaml"
     params:
         settings=settings("grrm_sft"),
         model=model("grrm_base"),
@@ -33,7 +37,7 @@ rule render_grrm_sft:
     message:
         "Rendering {output.config}"
     shell:
-        "{DRIVER} scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
+        "python scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
         "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
@@ -55,10 +59,12 @@ rule train_grrm_sft:
     conda:
         "../envs/train.yaml"
     threads: config["grrm_sft"]["threads"]
+    params:
+        python=python_of("train"),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
-        "{DRIVER} scripts/train_sft.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
         "--model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
@@ -72,6 +78,8 @@ rule prepare_grrm_rlvr:
         f"{LOGS}/prepare_grrm_rlvr.log",
     benchmark:
         f"{BENCHMARKS}/prepare_grrm_rlvr.tsv"
+    conda:
+        "../envs/driver.yaml"
     params:
         subgroup=config["grrm_rlvr"]["augment"]["subgroup"],
         shuffle=config["grrm_rlvr"]["augment"]["shuffle"],
@@ -79,7 +87,7 @@ rule prepare_grrm_rlvr:
     message:
         "Preparing the rows of the GRRM's RLVR"
     shell:
-        "{DRIVER} scripts/prepare_grrm_rlvr.py --input {input.table} --prompt {input.prompt} "
+        "python scripts/prepare_grrm_rlvr.py --input {input.table} --prompt {input.prompt} "
         "--subgroup-augment {params.subgroup} --shuffle-augment {params.shuffle} --seed {params.seed} "
         "--output {output.rows} > {log} 2>&1"
 
@@ -89,6 +97,8 @@ rule render_grrm_rlvr:
         config=f"{RESULTS}/configs/grrm_rlvr.yaml",
     log:
         f"{LOGS}/render_grrm_rlvr.log",
+    conda:
+        "../envs/driver.yaml"
     params:
         settings=settings("grrm_rlvr"),
         model=model("grrm_sft"),
@@ -98,7 +108,7 @@ rule render_grrm_rlvr:
     message:
         "Rendering {output.config}"
     shell:
-        "{DRIVER} scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} --model {params.model} "
+        "python scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} --model {params.model} "
         "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} > {log} 2>&1"
 
@@ -119,8 +129,10 @@ rule train_grrm_rlvr:
     conda:
         "../envs/train.yaml"
     threads: config["grrm_rlvr"]["threads"]
+    params:
+        python=python_of("train"),
     message:
         "Training {output.model} with verl against verified rankings (progress: {log})"
     shell:
-        "{DRIVER} scripts/train_rl.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
         "--model {output.model} --curve {output.curve} > {log} 2>&1"

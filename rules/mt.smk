@@ -11,10 +11,12 @@ rule prepare_mt_sft:
         f"{LOGS}/prepare_mt_sft.log",
     benchmark:
         f"{BENCHMARKS}/prepare_mt_sft.tsv"
+    conda:
+        "../envs/driver.yaml"
     message:
         "Preparing the rows of the translation model's SFT"
     shell:
-        "{DRIVER} scripts/prepare_mt_sft.py --input {input.table} --prompt {input.prompt} "
+        "python scripts/prepare_mt_sft.py --input {input.table} --prompt {input.prompt} "
         "--output {output.rows} > {log} 2>&1"
 
 
@@ -24,6 +26,8 @@ rule render_mt_sft:
         dataset_info=f"{RESULTS}/configs/mt_sft/dataset_info.json",
     log:
         f"{LOGS}/render_mt_sft.log",
+    conda:
+        "../envs/driver.yaml"
     params:
         settings=settings("mt_sft"),
         model=model("mt_base"),
@@ -33,7 +37,7 @@ rule render_mt_sft:
     message:
         "Rendering {output.config}"
     shell:
-        "{DRIVER} scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
+        "python scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
         "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
@@ -55,12 +59,13 @@ rule train_mt_sft:
     conda:
         "../envs/train.yaml"
     threads: config["mt_sft"]["threads"]
+    params:
+        python=python_of("train"),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
-        "{DRIVER} scripts/train_sft.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
         "--model {output.model} --curve {output.curve} > {log} 2>&1"
-
 
 
 rule prepare_mt_grpo:
@@ -73,12 +78,14 @@ rule prepare_mt_grpo:
         f"{LOGS}/prepare_mt_grpo.log",
     benchmark:
         f"{BENCHMARKS}/prepare_mt_grpo.tsv"
+    conda:
+        "../envs/driver.yaml"
     params:
         seed=config["seed"],
     message:
         "Preparing the rows of the translation model's GRPO"
     shell:
-        "{DRIVER} scripts/prepare_mt_grpo.py --input {input.table} --prompt {input.prompt} "
+        "python scripts/prepare_mt_grpo.py --input {input.table} --prompt {input.prompt} "
         "--seed {params.seed} --output {output.rows} > {log} 2>&1"
 
 
@@ -87,6 +94,8 @@ rule render_mt_grpo:
         config=f"{RESULTS}/configs/mt_grpo.yaml",
     log:
         f"{LOGS}/render_mt_grpo.log",
+    conda:
+        "../envs/driver.yaml"
     params:
         settings=settings("mt_grpo"),
         model=model("mt_sft"),
@@ -98,7 +107,7 @@ rule render_mt_grpo:
     message:
         "Rendering {output.config}"
     shell:
-        "{DRIVER} scripts/render_rl.py --stage mt_grpo --settings {params.settings:q} --model {params.model} "
+        "python scripts/render_rl.py --stage mt_grpo --settings {params.settings:q} --model {params.model} "
         "--data {params.data} --reward-model {params.judge} --ranking-prompt {params.judge_prompt} "
         "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
 
@@ -122,8 +131,10 @@ rule train_mt_grpo:
     conda:
         "../envs/train.yaml"
     threads: config["mt_grpo"]["threads"]
+    params:
+        python=python_of("train"),
     message:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:
-        "{DRIVER} scripts/train_rl.py --config {input.config} --data {input.data} --python {TRAIN_PYTHON} "
+        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
         "--model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"

@@ -13,7 +13,7 @@ from grrm.process import run_main
 
 # The driver comes before dev, which is constrained by it.
 _ORDER = ("driver", "dev", "train", "comet")
-_STAGES = ("train", "comet")
+_CONDA = ("driver", "train", "comet")
 _PYTHON = "3.11"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]+\])?)==([^ ;\\]+)(?: ; ([^\\]+?))?(?: \\)?$", re.M)
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
             command.append("--upgrade")
         if subprocess.run(command, cwd=args.folder, check=False).returncode != 0:
             raise UserError(f"{args.folder / name}.in cannot be resolved, uv's reason stands above")
-    for name in _STAGES:
+    for name in _CONDA:
         lock = (args.folder / f"{name}.txt").read_text(encoding="utf-8")
         write_text(args.folder / f"{name}.yaml", conda_file(lock))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,15 @@ def _explain(error: Any) -> str:
         return "; ".join(f"unknown key {prefix + key!r}{_suggest(key, known)}" for key in unknown)
     if error.validator == "required":
         return f"{where}: {error.message.split(' is a required')[0]} is missing"
+    value = error.validator_value
     allowed = {
-        "enum": lambda: f"one of {', '.join(map(repr, error.validator_value))}",
-        "type": lambda: f"a value of type {_type_words(error.validator_value)}",
-        "minimum": lambda: f"a number of at least {error.validator_value}",
-        "maximum": lambda: f"a number of at most {error.validator_value}",
-        "exclusiveMinimum": lambda: f"a number above {error.validator_value}",
-        "pattern": lambda: f"text of the form {error.validator_value}",
-    }.get(str(error.validator), lambda: error.message)()
+        "enum": f"one of {', '.join(map(repr, value))}" if isinstance(value, list) else "",
+        "type": f"a value of type {_type_words(value)}",
+        "minimum": f"a number of at least {value}",
+        "maximum": f"a number of at most {value}",
+        "exclusiveMinimum": f"a number above {value}",
+        "pattern": f"text of the form {value}",
+    }.get(str(error.validator), str(error.message))
     return f"{where} is {error.instance!r}, expected {allowed}{_number_hint(error)}"
 
 
@@ -88,8 +89,8 @@ def _number_hint(error: Any) -> str:
     return ""
 
 
-def _type_words(types: str | Iterable[str]) -> str:
-    return types if isinstance(types, str) else " or ".join(types)
+def _type_words(types: Any) -> str:
+    return " or ".join(types) if isinstance(types, list) else str(types)
 
 
 def _suggest(key: str, known: list[str]) -> str:

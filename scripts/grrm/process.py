@@ -95,7 +95,8 @@ def run_engine(
         command: program and arguments.
         env: the whole environment of the engine; None inherits this process's.
         cwd: the engine's working folder.
-        on_line: called with every line the engine prints.
+        on_line: called with every line the engine prints; if it raises, the engine is ended and this function
+            raises the same.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     process = subprocess.Popen(
@@ -116,7 +117,17 @@ def run_engine(
         sys.exit(128 + number)
 
     # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
-    reader = threading.Thread(target=_pass_on, args=(process, on_line), daemon=True)
+    failures: list[Exception] = []
+
+    def read() -> None:
+        try:
+            _pass_on(process, on_line)
+        except Exception as error:
+            # Nobody reads the engine's output any more: it would block on a full pipe.
+            failures.append(error)
+            end_descendants()
+
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -126,6 +137,8 @@ def run_engine(
         for number, handler in previous.items():
             signal.signal(number, handler)
     reader.join()
+    if failures:
+        raise failures[0]
     return status
 
 
@@ -140,8 +153,8 @@ def _pass_on(process: subprocess.Popen[str], on_line: Callable[[str], None] | No
 def end_descendants(grace: float = 5.0) -> None:
     """Terminate every descendant of this process, then kill what is left after `grace` seconds."""
     deadline = time.monotonic() + grace
-    # New ones may be born while we look: repeat until none is left.
-    while children := _living_descendants():
+    # New ones may be born, or change parents, while we look: only two empty looks in a row count.
+    while children := _living_descendants() or _living_descendants():
         for child in children:
             _signal(child, signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL)
         psutil.wait_procs(children, timeout=min(1.0, grace))

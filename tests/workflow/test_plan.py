@@ -1,0 +1,110 @@
+"""The workflow as planned: every configuration, every target, without running a rule."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path.name != "config.yaml")
+TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
+# Rules that differ in their model only share a script.
+SHARED = {
+    "render_grrm_sft": "render_sft",
+    "render_mt_sft": "render_sft",
+    "render_grrm_rlvr": "render_rl",
+    "render_mt_grpo": "render_rl",
+    "train_grrm_sft": "train_sft",
+    "train_mt_sft": "train_sft",
+    "train_grrm_rlvr": "train_rl",
+    "train_mt_grpo": "train_rl",
+}
+
+
+def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def plan(*arguments: str) -> str:
+    # --forceall: the plan from nothing, whatever an earlier run left here.
+    done = snakemake("--dry-run", "--forceall", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def planned_rules(output: str) -> set[str]:
+    return set(re.findall(r"^(\w+) +\d+$", output, re.M)) - {"total"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
+def test_every_overlay_plans_the_whole_chain(overlay: Path) -> None:
+    rules = planned_rules(plan("--configfile", str(overlay)))
+    assert {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo", "summarize"} <= rules
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_plans(target: str) -> None:
+    assert target in planned_rules(plan(target))
+
+
+def test_a_stage_plans_what_it_needs_and_no_more() -> None:
+    rules = planned_rules(plan("grrm_rlvr"))
+    assert "train_grrm_rlvr" in rules
+    assert not {rule for rule in rules if "mt_" in rule or "comet" in rule}
+
+
+def test_the_judge_of_grpo_is_the_model_that_rlvr_made() -> None:
+    assert "train_grrm_rlvr" in planned_rules(plan("mt_grpo"))
+
+
+def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    scripts = {}
+    for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.M | re.S):
+        scripts[name] = set(re.findall(r"scripts/(\w+)\.py", body))
+    for name, called in scripts.items():
+        assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
+    called = set.union(*scripts.values())
+    tools = {"run_workflow", "lock_environments", "print_summary"}
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, subprocess\n"
+        "from snakemake.cli import main\n"
+        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', '--quiet', 'all'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'pandas', 'sacrebleu', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "Snakefile")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("seeed=1", ["unknown key 'seeed'", "did you mean 'seed'"]),
+        ("seed=-3", ["'seed' is -3", "at least 0"]),
+        ("data={'source': 'nowhere'}", ["data.source", "'nowhere'", "'toy', 'sample'"]),
+    ],
+)
+def test_a_wrong_configuration_stops_before_anything_runs(setting: str, words: list[str]) -> None:
+    done = snakemake("--dry-run", "--config", setting)
+    assert done.returncode != 0
+    for word in words:
+        assert word in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_linter_is_content() -> None:
+    done = snakemake("--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
