@@ -16,10 +16,11 @@ _THINKING_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
 def code_block(text: str) -> str | None:
     """The text in the one code block that ends a response, without the white space around it; else None.
 
-    The response must end with a fence of k >= 3 backticks and hold exactly one other run of k or more, the
-    opening fence, of the same length: with a longer fence, text that contains ``` survives. Either fence may
-    share its line with text. If the closing fence stands on its own line, one word behind the opening fence is
-    a language tag, and left out. No block, a second one, an unclosed one and an empty one are None.
+    The response must end with a fence of k >= 3 backticks and hold exactly one other run of k or more,
+    the opening fence, of the same length: with a longer fence, text that contains ``` survives. Either
+    fence may share its line with text. If the closing fence stands on its own line, one word behind the
+    opening fence is a language tag, and left out. No block, a second one, an unclosed one and an empty
+    one are None.
     """
     text = text.rstrip()
     fences = list(_FENCE.finditer(text))
@@ -45,8 +46,8 @@ def tag(text: str, name: str) -> str | None:
     """What the last well-formed <name>...</name> outside thinking holds; None if there is none.
 
     Letter case of the name does not matter; white space around the content is left out. Thinking is
-    <think>...</think> (or <thinking>), all before a closing mark that was never opened (chat templates may open
-    it in the prompt), and all after an opening mark that is never closed.
+    <think>...</think> (or <thinking>), all before a closing mark that was never opened (chat templates
+    may open it in the prompt), and all after an opening mark that is never closed.
     """
     name = re.escape(name)
     # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.
