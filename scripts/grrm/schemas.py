@@ -137,7 +137,7 @@ def write_table(
         raise UserError(f"{path}: no rows to write")
     table = _cast(_without_bad_rows(table, schema, path, "error"), schema, path)
     with atomic_path(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def _schema(schema: pa.Schema | str) -> pa.Schema:
@@ -153,10 +153,11 @@ def _read_parquet(path: str | Path) -> pa.Table:
         raise UserError(f"{path}: no such file")
     try:
         # Not pq.read_table: it takes "key=value" in a folder's name for a column.
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+        str(table.schema)  # a damaged name shows itself only when it is read
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
         ) from error
