@@ -229,7 +229,8 @@ def test_a_transitive_tournament_gives_the_true_order(method: Method, n: int) ->
 @pytest.mark.parametrize("method", [*METHODS, elo_sequential])
 @pytest.mark.parametrize("case", [(0, []), (1, []), (3, []), (3, [(0, 1, None), (1, 2, None), (0, 2, None)])])
 def test_nothing_decided_is_zero_for_all(method: Method, case: tuple[int, list[Comparison]]) -> None:
-    assert method(*case) == [0.0] * n
+    n, comparisons = case
+    assert method(n, comparisons) == [0.0] * n
 
 
 @pytest.mark.parametrize("comparison", [(0, 0, 0), (0, 3, 0), (-1, 1, 1), (0, 1, 2)])
