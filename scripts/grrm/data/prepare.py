@@ -2,8 +2,8 @@
 
 Supervised rows are chats, `{"messages": [user, assistant]}`, one line of JSON each. Rows for reinforcement
 learning have verl's layout. Ranking rows can be augmented, as in the paper's released preparation:
-`subgroup_augment` adds subsets of the candidates, `shuffle_augment` adds other orders of each (with 4 and 4, a
-group of two candidates gives 2 rows, of three 11, and of four 17.8 on average).
+`subgroup_augment` adds subsets of the candidates, `shuffle_augment` adds other orders of each. With 4 and 4,
+a group of two candidates gives 2 rows, of three 11, and of four 17.8 on average.
 """
 
 from __future__ import annotations
@@ -99,11 +99,10 @@ def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
 
 _RANK = r"[A-Z](?:\s*[>=]\s*[A-Z])+"
 _SCORE = r"[A-Z]\s*[:=：]\s*\d+(?:\.\d+)?(?:\s*/\s*10)?"
-_HEADING = r"(?:final\s+|overall\s+)?(?:rankings?|scores?|scoring)\s*[:：]?"
+_HEADING = r"(?i:(?:final\s+|overall\s+)?(?:rankings?|scores?|scoring))\s*[:：]?"
 _VERDICT = re.compile(
     rf"[#*\s]*(?:{_HEADING}[*\s]*(?:{_RANK}|{_SCORE}(?:\s*[,;，；]\s*{_SCORE})*)?"
-    rf"|{_RANK}|{_SCORE}(?:\s*[,;，；]\s*{_SCORE})+)[*.\s]*",
-    re.IGNORECASE,
+    rf"|{_RANK}|{_SCORE}(?:\s*[,;，；]\s*{_SCORE})+)[*.\s]*"
 )
 
 

@@ -1,8 +1,8 @@
 """Tokenizer and untrained base models of the toy and sample experiments, in the form real ones have.
 
 The tokenizer is a byte-level BPE with Qwen2's normaliser and pre-tokeniser. Nothing else is safe: beside a
-`qwen2` model configuration, recent versions of transformers silently put Qwen2's own pre-tokeniser and decoder in
-place of the saved ones, and a tokenizer of another kind then loses text.
+`qwen2` model configuration, recent versions of transformers silently put Qwen2's own pre-tokeniser and
+decoder in place of the saved ones, and a tokenizer of another kind then loses text.
 
 `tokenizers`, `transformers` and `torch` are of the training environment, and imported where they are used.
 """
