@@ -29,8 +29,8 @@ else:
 
     rule make_sample_data:
         input:
-            groups="config/sample/ranking.jsonl",
-            pairs="config/sample/translation.jsonl",
+            rankings="config/sample/rankings.yaml",
+            translations="config/sample/translations.yaml",
         output:
             **TABLES,
         log:
@@ -45,7 +45,8 @@ else:
         message:
             "Splitting the sample of real languages into six tables"
         shell:
-            "python scripts/make_sample_data.py --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
+            "python scripts/make_sample_data.py --rankings {input.rankings} "
+            "--translations {input.translations} --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
 
 
 rule make_base_models:

@@ -116,18 +116,21 @@ def run_engine(
         end_descendants()
         sys.exit(128 + number)
 
-    # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
     failures: list[Exception] = []
 
-    def read() -> None:
-        try:
-            _pass_on(process, on_line)
-        except Exception as error:
-            # Nobody reads the engine's output any more: it would block on a full pipe.
-            failures.append(error)
-            end_descendants()
+    def pass_on() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            try:
+                if on_line is not None and not failures:
+                    on_line(line.rstrip("\n"))
+            except Exception as error:
+                failures.append(error)
+                end_descendants()
 
-    reader = threading.Thread(target=read, daemon=True)
+    # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
+    reader = threading.Thread(target=pass_on, daemon=True)
     reader.start()
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -140,14 +143,6 @@ def run_engine(
     if failures:
         raise failures[0]
     return status
-
-
-def _pass_on(process: subprocess.Popen[str], on_line: Callable[[str], None] | None) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        if on_line is not None:
-            on_line(line.rstrip("\n"))
 
 
 def end_descendants(grace: float = 5.0) -> None:

@@ -103,6 +103,22 @@ def test_killing_the_workflow_ends_everything(engine: Path, tmp_path: Path) -> N
     assert not any(map(alive, pids))
 
 
+def test_what_reading_the_output_raises_ends_the_engine() -> None:
+    code = """
+import sys
+from grrm.files import UserError
+from grrm.process import run_engine, run_main
+def read(line):
+    raise UserError(f"stopped at {line}")
+run_main(lambda: run_engine([sys.executable, "-uc", "print(1); import time; time.sleep(300)"], on_line=read))
+"""
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (2, "error: stopped at 1\n")
+
+
 def test_a_users_mistake_is_one_line_and_status_2() -> None:
     code = """
 from grrm.files import UserError

@@ -1,0 +1,111 @@
+"""The whole chain on real text, with the real engines, interrupted again and again.
+
+One experiment serves all tests of this file, in their order: each goes on where the one before left it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from workspace import ROOT, Workspace, wait_for
+
+SMOKE = ("--configfile", "config/smoke.yaml")
+# Ray's daemons and the engines' workers have this long to notice that their parent is gone.
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("chain"))
+
+
+def results(workspace: Workspace) -> Path:
+    return workspace.folder / "results" / "smoke"
+
+
+def nothing_is_left(workspace: Workspace) -> None:
+    def gone() -> bool:
+        return not workspace.processes()
+
+    wait_for(gone, PATIENCE, "no process of the workflow is left")
+
+
+def kill_workflow_when(workspace: Workspace, condition, what: str, *target: str) -> None:  # type: ignore[no-untyped-def]
+    """Run towards a target, and kill Snakemake (SIGKILL) as soon as the condition holds."""
+    workflow = workspace.start(*target, *SMOKE)
+
+    def reached() -> bool:
+        assert workflow.poll() is None, workspace.log[-3000:]
+        return bool(condition())
+
+    wait_for(reached, 300, what)
+    workflow.send_signal(signal.SIGKILL)
+    workflow.wait()
+    nothing_is_left(workspace)
+
+
+def test_killed_while_the_judge_is_finetuned_it_goes_on(workspace: Workspace) -> None:
+    working = results(workspace) / "checkpoints" / "grrm_sft"
+    kill_workflow_when(workspace, working.exists, "the SFT of the judge has started", "grrm_sft")
+    assert not (results(workspace) / "models" / "grrm_sft").exists()
+    assert workspace.run("grrm_sft", *SMOKE) == 0, workspace.log[-3000:]
+    assert [row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_sft.jsonl")] == [1, 2, 3]
+
+
+def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace) -> None:
+    finetuned = results(workspace) / "models" / "grrm_sft" / "training.json"
+    trained_at = finetuned.stat().st_mtime_ns
+    tracker = results(workspace) / "checkpoints" / "grrm_rlvr" / "latest_checkpointed_iteration.txt"
+    kill_workflow_when(workspace, tracker.exists, "RLVR has written a checkpoint", "grrm_rlvr")
+    assert not (results(workspace) / "models" / "grrm_rlvr").exists()
+    assert workspace.run("grrm_rlvr", *SMOKE) == 0, workspace.log[-3000:]
+    assert finetuned.stat().st_mtime_ns == trained_at, "a finished stage was trained again"
+    steps = [row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_rlvr.jsonl")]
+    assert steps == [1, 2]
+    nothing_is_left(workspace)
+
+
+def test_when_an_engine_is_killed_the_stage_fails_and_can_be_run_again(workspace: Workspace) -> None:
+    workflow = workspace.start("mt_grpo", *SMOKE)
+
+    def trainer() -> psutil.Process | None:
+        return next((p for p in workspace.processes() if "verl.trainer.main_ppo" in p.cmdline()), None)
+
+    engine = wait_for(trainer, 300, "the GRPO engine runs")
+    engine.send_signal(signal.SIGKILL)
+    assert workflow.wait(120) != 0
+    assert "train_mt_grpo.log" in workspace.log, "the failing stage's log is named"
+    nothing_is_left(workspace)
+    assert not (results(workspace) / "models" / "mt_grpo").exists()
+
+
+def test_the_same_command_finishes_the_chain(workspace: Workspace) -> None:
+    assert workspace.run(*SMOKE) == 0, workspace.log[-3000:]
+    summary = json.loads((results(workspace) / "summary.json").read_text())
+    assert summary["experiment"] == "smoke"
+    steps = [row["step"] for row in workspace.read_jsonl("results/smoke/curves/mt_grpo.jsonl")]
+    assert steps == [1, 2]
+    nothing_is_left(workspace)
+
+
+def test_a_finished_experiment_has_nothing_to_do(workspace: Workspace) -> None:
+    done = subprocess.run(
+        [str(ROOT / ".venv/bin/snakemake"), "--dry-run", *SMOKE],
+        cwd=workspace.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_no_half_written_file_is_left(workspace: Workspace) -> None:
+    left = [str(path) for path in results(workspace).rglob("*.tmp")]
+    assert left == []
