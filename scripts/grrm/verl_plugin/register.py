@@ -1,0 +1,44 @@
+"""Entry point: VERL_USE_EXTERNAL_MODULES=grrm.verl_plugin.register.
+
+verl imports this module at the end of `import verl`, in every process. It must stay light and must not import
+modules which in turn need a complete verl (a Ray actor is unpickled by importing its module, which starts
+`import verl`, which comes back here): the rollout is therefore named by dotted path and loaded on demand.
+"""
+
+from __future__ import annotations
+
+import os
+
+from grrm.verl_plugin.compatibility import check_verl_version
+
+ROLLOUT_NAME = "transformers"
+
+
+def register_rollout() -> None:
+    """Make `rollout.name=transformers` known to the trainer's workers and to the server manager."""
+    from verl.workers.rollout import base
+    from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry
+
+    def load() -> type[RolloutReplica]:
+        from grrm.verl_plugin.rollout import TransformersReplica
+
+        return TransformersReplica
+
+    # verl/workers/rollout/base.py offers no function to register with.
+    base._ROLLOUT_REGISTRY[(ROLLOUT_NAME, "async")] = "grrm.verl_plugin.rollout.WeightPusher"
+    RolloutReplicaRegistry.register(ROLLOUT_NAME, load)
+
+
+def register_all() -> None:
+    """Announce everything; the CPU parts only where VERL_PLATFORM=cpu asks for them."""
+    check_verl_version()
+    if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
+        from grrm.verl_plugin import patches
+        from grrm.verl_plugin import platform as _platform  # noqa: F401  (registers itself)
+
+        patches.use_plain_gloo()
+        patches.never_pin_memory()
+    register_rollout()
+
+
+register_all()

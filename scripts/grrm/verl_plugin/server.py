@@ -1,0 +1,572 @@
+"""The rollout server: a transformers model behind verl's server interface and an OpenAI-style endpoint.
+
+Runs in its own process (a Ray actor). It imports nothing of verl: what it is told (`ServerSettings`) and
+what it answers (`ServerOutput`) are plain data, which spares the process most of its start-up time.
+The interface is that of verl/workers/rollout/vllm_rollout/vllm_async_server.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from aiohttp import web
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from grrm.verl_plugin.generation import Request, generate
+from grrm.verl_plugin.sampling import SamplingParams, parse_sampling_params, uniform_draws
+
+logger = logging.getLogger(__name__)
+
+# Requests of one step trickle in one by one; a batch starts when none has come for this long.
+QUIET_SECONDS = 0.03
+POLL_SECONDS = 0.005
+
+LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
+
+# Fields of a chat request that are no sampling parameters, with the values that are accepted (None: any).
+CHAT_FIELDS: dict[str, tuple[Any, ...] | None] = {
+    "messages": None,
+    "model": None,
+    "user": None,
+    "skip_special_tokens": (None, True, False),
+    "stream": (None, False),
+    "logprobs": (None, False),
+    "top_logprobs": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "add_generation_prompt": (None, True),
+    "chat_template_kwargs": (None, {}),
+}
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What a server needs to know.
+
+    Attributes:
+        model_path: folder of the model.
+        tokenizer_path: folder of the tokenizer.
+        chat_template: replaces the tokenizer's own, if given.
+        dtype: "float32" or "bfloat16".
+        attn_implementation: as in transformers.
+        wait_for_weights: start with random weights and refuse to generate until `load_weights` was called.
+        prompt_length: longest prompt of the training data, tokens.
+        response_length: default limit of an answer, tokens.
+        max_model_len: prompt and answer together; None: what the model's configuration says.
+        max_num_seqs: rows of a batch.
+        ignore_eos: default of the request's parameter.
+        raw_log_probs: see `generation.generate`.
+        seed: of all draws.
+        replica_rank: replicas draw differently.
+    """
+
+    model_path: str
+    tokenizer_path: str
+    prompt_length: int
+    response_length: int
+    chat_template: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attn_implementation: str = "sdpa"
+    wait_for_weights: bool = False
+    max_model_len: int | None = None
+    max_num_seqs: int = 256
+    ignore_eos: bool = False
+    raw_log_probs: bool = False
+    seed: int = 0
+    replica_rank: int = 0
+
+
+@dataclass
+class ServerOutput:
+    """Same fields as verl's TokenOutput (verl/workers/rollout/replica.py), without importing verl.
+
+    Attributes:
+        token_ids: of the answer, the end-of-sequence token included.
+        log_probs: one per token, or None if not asked for.
+        stop_reason: "completed" or "aborted" (verl's words).
+        extra_fields: `finish_reason` is "stop", "length" or "abort"; `global_steps` the weights' version.
+    """
+
+    token_ids: list[int]
+    log_probs: list[float] | None
+    stop_reason: Literal["completed", "aborted"]
+    extra_fields: dict[str, Any] = field(default_factory=dict)
+    routed_experts: None = None
+    num_preempted: None = None
+
+
+@dataclass
+class _Pending:
+    id: str
+    request: Request
+    done: asyncio.Future[None]
+
+
+class TransformersServer:
+    """One replica: batches requests, generates in a thread, serves /v1/chat/completions on loopback."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer_path)
+        if settings.chat_template is not None:
+            self.tokenizer.chat_template = settings.chat_template
+        self.model = _load_model(settings)
+        self.eos_token_ids = _eos_token_ids(self.model, self.tokenizer.eos_token_id)
+        if not self.eos_token_ids and not settings.ignore_eos:
+            raise ValueError(f"{settings.model_path}: neither the model nor the tokenizer names an eos token")
+        self.pad_token_id = self.tokenizer.pad_token_id or 0
+        self.max_model_len = settings.max_model_len or _context_length(self.model)
+        self.global_steps: int | None = None
+        self._has_weights = not settings.wait_for_weights
+        self._seen: Counter[tuple[int, ...]] = Counter()
+        self._queue: deque[_Pending] = deque()
+        self._running: list[_Pending] = []
+        self._arrived = asyncio.Event()
+        self._open = asyncio.Event()
+        self._open.set()
+        self._rejecting = False
+        self._model_lock = asyncio.Lock()
+        self._batcher: asyncio.Task[None] | None = None
+        self._runner: web.AppRunner | None = None
+
+    # ---- generation
+
+    async def generate(
+        self,
+        prompt_ids: list[int],
+        sampling_params: dict[str, Any],
+        request_id: str,
+        image_data: Any = None,
+        video_data: Any = None,
+        audio_data: Any = None,
+        mm_processor_output: Any = None,
+        mm_processor_kwargs: Any = None,
+        priority: int = 0,
+    ) -> ServerOutput:
+        """Continue a prompt.
+
+        Args:
+            prompt_ids: token ids.
+            sampling_params: see `sampling.parse_sampling_params`; without a limit, answers are at most
+                `response_length` long, and prompt and answer at most `prompt_length + response_length`. A
+                limit beyond the model's context is lowered to it.
+            request_id: names the request for `abort_request`.
+            image_data: must be absent, as all media.
+            video_data: see image_data.
+            audio_data: see image_data.
+            mm_processor_output: see image_data.
+            mm_processor_kwargs: ignored (there are no media to process).
+            priority: ignored: requests are served in order of arrival.
+
+        Raises:
+            ValueError: bad parameters, media, or a prompt that leaves no room for an answer.
+            RuntimeError: no weights have been loaded yet.
+        """
+        if any(media is not None for media in (image_data, video_data, audio_data, mm_processor_output)):
+            raise ValueError("the transformers rollout takes text only, got images, videos or audio")
+        prompt = [int(token) for token in prompt_ids]
+        params = self._params(prompt, sampling_params)
+        request = await self._run(request_id, prompt, params)
+        return ServerOutput(
+            token_ids=request.tokens,
+            log_probs=request.log_probs if params.logprobs else None,
+            stop_reason="aborted" if request.finish_reason == "abort" else "completed",
+            extra_fields={"global_steps": self.global_steps, "finish_reason": request.finish_reason},
+        )
+
+    def _params(self, prompt: list[int], raw: dict[str, Any]) -> SamplingParams:
+        """Check a request against the model's limits.
+
+        Raises:
+            ValueError: see `generate`.
+        """
+        if not prompt:
+            raise ValueError("the prompt has no tokens")
+        vocabulary = self.model.config.get_text_config().vocab_size
+        if not all(0 <= token < vocabulary for token in prompt):
+            raise ValueError(f"the prompt holds token ids outside 0..{vocabulary - 1}")
+        room = self.max_model_len - len(prompt)
+        if room < 1:
+            raise ValueError(
+                f"prompt of {len(prompt)} tokens leaves no room for an answer: the context is "
+                f"{self.max_model_len} tokens"
+            )
+        limit = self.settings.prompt_length + self.settings.response_length
+        default = min(self.settings.response_length, limit - len(prompt), room)
+        if default < 1 and not any(raw.get(key) for key in LIMITS):
+            raise ValueError(
+                f"prompt of {len(prompt)} tokens leaves no room for an answer: rollout.prompt_length + "
+                f"rollout.response_length is {limit}; raise them or give max_tokens"
+            )
+        params = parse_sampling_params(raw, max(default, 1), self.settings.ignore_eos)
+        if params.max_tokens > room:
+            return SamplingParams(**{**params.__dict__, "max_tokens": room})
+        return params
+
+    async def _run(self, request_id: str, prompt: list[int], params: SamplingParams) -> Request:
+        while not self._open.is_set():
+            if self._rejecting:
+                return Request(prompt, params, np.empty(0), aborted=True, finish_reason="abort")
+            await self._open.wait()
+        if not self._has_weights:
+            raise RuntimeError(
+                "no weights have been loaded yet (rollout.load_format=dummy waits for the trainer)"
+            )
+        request = Request(prompt, params, self._uniforms(prompt, params))
+        pending = _Pending(request_id, request, asyncio.get_running_loop().create_future())
+        self._queue.append(pending)
+        self._arrived.set()
+        if self._batcher is None:
+            self._batcher = asyncio.create_task(self._serve())
+        try:
+            await pending.done
+        except asyncio.CancelledError:
+            request.aborted = True  # the caller is gone
+            raise
+        return request
+
+    def _uniforms(self, prompt: list[int], params: SamplingParams) -> np.ndarray:
+        """Draws that depend on the seed, the weights' version, the prompt, and how often it came before."""
+        if params.temperature == 0:
+            return np.empty(0)
+        if params.seed is not None:
+            return uniform_draws(params.max_tokens, "request", params.seed, prompt)
+        key = tuple(prompt)
+        self._seen[key] += 1
+        return uniform_draws(
+            params.max_tokens,
+            "server",
+            self.settings.seed,
+            self.settings.replica_rank,
+            self.global_steps or 0,
+            prompt,
+            self._seen[key],
+        )
+
+    async def _serve(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await self._until_quiet()
+            async with self._model_lock:
+                while self._queue and len(self._running) < self.settings.max_num_seqs:
+                    self._running.append(self._queue.popleft())
+                if not self._queue:
+                    self._arrived.clear()
+                batch = [pending for pending in self._running if not pending.request.aborted]
+                error: Exception | None = None
+                if batch:
+                    try:
+                        await asyncio.to_thread(
+                            generate,
+                            self.model,
+                            [pending.request for pending in batch],
+                            self.eos_token_ids,
+                            self.pad_token_id,
+                            self.settings.raw_log_probs,
+                        )
+                    except Exception as caught:  # every caller must hear of it
+                        logger.exception("generation of %d prompts failed", len(batch))
+                        error = caught
+                for pending in self._running:
+                    _resolve(pending, error)
+                self._running = []
+
+    async def _until_quiet(self) -> None:
+        count, since = -1, time.monotonic()
+        while len(self._queue) < self.settings.max_num_seqs and time.monotonic() - since < QUIET_SECONDS:
+            if len(self._queue) != count:
+                count, since = len(self._queue), time.monotonic()
+            await asyncio.sleep(POLL_SECONDS)
+
+    # ---- aborting
+
+    async def abort_all_requests(
+        self, reset_prefix_cache: bool = True, reject_request: bool = False
+    ) -> dict[str, Any]:
+        """End all requests with what they have ("aborted") and admit none until `resume_generation`.
+
+        Args:
+            reset_prefix_cache: nothing to reset: caches live as long as a batch.
+            reject_request: answer later requests "aborted" at once instead of holding them.
+
+        Returns:
+            aborted_count and request_ids.
+        """
+        self._rejecting = reject_request
+        self._open.clear()
+        aborted = await self._abort([*self._queue, *self._running])
+        return {"aborted_count": len(aborted), "request_ids": aborted}
+
+    async def abort_request(self, request_id: str, reset_prefix_cache: bool = True) -> dict[str, Any]:
+        """End one request with what it has."""
+        aborted = await self._abort([p for p in [*self._queue, *self._running] if p.id == request_id])
+        if not aborted:
+            return {
+                "aborted": False,
+                "request_id": request_id,
+                "error": f"no request {request_id} is under way",
+            }
+        return {"aborted": True, "request_id": request_id}
+
+    async def _abort(self, pendings: list[_Pending]) -> list[str]:
+        pendings = [pending for pending in pendings if not pending.done.done()]
+        for pending in pendings:
+            pending.request.aborted = True
+            if pending in self._queue:
+                self._queue.remove(pending)
+                _resolve(pending, None)
+        if pendings:
+            await asyncio.wait([pending.done for pending in pendings])
+        return [p.id for p in pendings if p.request.finish_reason == "abort"]
+
+    async def resume_generation(self) -> None:
+        """Admit requests again, those held since `abort_all_requests` first."""
+        self._rejecting = False
+        self._open.set()
+
+    async def wait_for_requests_to_drain(self) -> None:
+        """Wait until no request is queued or running."""
+        while self._queue or self._running:
+            await asyncio.wait([pending.done for pending in [*self._queue, *self._running]])
+            await asyncio.sleep(0)
+
+    # ---- weights
+
+    async def load_weights(self, weights: dict[str, torch.Tensor], global_steps: int | None = None) -> None:
+        """Replace all weights between two batches.
+
+        Args:
+            weights: every parameter and buffer of the model by its state-dict name. Of names tied to one
+                tensor, one is enough.
+            global_steps: the trainer's step, the version of these weights.
+
+        Raises:
+            ValueError: a name is missing or unexpected, a shape differs, or tied names disagree.
+        """
+        async with self._model_lock:
+            copy_weights(self.model, weights)
+            self._has_weights = True
+            self._seen.clear()
+            if global_steps is not None:
+                self.global_steps = global_steps
+
+    async def set_global_steps(self, global_steps: int) -> None:
+        """Name the version of the weights."""
+        self.global_steps = global_steps
+
+    # ---- verl's life cycle: weights stay in memory and caches live as long as a batch
+
+    async def sleep(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing to free."""
+
+    async def wake_up(self, *_args: Any, **_kwargs: Any) -> None:
+        """Nothing to restore."""
+
+    async def clear_kv_cache(self) -> None:
+        """Nothing to clear."""
+
+    async def release_kv_cache(self) -> None:
+        """Nothing to free."""
+
+    async def resume_kv_cache(self) -> None:
+        """Nothing to restore."""
+
+    async def start_profile(self, **_kwargs: Any) -> None:
+        """No profiler."""
+
+    async def stop_profile(self) -> None:
+        """No profiler."""
+
+    # ---- HTTP
+
+    async def launch_server(self) -> tuple[str, int]:
+        """Serve on a free port of 127.0.0.1; returns (host, port)."""
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/health", self._health)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        host, port = self._runner.addresses[0][:2]
+        return host, port
+
+    async def stop_server(self) -> None:
+        """Close the port and stop serving."""
+        if self._batcher is not None:
+            self._batcher.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {"object": "list", "data": [{"id": self.settings.model_path, "object": "model"}]}
+        )
+
+    async def _chat(self, request: web.Request) -> web.Response:
+        try:
+            try:
+                body = await request.json()
+            except json.JSONDecodeError as error:
+                raise ValueError(f"the body is not JSON: {error}") from error
+            messages, raw = _split_body(body)
+            prompt = self._render(messages)
+            params = self._params(prompt, raw)
+            wanted = raw.get("max_tokens") or raw.get("max_completion_tokens") or 0
+            if wanted > params.max_tokens:
+                raise ValueError(
+                    f"max_tokens={wanted} and a prompt of {len(prompt)} tokens exceed the context of "
+                    f"{self.max_model_len} tokens"
+                )
+        except ValueError as error:
+            return _http_error(400, "invalid_request_error", str(error))
+        try:
+            done = await self._run(f"chatcmpl-{uuid.uuid4().hex}", prompt, params)
+        except Exception as error:
+            return _http_error(500, "server_error", f"{type(error).__name__}: {error}")
+        if done.finish_reason == "abort":
+            return _http_error(503, "aborted", "the request was aborted; generation is paused")
+        text = self.tokenizer.decode(
+            done.tokens, skip_special_tokens=body.get("skip_special_tokens") is not False
+        )
+        return web.json_response(
+            {
+                "id": f"chatcmpl-{uuid.uuid4().hex}",
+                "object": "chat.completion",
+                "created": int(time.time()),
+                "model": body.get("model") or self.settings.model_path,
+                "choices": [
+                    {
+                        "index": 0,
+                        "message": {"role": "assistant", "content": text},
+                        "finish_reason": done.finish_reason,
+                    }
+                ],
+                "usage": {
+                    "prompt_tokens": len(prompt),
+                    "completion_tokens": len(done.tokens),
+                    "total_tokens": len(prompt) + len(done.tokens),
+                },
+            }
+        )
+
+    def _render(self, messages: list[dict[str, str]]) -> list[int]:
+        try:
+            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except Exception as error:  # a template raises whatever it likes on roles it does not know
+            raise ValueError(f"the chat template refuses these messages: {error}") from error
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+def copy_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
+    """Copy `weights` into `model`; nothing is copied unless all of them fit.
+
+    Raises:
+        ValueError: see `TransformersServer.load_weights`.
+    """
+    own = model.state_dict()
+    by_storage: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in own.items():
+        by_storage.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
+    unexpected = sorted(weights.keys() - own.keys())
+    missing = [names for names in by_storage.values() if not any(name in weights for name in names)]
+    if unexpected or missing:
+        raise ValueError(
+            f"weights do not fit {type(model).__name__}: {len(missing)} missing "
+            f"{[names[0] for names in missing][:5]}, {len(unexpected)} unexpected {unexpected[:5]}"
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != own[name].shape:
+            raise ValueError(
+                f"weight {name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
+            )
+    for names in by_storage.values():
+        first, *others = [name for name in names if name in weights]
+        for other in others:
+            if not torch.equal(weights[first], weights[other]):
+                raise ValueError(
+                    f"{first} and {other} are tied in the model but were sent with different values"
+                )
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+
+
+def _resolve(pending: _Pending, error: Exception | None) -> None:
+    if pending.request.aborted and pending.request.finish_reason is None:
+        pending.request.finish_reason = "abort"
+    if pending.done.done():  # cancelled
+        return
+    if error is not None and not pending.request.aborted:
+        pending.done.set_exception(error)
+    else:
+        pending.done.set_result(None)
+
+
+def _load_model(settings: ServerSettings) -> PreTrainedModel:
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
+    if settings.wait_for_weights:
+        config = AutoConfig.from_pretrained(settings.model_path)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=dtype, attn_implementation=settings.attn_implementation
+        )
+    else:
+        model = AutoModelForCausalLM.from_pretrained(
+            settings.model_path, dtype=dtype, attn_implementation=settings.attn_implementation
+        )
+    return model.eval()
+
+
+def _eos_token_ids(model: PreTrainedModel, tokenizer_eos: int | None) -> frozenset[int]:
+    own = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = own if isinstance(own, list) else [own]
+    return frozenset(token for token in [*ids, tokenizer_eos] if token is not None)
+
+
+def _context_length(model: PreTrainedModel) -> int:
+    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if length is None:
+        raise ValueError(
+            "the model's configuration has no max_position_embeddings: set rollout.max_model_len"
+        )
+    return int(length)
+
+
+def _split_body(body: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """(messages, sampling parameters) of a chat request.
+
+    Raises:
+        ValueError: not an object, bad messages, or a feature that is not supported.
+    """
+    if not isinstance(body, dict):
+        raise ValueError("the body must be a JSON object")
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("messages must be a list of at least one message")
+    for message in messages:
+        if (
+            not isinstance(message, dict)
+            or not isinstance(message.get("role"), str)
+            or not isinstance(message.get("content"), str)
+        ):
+            raise ValueError(f"each message needs a role and a content, both strings; got {message!r:.200}")
+    for name, accepted in CHAT_FIELDS.items():
+        if accepted is not None and body.get(name) not in accepted:
+            raise ValueError(f"{name}={body[name]!r} is not supported by the transformers rollout")
+    return messages, {key: value for key, value in body.items() if key not in CHAT_FIELDS}
+
+
+def _http_error(status: int, kind: str, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": kind, "code": status}}, status=status)

@@ -1,0 +1,43 @@
+"""Replay buffer of the synchronous trainer that reports what the rewards of a step were made of.
+
+trainer.v1.sampler.custom_sampler.{path,name} = pkg://grrm.verl_plugin.step_sampler, ReportingReplayBuffer
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import transfer_queue as tq
+
+from grrm.rewards.step_metrics import step_metrics
+from grrm.verl_plugin.sampler import FastPollReplayBuffer
+
+
+class ReportingReplayBuffer(FastPollReplayBuffer):
+    """verl's trainer logs the mean reward only; what `reward_extra_info` holds is dropped after the step.
+
+    It also goes on if a rollout or its reward fails, with fewer rollouts. Here the run stops.
+    """
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        """A batch of rollouts, with the figures of `grrm.rewards.step_metrics` among its metrics."""
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        if partition_id == "train":
+            metrics |= self._reward_metrics(batch)
+        return batch, metrics
+
+    def _reward_metrics(self, batch: Any) -> dict[str, float]:
+        # Rewards of a judge that shares the trainer's devices come later, without extra info.
+        data = tq.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores", "extra_fields"]
+        )
+        infos = [fields["reward_extra_info"] for fields in data["extra_fields"].tolist()]
+        rewards = [float(scores.sum()) for scores in data["rm_scores"]]
+        return step_metrics([key.split("_")[0] for key in batch.keys], rewards, infos)
+
+    def _sync_metadata_from_transfer_queue(self) -> None:
+        super()._sync_metadata_from_transfer_queue()
+        if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
+            raise RuntimeError(
+                f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
+            )
