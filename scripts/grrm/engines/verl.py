@@ -1,0 +1,337 @@
+"""verl 0.9.1: the configuration of a reinforcement learning stage and how it is launched.
+
+A rendered configuration is a flat mapping from Hydra keys to values: what is trained, on what, to where. Keys
+that verl's own configuration does not have start with "+". What belongs to one launch (temporary folders,
+addresses, threads) is added by `launch_overrides` and `environment`: it does not make another training of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+MODEL = "actor_rollout_ref.model.path"
+DATA = "data.train_files"
+CHECKPOINTS = "trainer.default_local_dir"
+STEPS = "trainer.total_training_steps"
+JUDGE = "reward.reward_model.model_path"
+JUDGE_PROMPT = "+reward.reward_kwargs.prompt"
+BATCH = "data.train_batch_size"
+
+# Ray's workers need not share the launcher's working folder.
+_PATHS = (MODEL, DATA, "data.val_files", CHECKPOINTS, JUDGE, JUDGE_PROMPT)
+# verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
+_IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
+
+Overrides = dict[str, Any]
+
+
+def rl_overrides(
+    settings: Mapping[str, Any],
+    *,
+    stage: str,
+    model: Path,
+    data: Path,
+    checkpoints: Path,
+    seed: int,
+    judge: Path | None = None,
+    judge_prompt: Path | None = None,
+) -> Overrides:
+    """The overrides of a stage: GSPO from verified rankings, or judged by a GRRM if there is a judge.
+
+    Args:
+        settings: the stage's section of the configuration (grrm_rlvr or mt_grpo of the schema).
+        stage: its name.
+        model: folder of the initial policy.
+        data: verl rows (parquet).
+        checkpoints: working folder of the training.
+        seed: seed of shuffling, sampling and the order of candidates.
+        judge: folder of the GRRM; None for verified rankings.
+        judge_prompt: file of its ranking prompt.
+
+    Raises:
+        ValueError: a judge without its prompt, or an override that verl would ignore.
+    """
+    overrides = {
+        **_data(settings, data, seed),
+        **_policy(settings, model, seed),
+        **_loss(settings),
+        **_rollouts(settings, seed),
+        **(_verified_reward() if judge is None else _judged_reward(settings, judge, judge_prompt, seed)),
+        **_trainer(settings, stage, checkpoints),
+        **_cpu(with_judge=judge is not None),
+    }
+    if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
+        raise ValueError(f"verl 0.9.1 ignores {', '.join(ignored)}: use the section reward")
+    return overrides
+
+
+def _data(settings: Mapping[str, Any], data: Path, seed: int) -> Overrides:
+    return {
+        DATA: str(data),
+        "data.val_files": str(data),  # verl always loads a validation set; it is never run
+        BATCH: settings["train_batch_size"],
+        "data.max_prompt_length": settings["max_prompt_length"],
+        "data.max_response_length": settings["max_response_length"],
+        # A prompt that is too long stops the run: rows do not disappear.
+        "data.filter_overlong_prompts": False,
+        "data.truncation": "error",
+        "data.shuffle": True,
+        "data.seed": seed,
+        "data.dataloader_num_workers": 0,
+    }
+
+
+def _policy(settings: Mapping[str, Any], model: Path, seed: int) -> Overrides:
+    actor = "actor_rollout_ref.actor"
+    overrides = {
+        MODEL: str(model),
+        f"{actor}.strategy": "fsdp2",
+        f"{actor}.shuffle": True,
+        f"{actor}.data_loader_seed": seed,
+        f"{actor}.fsdp_config.seed": seed,
+        f"{actor}.ppo_mini_batch_size": settings["mini_batch_size"],
+        f"{actor}.ppo_micro_batch_size_per_gpu": settings["micro_batch_size"],
+        f"{actor}.grad_clip": settings["max_grad_norm"],
+        f"{actor}.optim.lr": settings["learning_rate"],
+        f"{actor}.optim.lr_scheduler_type": settings["lr_scheduler"],
+        f"{actor}.optim.lr_warmup_steps": settings["warmup_steps"],
+        f"{actor}.optim.weight_decay": settings["weight_decay"],
+        # hf_model: as Hugging Face loads it, in the precision of training (verl's merger rounds to bf16).
+        f"{actor}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],
+        f"{actor}.checkpoint.load_contents": ["model", "optimizer", "extra"],
+    }
+    if settings["lr_scheduler"] == "cosine":
+        overrides[f"{actor}.optim.min_lr_ratio"] = settings["min_lr_ratio"]
+    return overrides
+
+
+def _loss(settings: Mapping[str, Any]) -> Overrides:
+    actor = "actor_rollout_ref.actor"
+    overrides = {
+        # GRPO advantages without division by the standard deviation, no KL term (paper, section 4.3).
+        "algorithm.adv_estimator": "grpo",
+        "algorithm.norm_adv_by_std_in_grpo": False,
+        "algorithm.use_kl_in_reward": False,
+        f"{actor}.use_kl_loss": False,
+        f"{actor}.loss_agg_mode": "seq-mean-token-mean",
+        f"{actor}.clip_ratio_low": settings["clip_low"],
+        f"{actor}.clip_ratio_high": settings["clip_high"],
+        f"{actor}.policy_loss.loss_mode": "gspo",
+    }
+    if settings["sft_coef"] > 0:  # paper, appendix C
+        overrides |= {
+            f"{actor}._target_": "grrm.verl_plugin.losses.GspoSftActorConfig",
+            f"{actor}.policy_loss.loss_mode": "gspo_sft",
+            f"+{actor}.sft_coef": settings["sft_coef"],
+        }
+    return overrides
+
+
+def _rollouts(settings: Mapping[str, Any], seed: int) -> Overrides:
+    rollout = "actor_rollout_ref.rollout"
+    return {
+        f"{rollout}.n": settings["rollouts"],
+        f"{rollout}.temperature": settings["temperature"],
+        f"{rollout}.top_p": settings["top_p"],
+        f"{rollout}.seed": seed,
+        f"{rollout}.calculate_log_probs": True,
+        f"{rollout}.log_prob_micro_batch_size_per_gpu": settings["micro_batch_size"],
+        f"{rollout}.tensor_model_parallel_size": 1,
+    }
+
+
+def _verified_reward() -> Overrides:
+    return {
+        "reward.num_workers": 1,
+        "reward.reward_manager.name": "dapo",
+        "reward.custom_reward_function.path": "pkg://grrm.rewards.ranking_score",
+        "reward.custom_reward_function.name": "compute_score",
+    }
+
+
+def _judged_reward(
+    settings: Mapping[str, Any], judge: Path, judge_prompt: Path | None, seed: int
+) -> Overrides:
+    if judge_prompt is None:
+        raise ValueError("a judge needs its ranking prompt")
+    reward = settings["reward"]
+    server = "reward.reward_model.rollout"
+    shared = (
+        "semantics",
+        "score_scale",
+        "default_reward",
+        "overlong_buffer",
+        "overlong_penalty",
+        "temperature",
+        "retries",
+        "deadline",
+        "max_failure_rate",
+    )
+    return {
+        "reward.num_workers": 1,  # siblings meet in one worker
+        "reward.reward_manager.source": "importlib",
+        "reward.reward_manager.module.path": "pkg://grrm.rewards.group",
+        "reward.reward_manager.name": "GroupRewardManager",
+        # Without a function verl takes the judge for a classifier.
+        "reward.custom_reward_function.path": "pkg://grrm.rewards.group",
+        "reward.custom_reward_function.name": "compute_score",
+        "reward.reward_model.enable": True,
+        "reward.reward_model.enable_resource_pool": True,
+        "reward.reward_model.n_gpus_per_node": 1,
+        "reward.reward_model.nnodes": 1,
+        JUDGE: str(judge),
+        f"{server}.tensor_model_parallel_size": 1,
+        f"{server}.prompt_length": reward["max_prompt_length"],
+        f"{server}.response_length": reward["max_response_length"],
+        f"{server}.temperature": reward["temperature"],
+        f"{server}.top_p": 1.0,
+        f"{server}.top_k": -1,
+        f"{server}.seed": seed,
+        # In a pool of its own the judge is never woken again, so it must not sleep.
+        f"{server}.free_cache_engine": False,
+        JUDGE_PROMPT: str(judge_prompt),
+        "+reward.reward_kwargs.seed": seed,
+        "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
+        **{f"+reward.reward_kwargs.{name}": reward[name] for name in shared},
+    }
+
+
+def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path) -> Overrides:
+    return {
+        STEPS: settings["steps"],
+        "trainer.total_epochs": settings["steps"],  # never the limit: an epoch has a step at least
+        "trainer.save_freq": settings["save_steps"],
+        "trainer.test_freq": -1,
+        "trainer.val_before_train": False,
+        "trainer.resume_mode": "auto",
+        CHECKPOINTS: str(checkpoints),
+        "trainer.project_name": "grrm",
+        "trainer.experiment_name": stage,
+        "trainer.logger": ["console", "file"],
+        "trainer.v1.sampler.custom_sampler.path": "pkg://grrm.verl_plugin.step_sampler",
+        "trainer.v1.sampler.custom_sampler.name": "ReportingReplayBuffer",
+        "trainer.nnodes": 1,
+        "trainer.n_gpus_per_node": 1,
+    }
+
+
+def _cpu(*, with_judge: bool) -> Overrides:
+    """One training process and one rollout server (and one judge), full precision, no compilation."""
+    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    overrides = {
+        "trainer.device": "cpu",
+        "actor_rollout_ref.model.use_remove_padding": False,
+        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
+        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        f"{actor}.use_torch_compile": False,
+        f"{actor}.fsdp_config.use_torch_compile": False,
+        f"{actor}.fsdp_config.model_dtype": "fp32",
+        f"{actor}.fsdp_config.dtype": "float32",
+        f"+{actor}.fsdp_config.mixed_precision": fp32,
+        f"{rollout}.name": "transformers",
+        f"{rollout}.dtype": "float32",
+        f"{rollout}.agent.num_workers": 1,
+        # Each unit is a process that imports verl.
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+    }
+    if with_judge:
+        overrides |= {
+            "reward.reward_model.rollout.name": "transformers",
+            "reward.reward_model.rollout.dtype": "float32",
+        }
+    return overrides
+
+
+# ---------------------------------------------------------------- one launch
+
+
+def launch_overrides(config: Mapping[str, Any], *, temporary: Path, ledger: Path) -> Overrides:
+    """The overrides of one launch of a rendered configuration on this machine.
+
+    Args:
+        config: the rendered configuration.
+        temporary: short path (40 characters at most: Ray puts sockets below it) removed after the launch.
+        ledger: file for judged groups; used only if there is a judge.
+    """
+    ray = "ray_kwargs.ray_init"
+    judged = JUDGE in config
+    overrides = {
+        **config,
+        **{key: str(Path(config[key]).absolute()) for key in _PATHS if key in config},
+        "hydra.run.dir": str(temporary / "hydra"),
+        "hydra.output_subdir": None,
+        f"+{ray}.address": "local",  # never another run's cluster
+        f"+{ray}._temp_dir": str(temporary),
+        f"+{ray}._node_ip_address": "127.0.0.1",
+        f"+{ray}.include_dashboard": False,
+        f"+{ray}.object_store_memory": 500_000_000,
+        # Logical: verl's actors ask for a processor each, and for a "GPU" per model.
+        f"{ray}.num_cpus": 8,
+        f"+{ray}.num_gpus": 2 if judged else 1,
+    }
+    if judged:
+        overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
+    return overrides
+
+
+def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
+    """The command line of verl's trainer."""
+    return [python, "-m", "verl.trainer.main_ppo", *hydra_arguments(overrides)]
+
+
+def hydra_arguments(overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides as Hydra reads them on the command line."""
+    return [f"{key}={_hydra_value(value)}" for key, value in overrides.items()]
+
+
+def _hydra_value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_hydra_value(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_hydra_value, value)) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    # Quoted, or Hydra reads "1e-5", "a,b" and "null" as something else than text.
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def environment(config: Mapping[str, Any], *, scripts: Path, metrics: Path) -> dict[str, str]:
+    """The environment of verl's trainer, which Ray hands on to its workers.
+
+    Args:
+        config: the rendered configuration.
+        scripts: folder that holds the package grrm.
+        metrics: file for verl's metrics (JSON lines), overwritten.
+    """
+    inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    variables = {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",
+        "VERL_USE_EXTERNAL_MODULES": "grrm.verl_plugin.register",
+        "VERL_FILE_LOGGER_PATH": str(metrics.absolute()),
+        "HF_HUB_OFFLINE": "1",
+        "HYDRA_FULL_ERROR": "1",
+        # A second thread stalls the training worker whenever anything else wants the core.
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "WANDB_MODE": "disabled",
+    }
+    if config["trainer.device"] == "cpu":
+        variables |= {
+            "VERL_PLATFORM": "cpu",
+            "VERL_ENGINE_DEVICE": "cuda",  # the stock FSDP engine, which runs on any torch device
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+    return variables

@@ -1,0 +1,156 @@
+"""The working folder of a verl training: its checkpoints, its attempts, and what is put together from them.
+
+latest_checkpointed_iteration.txt    written by verl once a checkpoint is complete
+global_step_<n>/actor/huggingface/   the model as Hugging Face loads it
+attempts/<k>/metrics.jsonl           verl's metrics of the k-th launch
+attempts/<k>/judgements.jsonl        the groups judged in it
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from grrm.files import write_text
+
+_TRACKER = "latest_checkpointed_iteration.txt"
+_EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Killed)\b.*")
+_RAY_PREFIX = re.compile(r"^(?:\x1b\[\d+m)*\([^)]*pid=\d+[^)]*\)(?:\x1b\[\d+m)*\s*")
+_STEP = re.compile(r"\bstep:(\d+) - ")
+_METRIC = re.compile(r"(\S+?):(?:np\.float\d+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)?(?: - |$)")
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def checkpoint(working: Path, step: int) -> Path:
+    """The folder of a checkpoint."""
+    return working / f"global_step_{step}"
+
+
+def model_files(working: Path, step: int) -> list[Path]:
+    """The files of the model in a checkpoint."""
+    return sorted(
+        file for file in (checkpoint(working, step) / "actor/huggingface").glob("*") if file.is_file()
+    )
+
+
+def last_complete_step(working: Path) -> int | None:
+    """The step of the last complete checkpoint; None if there is none.
+
+    verl writes a checkpoint, then its data.pt, then the tracker. A tracker that was cut off while it was
+    written therefore stands for a complete checkpoint: the newest one.
+    """
+    tracker = working / _TRACKER
+    if not tracker.exists():
+        return None
+    text = tracker.read_text(encoding="utf-8").strip()
+    step = int(text) if text.isdigit() else max(_steps(working), default=0)
+    return step if (checkpoint(working, step) / "data.pt").exists() else None
+
+
+def prepare_resume(working: Path) -> int | None:
+    """Leave nothing but the last complete checkpoint, and a tracker that names it; return its step."""
+    last = last_complete_step(working)
+    for step in _steps(working):
+        if last is None or step > last:
+            print(f"{checkpoint(working, step)}: incomplete, removed", flush=True)
+            shutil.rmtree(checkpoint(working, step))
+    if last is None:
+        (working / _TRACKER).unlink(missing_ok=True)
+    else:
+        write_text(working / _TRACKER, str(last))
+        remove_older(working, last)
+    return last
+
+
+def remove_older(working: Path, step: int) -> None:
+    """Remove the checkpoints before `step`, which must be complete.
+
+    verl's own limit removes the old checkpoint before the new one is complete, and forgets the old ones when
+    a training is resumed.
+    """
+    for older in _steps(working):
+        if older < step:
+            shutil.rmtree(checkpoint(working, older))
+
+
+def _steps(working: Path) -> list[int]:
+    found = (re.fullmatch(r"global_step_(\d+)", folder.name) for folder in working.glob("global_step_*"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+# ---------------------------------------------------------------- attempts
+
+
+def new_attempt(working: Path) -> Path:
+    """A fresh folder for the files of one launch."""
+    folder = working / "attempts" / str(len(attempts(working)) + 1)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def attempts(working: Path) -> list[Path]:
+    """The folders of all launches so far, in order."""
+    return sorted((working / "attempts").glob("*"), key=lambda folder: int(folder.name))
+
+
+def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float]]:
+    """One row per step from verl's metrics of all attempts; of a step done twice, the later one counts."""
+    steps: dict[int, dict[str, float]] = {}
+    for log in logs:
+        for row in _whole_rows(log):
+            numbers = {key: value for key, value in row["data"].items() if isinstance(value, int | float)}
+            steps[row["step"]] = {"step": row["step"], **numbers}
+    return [steps[step] for step in sorted(steps)]
+
+
+def merge_judgements(logs: Iterable[Path]) -> list[dict[str, Any]]:
+    """The judged groups of several attempts: of a step done twice, those of the later attempt."""
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for log in logs:
+        own: dict[int, list[dict[str, Any]]] = {}
+        for row in _whole_rows(log):
+            own.setdefault(row["step"], []).append(row)
+        steps |= own
+    return [row for step in sorted(steps) for row in steps[step]]
+
+
+def _whole_rows(log: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line cut off by a kill does not count."""
+    if not log.exists():
+        return
+    *lines, _cut_off = log.read_text(encoding="utf-8").split("\n")
+    yield from map(json.loads, lines)
+
+
+# ---------------------------------------------------------------- reading along
+
+
+def exception_in(line: str) -> str | None:
+    """The exception a line of output reports, such as "ValueError: no such thing"."""
+    match = _EXCEPTION.match(_RAY_PREFIX.sub("", line))
+    return match[0] if match else None
+
+
+def progress(line: str, steps: int) -> str | None:
+    """A short report of a step, from the long line that verl prints; None for other lines."""
+    step = _STEP.search(line)
+    if step is None:
+        return None
+    metrics = {name: float(value) for name, value in _METRIC.findall(line[step.end() :])}
+    done, seconds = int(step[1]), metrics.get("timing_s/step")
+    report = f"step {done} of {steps}"
+    if "critic/score/mean" in metrics:
+        report += f": mean reward {metrics['critic/score/mean']:.3f}"
+    if seconds is not None:
+        report += f", {seconds:.1f} s a step, about {_duration(seconds * (steps - done))} left"
+    return report
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

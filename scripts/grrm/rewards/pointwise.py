@@ -1,0 +1,100 @@
+"""Reward for training a judge that scores one response from 0 to 4: `<think>...</think><score>3</score>`.
+
+verl's workers load this file by its path (`custom_reward_function.path`); scripts/ must be on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from numbers import Integral
+from typing import Any, Literal, TypeAlias
+
+from grrm.verdicts import parse_score
+
+LOWEST = 0
+HIGHEST = 4
+
+Table: TypeAlias = Literal["linear", "exponential"]
+
+
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: int | str | Mapping[str, Any],
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    table: Table = "linear",
+    **kwargs: Any,
+) -> dict[str, float | str]:
+    """Reward of one answer, in [0, 1]. A malformed answer earns 0, the least that a wrong one can earn.
+
+    Args:
+        data_source: not used; part of verl's signature.
+        solution_str: the model's answer, read by `grrm.verdicts.parse_score`.
+        ground_truth: the annotated score: 3, "3" or {"helpfulness": 3}, or the latter as a JSON string.
+        extra_info: not used; part of verl's signature.
+        table: reward by distance from the annotated score, see `reward`.
+        kwargs: whatever else verl passes; not used.
+
+    Returns:
+        always the same keys: score; acc, 1 if the score is exactly right; valid, 0 or 1; predicted, the score
+        as text, empty if malformed; reason, why it is malformed.
+
+    Raises:
+        ValueError: the ground truth is not an integer from 0 to 4, or the table is not known.
+    """
+    true = _read_ground_truth(ground_truth)
+    try:
+        predicted = parse_score(solution_str, LOWEST, HIGHEST)
+    except ValueError as error:
+        return {"score": 0.0, "acc": 0.0, "valid": 0.0, "predicted": "", "reason": str(error)}
+    return {
+        "score": reward(predicted, true, table),
+        "acc": float(predicted == true),
+        "valid": 1.0,
+        "predicted": str(predicted),
+        "reason": "",
+    }
+
+
+def reward(predicted: int, true: int, table: Table = "linear") -> float:
+    """Reward, in [0, 1], of saying `predicted` where `true` is annotated; both from 0 to 4.
+
+    linear: 1 - distance / 4; where 0 or 1 is annotated only the exact score earns (OpenJudge,
+    cookbooks/training_judge_model/grpo/pointwise/reward_fn.py). exponential: exp(-distance / 2) (RM-Gallery,
+    examples/train/pointwise).
+
+    Raises:
+        ValueError: the table is not known.
+    """
+    distance = abs(predicted - true)
+    if table == "exponential":
+        return math.exp(-2 * distance / HIGHEST)
+    if table != "linear":
+        raise ValueError(f"reward table {table!r} is not known; expected linear or exponential")
+    if true <= 1:
+        return float(distance == 0)
+    return 1 - distance / HIGHEST
+
+
+def _read_ground_truth(value: object) -> int:
+    true: Any = value
+    if isinstance(true, str):
+        try:
+            true = json.loads(true)
+        except ValueError:
+            raise _bad_ground_truth(value) from None
+    if isinstance(true, Mapping):
+        true = true.get("helpfulness")
+    if not isinstance(true, Integral) or isinstance(true, bool) or not LOWEST <= int(true) <= HIGHEST:
+        raise _bad_ground_truth(value)
+    return int(true)
+
+
+def _bad_ground_truth(value: object) -> ValueError:
+    return ValueError(
+        f"ground truth {value!r}; expected an integer from {LOWEST} to {HIGHEST}, alone or as "
+        '{"helpfulness": 3}; repair reward_model.ground_truth of this row'
+    )

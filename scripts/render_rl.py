@@ -1,0 +1,49 @@
+"""Render the verl configuration of a reinforcement learning stage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import yaml
+
+from grrm.engines.verl import rl_overrides
+from grrm.files import write_text
+from grrm.process import run_main
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the overrides of verl's trainer, one Hydra key a line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stage", required=True, help="name of the stage")
+    parser.add_argument("--settings", type=json.loads, required=True, help="the stage's settings as JSON")
+    parser.add_argument("--model", type=Path, required=True, help="folder of the initial policy")
+    parser.add_argument("--data", type=Path, required=True, help="prepared rows (parquet, verl's columns)")
+    parser.add_argument(
+        "--reward-model", type=Path, help="folder of the judge; without it rankings are verified"
+    )
+    parser.add_argument("--ranking-prompt", type=Path, help="prompt file of the judge")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="working folder of the training")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, required=True, help="configuration to write (YAML)")
+    args = parser.parse_args(argv)
+    if (args.reward_model is None) != (args.ranking_prompt is None):
+        parser.error("--reward-model and --ranking-prompt belong together")
+
+    overrides = rl_overrides(
+        args.settings,
+        stage=args.stage,
+        model=args.model,
+        data=args.data,
+        checkpoints=args.checkpoints,
+        seed=args.seed,
+        judge=args.reward_model,
+        judge_prompt=args.ranking_prompt,
+    )
+    header = f"# {args.stage}: overrides for `python -m verl.trainer.main_ppo` (verl 0.9.1).\n"
+    write_text(args.output, header + yaml.safe_dump(overrides, sort_keys=False, default_flow_style=None))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,137 @@
+"""Train a model with verl by reinforcement learning, resuming from its last checkpoint if there is one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import yaml
+
+from grrm.engines import checkpoints, resources, verl, verl_runs
+from grrm.files import UserError, write_jsonl
+from grrm.process import run_engine, run_main
+from grrm.rewards.group import STOP_MARK
+
+_SCRIPTS = Path(__file__).parent
+_TEMPORARY = "grrm-rl-"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, then publish the model folder and the training curve, each whole or not at all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="configuration written by render_rl")
+    parser.add_argument("--data", type=Path, required=True, help="prepared rows the configuration refers to")
+    parser.add_argument("--python", required=True, help="interpreter of the environment with verl")
+    parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
+    parser.add_argument(
+        "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
+    )
+    parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    args = parser.parse_args(argv)
+
+    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
+    judges = [Path(config[verl.JUDGE])] if verl.JUDGE in config else []
+    prompts = [Path(config[verl.JUDGE_PROMPT])] if judges else []
+    for model in [initial, *judges]:
+        checkpoints.check_model(model)
+    _check_rows(args.data, config[verl.BATCH])
+    training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
+    checkpoints.claim(working, training)
+    steps = config[verl.STEPS]
+    if not checkpoints.is_finished(working):
+        resources.check_memory(initial, judges)
+        if verl_runs.prepare_resume(working) != steps:
+            _train(args.python, config, working)
+        checkpoints.mark_finished(working)
+
+    files = verl_runs.model_files(working, steps)
+    _check_model(args.python, verl_runs.checkpoint(working, steps) / "actor/huggingface")
+    attempts = verl_runs.attempts(working)
+    write_jsonl(args.curve, verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts))
+    if args.judgements:
+        rows = verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts)
+        write_jsonl(args.judgements, rows)
+    checkpoints.publish(files, args.model, training)
+
+
+def _train(python: str, config: dict[str, Any], working: Path) -> None:
+    attempt = verl_runs.new_attempt(working)
+    exceptions = [""]
+    kept = verl_runs.last_complete_step(working)
+
+    def read(line: str) -> None:
+        nonlocal kept
+        if STOP_MARK in line:
+            raise UserError(line.partition(STOP_MARK)[2].strip())
+        if exception := verl_runs.exception_in(line):
+            exceptions.append(exception)
+        if report := verl_runs.progress(line, config[verl.STEPS]):
+            print(report, flush=True)
+            last = verl_runs.last_complete_step(working)
+            if last is not None and last != kept:
+                verl_runs.remove_older(working, last)
+                kept = last
+
+    with _temporary_folder() as temporary:
+        resources.check_disk(Path(config[verl.MODEL]), working, temporary)
+        overrides = verl.launch_overrides(config, temporary=temporary, ledger=attempt / "judgements.jsonl")
+        environment = verl.environment(config, scripts=_SCRIPTS, metrics=attempt / "metrics.jsonl")
+        status = run_engine(verl.command(python, overrides), env=environment, on_line=read)
+    last = verl_runs.last_complete_step(working)
+    if status != 0:
+        raise UserError(
+            f"verl ended with status {status}; the last error it reported is: {exceptions[-1] or 'none'}. "
+            f"The whole output stands above in this log. The same command goes on after step {last or 0}"
+        )
+    if last != config[verl.STEPS]:
+        raise UserError(
+            f"verl ended without an error, but its last checkpoint in {working} is of step {last}, expected "
+            f"{config[verl.STEPS]}; its output stands above in this log"
+        )
+
+
+def _check_rows(data: Path, batch: int) -> None:
+    if not data.is_file():
+        raise UserError(f"{data}: no such file")
+    rows = pq.read_metadata(data).num_rows
+    if rows < batch:
+        raise UserError(
+            f"{data}: has {rows} rows, a step takes {batch} (train_batch_size); lower it or add rows"
+        )
+
+
+def _check_model(python: str, folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(_SCRIPTS), "HF_HUB_OFFLINE": "1"}
+    if run_engine([python, "-m", "grrm.engines.hf_check", str(folder)], env=environment) != 0:
+        raise UserError(f"{folder}: the trained model cannot be loaded; the reason stands above in this log")
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well."""
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) > 16:
+        base = Path("/tmp")
+    for folder in base.glob(f"{_TEMPORARY}*"):
+        pid = folder.name.removeprefix(_TEMPORARY)
+        if folder.stat().st_uid == os.getuid() and not (pid.isdigit() and psutil.pid_exists(int(pid))):
+            shutil.rmtree(folder, ignore_errors=True)
+    folder = base / f"{_TEMPORARY}{os.getpid()}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,168 @@
+"""From a stage's settings to verl's overrides and the command that launches it."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+import render_rl
+from grrm.config import resolve
+from grrm.engines.verl import command, environment, hydra_arguments, launch_overrides, rl_overrides
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def settings(stage, *overlays):
+    config = {}
+    for name in ("config.yaml", *overlays):
+        layer = yaml.safe_load((ROOT / "config" / name).read_text())
+        for key, value in layer.items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+    return resolve(config, ROOT / "config/schemas/config.schema.yaml")[stage]
+
+
+def render(stage, **changes):
+    judged = stage == "mt_grpo"
+    return rl_overrides(
+        {**settings(stage), **changes},
+        stage=stage,
+        model=Path("models/start"),
+        data=Path("rows.parquet"),
+        checkpoints=Path("checkpoints"),
+        seed=7,
+        judge=Path("models/judge") if judged else None,
+        judge_prompt=Path("ranking.yaml") if judged else None,
+    )
+
+
+@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
+def test_the_published_objective(stage):
+    overrides = render(stage)
+    actor = "actor_rollout_ref.actor"
+    assert overrides["algorithm.adv_estimator"] == "grpo"
+    assert overrides["algorithm.norm_adv_by_std_in_grpo"] is False
+    assert overrides[f"{actor}.use_kl_loss"] is False
+    assert overrides[f"{actor}.loss_agg_mode"] == "seq-mean-token-mean"
+    assert (overrides[f"{actor}.clip_ratio_low"], overrides[f"{actor}.clip_ratio_high"]) == (3e-4, 4e-4)
+
+
+def test_rankings_are_verified_by_the_dapo_manager_without_the_likelihood_term():
+    overrides = render("grrm_rlvr")
+    assert overrides["reward.reward_manager.name"] == "dapo"
+    assert overrides["reward.custom_reward_function.path"] == "pkg://grrm.rewards.ranking_score"
+    assert overrides["actor_rollout_ref.actor.policy_loss.loss_mode"] == "gspo"
+    assert not any("sft_coef" in key or "reward_model" in key for key in overrides)
+
+
+def test_translations_are_judged_in_groups_with_the_likelihood_term():
+    overrides = render("mt_grpo")
+    assert overrides["reward.reward_manager.name"] == "GroupRewardManager"
+    assert overrides["reward.num_workers"] == 1
+    assert overrides["reward.reward_model.model_path"] == "models/judge"
+    assert overrides["+reward.reward_kwargs.prompt"] == "ranking.yaml"
+    assert overrides["actor_rollout_ref.actor.policy_loss.loss_mode"] == "gspo_sft"
+    assert overrides["+actor_rollout_ref.actor.sft_coef"] == 0.1
+
+
+def test_the_last_learning_rate_belongs_to_the_cosine():
+    key = "actor_rollout_ref.actor.optim.min_lr_ratio"
+    assert key not in render("grrm_rlvr", lr_scheduler="constant")
+    assert render("grrm_rlvr", lr_scheduler="cosine")[key] == 0.2
+
+
+@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
+def test_sections_that_verl_ignores_are_not_used(stage):
+    ignored = {"reward_model", "custom_reward_function", "sandbox_fusion"}
+    assert not ignored & {key.lstrip("+").split(".")[0] for key in render(stage)}
+
+
+def test_threads_of_the_rule_do_not_make_another_training():
+    assert render("mt_grpo", threads=1) == render("mt_grpo", threads=8)
+
+
+def test_nothing_of_this_machine_is_in_the_rendered_file(tmp_path):
+    output = tmp_path / "grrm_rlvr.yaml"
+    render_rl.main(
+        [
+            *["--stage", "grrm_rlvr", "--settings", json.dumps(settings("grrm_rlvr"))],
+            *["--model", "results/m", "--data", "results/d", "--checkpoints", "results/c"],
+            *["--seed", "7", "--output", str(output)],
+        ]
+    )
+    text = output.read_text()
+    assert "/tmp" not in text
+    assert str(ROOT) not in text
+    assert os.uname().nodename not in text
+    expected = render("grrm_rlvr") | {
+        "actor_rollout_ref.model.path": "results/m",
+        "data.train_files": "results/d",
+        "data.val_files": "results/d",
+        "trainer.default_local_dir": "results/c",
+    }
+    assert yaml.safe_load(text) == expected
+
+
+def test_a_judge_without_its_prompt_is_refused(tmp_path, capsys):
+    arguments = [
+        "--stage",
+        "mt_grpo",
+        "--settings",
+        "{}",
+        "--model",
+        "m",
+        "--data",
+        "d",
+        "--checkpoints",
+        "c",
+    ]
+    with pytest.raises(SystemExit):
+        render_rl.main([*arguments, "--reward-model", "j", "--output", str(tmp_path / "x")])
+    assert "belong together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (None, "null"),
+        (1e-5, "1e-05"),
+        ("1e-5", '"1e-5"'),
+        ("a, 'b' \"c\"", '"a, \'b\' \\"c\\""'),
+        (["model", "extra"], '["model","extra"]'),
+        ({"dtype": "fp32"}, '{dtype:"fp32"}'),
+    ],
+)
+def test_values_on_the_command_line(value, text):
+    assert hydra_arguments({"key": value}) == [f"key={text}"]
+
+
+def test_a_launch_adds_what_belongs_to_this_machine(tmp_path):
+    config = render("mt_grpo")
+    overrides = launch_overrides(config, temporary=Path("/tmp/x"), ledger=tmp_path / "ledger.jsonl")
+    assert overrides["+ray_kwargs.ray_init.address"] == "local"
+    assert overrides["+ray_kwargs.ray_init._node_ip_address"] == "127.0.0.1"
+    assert overrides["+ray_kwargs.ray_init.num_gpus"] == 2
+    assert overrides["+reward.reward_kwargs.ledger"] == str(tmp_path / "ledger.jsonl")
+    assert overrides["actor_rollout_ref.model.path"] == str(Path("models/start").absolute())
+    assert overrides["+reward.reward_kwargs.prompt"] == str(Path("ranking.yaml").absolute())
+
+
+def test_verified_rankings_need_no_second_model_and_no_ledger(tmp_path):
+    overrides = launch_overrides(render("grrm_rlvr"), temporary=tmp_path, ledger=tmp_path / "ledger")
+    assert overrides["+ray_kwargs.ray_init.num_gpus"] == 1
+    assert not any("ledger" in key for key in overrides)
+
+
+def test_the_engine_never_joins_another_cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    variables = environment(render("grrm_rlvr"), scripts=ROOT / "scripts", metrics=tmp_path / "m.jsonl")
+    assert "RAY_ADDRESS" not in variables
+    assert variables["VERL_PLATFORM"] == "cpu"
+    assert variables["VERL_USE_EXTERNAL_MODULES"] == "grrm.verl_plugin.register"
+    assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT / "scripts")
+
+
+def test_the_command_is_verls_own_entry_point():
+    assert command("python", {"a.b": 1}) == ["python", "-m", "verl.trainer.main_ppo", "a.b=1"]
