@@ -29,7 +29,9 @@ def preference_accuracy(chosen: Sequence[float], rejected: Sequence[float]) -> f
     return float((_margins(chosen, rejected) > 0).mean())
 
 
-def _margins(chosen: Sequence[float], rejected: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _margins(
+    chosen: Sequence[float], rejected: Sequence[float]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     if len(chosen) != len(rejected) or not chosen:
         raise ValueError(
             f"{len(chosen)} chosen and {len(rejected)} rejected scores; expected as many, at least one"

@@ -81,13 +81,15 @@ def reward(predicted: int, true: int, table: Table = "linear") -> float:
 
 def _read_ground_truth(value: object) -> int:
     true: Any = value
-    if isinstance(true, str):
-        try:
+    try:
+        if isinstance(true, str):
             true = json.loads(true)
-        except ValueError:
-            raise _bad_ground_truth(value) from None
-    if isinstance(true, Mapping):
-        true = true.get("helpfulness")
+        if isinstance(true, Mapping):
+            true = true.get("helpfulness")
+        if isinstance(true, str):
+            true = json.loads(true)
+    except ValueError:
+        raise _bad_ground_truth(value) from None
     if not isinstance(true, Integral) or isinstance(true, bool) or not LOWEST <= int(true) <= HIGHEST:
         raise _bad_ground_truth(value)
     return int(true)

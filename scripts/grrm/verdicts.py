@@ -1,0 +1,78 @@
+"""Reading what a judge decided: a score, a preference or an order, each in a tag at the end of its answer.
+
+Strict on purpose: the last complete tag outside the thinking holds the verdict and nothing else (see
+`grrm.extract.tag`). Whatever else is found is an error with a reason, never a guess.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, TypeAlias, cast
+
+from grrm.extract import tag
+
+Preference: TypeAlias = Literal["A", "B", "tie"]
+
+PREFERENCES: tuple[Preference, ...] = ("A", "B", "tie")
+
+# ASCII digits only, no sign and no leading zero: int() would also take "３", "+3" and "0_3".
+_INTEGER = re.compile(r"0|[1-9][0-9]{0,5}")
+
+
+def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> int:
+    """Read `<score>3</score>`.
+
+    Raises:
+        ValueError: there is no such tag, or it does not hold an integer from `lowest` to `highest`.
+    """
+    content = _content(text, name)
+    if _INTEGER.fullmatch(content) is None or not lowest <= int(content) <= highest:
+        raise ValueError(f"<{name}> holds {content[:80]!r}; expected an integer from {lowest} to {highest}")
+    return int(content)
+
+
+def parse_preference(text: str, name: str = "better") -> Preference:
+    """Read `<better>A</better>`: A, B or tie, in any letter case.
+
+    Raises:
+        ValueError: there is no such tag, or it holds something else.
+    """
+    content = _content(text, name)
+    for preference in PREFERENCES:
+        if content.upper() == preference.upper():
+            return preference
+    raise ValueError(f"<{name}> holds {content[:80]!r}; expected A, B or tie")
+
+
+def parse_order(text: str, n: int, name: str = "ranking") -> list[set[int]]:
+    """Read `<ranking>3 > 1 = 2</ranking>` as [{2}, {0, 1}]: best first, indices from 0.
+
+    Commas, ">" and white space alike mean "better than", "=" means tied.
+
+    Raises:
+        ValueError: there is no such tag, or it does not hold each number from 1 to `n` once.
+    """
+    content = _content(text, name)
+    order: list[set[int]] = []
+    for tied in re.split(r"[\s>,]+", re.sub(r"\s*([=>,])\s*", r"\1", content)):
+        numbers = tied.split("=")
+        if any(_INTEGER.fullmatch(number) is None for number in numbers):
+            raise ValueError(f"<{name}> holds {content[:80]!r}; expected an order such as 2 > 1 = 3")
+        order.append({int(number) - 1 for number in numbers})
+        if len(order[-1]) != len(numbers):
+            raise ValueError(f"<{name}> holds {content[:80]!r}; a candidate appears more than once")
+    if sorted(index for tied in order for index in tied) != list(range(n)):
+        raise ValueError(f"<{name}> holds {content[:80]!r}; expected each number from 1 to {n} once")
+    return order
+
+
+def swap(preference: Preference) -> Preference:
+    """The same preference with the two responses in the other order."""
+    return cast(Preference, {"A": "B", "B": "A", "tie": "tie"}[preference])
+
+
+def _content(text: str, name: str) -> str:
+    content = tag(text, name)
+    if content is None:
+        raise ValueError(f"no complete <{name}>...</{name}> outside the thinking")
+    return content

@@ -1,0 +1,153 @@
+"""The pairwise judge: how its answers are read, and what they earn."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grrm.rewards.pairwise import compute_score
+from grrm.verdicts import PREFERENCES, Preference, parse_preference, swap
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+KEYS = {"score", "acc", "valid", "says_a", "says_tie", "predicted", "reason"}
+
+
+def rows(name: str) -> list[Any]:
+    return [json.loads(line) for line in (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def well_formed(text: str, tag: str) -> bool:
+    """Any text, at most one thought, one tag, a preference and nothing else in it."""
+    form = rf"(<think>[^<]*</think>)?[^<]*<{tag}>\s*(a|b|tie)\s*</{tag}>[^<]*"
+    return re.fullmatch(form, text, re.IGNORECASE) is not None
+
+
+# Not well-formed, yet read; by rule.
+READ = {
+    "a preference in thoughts does not count": {"<think><better>B</better></think><better>A</better>": "A"},
+    "all before a closing mark without an opening one is thought": {"x</think><better>A</better>": "A"},
+}
+READABLE = {text: preference for texts in READ.values() for text, preference in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"), [("pairwise_openjudge", "better"), ("pairwise_rmgallery", "preference")]
+)
+def test_published_rewards(name: str, tag: str) -> None:
+    agreed = 0
+    for row in rows(name):
+        text, truth = row["solution_str"], row["ground_truth"]
+        published = row["out"].get("value", {})
+        label = truth.get("preference") if isinstance(truth, dict) else truth
+        if not isinstance(text, str) or label not in PREFERENCES:
+            continue
+        ours = compute_score("ds", text, truth, row.get("extra_info"), tag=tag)
+        assert ours.keys() == KEYS
+        if well_formed(text, tag):
+            # Rule: the letter case of the tag does not matter.
+            if f"<{tag}>" in text:
+                assert ours["predicted"] == published["predicted_preference"], row
+            # Rule: the label is what the ground truth says; published readers fall back to "tie".
+            if label == published["true_preference"] and f"<{tag}>" in text:
+                assert ours["score"] == published["score"], row
+                agreed += 1
+        elif text in READABLE:
+            assert ours["predicted"] == READABLE[text], row
+        else:
+            # Rule: other words in the tag, and letters outside it, are not a preference.
+            assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
+            assert ours["reason"]
+    assert agreed >= 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "C",
+        "AB",
+        "A or B",
+        "A/B/tie",
+        "Both",
+        "Equal",
+        "A tie",
+        "Answer B",
+        "B>A",
+        "A.",
+        "[[A]]",
+        "Assistant",
+    ],
+)
+def test_only_a_b_and_tie_are_preferences(content: str) -> None:
+    with pytest.raises(ValueError, match="expected A, B or tie"):
+        parse_preference(f"<think>Well.</think><better>{content}</better>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A",
+        "Response A is better",
+        "They are EQUAL",
+        "<better>A",
+        "A</better>",
+        "<think><better>A</better>",
+    ],
+)
+def test_without_a_complete_tag_outside_the_thinking_there_is_no_preference(text: str) -> None:
+    with pytest.raises(ValueError, match="no complete <better>"):
+        parse_preference(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "preference"), [("A", "A"), (" b\n", "B"), ("TIE", "tie"), ("Tie", "tie")]
+)
+def test_case_and_white_space_do_not_matter(content: str, preference: Preference) -> None:
+    assert parse_preference(f"<better>{content}</better>") == preference
+
+
+def test_the_last_tag_counts() -> None:
+    assert parse_preference("<better>A</better> no: <better>B</better>") == "B"
+
+
+@given(st.text(alphabet="<>/betrhinkABtie ") | st.text(), st.sampled_from(PREFERENCES))
+def test_malformed_earns_what_wrong_earns(text: str, true: Preference) -> None:
+    ours = compute_score("ds", text, true)
+    assert ours.keys() == KEYS
+    if not ours["valid"]:
+        assert ours["score"] == ours["says_a"] == ours["says_tie"] == 0
+
+
+@given(
+    st.text(alphabet=st.characters(exclude_characters="<>")),
+    st.sampled_from(PREFERENCES),
+    st.sampled_from(PREFERENCES),
+)
+def test_every_well_formed_answer_is_read(thought: str, predicted: Preference, true: Preference) -> None:
+    ours = compute_score("ds", f"<think>{thought}</think>\n<better>{predicted}</better>", true)
+    assert ours["predicted"] == predicted
+    assert ours["score"] == ours["acc"] == float(predicted == true)
+
+
+def test_a_preference_in_the_other_order() -> None:
+    assert [swap(preference) for preference in PREFERENCES] == ["B", "A", "tie"]
+
+
+@pytest.mark.parametrize(
+    "truth", ["A", "a", {"preference": "A", "preference_strength": 2}, '{"preference": "A"}']
+)
+def test_forms_of_the_ground_truth(truth: Any) -> None:
+    assert compute_score("ds", "<better>A</better>", truth)["score"] == 1.0
+
+
+@pytest.mark.parametrize("truth", [None, "", "C", 1, {}, {"preference": ""}, {"preference": None}, "{"])
+def test_a_label_that_cannot_be_read_is_an_error_and_no_zero(truth: Any) -> None:
+    with pytest.raises(ValueError, match="expected A, B or tie"):
+        compute_score("ds", "<better>A</better>", truth)

@@ -1,0 +1,186 @@
+"""The pointwise judge: how its answers are read, and what they earn."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grrm.rewards.bradley_terry import preference_accuracy, preference_loss
+from grrm.rewards.pointwise import HIGHEST, LOWEST, Table, compute_score, reward
+from grrm.verdicts import parse_score
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+KEYS = {"score", "acc", "valid", "predicted", "reason"}
+
+
+def rows(name: str) -> list[Any]:
+    return [json.loads(line) for line in (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+# Any text, at most one thought, one tag, an integer from 0 to 4 and nothing else in it.
+WELL_FORMED = re.compile(r"(<think>[^<]*</think>)?[^<]*<score>\s*[0-4]\s*</score>[^<]*")
+
+# Not well-formed, yet read; by rule. Published readers differ, from these and from each other.
+READ = {
+    "the letter case of the tag does not matter": {"<Score>3</Score>": 3},
+    "the last tag counts": {
+        "<score>3</score><score>1</score>": 1,
+        "<score>1</score> then <score>3</score>": 3,
+        "Output Format\n<think>Analysis process based on principles</think>"
+        "<score>helpfulness score from 0 to 4</score>\n<score>2</score>": 2,
+    },
+    "of nested tags the innermost counts": {"<score><score>3</score></score>": 3},
+    "a score in thoughts does not count": {
+        "<think>a <score>4</score></think><score>2</score>": 2,
+        "<think>a</think><think>b <score>1</score></think><score>3</score>": 3,
+        "<THINK>x <score>1</score></THINK><score>4</score>": 4,
+        "<thinking><score>1</score></thinking><score>4</score>": 4,
+        "<think><think>in</think>mid <score>0</score></think><score>4</score>": 4,
+    },
+    "all before a closing mark without an opening one is thought": {
+        "reasoning </think><score>3</score>": 3,
+        "I'd say <score>1</score></think><score>3</score>": 3,
+    },
+}
+READABLE = {text: score for texts in READ.values() for text, score in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("pointwise_openjudge", "linear"), ("pointwise_rmgallery", "exponential")]
+)
+def test_published_rewards(name: str, table: Table) -> None:
+    agreed = 0
+    for row in rows(name):
+        text, truth = row["solution_str"], row["ground_truth"]
+        if not isinstance(text, str) or not is_label(truth):
+            continue
+        ours = compute_score("ds", text, truth, row.get("extra_info"), table=table)
+        assert ours.keys() == KEYS
+        if WELL_FORMED.fullmatch(text.removeprefix("\ufeff")):
+            published = row["out"]["value"]
+            assert ours["score"] == pytest.approx(published["score"]), row
+            assert ours["predicted"] == str(published["predicted_helpfulness"]), row
+            agreed += 1
+        elif text in READABLE:
+            assert ours["predicted"] == str(READABLE[text]), row
+        else:
+            assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
+            assert ours["reason"]
+    assert agreed >= 20
+
+
+def is_label(truth: Any) -> bool:
+    value = truth.get("helpfulness") if isinstance(truth, dict) else truth
+    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 4) or value in (
+        "3",
+        " 3",
+    )
+
+
+@pytest.mark.parametrize("row", rows("pointwise_table"), ids=lambda row: row["id"])
+def test_published_tables(row: dict[str, Any]) -> None:
+    assert reward(row["predicted"], row["true"], "linear") == pytest.approx(row["openjudge"])
+    assert reward(row["predicted"], row["true"], "exponential") == pytest.approx(row["rm_gallery"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "5",
+        "10",
+        "-1",
+        "+3",
+        "3.0",
+        "3.7",
+        "4/4",
+        "3 out of 4",
+        "1 to 4",
+        "02",
+        "",
+        "three",
+        "３",
+        "٣",
+        "²",
+        "3_0",
+    ],
+)
+def test_only_an_integer_in_range_is_a_score(content: str) -> None:
+    with pytest.raises(ValueError, match="expected an integer from 0 to 4"):
+        parse_score(f"<think>Fine.</think><score>{content}</score>", LOWEST, HIGHEST)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "score: 3", "<score>3", "3</score>", "< score>3</score>", "<think>so <score>3</score>"]
+)
+def test_without_a_complete_tag_outside_the_thinking_there_is_no_score(text: str) -> None:
+    with pytest.raises(ValueError, match="no complete <score>"):
+        parse_score(text, LOWEST, HIGHEST)
+
+
+def test_a_malformed_last_tag_is_not_rescued_by_an_earlier_one() -> None:
+    with pytest.raises(ValueError, match="holds 'unsure'"):
+        parse_score("<score>3</score> <score>unsure</score>", LOWEST, HIGHEST)
+
+
+@given(st.text(alphabet="<>/scorethink 0123456789-.\n") | st.text(), st.integers(LOWEST, HIGHEST))
+def test_malformed_never_earns_more_than_wrong(text: str, true: int) -> None:
+    for table in ("linear", "exponential"):
+        ours = compute_score("ds", text, true, table=table)
+        assert ours.keys() == KEYS
+        if not ours["valid"]:
+            assert ours["score"] == 0 <= min(reward(p, true, table) for p in range(LOWEST, HIGHEST + 1))
+
+
+@given(
+    st.text(alphabet=st.characters(exclude_characters="<>")),
+    st.integers(LOWEST, HIGHEST),
+    st.integers(LOWEST, HIGHEST),
+)
+def test_every_well_formed_answer_is_read(thought: str, predicted: int, true: int) -> None:
+    ours = compute_score("ds", f"<think>{thought}</think>\n<score>{predicted}</score>", true)
+    assert ours["predicted"] == str(predicted)
+    assert ours["acc"] == float(predicted == true)
+    assert ours["score"] == reward(predicted, true)
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [3, "3", {"helpfulness": 3, "task_type": "pointwise"}, {"helpfulness": "3"}, '{"helpfulness": 3}'],
+)
+def test_forms_of_the_ground_truth(truth: Any) -> None:
+    assert compute_score("ds", "<score>3</score>", truth)["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "truth", [None, "", "x", True, 3.9, 5, -1, {}, {"helpfulness": None}, {"helpfulness": 5}, "[3]"]
+)
+def test_a_label_that_cannot_be_read_is_an_error_and_no_zero(truth: Any) -> None:
+    with pytest.raises(ValueError, match="expected an integer from 0 to 4"):
+        compute_score("ds", "<score>0</score>", truth)
+
+
+def test_an_unknown_table_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected linear or exponential"):
+        compute_score("ds", "<score>0</score>", 3, table="cubic")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- Bradley-Terry
+
+
+@pytest.mark.parametrize("row", rows("bt_loss"), ids=lambda row: row["id"])
+def test_bradley_terry_loss(row: dict[str, Any]) -> None:
+    assert preference_loss(row["chosen"], row["rejected"]) == pytest.approx(row["loss"], rel=1e-9)
+    assert preference_accuracy(row["chosen"], row["rejected"]) == pytest.approx(row["accuracy"])
+
+
+def test_bradley_terry_needs_pairs() -> None:
+    assert preference_loss([-1e4], [1e4]) == pytest.approx(2e4)
+    for chosen, rejected in (([], []), ([1.0], [1.0, 2.0])):
+        with pytest.raises(ValueError, match="expected as many"):
+            preference_loss(chosen, rejected)
