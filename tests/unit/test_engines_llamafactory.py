@@ -1,0 +1,83 @@
+"""What LLaMA-Factory is given, and what is taken from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import train_sft
+import yaml
+
+from grrm.engines.llamafactory import DATASET, dataset_info, sft_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    section: dict[str, Any] = config["grrm_sft"]
+    return section
+
+
+def rendered(settings: dict[str, Any], seed: int = 0) -> dict[str, Any]:
+    return sft_config(
+        settings, model=Path("m/base"), dataset_dir=Path("c/stage"), output_dir=Path("k/stage"), seed=seed
+    )
+
+
+def test_a_training_can_be_resumed(settings: dict[str, Any]) -> None:
+    config = rendered(settings)
+    assert config["overwrite_output_dir"] is False
+    assert 0 < config["save_steps"] <= config["max_steps"]
+
+
+def test_the_paper_trains_all_weights_with_chatml_and_a_cosine(settings: dict[str, Any]) -> None:
+    config = rendered(settings)
+    assert (config["finetuning_type"], config["template"], config["lr_scheduler_type"]) == (
+        "full",
+        "chatml",
+        "cosine",
+    )
+
+
+def test_nothing_of_this_machine_enters_the_configuration(settings: dict[str, Any]) -> None:
+    assert not [value for value in rendered(settings).values() if str(value).startswith("/")]
+
+
+def test_the_cores_of_the_rule_do_not_make_another_training(settings: dict[str, Any]) -> None:
+    assert rendered(settings) == rendered({**settings, "threads": settings["threads"] + 1})
+
+
+def test_another_seed_makes_another_training(settings: dict[str, Any]) -> None:
+    assert rendered(settings, seed=0) != rendered(settings, seed=1)
+
+
+def test_the_rows_are_found_from_the_folder_of_the_dataset_info() -> None:
+    info = dataset_info(Path("results/x/prepared/s.jsonl"), Path("results/x/configs/s"))[DATASET]
+    assert (Path("results/x/configs/s") / info["file_name"]).resolve() == Path(
+        "results/x/prepared/s.jsonl"
+    ).resolve()
+    assert info["formatting"] == "sharegpt"
+
+
+def test_a_half_written_checkpoint_is_removed_and_a_whole_one_kept(tmp_path: Path) -> None:
+    for name, files in {
+        "checkpoint-10": ["trainer_state.json"],
+        "checkpoint-20": ["model.safetensors"],
+    }.items():
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+    train_sft._remove_broken_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+
+
+def test_after_a_resume_a_step_counts_once_with_its_last_value(tmp_path: Path) -> None:
+    rows = [(1, 3.0), (2, 2.0), (3, 9.0), (2, 2.5), (3, 2.1)]
+    log = tmp_path / "trainer_log.jsonl"
+    lines = [json.dumps({"current_steps": step, "loss": loss, "lr": 0.1}) for step, loss in rows]
+    log.write_text("\n".join([*lines, json.dumps({"current_steps": 3})]) + "\n")
+    assert [(row["step"], row["loss"]) for row in train_sft._curve(log)] == [(1, 3.0), (2, 2.5), (3, 2.1)]
