@@ -76,11 +76,9 @@ def test_published_rewards(name: str, table: Table) -> None:
 
 
 def is_label(truth: Any) -> bool:
+    """Labels in other forms the published readers take for 0, truncate, or fail on; see below."""
     value = truth.get("helpfulness") if isinstance(truth, dict) else truth
-    return (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 4) or value in (
-        "3",
-        " 3",
-    )
+    return isinstance(value, int) and not isinstance(value, bool) and LOWEST <= value <= HIGHEST
 
 
 @pytest.mark.parametrize("row", rows("pointwise_table"), ids=lambda row: row["id"])
