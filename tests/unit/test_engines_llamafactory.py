@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import train_sft
 import yaml
 
+import train_sft
 from grrm.engines.llamafactory import DATASET, dataset_info, sft_config
 
 ROOT = Path(__file__).parents[2]
