@@ -16,10 +16,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output-folder", type=Path, required=True, help="where the tables go")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data; the language stays the same")
     for table, count in DEFAULT_ROWS.items():
-        flag = f"--{table.replace('_', '-')}-rows"
-        parser.add_argument(flag, type=_positive, default=count, help=f"default: {count}")
+        flag = f"--{table.replace('_', '-')}"
+        parser.add_argument(
+            flag, type=_positive, default=count, metavar="ROWS", help=f"rows of the table (default: {count})"
+        )
     args = parser.parse_args(argv)
-    tables = make_tables(args.seed, {table: getattr(args, f"{table}_rows") for table in DEFAULT_ROWS})
+    tables = make_tables(args.seed, {table: getattr(args, table) for table in DEFAULT_ROWS})
     for table, rows in tables.items():
         path = args.output_folder / f"{table}.parquet"
         write_table(path, rows, table)

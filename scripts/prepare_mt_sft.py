@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import translation_chat
+from grrm.data.prepare import rows_with_translation, translation_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
@@ -22,7 +22,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prompt = load_translation_prompt(args.prompt)
-    rows = read_table(args.input, "mt_sft", args.bad_rows).to_pylist()
+    table = read_table(args.input, "mt_sft", args.bad_rows)
+    rows = rows_with_translation(table.to_pylist(), args.input, args.bad_rows)
     write_jsonl(args.output, (translation_chat(row, prompt) for row in rows))
     print(f"{args.output}: {len(rows)} rows")
 

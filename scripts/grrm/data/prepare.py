@@ -25,6 +25,7 @@ from grrm.extract import code_block
 from grrm.files import UserError, atomic_path
 from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer
 from grrm.ranking import labels
+from grrm.schemas import BadRows
 
 Row = dict[str, Any]
 
@@ -83,18 +84,33 @@ def ranking_chat(row: Row, prompt: RankingPrompt) -> Row:
 
 
 def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
-    """A row of the mt_sft table as a chat: the translation prompt, then the response as it is.
-
-    Raises:
-        UserError: the response has no code block, from which the translation could be taken.
-    """
-    if not code_block(row["response"]):
-        raise UserError(
-            f"response of {row['src_text']!r}: expected an analysis, then a translation in a code block, "
-            f"found {row['response']!r}"
-        )
+    """A row of the mt_sft table as a chat: the translation prompt, then the response as it is."""
     user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")})
     return chat(user, row["response"])
+
+
+def rows_with_translation(rows: Sequence[Row], path: str | Path, bad_rows: BadRows) -> list[Row]:
+    """The rows of an mt_sft table whose response ends with the translation in a code block.
+
+    Args:
+        rows: the rows.
+        path: where they come from, for messages.
+        bad_rows: "error" stops at the first other row; "drop" leaves such rows out and says how many.
+
+    Raises:
+        UserError: a row is bad or, with "drop", no row is good.
+    """
+    good = [row for row in rows if code_block(row["response"]) is not None]
+    bad = [number for number, row in enumerate(rows) if code_block(row["response"]) is None]
+    if bad and (bad_rows == "error" or not good):
+        raise UserError(
+            f"{path}, row {bad[0]}: response is {rows[bad[0]]['response']!r}; expected an analysis, then the "
+            f"translation in one code block at the end ({len(bad)} of {len(rows)} rows are bad); repair them, "
+            "or leave them out with --bad-rows drop"
+        )
+    if bad:
+        print(f"{path}: {len(bad)} of {len(rows)} rows dropped: no translation in a code block at the end")
+    return good
 
 
 _RANK = r"[A-Z](?:\s*[>=]\s*[A-Z])+"

@@ -1,0 +1,347 @@
+"""Preparation of the stages' data: what models see and are to answer, and how groups are augmented."""
+
+import json
+import math
+from collections import Counter, defaultdict
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import prepare_grrm_rlvr
+import prepare_grrm_sft
+import prepare_mt_grpo
+import prepare_mt_sft
+from grrm.data import prepare
+from grrm.data.prepare import is_verdict, plan_ranking_rows, strip_verdict
+from grrm.data.toy_world import make_tables
+from grrm.extract import code_block
+from grrm.files import UserError, read_jsonl
+from grrm.ranking import RankingAnswer, parse_answer
+from grrm.schemas import write_table
+
+ROWS = dict.fromkeys(("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"), 60)
+TABLES = make_tables(3, ROWS)
+PROMPTS = {"grrm": "config/prompts/toy_ranking.yaml", "mt": "config/prompts/toy_translation.yaml"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, pytestconfig):
+    """A folder with the six tables; the working folder is the root of the repository."""
+    monkeypatch.chdir(pytestconfig.rootpath)
+    for name, rows in TABLES.items():
+        write_table(tmp_path / f"{name}.parquet", rows, name)
+    return tmp_path
+
+
+def run(script, stage, folder, *flags, output="rows"):
+    task = "grrm" if stage.startswith("grrm") else "mt"
+    path = folder / output
+    files = ["--input", str(folder / f"{stage}.parquet"), "--output", str(path)]
+    script.main([*files, "--prompt", PROMPTS[task], *flags])
+    return path
+
+
+def prepared(script, stage, folder, *flags):
+    path = run(script, stage, folder, *flags)
+    return read_jsonl(path) if stage.endswith("_sft") else pq.read_table(path).to_pylist()
+
+
+# Supervised rows
+
+
+def test_grrm_sft_row_asks_for_a_ranking_and_answers_in_the_form_of_the_paper(folder):
+    table = [
+        {
+            "src_text": "s",
+            "trg_text": "t",
+            "src_lang": "xx",
+            "trg_lang": "yy",
+            "mt_texts": ["one", "two", "three"],
+            "analysis": "B is best.",
+            "scores": [5, 9, 5],
+        }
+    ]
+    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
+    assert prepared(prepare_grrm_sft, "grrm_sft", folder) == [
+        {
+            "messages": [
+                {"role": "user", "content": "Rank translations from xx to yy: s\nA: one\nB: two\nC: three"},
+                {
+                    "role": "assistant",
+                    "content": "B is best.\n\n### Final Ranking:\n\nB > A = C\n\n"
+                    "### Scores:\n\nB: 9, A: 5, C: 5\n",
+                },
+            ]
+        }
+    ]
+
+
+def test_every_grrm_sft_answer_can_be_read_back(folder):
+    rows = prepared(prepare_grrm_sft, "grrm_sft", folder)
+    assert len(rows) == 60
+    for row, source in zip(rows, TABLES["grrm_sft"], strict=True):
+        answer = parse_answer(row["messages"][1]["content"], len(source["scores"]))
+        assert isinstance(answer, RankingAnswer)
+        assert list(answer.scores.values()) == source["scores"]
+        assert answer.analysis == source["analysis"]
+
+
+def test_mt_sft_answer_is_the_response_of_the_table(folder):
+    rows = prepared(prepare_mt_sft, "mt_sft", folder)
+    for row, source in zip(rows, TABLES["mt_sft"], strict=True):
+        user, assistant = row["messages"]
+        assert user == {"role": "user", "content": f"Translate from xx to yy: {source['src_text']}"}
+        assert assistant == {"role": "assistant", "content": source["response"]}
+        assert code_block(assistant["content"])
+
+
+def test_mt_sft_response_without_a_code_block_is_an_error_that_names_the_row(folder):
+    bad = {**TABLES["mt_sft"][0], "response": "just a translation"}
+    write_table(folder / "mt_sft.parquet", [TABLES["mt_sft"][1], bad], "mt_sft")
+    with pytest.raises(UserError, match=r"mt_sft\.parquet.*row 1.*just a translation.*code block"):
+        run(prepare_mt_sft, "mt_sft", folder)
+    assert not (folder / "rows").exists()
+
+
+def test_mt_sft_responses_without_a_code_block_can_be_dropped(folder, capsys):
+    bad = {**TABLES["mt_sft"][0], "response": "just a translation"}
+    write_table(folder / "mt_sft.parquet", [TABLES["mt_sft"][1], bad], "mt_sft")
+    rows = prepared(prepare_mt_sft, "mt_sft", folder, "--bad-rows", "drop")
+    assert [row["messages"][1]["content"] for row in rows] == [TABLES["mt_sft"][1]["response"]]
+    assert "1 of 2 rows dropped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "B > A = C",
+        "Ranking: B > A",
+        "### Final Ranking:",
+        "**Final Ranking:** A = B",
+        "Scores: A: 8, B: 9",
+        "A: 8, B: 9.5, C: 10",
+        "A: 8/10; B: 7/10",
+        "score: A: 8",
+        "Overall ranking: C>B>A.",
+    ],
+)
+def test_ranking_and_score_lines_are_verdicts(line):
+    assert is_verdict(line)
+    assert strip_verdict(f"A is good.\n\n{line}\n") == "A is good."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Scores of the match are translated correctly only by B.",
+        "The ranking of the teams is lost in A.",
+        "In short, B > A because of the idiom.",
+        "A: literal rendering of the score",
+        "Ranking B above A is justified by the tone.",
+        "x > y",
+        "A",
+        "",
+    ],
+)
+def test_prose_about_scores_and_rankings_stays(line):
+    assert not is_verdict(line)
+    assert strip_verdict(f"A is good.\n{line}").endswith(line)
+
+
+def test_only_the_last_line_is_taken_off():
+    assert strip_verdict("A > B\nso it is\nA > B\nA: 9, B: 8") == "A > B\nso it is\nA > B"
+
+
+def test_an_analysis_is_never_left_empty():
+    assert strip_verdict("A > B") == "A > B"
+
+
+@given(st.text())
+def test_stripping_only_shortens(text):
+    assert text.startswith(strip_verdict(text))
+
+
+# Augmentation
+
+
+def expected_rows(size, subgroups, shuffles):
+    """Number of rows of one group, as an interval: what is drawn decides which subsets are small."""
+    proper = 2**size - size - 2 if size > 2 else 0
+    whole = 1 + min(shuffles, math.factorial(size) - 1)
+    smallest, largest = (1 + min(shuffles, math.factorial(k) - 1) for k in (2, max(2, size - 1)))
+    added = min(subgroups, proper)
+    return whole + added * smallest, whole + added * largest
+
+
+@given(st.integers(2, 6), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**32))
+def test_augmented_orders_of_a_group(size, subgroups, shuffles, seed):
+    orders = [item.indices for item in plan_ranking_rows([size], seed, subgroups, shuffles)]
+    assert len(set(orders)) == len(orders), "no order twice"
+    assert all(2 <= len(order) <= size and len(set(order)) == len(order) for order in orders)
+    assert all(0 <= index < size for order in orders for index in order)
+    per_subset = Counter(tuple(sorted(order)) for order in orders)
+    assert all(subset in orders for subset in per_subset), "each subset also in its own order"
+    assert per_subset[tuple(range(size))] == 1 + min(shuffles, math.factorial(size) - 1)
+    assert len(per_subset) == 1 + (min(subgroups, 2**size - size - 2) if size > 2 else 0)
+    for subset, count in per_subset.items():
+        assert count == 1 + min(shuffles, math.factorial(len(subset)) - 1)
+    low, high = expected_rows(size, subgroups, shuffles)
+    assert low <= len(orders) <= high
+
+
+@pytest.mark.parametrize(("size", "rows"), [(2, 2.0), (3, 11.0), (4, 17.8)])
+def test_four_and_four_give_the_published_number_of_rows(size, rows):
+    groups = 3000
+    assert len(plan_ranking_rows([size] * groups, 0, 4, 4)) / groups == pytest.approx(rows, abs=0.05)
+
+
+def test_no_augmentation_gives_one_row_for_each_group():
+    plan = plan_ranking_rows([2, 3, 4], 0, 0, 0)
+    assert sorted((item.group, item.indices) for item in plan) == [
+        (0, (0, 1)),
+        (1, (0, 1, 2)),
+        (2, (0, 1, 2, 3)),
+    ]
+
+
+def test_large_groups_are_augmented_without_listing_all_subsets():
+    assert len(plan_ranking_rows([26], 0, 4, 4)) == 25
+
+
+def test_subsets_are_drawn_evenly():
+    plan = plan_ranking_rows([4] * 5000, 0, 1, 0)
+    drawn = Counter(item.indices for item in plan if len(item.indices) < 4)
+    assert len(drawn) == 10
+    assert all(400 < count < 600 for count in drawn.values())
+
+
+@given(st.integers(0, 2**32))
+def test_plan_depends_on_the_seed_alone(seed):
+    sizes = [2, 3, 4] * 10
+    plan = plan_ranking_rows(sizes, seed, 2, 2)
+    assert plan == plan_ranking_rows(sizes, seed, 2, 2)
+    assert plan != plan_ranking_rows(sizes, seed + 1, 2, 2)
+
+
+# Ranking rows
+
+
+def test_ranking_rows_keep_text_score_and_label_together(folder):
+    rows = prepared(
+        prepare_grrm_rlvr, "grrm_rlvr", folder, "--subgroup-augment", "2", "--shuffle-augment", "2"
+    )
+    for row in rows:
+        info = row["extra_info"]
+        source = TABLES["grrm_rlvr"][info["group"]]
+        assert info["src_text"] == source["src_text"]
+        assert info["mt_texts"] == [source["mt_texts"][i] for i in info["shuffle_indices"]]
+        truth = json.loads(row["reward_model"]["ground_truth"])
+        assert list(truth) == ["A", "B", "C", "D"][: len(truth)]
+        assert list(truth.values()) == [source["scores"][i] for i in info["shuffle_indices"]]
+        (message,) = row["prompt"]
+        lines = [f"{label}: {text}" for label, text in zip(truth, info["mt_texts"], strict=True)]
+        assert message["content"].split("\n")[1:] == lines
+    assert {row["extra_info"]["group"] for row in rows} == set(range(60))
+
+
+def test_ranking_rows_have_the_layout_of_verl(folder):
+    rows = prepared(
+        prepare_grrm_rlvr, "grrm_rlvr", folder, "--data-source", "toy.ranking_score", "--split", "test"
+    )
+    for number, row in enumerate(rows):
+        assert set(row) == {"data_source", "prompt", "ability", "reward_model", "extra_info"}
+        assert row["data_source"] == "toy.ranking_score"
+        assert row["ability"] == "ranking"
+        assert row["reward_model"]["style"] == "rule"
+        assert row["prompt"][0]["role"] == "user"
+        assert (row["extra_info"]["index"], row["extra_info"]["split"]) == (number, "test")
+
+
+def test_rows_are_shuffled(folder):
+    for script, stage in ((prepare_grrm_rlvr, "grrm_rlvr"), (prepare_mt_grpo, "mt_grpo")):
+        order = [row["extra_info"]["src_text"] for row in prepared(script, stage, folder)]
+        table = [row["src_text"] for row in TABLES[stage]]
+        assert sorted(order) == sorted(table)
+        assert order != table
+
+
+@pytest.mark.parametrize(
+    ("script", "stage"),
+    [
+        (prepare_grrm_sft, "grrm_sft"),
+        (prepare_grrm_rlvr, "grrm_rlvr"),
+        (prepare_mt_sft, "mt_sft"),
+        (prepare_mt_grpo, "mt_grpo"),
+    ],
+)
+def test_same_input_same_bytes(script, stage, folder):
+    first, second = (run(script, stage, folder, output=name) for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("script", "stage"), [(prepare_grrm_rlvr, "grrm_rlvr"), (prepare_mt_grpo, "mt_grpo")]
+)
+def test_other_seed_other_order(script, stage, folder):
+    first = prepared(script, stage, folder, "--seed", "1")
+    second = prepared(script, stage, folder, "--seed", "2")
+    assert [row["extra_info"]["src_text"] for row in first] != [
+        row["extra_info"]["src_text"] for row in second
+    ]
+
+
+def test_many_batches_are_one_table(folder, monkeypatch):
+    flags = ("--subgroup-augment", "2", "--shuffle-augment", "2")
+    whole = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags)
+    monkeypatch.setattr(prepare, "BATCH_ROWS", 7)
+    assert prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags) == whole
+    assert [row["extra_info"]["index"] for row in whole] == list(range(len(whole)))
+
+
+def test_negative_augmentation_is_refused(folder, capsys):
+    with pytest.raises(SystemExit):
+        run(prepare_grrm_rlvr, "grrm_rlvr", folder, "--shuffle-augment", "-1")
+    assert "--shuffle-augment" in capsys.readouterr().err
+
+
+def test_shuffling_shows_every_candidate_in_every_place(folder):
+    rows = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, "--shuffle-augment", "4")
+    places = defaultdict(set)
+    for row in rows:
+        if len(row["extra_info"]["mt_texts"]) == 2:
+            places[row["extra_info"]["group"]].add(tuple(row["extra_info"]["shuffle_indices"]))
+    assert places
+    assert all(orders == {(0, 1), (1, 0)} for orders in places.values())
+
+
+# Translation rows
+
+
+def test_translation_rows_keep_the_reference_for_reports_only(folder):
+    reference = {row["src_text"]: row["trg_text"] for row in TABLES["mt_grpo"]}
+    for number, row in enumerate(prepared(prepare_mt_grpo, "mt_grpo", folder)):
+        info = row["extra_info"]
+        assert row["ability"] == "translation"
+        assert row["data_source"] == "grrm.translation"
+        assert row["prompt"] == [{"role": "user", "content": f"Translate from xx to yy: {info['src_text']}"}]
+        assert row["reward_model"] == {"style": "rule", "ground_truth": ""}
+        assert info == {
+            "index": number,
+            "split": "train",
+            "src_lang": "xx",
+            "trg_lang": "yy",
+            "src_text": info["src_text"],
+            "trg_text": reference[info["src_text"]],
+        }
+
+
+def test_failed_preparation_leaves_the_old_file(folder):
+    output = run(prepare_mt_grpo, "mt_grpo", folder)
+    before = output.read_bytes()
+    write_table(folder / "mt_grpo.parquet", [{**TABLES["mt_grpo"][0], "src_text": "x"}], "mt_grpo")
+    (folder / "mt_grpo.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(UserError, match=r"mt_grpo\.parquet"):
+        run(prepare_mt_grpo, "mt_grpo", folder)
+    assert output.read_bytes() == before

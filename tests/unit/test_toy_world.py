@@ -1,0 +1,309 @@
+"""The toy world: a language pair, its faults, its exact scores, its six disjoint tables."""
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import make_toy_world
+from grrm.data.toy_world import (
+    DEFAULT_ROWS,
+    WORDS_PER_SENTENCE,
+    break_ties,
+    describe_errors,
+    make_language,
+    make_tables,
+    penalty,
+    true_score,
+)
+from grrm.extract import code_block
+from grrm.ranking import labels, ranking_accuracy
+from grrm.schemas import read_table
+
+LANGUAGE = make_language()
+ROWS = {name: count // 4 for name, count in DEFAULT_ROWS.items()}
+TABLES = make_tables(0, ROWS)
+IDIOM = next(iter(LANGUAGE.idioms))
+PLAIN = LANGUAGE.plain_words
+# plain, idiom (two words), plain, plain
+SOURCE = " ".join([PLAIN[0], *IDIOM, PLAIN[1], PLAIN[2]])
+RIGHT = LANGUAGE.render(SOURCE)
+LITERAL = LANGUAGE.render(SOURCE, [True])
+
+
+def sources(tables):
+    return [row["src_text"] for rows in tables.values() for row in rows]
+
+
+# The language
+
+
+def test_language_has_32_words_in_a_one_to_one_dictionary_and_six_idioms():
+    assert len(LANGUAGE.dictionary) == len(set(LANGUAGE.dictionary.values())) == 32
+    assert len(LANGUAGE.idioms) == 6
+    assert len(PLAIN) == 20
+
+
+def test_no_word_is_ambiguous():
+    assert len(set(LANGUAGE.words)) == len(LANGUAGE.words) == 32 + 32 + 12
+
+
+def test_words_of_idioms_belong_to_one_idiom_each():
+    members = list(itertools.chain(*LANGUAGE.idioms))
+    assert len(set(members)) == 12
+
+
+def test_language_does_not_depend_on_the_seed_of_the_data():
+    words = set(LANGUAGE.words)
+    for seed in (1, 2):
+        assert set(" ".join(sources(make_tables(seed, ROWS))).split()) <= words
+
+
+def test_another_language_seed_makes_another_language():
+    assert make_language(1) != LANGUAGE
+
+
+def test_units_are_idioms_and_plain_words():
+    assert LANGUAGE.units(SOURCE) == [(PLAIN[0],), IDIOM, (PLAIN[1],), (PLAIN[2],)]
+    assert LANGUAGE.units(IDIOM[0]) == [(IDIOM[0],)]
+
+
+def test_rendering_is_idiomatic_unless_told_to_be_literal():
+    assert tuple(RIGHT[1:3]) == LANGUAGE.idioms[IDIOM]
+    assert [LANGUAGE.dictionary[word] for word in SOURCE.split()] == LITERAL
+
+
+# Scores
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (RIGHT, 10),
+        (LITERAL, 10 - 3),
+        ([SOURCE.split()[0], *RIGHT[1:]], 10 - 2),
+        (RIGHT[1:], 10 - 2),
+        ([*RIGHT, RIGHT[0]], 10 - 2),
+        ([*LITERAL[:3], "nonsense", LITERAL[4]], 10 - 3 - 2),
+        (RIGHT[:1] + ["nonsense"] * 2 + RIGHT[3:], 10 - 4),
+        ([], 0),
+        (["nonsense"] * 9, 0),
+    ],
+    ids=[
+        "right",
+        "literal",
+        "wrong",
+        "missing",
+        "added",
+        "literal and wrong",
+        "idiom lost",
+        "empty",
+        "noise",
+    ],
+)
+def test_score_is_ten_less_the_errors(words, expected):
+    assert true_score(LANGUAGE, SOURCE, " ".join(words)) == expected
+
+
+@given(st.lists(st.sampled_from([*RIGHT, *LITERAL, "nonsense"]), max_size=8), st.integers(0, 7), st.data())
+def test_one_more_wrong_word_costs_at_most_two(words, at, data):
+    changed = list(words)
+    changed.insert(min(at, len(words)), data.draw(st.sampled_from(["nonsense", *RIGHT])))
+    before, after = (penalty(LANGUAGE, SOURCE, " ".join(text)) for text in (words, changed))
+    assert abs(before - after) <= 2
+
+
+@given(st.lists(st.booleans(), min_size=2, max_size=2))
+def test_each_literal_idiom_costs_three(literal):
+    first, second = list(LANGUAGE.idioms)[:2]
+    source = " ".join([*first, PLAIN[3], *second])
+    assert penalty(LANGUAGE, source, " ".join(LANGUAGE.render(source, literal))) == 3 * sum(literal)
+
+
+def test_errors_are_named():
+    wrong = SOURCE.split()[4]
+    assert describe_errors(LANGUAGE, SOURCE, " ".join(RIGHT)) == "good"
+    assert describe_errors(LANGUAGE, SOURCE, " ".join(LITERAL)) == "literal"
+    assert describe_errors(LANGUAGE, SOURCE, " ".join([*RIGHT[:4], wrong])) == f"{wrong} wrong"
+    assert describe_errors(LANGUAGE, SOURCE, " ".join([*LITERAL[:4], wrong])) == f"literal {wrong} wrong"
+
+
+def test_errors_of_another_length_cannot_be_named():
+    with pytest.raises(ValueError, match="expected 5 words"):
+        describe_errors(LANGUAGE, SOURCE, RIGHT[0])
+
+
+def test_named_errors_add_up_to_the_score():
+    for row in TABLES["grrm_rlvr"]:
+        findings = row["analysis"].removeprefix("Analysis: ").split(", ")
+        for finding, score in zip(findings, row["scores"], strict=True):
+            cost = 3 * finding.count("literal") + 2 * finding.count("wrong")
+            assert score == max(0, 10 - cost)
+
+
+# The teacher
+
+
+@pytest.mark.parametrize(
+    ("scores", "forced"),
+    [
+        ([10, 10], [10, 9]),
+        ([7, 10, 7, 7], [7, 10, 6, 5]),
+        ([10, 10, 9], [10, 9, 8]),
+        ([8, 3], [8, 3]),
+        ([0, 0], [0, 0]),
+    ],
+)
+def test_forced_choice_ranks_equals_by_label(scores, forced):
+    assert break_ties(scores) == forced
+
+
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=4))
+def test_forced_choice_keeps_the_order_of_unequals_and_the_range(scores):
+    forced = break_ties(scores)
+    assert all(0 <= score <= 10 for score in forced)
+    for i, j in itertools.permutations(range(len(scores)), 2):
+        if scores[i] > scores[j]:
+            assert forced[i] > forced[j]
+    assert forced == scores or len(set(forced)) == len(forced)
+
+
+def test_teacher_breaks_most_ties_and_the_truth_keeps_them():
+    def ties(table):
+        pairs = [
+            (row["scores"][i] == row["scores"][j], row["mt_texts"][i] == row["mt_texts"][j])
+            for row in TABLES[table]
+            for i, j in itertools.combinations(range(len(row["scores"])), 2)
+        ]
+        return sum(tie for tie, _ in pairs) / len(pairs), [tie for tie, same in pairs if same]
+
+    taught, _ = ties("grrm_sft")
+    true, of_copies = ties("grrm_rlvr")
+    assert 0.25 < true < 0.45
+    assert taught < 0.6 * true
+    assert all(of_copies)
+
+
+def test_teacher_errs_in_nothing_but_ties():
+    accuracies = []
+    for row in TABLES["grrm_sft"]:
+        true = [true_score(LANGUAGE, row["src_text"], text) for text in row["mt_texts"]]
+        assert row["scores"] in (true, break_ties(true))
+        names = labels(len(true))
+        accuracies.append(
+            ranking_accuracy(
+                dict(zip(names, row["scores"], strict=True)), dict(zip(names, true, strict=True))
+            )
+        )
+    assert 0.72 < sum(accuracies) / len(accuracies) < 0.86
+
+
+# The tables
+
+
+def test_tables_have_as_many_rows_as_asked_for():
+    assert {name: len(rows) for name, rows in TABLES.items()} == ROWS
+
+
+def test_no_source_occurs_twice_in_all_tables():
+    found = sources(TABLES)
+    assert len(set(found)) == len(found)
+
+
+def test_same_seed_same_tables_other_seed_other_tables():
+    assert make_tables(0, ROWS) == TABLES
+    assert not set(sources(TABLES)) <= set(sources(make_tables(1, ROWS)))
+
+
+def test_a_table_of_another_size_leaves_its_rows_as_they_are():
+    fewer = make_tables(0, {**ROWS, "grrm_sft": ROWS["grrm_sft"] - 100})
+    assert fewer["grrm_sft"] == TABLES["grrm_sft"][:-100]
+
+
+def test_unknown_tables_are_refused():
+    with pytest.raises(ValueError, match="expected rows of"):
+        make_tables(0, {"grrm_sft": 1})
+
+
+def test_sentences_have_five_different_words():
+    for source in sources(TABLES):
+        words = source.split()
+        assert len(words) == len(set(words)) == WORDS_PER_SENTENCE
+
+
+def test_half_of_the_sentences_have_one_idiom():
+    counts = [len(LANGUAGE.idioms_in(source)) for source in sources(TABLES)]
+    for idioms, share in ((0, 0.2), (1, 0.5), (2, 0.3)):
+        assert math.isclose(counts.count(idioms) / len(counts), share, abs_tol=0.05)
+
+
+@pytest.mark.parametrize("table", ["grrm_rlvr", "ranking_test"])
+def test_scores_are_true(table):
+    for row in TABLES[table]:
+        assert row["scores"] == [true_score(LANGUAGE, row["src_text"], text) for text in row["mt_texts"]]
+
+
+@pytest.mark.parametrize("table", ["grrm_sft", "grrm_rlvr", "mt_grpo", "ranking_test", "translation_test"])
+def test_references_are_right(table):
+    for row in TABLES[table]:
+        assert true_score(LANGUAGE, row["src_text"], row["trg_text"]) == 10
+
+
+def test_groups_have_two_to_four_candidates():
+    sizes = [len(row["mt_texts"]) for row in TABLES["grrm_sft"]]
+    assert set(sizes) == {2, 3, 4}
+
+
+def test_translation_data_are_mostly_literal_and_otherwise_good():
+    literal = idioms = good = 0
+    for row in TABLES["mt_sft"]:
+        translation = code_block(row["response"])
+        assert translation is not None
+        for idiom in LANGUAGE.idioms_in(row["src_text"]):
+            idioms += 1
+            literal += " ".join(LANGUAGE.word_by_word(idiom)) in translation
+        good += describe_or_short(row["src_text"], translation) in {"good", "literal", "literal literal"}
+    assert 0.55 < literal / idioms < 0.68
+    assert good / len(TABLES["mt_sft"]) > 0.8
+
+
+def describe_or_short(source, translation):
+    if len(translation.split()) != WORDS_PER_SENTENCE:
+        return "omission"
+    return describe_errors(LANGUAGE, source, translation)
+
+
+def test_analysis_of_a_translation_says_how_its_idioms_are_rendered():
+    row = next(row for row in TABLES["mt_sft"] if LANGUAGE.idioms_in(row["src_text"]))
+    analysis, _, _ = row["response"].partition("\n\n```\n")
+    for idiom in LANGUAGE.idioms_in(row["src_text"]):
+        renderings = (LANGUAGE.idioms[idiom], LANGUAGE.word_by_word(idiom))
+        assert any(f"{' '.join(idiom)} = {' '.join(words)}" in analysis for words in renderings)
+
+
+def test_comment_explains_the_idioms_of_a_test_sentence():
+    for row in TABLES["translation_test"]:
+        idioms = LANGUAGE.idioms_in(row["src_text"])
+        assert (row["comment"] is None) == (not idioms)
+        assert all(" ".join(LANGUAGE.idioms[idiom]) in row["comment"] for idiom in idioms)
+
+
+# The script
+
+
+def test_script_writes_six_tables_of_the_right_schema(tmp_path):
+    flags = [f"--{name.replace('_', '-')}={random.Random(name).randint(1, 9)}" for name in DEFAULT_ROWS]
+    make_toy_world.main(["--output-folder", str(tmp_path), "--seed", "5", *flags])
+    for name in DEFAULT_ROWS:
+        table = read_table(tmp_path / f"{name}.parquet", name)
+        assert table.num_rows == random.Random(name).randint(1, 9)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_script_refuses_tables_without_rows(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_toy_world.main(["--output-folder", str(tmp_path), "--mt-sft", "0"])
+    assert "not a positive whole number" in capsys.readouterr().err
