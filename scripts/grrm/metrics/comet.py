@@ -286,6 +286,8 @@ def _make_encoder(folder: Path, texts: Sequence[str], settings: TinyComet) -> No
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
         intermediate_size=2 * settings.hidden_size,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         max_position_embeddings=_MAX_POSITIONS,
         type_vocab_size=1,
         pad_token_id=tokenizer.pad_token_id,
