@@ -65,7 +65,10 @@ def _system(
         answers_origin(path, answers),
         len(groups),
         [answer["failure"] for answer in answers if answer["scores"] is None],
-        {metric: Metric([stratum], signature) for metric, (stratum, signature) in score_rankings(groups).items()},
+        {
+            metric: Metric([stratum], signature)
+            for metric, (stratum, signature) in score_rankings(groups).items()
+        },
         {
             "best_found_by_position": [
                 {

@@ -34,7 +34,9 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME=FILE",
         help="translations of each model, written by translate_segments; the first is the baseline",
     )
-    parser.add_argument("--comet", type=Path, help="segment scores of the same models, written by score_comet")
+    parser.add_argument(
+        "--comet", type=Path, help="segment scores of the same models, written by score_comet"
+    )
     parser.add_argument("--output", type=Path, required=True, help="scores to write (JSON)")
     parser.add_argument("--samples", type=int, default=1000, help="bootstrap samples (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
@@ -105,7 +107,9 @@ def _comet_scores(
     if system is None:
         raise UserError(f"{file}: no COMET scores of {name!r}; give score_comet {name}={path} too")
     if len(system["scores"]) != n:
-        raise UserError(f"{file}: {len(system['scores'])} COMET scores of {name!r} for {n} segments; score again")
+        raise UserError(
+            f"{file}: {len(system['scores'])} COMET scores of {name!r} for {n} segments; score again"
+        )
     return system["scores"], document["signature"]
 
 

@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> None:
             for index, (row, result) in enumerate(zip(rows, results, strict=True))
         ),
     )
-    print(f"{sum(result.translation is not None for result in results)} of {len(results)} answers hold a translation")
+    print(
+        f"{sum(result.translation is not None for result in results)} of {len(results)} answers hold a translation"
+    )
 
 
 if __name__ == "__main__":
