@@ -32,6 +32,11 @@ from grrm.ranking import (
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _LANGUAGES = {"source_language", "target_language"}
+# What prompts for general judges share: how a reference is put, and the tag of the verdict.
+_JUDGE: dict[str, tuple[set[str], set[str]]] = {
+    "reference": ({"reference"}, {"fence"}),
+    "tag": (set(), set()),
+}
 
 # Kind of prompt -> template -> placeholders: the needed ones and those that may be left out.
 _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
@@ -41,6 +46,19 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     },
     "codeblock-think": {
         "prompt": (_LANGUAGES | {"source"}, {"fence"}),
+    },
+    "judge_pairwise": {
+        "prompt": ({"question", "first", "second"}, {"fence", "reference"}),
+        **_JUDGE,
+    },
+    "judge_pointwise": {
+        "prompt": ({"question", "response"}, {"fence", "reference"}),
+        **_JUDGE,
+    },
+    "judge_listwise": {
+        "prompt": ({"question", "candidates"}, {"fence", "count", "reference"}),
+        "candidate": ({"number", "text"}, {"fence"}),
+        **_JUDGE,
     },
 }
 
@@ -69,10 +87,10 @@ class RankingPrompt:
         names = labels(len(mt_texts))
         fence = code_fence(src_text, *mt_texts)
         candidates = "\n".join(
-            _fill(self.candidate, {"label": label, "text": text, "fence": fence})
+            fill_template(self.candidate, {"label": label, "text": text, "fence": fence})
             for label, text in zip(names, mt_texts, strict=True)
         )
-        return _fill(
+        return fill_template(
             self.prompt,
             {
                 "source_language": language_name(src_lang),
@@ -108,7 +126,7 @@ class TranslationPrompt:
         Raises:
             UserError: a language is not known.
         """
-        return _fill(
+        return fill_template(
             self.prompt,
             {
                 "source_language": language_name(src_lang),
@@ -129,7 +147,7 @@ def load_ranking_prompt(path: str | Path) -> RankingPrompt:
     Raises:
         UserError: the file is missing, is not such a prompt, or has unknown or missing placeholders.
     """
-    return RankingPrompt(**_load(path, "ranking_score"))
+    return RankingPrompt(**load_templates(path, "ranking_score"))
 
 
 def load_translation_prompt(path: str | Path) -> TranslationPrompt:
@@ -138,7 +156,7 @@ def load_translation_prompt(path: str | Path) -> TranslationPrompt:
     Raises:
         UserError: the file is missing, is not such a prompt, or has unknown or missing placeholders.
     """
-    return TranslationPrompt(**_load(path, "codeblock-think"))
+    return TranslationPrompt(**load_templates(path, "codeblock-think"))
 
 
 def ranking_answer(analysis: str, scores: Sequence[int]) -> str:
@@ -189,12 +207,21 @@ def _user(content: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": content}]
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def fill_template(template: str, values: Mapping[str, str]) -> str:
+    """Put values in the places of {names}, in one pass.
+
+    Raises:
+        KeyError: the template names a value that is not there.
+    """
     return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
-def _load(path: str | Path, kind: str) -> dict[str, str]:
-    """The checked templates of a prompt file."""
+def load_templates(path: str | Path, kind: str) -> dict[str, str]:
+    """The templates of a prompt file of this kind, checked.
+
+    Raises:
+        UserError: the file is missing, is not of this kind, or has unknown or missing placeholders.
+    """
     data = _read_yaml(path)
     if data.get("kind") != kind:
         raise UserError(f"{path}: kind is {data.get('kind')!r}; expected {kind!r}")

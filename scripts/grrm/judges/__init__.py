@@ -1,0 +1,1 @@
+"""Large language models as judges: one client for all calls, and ways to turn their answers into scores."""

@@ -1,0 +1,91 @@
+"""Groups of candidates, and what all ways to judge them share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grrm.tournament import Comparison
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates for the same question.
+
+    Attributes:
+        question: what the candidates answer (a conversation, a text to translate and so on).
+        candidates: the texts to judge; equal ones are judged once.
+        reference: a text that the judge may see but does not judge.
+    """
+
+    question: str
+    candidates: tuple[str, ...]
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """What became of a group.
+
+    Attributes:
+        scores: one per candidate, in [-1, 1], higher is better; None if nothing is known about it. A group
+            in which there is nothing to choose, of one candidate or of equal ones, gets zeros.
+        failures: why judgements are missing, one text each.
+        comparisons: of pairs of distinct candidates, by index into `candidates` (pairwise only).
+        conflicts: results that an optimal order contradicts (dgr only).
+    """
+
+    scores: tuple[float | None, ...]
+    failures: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    conflicts: int = 0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All groups of a step.
+
+    Attributes:
+        groups: in the order of the groups that were given.
+        metrics: flat names -> numbers, for logs.
+    """
+
+    groups: tuple[GroupScores, ...]
+    metrics: dict[str, float]
+
+
+def distinct(candidates: Sequence[str]) -> list[int]:
+    """The index of the first of each kind of candidate: ["x", "y", "x"] -> [0, 1]."""
+    return list({text: index for index, text in reversed(list(enumerate(candidates)))}.values())[::-1]
+
+
+def spread(
+    candidates: Sequence[str], chosen: Sequence[int], scores: Sequence[float | None]
+) -> tuple[float | None, ...]:
+    """Give each candidate the score of the equal one among those `chosen`."""
+    by_text = {candidates[index]: score for index, score in zip(chosen, scores, strict=True)}
+    return tuple(by_text[text] for text in candidates)
+
+
+def draw(*texts: str) -> int:
+    """A number that looks random and depends on nothing but the texts."""
+    digest = hashlib.sha256("\0".join(texts).encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8])
+
+
+def share(part: float, whole: float) -> float:
+    """`part` / `whole`; 0 of nothing."""
+    return part / whole if whole else 0.0
+
+
+def common_metrics(groups: Sequence[GroupScores], judgements: int, failed: int) -> dict[str, float]:
+    """Metrics of every way to judge."""
+    return {
+        "groups": len(groups),
+        "judgements": judgements,
+        "failed": failed,
+        "failed_share": share(failed, judgements),
+        "candidates_without_score": sum(score is None for group in groups for score in group.scores),
+        "groups_without_signal": sum(len({s for s in g.scores if s is not None}) < 2 for g in groups),
+    }
