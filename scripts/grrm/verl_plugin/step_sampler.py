@@ -31,7 +31,8 @@ class ReportingReplayBuffer(FastPollReplayBuffer):
         data = tq.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores", "extra_fields"]
         )
-        infos = [fields["reward_extra_info"] for fields in data["extra_fields"].tolist()]
+        extra_fields = [getattr(fields, "data", fields) for fields in data["extra_fields"]]
+        infos = [fields["reward_extra_info"] for fields in extra_fields]
         rewards = [float(scores.sum()) for scores in data["rm_scores"]]
         return step_metrics([key.split("_")[0] for key in batch.keys], rewards, infos)
 

@@ -1,0 +1,266 @@
+"""What train_rl does around verl: resume, one curve from several attempts, publish, clear errors.
+
+verl itself is stood in for by a small program that keeps the same files (tests/engine runs the real one).
+"""
+
+import json
+import os
+import struct
+import sys
+import textwrap
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import train_rl
+from grrm.engines import resources, verl_runs
+from grrm.files import UserError, read_jsonl
+from grrm.rewards.group import STOP_MARK
+
+STEPS = 4
+
+
+def write_model(folder, parameters=1000):
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [parameters], "data_offsets": [0, 4]}}).encode()
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"0000")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("start"))
+    pq.write_table(pa.table({"prompt": ["x"] * 8}), "rows.parquet")
+    config = {
+        "actor_rollout_ref.model.path": "start",
+        "data.train_files": "rows.parquet",
+        "data.train_batch_size": 4,
+        "trainer.total_training_steps": STEPS,
+        "trainer.default_local_dir": "checkpoints",
+        "trainer.device": "cpu",
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+ENGINE = """
+    import json, os, pathlib, sys
+    if "verl.trainer.main_ppo" not in sys.argv:
+        sys.exit(0)  # the check of the published model
+    work, metrics = pathlib.Path("checkpoints"), open(os.environ["VERL_FILE_LOGGER_PATH"], "w")
+    tracker = work / "latest_checkpointed_iteration.txt"
+    start = int(tracker.read_text()) if tracker.exists() else 0
+    for step in range(start + 1, {steps} + 1):
+        actor = work / f"global_step_{{step}}/actor/huggingface"
+        actor.mkdir(parents=True)
+        if step == {killed}:
+            metrics.close()
+            print("{last_words}", flush=True)
+            os._exit(1)
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (actor / name).write_text(f"step {{step}}")
+        (actor.parent.parent / "data.pt").touch()
+        tracker.write_text(str(step))
+        row = {{"step": step, "data": {{"reward": step / 10, "start": start, "text": "x"}}}}
+        print(json.dumps(row), file=metrics, flush=True)
+        print(f"(TaskRunner pid=1) step:{{step}} - critic/score/mean:0.5 - timing_s/step:2.0", flush=True)
+"""
+
+
+def run(killed=0, last_words="(TaskRunner pid=7) ValueError: no luck", steps=STEPS):
+    engine = Path("python").absolute()
+    code = ENGINE.format(steps=steps, killed=killed, last_words=last_words)
+    engine.write_text(f"#!{sys.executable}\n{textwrap.dedent(code)}")
+    engine.chmod(0o755)
+    train_rl.main(
+        [
+            *["--config", "config.yaml", "--data", "rows.parquet", "--python", str(engine)],
+            *["--model", "model", "--curve", "curve.jsonl"],
+        ]
+    )
+
+
+def test_a_training_is_published_with_its_curve(stage, capfd):
+    run()
+    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert [row["step"] for row in read_jsonl("curve.jsonl")] == [1, 2, 3, 4]
+    assert read_jsonl("curve.jsonl")[0] == {"step": 1, "reward": 0.1, "start": 0}
+    assert "step 3 of 4: mean reward 0.500, 2.0 s a step, about 2 s left" in capfd.readouterr().out
+
+
+def test_an_interrupted_training_goes_on_after_its_last_complete_checkpoint(stage):
+    with pytest.raises(UserError, match=r"ValueError: no luck.*goes on after step 2"):
+        run(killed=3)
+    assert not (stage / "model").exists()
+    assert not (stage / "curve.jsonl").exists()
+    run()
+    rows = read_jsonl("curve.jsonl")
+    assert [(row["step"], row["start"]) for row in rows] == [(1, 0), (2, 0), (3, 2), (4, 2)]
+    assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
+def test_older_checkpoints_go_once_a_newer_one_is_complete(stage):
+    with pytest.raises(UserError):
+        run(killed=3)
+    assert [
+        folder.name for folder in stage.glob("checkpoints/global_step_*") if (folder / "data.pt").exists()
+    ] == ["global_step_2"]
+
+
+def test_a_finished_training_is_not_repeated(stage):
+    run()
+    (stage / "model/model.safetensors").unlink()
+    run(killed=1)  # would fail if it were started
+    assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
+def test_a_training_killed_after_its_last_checkpoint_is_only_published(stage):
+    run()
+    (stage / "checkpoints/finished").unlink()
+    run(killed=1)
+    assert len(read_jsonl("curve.jsonl")) == STEPS
+
+
+def test_checkpoints_of_another_configuration_are_refused(stage):
+    with pytest.raises(UserError):
+        run(killed=3)
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    Path("config.yaml").write_text(yaml.safe_dump({**config, "actor_rollout_ref.actor.optim.lr": 0.1}))
+    with pytest.raises(UserError, match=r"checkpoints: .*optim\.lr.*move the folder away"):
+        run()
+
+
+def test_an_engine_that_ends_early_without_an_error_is_not_believed(stage):
+    with pytest.raises(UserError, match=r"its last checkpoint in checkpoints is of step 2, expected 4"):
+        run(steps=2)
+
+
+def test_too_many_failed_judgements_end_the_run_with_their_own_words(stage):
+    with pytest.raises(UserError, match=r"^33 of the last 64 judgements failed$"):
+        run(killed=3, last_words=f"(RewardLoopWorker pid=7) {STOP_MARK} 33 of the last 64 judgements failed")
+
+
+def test_fewer_rows_than_a_step_takes_are_refused(stage):
+    pq.write_table(pa.table({"prompt": ["x"] * 3}), "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet: has 3 rows, a step takes 4"):
+        run()
+
+
+def test_a_machine_that_is_too_small_is_named_with_numbers(stage):
+    write_model(Path("giant"), parameters=10**15)
+    with pytest.raises(UserError, match=r"giant needs about [\d.]+ GB of memory, this machine has [\d.]+ GB"):
+        resources.check_memory(Path("giant"), [])
+    with pytest.raises(UserError, match=r"two checkpoints .* need about 36000000\.0 GB, [\d.]+ GB are free"):
+        resources.check_disk(Path("giant"), stage, stage)
+
+
+def test_temporary_folders_of_killed_runs_are_removed(stage, monkeypatch):
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: "t")
+    gone, alive = Path(f"t/grrm-rl-{2**22 + 1}"), Path(f"t/grrm-rl-{os.getppid()}")
+    for folder in (gone, alive):
+        folder.mkdir(parents=True)
+    with train_rl._temporary_folder() as own:
+        assert own.exists()
+        assert not gone.exists()
+    assert alive.exists()
+    assert not own.exists()
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def write_checkpoint(working, step, complete=True):
+    (working / f"global_step_{step}/actor").mkdir(parents=True)
+    if complete:
+        (working / f"global_step_{step}/data.pt").touch()
+
+
+@pytest.mark.parametrize(
+    ("complete", "incomplete", "tracker", "expected"),
+    [
+        ([], [], None, None),
+        ([], [2], None, None),  # killed in the first checkpoint
+        ([2], [4], "2", 2),  # killed in the second
+        ([2, 4], [], "2", 2),  # killed before the tracker was written
+        ([2, 4], [], "", 4),  # killed while it was written
+        ([2, 4], [], "4", 4),
+        ([], [], "4", None),  # somebody removed the checkpoints
+    ],
+)
+def test_only_the_last_complete_checkpoint_is_left(tmp_path, complete, incomplete, tracker, expected):
+    for step in complete:
+        write_checkpoint(tmp_path, step)
+    for step in incomplete:
+        write_checkpoint(tmp_path, step, complete=False)
+    if tracker is not None:
+        (tmp_path / "latest_checkpointed_iteration.txt").write_text(tracker)
+    assert verl_runs.prepare_resume(tmp_path) == expected
+    left = [folder.name for folder in tmp_path.glob("global_step_*")]
+    assert left == ([f"global_step_{expected}"] if expected else [])
+    assert verl_runs.last_complete_step(tmp_path) == expected
+
+
+# ---------------------------------------------------------------- attempts
+
+
+def test_the_later_attempt_wins_and_a_line_cut_off_does_not_count(tmp_path):
+    def log(name, rows, rest=""):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows) + rest)
+        return path
+
+    first = log("1", [{"step": step, "data": {"a": 1}} for step in (1, 2, 3)], rest='{"step": 4, "da')
+    second = log("2", [{"step": step, "data": {"a": 2}} for step in (3, 4)])
+    merged = verl_runs.merge_metrics([first, second, tmp_path / "never_written"])
+    assert [(row["step"], row["a"]) for row in merged] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+
+
+def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text('{"step": 1, "uid": "a"}\n{"step": 1, "uid": "b"}\n{"step": 2, "uid": "c"}\n')
+    second.write_text('{"step": 2, "uid": "d"}\n{"step": 2, "uid": "e"}\n')
+    assert [row["uid"] for row in verl_runs.merge_judgements([first, second])] == ["a", "b", "d", "e"]
+
+
+# ---------------------------------------------------------------- reading along
+
+
+@pytest.mark.parametrize(
+    ("line", "exception"),
+    [
+        ("ValueError: no", "ValueError: no"),
+        ("\x1b[36m(TaskRunnerV1 pid=12, ip=127.0.0.1)\x1b[0m KeyError: 'uid'", "KeyError: 'uid'"),
+        (
+            "ray.exceptions.RayTaskError(KeyError): ray::run() (pid=1)",
+            "ray.exceptions.RayTaskError(KeyError): ray::run() (pid=1)",
+        ),
+        ("  raise ValueError('no')", None),
+        ("an Error in the text", None),
+        ("error_if_nonfinite: True", None),
+    ],
+)
+def test_reported_exceptions(line, exception):
+    assert verl_runs.exception_in(line) == exception
+
+
+@pytest.mark.parametrize(
+    ("line", "report"),
+    [
+        (
+            "step:2 - global_seqlen/min:4 - critic/score/mean:-1.5e-01 - timing_s/step:61.0",
+            "step 2 of 4: mean reward -0.150, 61.0 s a step, about 2 min left",
+        ),
+        (
+            "(T pid=1) step:4 - critic/score/mean:np.float64(0.25) - timing_s/step:np.float64(3.5)",
+            "step 4 of 4: mean reward 0.250, 3.5 s a step, about 0 s left",
+        ),
+        ("Training Progress:  25%| 1/4", None),
+    ],
+)
+def test_progress(line, report):
+    assert verl_runs.progress(line, 4) == report
