@@ -62,7 +62,8 @@ def _system(
     comet: tuple[list[float], str] | None,
     bootstrap: Bootstrap,
 ) -> System:
-    """Scores over all language directions: the unweighted mean of the directions, each with its own tokeniser."""
+    """Scores over all language directions: the unweighted mean of the directions, each with its own
+    tokeniser."""
     directions: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(test_set):
         directions.setdefault((row["src_lang"], row["trg_lang"]), []).append(i)

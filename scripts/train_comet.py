@@ -16,7 +16,11 @@ def main(argv: list[str] | None = None) -> None:
     """Write the checkpoint folder, whole."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="training tables with src_text and trg_text (parquet)"
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="training tables with src_text and trg_text (parquet)",
     )
     parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
     parser.add_argument("--steps", type=int, required=True, help="training steps")

@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
         ),
     )
     print(
-        f"{sum(result.translation is not None for result in results)} of {len(results)} answers hold a translation"
+        f"{sum(result.translation is not None for result in results)} of {len(results)} answers "
+        "hold a translation"
     )
 
 

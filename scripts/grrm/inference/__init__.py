@@ -51,8 +51,8 @@ class Completion:
 
     Attributes:
         text: without special tokens.
-        finish: `stop`: the model ended it; `length`: cut at the longest completion; `prompt`: nothing was generated,
-            because prompt and longest completion do not fit into the model's context.
+        finish: `stop`: the model ended it; `length`: cut at the longest completion; `prompt`: nothing was
+            generated, because prompt and longest completion do not fit into the model's context.
     """
 
     text: str
@@ -69,7 +69,8 @@ class RankedGroup:
         failure: why not, in one word for counting (`unfinished`, `prompt_too_long`, or a reason of
             `grrm.ranking.InvalidAnswer`); None when there are scores.
         detail: the failure in words.
-        candidate_order: `candidate_order[p]` is the candidate of the row that was shown at position p (label A, B...).
+        candidate_order: `candidate_order[p]` is the candidate of the row that was shown at position p
+            (label A, B...).
     """
 
     answer: str
@@ -86,7 +87,8 @@ class TranslatedSegment:
     Attributes:
         raw: the whole text the model wrote.
         translation: what its code block holds; None when there is none.
-        failure: why not: `unfinished`, `prompt_too_long` or `no_translation`; None when there is a translation.
+        failure: why not: `unfinished`, `prompt_too_long` or `no_translation`; None when there is a
+            translation.
     """
 
     raw: str
@@ -123,7 +125,9 @@ def rank(
     """
     if orders is None:
         orders = [range(len(row["mt_texts"])) for row in rows]
-    shown = [[row["mt_texts"][i] for i in order] for row, order in zip(rows, _checked(orders, rows), strict=True)]
+    shown = [
+        [row["mt_texts"][i] for i in order] for row, order in zip(rows, _checked(orders, rows), strict=True)
+    ]
     prompts = [
         prompt.render(
             src_text=row["src_text"], mt_texts=candidates, src_lang=row["src_lang"], trg_lang=row["trg_lang"]
@@ -160,9 +164,13 @@ def translate(
         UserError: the model folder is not complete, or the backend is unknown.
     """
     prompts = [
-        prompt.render(src_text=row["src_text"], src_lang=row["src_lang"], trg_lang=row["trg_lang"]) for row in rows
+        prompt.render(src_text=row["src_text"], src_lang=row["src_lang"], trg_lang=row["trg_lang"])
+        for row in rows
     ]
-    return [_translated(completion) for completion in generate(model, prompts, decoding, backend=backend, **options)]
+    return [
+        _translated(completion)
+        for completion in generate(model, prompts, decoding, backend=backend, **options)
+    ]
 
 
 def generate(

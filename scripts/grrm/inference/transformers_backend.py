@@ -20,8 +20,8 @@ def generate(
 ) -> list[Completion]:
     """Complete each prompt, sent as the user's turn of a chat.
 
-    Prompts of like length share a batch, so little is padded. Greedy completions do not depend on the batch (up to
-    rounding); sampled ones do: the same call with the same seed gives the same completions.
+    Prompts of like length share a batch, so little is padded. Greedy completions do not depend on the batch
+    (up to rounding); sampled ones do: the same call with the same seed gives the same completions.
 
     Raises:
         UserError: the tokenizer has no chat template, or `batch_size` or `threads` is below 1.

@@ -1,8 +1,9 @@
 """Percentile bootstrap over segments or groups, from sufficient statistics.
 
-A corpus score is a function of sums over segments (n-gram counts for BLEU; a sum and a count for a mean). So a
-resample is a new set of sums, and nothing is tokenised or scored twice. Resampling depends only on the number of
-segments and the seed: two systems on the same segments are resampled alike, which pairs them (Koehn 2004).
+A corpus score is a function of sums over segments (n-gram counts for BLEU; a sum and a count for a mean).
+So a resample is a new set of sums, and nothing is tokenised or scored twice. Resampling depends only on the
+number of segments and the seed: two systems on the same segments are resampled alike, which pairs them
+(Koehn 2004).
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class Bootstrap:
             [stratum.score(sums) for sums in _resampled_sums(stratum.statistics, self.samples, generator)]
             for stratum, generator in zip(strata, generators, strict=True)
         ]
-        return np.asarray(scores, dtype=np.float64).mean(axis=0)
+        averaged: Floats = np.asarray(scores, dtype=np.float64).mean(axis=0)
+        return averaged
 
     def _interval(self, value: float, resampled: Floats, strata: Sequence[Stratum]) -> Estimate:
         tail = (1 - self.level) / 2
@@ -115,7 +117,7 @@ def _resampled_sums(statistics: Floats, samples: int, generator: np.random.Gener
     """Sums over `samples` resamples with replacement, shape (samples, k)."""
     n = len(statistics)
     chunk = max(1, _CELLS // n)
-    sums = []
+    sums: list[Floats] = []
     for start in range(0, samples, chunk):
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(chunk, samples - start))
         sums.append(counts @ statistics)

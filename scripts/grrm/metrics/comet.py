@@ -1,8 +1,9 @@
-"""COMET: scoring with a checkpoint folder, and training the tiny one that stands in for a published checkpoint.
+"""COMET: scoring with a checkpoint folder, and training the tiny one that stands in for a published
+checkpoint.
 
-A checkpoint folder is laid out as the published ones are: hparams.yaml, checkpoints/model.ckpt. Ours also holds its
-encoder's configuration and tokenizer in encoder/, so it can be moved and needs no download.
-torch and comet are imported in functions only: they exist in COMET's own environment.
+A checkpoint folder is laid out as the published ones are: hparams.yaml, checkpoints/model.ckpt. Ours also
+holds its encoder's configuration and tokenizer in encoder/, so it can be moved and needs no download. torch
+and comet are imported in functions only: they exist in COMET's own environment.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def load_model(folder: Path) -> Any:
     hparams = read_hparams(folder)
     kind = hparams["class_identifier"]
     if kind not in str2model:
-        raise UserError(f"{folder / HPARAMS}: class_identifier {kind!r}, expected one of {', '.join(str2model)}")
+        raise UserError(
+            f"{folder / HPARAMS}: class_identifier {kind!r}, expected one of {', '.join(str2model)}"
+        )
     checkpoint, encoder = folder / CHECKPOINT, folder / ENCODER
     # The checkpoint names the encoder by where it once lay.
     place = {"pretrained_model": str(encoder)} if encoder.is_dir() else {}
@@ -86,17 +89,20 @@ def load_model(folder: Path) -> Any:
             map_location="cpu",
             load_pretrained_weights=False,
             local_files_only=True,
-            strict=False,  # compared below: with a message, and passing over buffers of old transformers versions
+            strict=False,  # compared below, passing over buffers of old transformers versions
             **place,
         )
     except OSError as error:
+        name = place.get("pretrained_model", hparams.get("pretrained_model"))
         raise UserError(
-            f"{folder}: cannot load the encoder {place.get('pretrained_model', hparams.get('pretrained_model'))!r} "
-            f"({error}); put its config.json and tokenizer into {encoder}"
+            f"{folder}: cannot load the encoder {name!r} ({error}); put its config.json and tokenizer "
+            f"into {encoder}"
         ) from error
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"].keys()
     missing = sorted(model.state_dict().keys() - stored)
-    unexpected = sorted(key for key in stored - model.state_dict().keys() if not key.endswith(".position_ids"))
+    unexpected = sorted(
+        key for key in stored - model.state_dict().keys() if not key.endswith(".position_ids")
+    )
     if missing or unexpected:
         raise UserError(
             f"{checkpoint}: does not fit {kind}: {len(missing)} weights missing {missing[:3]}, "
@@ -124,10 +130,11 @@ def read_hparams(folder: Path) -> dict[str, Any]:
 
 
 def degraded_references(pairs: Sequence[tuple[str, str]], variants: int, seed: int) -> list[dict[str, Any]]:
-    """Translations of known quality: each reference `variants` times, with a random share of its words spoilt.
+    """Translations of known quality: each reference `variants` times, with a random share of its words
+    spoilt.
 
-    A spoilt word is replaced by a word of another reference or of the source, dropped, or doubled. The score is one
-    minus the share of spoilt words; now and then a translation is empty, with score 0.
+    A spoilt word is replaced by a word of another reference or of the source, dropped, or doubled. The
+    score is one minus the share of spoilt words; now and then a translation is empty, with score 0.
 
     Args:
         pairs: source and reference texts.
@@ -140,7 +147,9 @@ def degraded_references(pairs: Sequence[tuple[str, str]], variants: int, seed: i
     for (source, reference), words in zip(pairs, references, strict=True):
         for _ in range(variants):
             spoilt, score = _spoil(words, split_words(source), rng.choice(references), rng)
-            rows.append({"src": source, "mt": join_words(spoilt, reference), "ref": reference, "score": score})
+            rows.append(
+                {"src": source, "mt": join_words(spoilt, reference), "ref": reference, "score": score}
+            )
     return rows
 
 
@@ -309,5 +318,7 @@ def _write_checkpoint(folder: Path, model: Any, hparams: Mapping[str, Any], step
         "hyper_parameters": dict(hparams),
     }
     torch.save(checkpoint, folder / CHECKPOINT)
-    text = yaml.safe_dump({**hparams, "class_identifier": "regression_metric", "load_pretrained_weights": False})
+    text = yaml.safe_dump(
+        {**hparams, "class_identifier": "regression_metric", "load_pretrained_weights": False}
+    )
     (folder / HPARAMS).write_text(text, encoding="utf-8")

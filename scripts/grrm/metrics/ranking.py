@@ -44,9 +44,9 @@ def accuracy(group: JudgedGroup, ties: TiePolicy = "strict") -> float | None:
 
     Args:
         group: the group.
-        ties: `strict`, as in the paper (4.1; `compare_orderings`): a tie must be answered by a tie. `half`: a tie
-            on one side only counts one half. `untied`: only pairs that the reference does not tie; None if there
-            are none.
+        ties: `strict`, as in the paper (4.1; `compare_orderings`): a tie must be answered by a tie. `half`:
+            a tie on one side only counts one half. `untied`: only pairs that the reference does not tie;
+            None if there are none.
     """
     pairs = list(combinations(range(len(group.reference)), 2))
     if ties == "untied":
@@ -68,9 +68,9 @@ def accuracy(group: JudgedGroup, ties: TiePolicy = "strict") -> float | None:
 def score_rankings(groups: Sequence[JudgedGroup]) -> dict[str, tuple[Stratum, str]]:
     """Statistics and signature of each metric, by name; all are shares in [0, 1], means over groups.
 
-    Names: `ranking_accuracy` (strict, the paper's), `ranking_accuracy_half_ties`, `ranking_accuracy_untied` (left out
-    when the reference ties every pair), `valid_rate` (groups with a valid answer), `exact_share` (groups with every
-    pair right).
+    Names: `ranking_accuracy` (strict, the paper's), `ranking_accuracy_half_ties`, `ranking_accuracy_untied`
+    (left out when the reference ties every pair), `valid_rate` (groups with a valid answer), `exact_share`
+    (groups with every pair right).
 
     Raises:
         ValueError: there are no groups.
@@ -84,7 +84,10 @@ def score_rankings(groups: Sequence[JudgedGroup]) -> dict[str, tuple[Stratum, st
         "ranking_accuracy": (mean(strict), "ranking_accuracy|ties:strict|invalid:0|mean:groups"),
         "ranking_accuracy_half_ties": (mean(half), "ranking_accuracy|ties:half|invalid:0|mean:groups"),
         "valid_rate": (mean([group.predicted is not None for group in groups]), "valid_rate|mean:groups"),
-        "exact_share": (mean([value == 1.0 for value in strict]), "exact_share|ties:strict|invalid:0|mean:groups"),
+        "exact_share": (
+            mean([value == 1.0 for value in strict]),
+            "exact_share|ties:strict|invalid:0|mean:groups",
+        ),
     }
     if untied:
         signature = "ranking_accuracy|pairs:untied|invalid:0|mean:groups with such pairs"
@@ -95,8 +98,8 @@ def score_rankings(groups: Sequence[JudgedGroup]) -> dict[str, tuple[Stratum, st
 def best_found_by_position(groups: Sequence[JudgedGroup]) -> dict[tuple[int, int], Stratum]:
     """Share of groups whose best candidate the judge ranks alone on top, by where it showed that candidate.
 
-    Only groups with one best candidate count; an invalid answer has not found it. A judge without a bias finds it
-    equally often at every position of groups of one size.
+    Only groups with one best candidate count; an invalid answer has not found it. A judge without a bias
+    finds it equally often at every position of groups of one size.
 
     Returns:
         (number of candidates, position of the best, from 0) -> one value per group.

@@ -108,7 +108,8 @@ def parse_named_files(arguments: Sequence[str], flag: str) -> dict[str, Path]:
 
 
 def read_answers(path: str | Path, sources: Sequence[str], test_set: str | Path) -> list[dict[str, Any]]:
-    """Answers to a test set, one per row and in its order, as `rank_candidates` and `translate_segments` write them.
+    """Answers to a test set, one per row and in its order, as `rank_candidates` and `translate_segments`
+    write them.
 
     Raises:
         UserError: an answer is missing or too many, or answers another source text.
@@ -116,7 +117,7 @@ def read_answers(path: str | Path, sources: Sequence[str], test_set: str | Path)
     answers = read_jsonl(path)
     if len(answers) != len(sources):
         raise UserError(
-            f"{path}: {len(answers)} answers for {len(sources)} rows of {test_set}; answer the same test set again"
+            f"{path}: {len(answers)} answers for {len(sources)} rows of {test_set}; answer it again"
         )
     for number, (answer, source) in enumerate(zip(answers, sources, strict=True)):
         if not isinstance(answer, dict) or answer.get("index") != number or answer.get("src_text") != source:
@@ -136,5 +137,7 @@ def answers_origin(path: str | Path, answers: Sequence[Mapping[str, Any]]) -> di
     origin = {key: answers[0].get(key) for key in ("model", "weights", "decoding")}
     for number, answer in enumerate(answers, 1):
         if any(value is None or answer.get(key) != value for key, value in origin.items()):
-            raise UserError(f"{path}, line {number}: model, weights or decoding is missing or not that of the first line")
+            raise UserError(
+                f"{path}, line {number}: model, weights or decoding is missing or not that of the first line"
+            )
     return origin

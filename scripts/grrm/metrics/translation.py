@@ -1,7 +1,7 @@
 """BLEU and chrF++ of translations as sacreBLEU computes them, as statistics that can be resampled.
 
-A failed translation is an empty hypothesis: it lowers the corpus score, and the format rate beside the score says how
-many there were.
+A failed translation is an empty hypothesis: it lowers the corpus score, and the format rate beside the
+score says how many there were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from grrm.languages import language_code
 from grrm.metrics.bootstrap import Stratum, mean, ratio
 
 # 13a and none give nearly 0 on text without spaces, so the tokeniser follows the target language.
-_TOKENIZERS = {"zh": "zh", "ja": "ja-mecab", "ko": "ko-mecab", "yy": "none"}  # yy: the toy language, words as they stand
+_TOKENIZERS = {
+    "zh": "zh",
+    "ja": "ja-mecab",
+    "ko": "ko-mecab",
+    "yy": "none",
+}  # yy: the toy language, words as they stand
 _PUBLISHED_DEFAULT = "13a"
 
 
@@ -40,12 +45,15 @@ def score_translations(
         trg_lang: language code of the references; it decides BLEU's tokeniser.
 
     Raises:
-        UserError: there are no segments, the numbers differ, a reference is empty, or a tokeniser is not installed.
+        UserError: there are no segments, the numbers differ, a reference is empty, or a tokeniser is not
+            installed.
     """
     if not references:
         raise UserError("nothing to score: there are no references")
     if len(hypotheses) != len(references):
-        raise UserError(f"{len(hypotheses)} translations for {len(references)} references: expected one for each")
+        raise UserError(
+            f"{len(hypotheses)} translations for {len(references)} references: expected one for each"
+        )
     for index, reference in enumerate(references):
         if not reference.strip():
             raise UserError(f"segment {index}: the reference is empty, so no translation of it can be scored")

@@ -1,0 +1,1 @@
+"""The summary of an experiment and the pieces of its report."""

@@ -1,0 +1,112 @@
+"""Training curves: which metrics of a stage are shown, and how a curve is condensed into a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grrm.files import UserError, read_jsonl
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot: its title and the metrics it may show, the first one found being shown."""
+
+    title: str
+    keys: tuple[str, ...]
+
+
+# In the order in which they are shown. LLaMA-Factory writes loss and lr; the rest are verl's names and ours.
+PANELS = (
+    Panel("Loss", ("loss", "actor/pg_loss")),
+    Panel("Learning rate", ("lr", "actor/lr")),
+    Panel("Reward", ("critic/score/mean", "critic/rewards/mean")),
+    Panel("Ranking reward", ("reward/ranking_reward",)),
+    Panel("Score reward", ("reward/score_reward",)),
+    Panel("Score by the judge", ("reward/judge_score",)),
+    Panel("Share of valid answers", ("reward/valid",)),
+    Panel("Share of failed judgements", ("reward/judge_failed",)),
+    Panel("Share of groups without a gradient", ("reward/zero_variance_groups",)),
+    Panel("Reward spread within a group", ("reward/group_std",)),
+    Panel("Likelihood term on positive advantages", ("actor/sft_loss",)),
+    Panel("Response length (tokens)", ("response_length/mean",)),
+    Panel("Entropy", ("actor/entropy",)),
+    Panel("Gradient norm", ("actor/grad_norm",)),
+)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over the steps of a stage: `steps[i]` had the value `values[i]`."""
+
+    title: str
+    metric: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+
+def read_curves(path: str | Path) -> list[Curve]:
+    """The curves of a stage that are shown, from one JSON object per training step.
+
+    Raises:
+        UserError: the file is empty, a row is not an object with a step, steps do not rise, or there is
+            nothing to show.
+    """
+    rows = read_jsonl(path)
+    _check_steps(path, rows)
+    curves = []
+    for panel in PANELS:
+        metric = next((key for key in panel.keys if any(_is_number(row.get(key)) for row in rows)), None)
+        if metric is not None:
+            points = [(row["step"], float(row[metric])) for row in rows if _is_number(row.get(metric))]
+            curves.append(
+                Curve(panel.title, metric, [step for step, _ in points], [value for _, value in points])
+            )
+    if not curves:
+        known = ", ".join(key for panel in PANELS for key in panel.keys)
+        raise UserError(f"{path}: nothing to show; keys are {', '.join(rows[0])}, known ones are {known}")
+    return curves
+
+
+def condense(curve: Curve) -> dict[str, Any]:
+    """A curve as a few numbers: means of its first and last tenth, smallest and largest value."""
+    values = np.asarray(curve.values)
+    tenth = max(1, len(values) // 10)
+    return {
+        "title": curve.title,
+        "metric": curve.metric,
+        "points": len(values),
+        "last_step": int(curve.steps[-1]),
+        "first": float(values[:tenth].mean()),
+        "last": float(values[-tenth:].mean()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+    }
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Running mean over the last `window` values, fewer at the beginning."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - window)
+    smoothed: list[float] = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
+    return smoothed
+
+
+def _check_steps(path: str | Path, rows: Sequence[Any]) -> None:
+    if not rows:
+        raise UserError(f"{path}: no training steps in it; the stage has to be trained again")
+    previous = -1
+    for number, row in enumerate(rows, 1):
+        step = row.get("step") if isinstance(row, Mapping) else None
+        if not isinstance(step, int) or step <= previous:
+            raise UserError(f"{path}, row {number}: step is {step!r}, expected an integer above {previous}")
+        previous = step
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))

@@ -1,0 +1,291 @@
+"""The summary of an experiment: every number with what it stands on, as JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from grrm.files import UserError, read_json
+
+# Name in tables, and the factor by which shares are shown as per cent.
+METRICS = {
+    "ranking_accuracy": ("Ranking accuracy (%)", 100),
+    "ranking_accuracy_half_ties": ("Ranking accuracy, half credit for ties (%)", 100),
+    "ranking_accuracy_untied": ("Ranking accuracy, pairs without ties (%)", 100),
+    "exact_share": ("Groups ranked exactly (%)", 100),
+    "valid_rate": ("Valid answers (%)", 100),
+    "bleu": ("BLEU", 1),
+    "chrf++": ("chrF++", 1),
+    "comet": ("COMET", 100),
+    "format_rate": ("Translations found (%)", 100),
+    "length_ratio": ("Length ratio", 1),
+}
+TASKS = {"ranking": "Ranking", "translation": "Translation"}
+
+
+def read_scores(path: Path, task: str) -> dict[str, Any]:
+    """A document written by score_rankings or score_translations.
+
+    Raises:
+        UserError: it is not such a document of that task.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("task") != task or not document.get("systems"):
+        raise UserError(f"{path}: not the scores of a {task} test set; run its scoring again")
+    return document
+
+
+def flatten_scores(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One record per metric and system, complete in itself."""
+    return [
+        {
+            **_origin(document),
+            "system": system["name"],
+            "metric": metric,
+            **score,
+            "failure_rate": system["failures"]["rate"],
+            "failures": system["failures"]["reasons"],
+            "model": system["model"],
+            "weights": system["weights"],
+            "decoding": system["decoding"],
+        }
+        for system in document["systems"]
+        for metric, score in system["metrics"].items()
+    ]
+
+
+def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One record per metric and pair of systems, complete in itself."""
+    systems = {system["name"]: system for system in document["systems"]}
+    return [
+        {
+            **_origin(document),
+            "baseline": pair["baseline"],
+            "system": pair["system"],
+            "metric": metric,
+            **difference,
+            "signature": systems[pair["system"]]["metrics"][metric]["signature"],
+            "failure_rates": [systems[pair[role]]["failures"]["rate"] for role in ("baseline", "system")],
+            "models": [systems[pair[role]]["model"] for role in ("baseline", "system")],
+            "weights": [systems[pair[role]]["weights"] for role in ("baseline", "system")],
+            "excludes_zero": difference["low"] > 0 or difference["high"] < 0,
+        }
+        for pair in document["differences"]
+        for metric, difference in pair["metrics"].items()
+    ]
+
+
+def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How often each judge found the best candidate, by where it stood."""
+    return [
+        {"system": system["name"], **entry}
+        for system in document["systems"]
+        for entry in system.get("best_found_by_position", [])
+    ]
+
+
+def _origin(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "task": document["task"],
+        "data": document["data"]["file"],
+        "data_sha256": document["data"]["sha256"],
+        "level": document["bootstrap"]["level"],
+        "bootstrap_samples": document["bootstrap"]["samples"],
+        "bootstrap_seed": document["bootstrap"]["seed"],
+    }
+
+
+def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
+    """Compare a summary with its schema.
+
+    Raises:
+        UserError: they do not fit; the message names the entry.
+    """
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    problems = sorted(
+        validator.iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
+    )
+    if problems:
+        where = ".".join(str(part) for part in problems[0].absolute_path) or "the whole"
+        raise UserError(
+            f"summary, {where}: {problems[0].message} ({schema.name}; {len(problems)} problems in all)"
+        )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def comparison_tables(summary: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """By task, the table before/after: header, then one row per metric."""
+    tables = {}
+    for task in TASKS:
+        scores = [record for record in summary["scores"] if record["task"] == task]
+        if scores:
+            tables[task] = _comparison(scores, [r for r in summary["differences"] if r["task"] == task])
+    return tables
+
+
+def _comparison(
+    scores: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
+) -> list[list[str]]:
+    systems = list(dict.fromkeys(record["system"] for record in scores))
+    by_name = {(record["system"], record["metric"]): record for record in scores}
+    gains = {(record["system"], record["metric"]): record for record in differences}
+    rows = [["", *systems, *(f"{system} - {systems[0]}" for system in systems[1:]), "n"]]
+    for metric in (name for name in METRICS if (systems[0], name) in by_name):
+        label, factor = METRICS[metric]
+        records = [by_name.get((system, metric)) for system in systems]
+        cells = [_interval(record, factor) for record in records]
+        cells += [_interval(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
+        rows.append([label, *cells, str(by_name[systems[0], metric]["n"])])
+    return rows
+
+
+def _interval(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+    if record is None:
+        return "-"
+    sign = "+" if signed else ""
+    digits = 2 if record["metric"] == "length_ratio" else 1
+    value, low, high = (f"{record[key] * factor:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is the header."""
+    header, *body = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in rows]
+    rules = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rules, *body])
+
+
+def plain_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+# ---------------------------------------------------------------- pages
+
+
+def render_markdown(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> str:
+    """The summary as a page: tables before/after, what they stand on, curves, times and a few samples."""
+    parts = [f"# Experiment {summary['experiment']}", f"Seed {summary['seed']}. {_reading(summary)}"]
+    for task, table in comparison_tables(summary).items():
+        parts += [f"## {TASKS[task]}, before and after reinforcement learning", markdown_table(table)]
+        parts.append(_provenance([record for record in summary["scores"] if record["task"] == task]))
+    if summary["positions"]:
+        parts += [
+            "## Is the judge fair to every position?",
+            _position_text(),
+            _position_table(summary["positions"]),
+        ]
+    parts += ["## Training", _curve_table(summary["curves"])]
+    parts += ["## Time and memory", _time_table(summary["benchmarks"])]
+    if samples:
+        parts += ["## Samples", _sample_text(samples), *(_sample(sample) for sample in samples[:3])]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_terminal(summary: Mapping[str, Any]) -> str:
+    """The tables before/after for the end of a run."""
+    parts = [
+        f"{TASKS[task]}, held-out\n{plain_table(table)}" for task, table in comparison_tables(summary).items()
+    ]
+    return "\n\n".join([*parts, _reading(summary)])
+
+
+def _reading(summary: Mapping[str, Any]) -> str:
+    bootstrap = summary["scores"][0]
+    return (
+        f"In brackets: {bootstrap['level']:.0%} intervals (percentile bootstrap over segments or groups, "
+        f"{bootstrap['bootstrap_samples']} resamples, seed {bootstrap['bootstrap_seed']}); differences are "
+        "resampled in pairs."
+    )
+
+
+def _provenance(records: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"Test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`.", ""]
+    for record in {record["system"]: record for record in records}.values():
+        decoding = record["decoding"]
+        how = "greedy" if decoding["temperature"] == 0 else f"temperature {decoding['temperature']}"
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in record["failures"].items())
+        lines.append(
+            f"- {record['system']}: `{record['model']}` (weights `{record['weights'][:12]}`), {how}, at most "
+            f"{decoding['max_new_tokens']} tokens, seed {decoding['seed']}; failed answers "
+            f"{record['failure_rate']:.1%}{f' ({reasons})' if reasons else ''}"
+        )
+    signatures = {record["metric"]: record["signature"] for record in records}
+    lines += [f"- {METRICS[metric][0]}: `{signature}`" for metric, signature in signatures.items()]
+    return "\n".join(lines)
+
+
+def _position_text() -> str:
+    return (
+        "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the "
+        "position at which the judge saw it. Without a bias, the positions of one group size differ by chance only."
+    )
+
+
+def _position_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    systems = list(dict.fromkeys(entry["system"] for entry in entries))
+    found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
+    rows = [["Candidates, position", *systems, "n"]]
+    for candidates, position in dict.fromkeys((entry["candidates"], entry["position"]) for entry in entries):
+        cells = [found.get((system, candidates, position)) for system in systems]
+        shown = [
+            f"{cell['value']:.1%} [{cell['low']:.1%}, {cell['high']:.1%}]".replace("%", "") if cell else "-"
+            for cell in cells
+        ]
+        n = next(cell["n"] for cell in cells if cell)
+        rows.append([f"{candidates}, {position}", *shown, str(n)])
+    return markdown_table(rows)
+
+
+def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    rows = [["Stage, metric", "steps", "first tenth", "last tenth", "min", "max"]]
+    for stage, entries in curves.items():
+        for entry in entries:
+            numbers = [f"{entry[key]:.4g}" for key in ("first", "last", "min", "max")]
+            rows.append(
+                [f"{stage}: {entry['title']} (`{entry['metric']}`)", str(entry["last_step"]), *numbers]
+            )
+    return markdown_table(rows)
+
+
+def _time_table(jobs: Sequence[Mapping[str, Any]]) -> str:
+    rows = [["Job", "seconds", "CPU seconds", "peak memory (MB)"]]
+    for job in sorted(jobs, key=lambda job: -job["seconds"]):
+        numbers = [job["seconds"], job["cpu_seconds"], job["max_rss_mb"]]
+        rows.append([job["job"], *("-" if number is None else f"{number:.0f}" for number in numbers)])
+    rows.append(["all, one after the other", f"{sum(job['seconds'] for job in jobs):.0f}", "", ""])
+    return markdown_table(rows)
+
+
+def _sample_text(samples: Sequence[Mapping[str, Any]]) -> str:
+    return f"The first of {len(samples)} segments shown in the report; nothing was chosen."
+
+
+def _sample(sample: Mapping[str, Any]) -> str:
+    lines = [f"source: {sample['src_text']}", f"reference: {sample['trg_text']}"]
+    for name, translation in sample["translations"].items():
+        lines.append(f"{name}: {'(no translation)' if translation is None else translation}")
+    judgement = sample["judgement"]
+    if judgement is None:
+        lines.append("judge: not asked, there are no two different translations")
+    else:
+        shown = "; ".join(
+            f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[i]}: {text}" for i, text in enumerate(sample["candidates"])
+        )
+        lines += [f"the judge saw {shown}", "", judgement["answer"].rstrip()]
+        if judgement["failure"]:
+            lines.append(f"(not a valid answer: {judgement['failure']})")
+    return "\n".join(f"    {line}" for text in lines for line in text.split("\n"))
