@@ -233,17 +233,23 @@ def test_after_the_deadline_a_group_is_judged_without_its_missing_members():
     assert {info["missing_siblings"] for info in result.infos} == {1.0}
 
 
-def test_a_rollout_that_comes_after_the_deadline_is_neither_praised_nor_blamed():
+def test_rollouts_that_come_after_the_deadline_are_not_judged_against_each_other():
+    judge = Judge()
+
     async def main():
-        rewards = GroupRewards(replace(STRICT, deadline=0.05), render=render, judge=Judge())
+        rewards = GroupRewards(replace(STRICT, deadline=0.05), render=render, judge=judge)
 
-        def reward(text):
-            return rewards.reward("u", Rollout(text, 5), SOURCE, expected=3, step=1)
+        async def reward(*texts):
+            calls = [rewards.reward("u", Rollout(t, 5), SOURCE, expected=5, step=1) for t in texts]
+            return await asyncio.gather(*calls)
 
-        await asyncio.gather(reward(response("good")), reward(response("poor")))
-        return (await reward(response("fair"))).value, (await reward("invalid")).value
+        await reward(*group("good", "poor"))
+        return await reward(*group("fair", "poor"), "invalid")
 
-    assert asyncio.run(main()) == pytest.approx((NEUTRAL, -0.4))
+    late = asyncio.run(main())
+    assert [reward.value for reward in late] == pytest.approx([NEUTRAL, NEUTRAL, -0.4])
+    assert [reward.info["judge_failed"] for reward in late] == [1, 1, 0]
+    assert len(judge.shown) == 1
 
 
 def test_the_run_stops_when_too_many_judgements_fail(capsys):

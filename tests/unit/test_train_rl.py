@@ -52,6 +52,8 @@ ENGINE = """
     import json, os, pathlib, sys
     if "verl.trainer.main_ppo" not in sys.argv:
         sys.exit(0)  # the check of the published model
+    if {killed} == -1:
+        os._exit(1)
     work, metrics = pathlib.Path("checkpoints"), open(os.environ["VERL_FILE_LOGGER_PATH"], "w")
     tracker = work / "latest_checkpointed_iteration.txt"
     start = int(tracker.read_text()) if tracker.exists() else 0
@@ -115,14 +117,14 @@ def test_older_checkpoints_go_once_a_newer_one_is_complete(stage):
 def test_a_finished_training_is_not_repeated(stage):
     run()
     (stage / "model/model.safetensors").unlink()
-    run(killed=1)  # would fail if it were started
+    run(killed=-1)  # would fail if it were started
     assert (stage / "model/model.safetensors").read_text() == "step 4"
 
 
 def test_a_training_killed_after_its_last_checkpoint_is_only_published(stage):
     run()
     (stage / "checkpoints/finished").unlink()
-    run(killed=1)
+    run(killed=-1)
     assert len(read_jsonl("curve.jsonl")) == STEPS
 
 
