@@ -21,11 +21,13 @@ help: ## Say what can be made
 
 demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
 	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
-	@$(BIN)/python scripts/print_summary.py results/$(EXPERIMENT)
+	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
+		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/report.html results/$(EXPERIMENT)/report/samples.html
 
 smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml
-	@$(BIN)/python scripts/print_summary.py results/smoke
+	@$(BIN)/python scripts/print_summary.py --summary results/smoke/summary.json \
+		--report results/smoke/summary.md results/smoke/report/report.html results/smoke/report/samples.html
 
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments

@@ -35,7 +35,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        REPORT,
+        rules.render_report.output,
 
 
 rule environments:
@@ -75,4 +75,4 @@ rule evaluate:
 
 rule report:
     input:
-        REPORT,
+        rules.render_report.output,

@@ -42,6 +42,7 @@ TABLES = {
         "translation_test",
     ]
 }
+STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
 # Model before and after its reinforcement learning.
 COMPARISONS = {
     "ranking": ["grrm_sft", "grrm_rlvr"],

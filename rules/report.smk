@@ -1,1 +1,142 @@
-REPORT = EVALUATIONS
+# What was found: tables, curves, samples, and Snakemake's own report.
+
+
+rule judge_translations:
+    input:
+        **TRANSLATIONS,
+        model=model("grrm_rlvr"),
+        segments=TABLES["translation_test"],
+        prompt=config["prompts"]["ranking"],
+        environment=environment("train"),
+    output:
+        samples=f"{RESULTS}/evaluation/samples.jsonl",
+    log:
+        f"{LOGS}/judge_translations.log",
+    benchmark:
+        f"{BENCHMARKS}/judge_translations.tsv"
+    conda:
+        "../envs/train.yaml"
+    params:
+        python=python_of("train"),
+        translations=named(TRANSLATIONS),
+        limit=config["evaluate"]["samples"],
+        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
+        batch_size=config["evaluate"]["batch_size"],
+    message:
+        "Asking the judge about the translations before and after GRPO"
+    shell:
+        "{params.python} scripts/judge_translations.py --model {input.model} --reference {input.segments} "
+        "--translations {params.translations} --prompt {input.prompt} --limit {params.limit} "
+        "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
+        "--threads {threads} --output {output.samples} > {log} 2>&1"
+
+
+rule render_samples:
+    input:
+        samples=rules.judge_translations.output.samples,
+    output:
+        page=report(
+            f"{RESULTS}/report/samples.html",
+            caption="../report/samples.rst",
+            category="Translations",
+            labels={"what": "samples with the judge's words"},
+        ),
+    log:
+        f"{LOGS}/render_samples.log",
+    conda:
+        "../envs/driver.yaml"
+    message:
+        "Rendering the samples"
+    shell:
+        "python scripts/render_samples.py --samples {input.samples} --output {output.page} > {log} 2>&1"
+
+
+rule plot_curves:
+    input:
+        curve=curve("{stage}"),
+    output:
+        figure=report(
+            f"{RESULTS}/report/curves_{{stage}}.svg",
+            caption="../report/curves.rst",
+            category="Training curves",
+            labels={"stage": "{stage}"},
+        ),
+    log:
+        f"{LOGS}/plot_curves_{{stage}}.log",
+    conda:
+        "../envs/driver.yaml"
+    message:
+        "Plotting the curves of {wildcards.stage}"
+    shell:
+        "python scripts/plot_curves.py --curve {input.curve} --title {wildcards.stage} "
+        "--output {output.figure} > {log} 2>&1"
+
+
+rule summarize:
+    input:
+        ranking=rules.score_rankings.output.scores,
+        translation=rules.score_translations.output.scores,
+        samples=rules.judge_translations.output.samples,
+        curves=[curve(stage) for stage in STAGES],
+    output:
+        summary=f"{RESULTS}/summary.json",
+        page=report(
+            f"{RESULTS}/summary.md",
+            caption="../report/summary.rst",
+            category="Results",
+            labels={"what": "tables before and after"},
+        ),
+    log:
+        f"{LOGS}/summarize.log",
+    conda:
+        "../envs/driver.yaml"
+    params:
+        experiment=config["experiment"],
+        seed=config["seed"],
+        curves=named({stage: curve(stage) for stage in STAGES}),
+        benchmarks=BENCHMARKS,
+    message:
+        "Gathering scores, curves and times"
+    shell:
+        "python scripts/summarize.py --experiment {params.experiment} --seed {params.seed} "
+        "--ranking {input.ranking} --translation {input.translation} --curves {params.curves} "
+        "--samples {input.samples} --benchmarks {params.benchmarks} --output-json {output.summary} "
+        "--output-markdown {output.page} > {log} 2>&1"
+
+
+rule write_config:
+    output:
+        config=f"{RESULTS}/config.yaml",
+    log:
+        f"{LOGS}/write_config.log",
+    conda:
+        "../envs/driver.yaml"
+    params:
+        config=settings(),
+    message:
+        "Keeping the resolved configuration"
+    shell:
+        "python scripts/write_config.py --config {params.config:q} --output {output.config} > {log} 2>&1"
+
+
+rule render_report:
+    input:
+        rules.summarize.output,
+        rules.render_samples.output,
+        expand(rules.plot_curves.output, stage=STAGES),
+        config=rules.write_config.output.config,
+    output:
+        report=f"{RESULTS}/report/report.html",
+    log:
+        f"{LOGS}/render_report.log",
+    conda:
+        "../envs/driver.yaml"
+    params:
+        targets=lambda wildcards, input: [
+            path for path in input if path != input.config
+        ],
+    message:
+        "Rendering Snakemake's report"
+    shell:
+        "python scripts/render_report.py --configfile {input.config} --targets {params.targets} "
+        "--output {output.report} > {log} 2>&1"
