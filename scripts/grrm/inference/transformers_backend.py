@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils.logging import disable_progress_bar
 
 from grrm.files import UserError
 from grrm.inference import Completion, Decoding
@@ -29,6 +30,7 @@ def generate(
     if batch_size < 1 or threads < 1:
         raise UserError(f"batch_size {batch_size}, threads {threads}: expected 1 or more")
     torch.set_num_threads(threads)
+    disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, padding_side="left")
     if not tokenizer.chat_template:

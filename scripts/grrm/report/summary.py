@@ -230,8 +230,9 @@ def _provenance(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _position_text() -> str:
     return (
-        "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the "
-        "position at which the judge saw it. Without a bias, the positions of one group size differ by chance only."
+        "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by "
+        "the position at which the judge saw it. Without a bias, the positions of one group size differ by "
+        "chance only."
     )
 
 

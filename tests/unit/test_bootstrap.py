@@ -1,0 +1,114 @@
+"""The percentile bootstrap over sufficient statistics."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grrm.metrics.bootstrap import Bootstrap, Stratum, mean, ratio
+
+VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
+FAST = Bootstrap(samples=100)
+
+
+@given(VALUES)
+def test_the_interval_of_a_mean_lies_within_the_values_and_around_the_resampled_means(values):
+    estimate = FAST.estimate(mean(values))
+    assert estimate.value == pytest.approx(np.mean(values))
+    assert min(values) - 1e-9 <= estimate.low <= estimate.high <= max(values) + 1e-9
+    assert estimate.n == len(values)
+
+
+@given(VALUES)
+def test_the_same_seed_gives_the_same_interval(values):
+    assert FAST.estimate(mean(values)) == FAST.estimate(mean(values))
+
+
+def test_another_seed_gives_another_interval():
+    values = np.random.default_rng(0).normal(size=50)
+    assert Bootstrap(seed=0).estimate(mean(values)) != Bootstrap(seed=1).estimate(mean(values))
+
+
+@given(st.floats(-100, 100), st.integers(1, 20))
+def test_equal_values_have_no_spread(value, n):
+    estimate = FAST.estimate(mean([value] * n))
+    assert estimate.low == pytest.approx(value)
+    assert estimate.high == pytest.approx(value)
+
+
+@given(VALUES, st.floats(-50, 50))
+def test_a_difference_is_paired_so_a_constant_gain_has_no_spread(values, gain):
+    difference = FAST.difference([mean(values)], [mean([value + gain for value in values])])
+    assert (difference.value, difference.low, difference.high) == pytest.approx((gain,) * 3, abs=1e-6)
+
+
+@given(VALUES)
+def test_a_difference_turned_round_is_its_negative(values):
+    other = [mean(values[::-1])]
+    there, back = FAST.difference([mean(values)], other), FAST.difference(other, [mean(values)])
+    assert there.value == pytest.approx(-back.value, abs=1e-9)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-6)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say():
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        estimate = Bootstrap(samples=200).estimate(mean(generator.normal(size=100)))
+        covered += estimate.low <= 0 <= estimate.high
+    assert 0.91 <= covered / 400 <= 0.98
+
+
+def test_a_mean_has_the_width_that_theory_gives():
+    values = np.random.default_rng(1).normal(size=2000)
+    estimate = Bootstrap(samples=4000).estimate(mean(values))
+    expected = 2 * 1.96 * values.std() / np.sqrt(len(values))
+    assert estimate.high - estimate.low == pytest.approx(expected, rel=0.08)
+
+
+def test_a_ratio_is_of_sums_not_a_mean_of_ratios():
+    assert FAST.estimate(ratio([1, 9], [2, 10])).value == pytest.approx(10 / 12)
+
+
+def test_strata_count_alike_whatever_their_size():
+    estimate = FAST.estimate(mean([0.0] * 9), mean([1.0]))
+    assert estimate.value == 0.5
+    assert estimate.n == 10
+
+
+def test_strata_are_resampled_apart():
+    """Were they resampled alike, the mean of a column and its negative would always be 0."""
+    values = np.random.default_rng(2).normal(size=50)
+    estimate = FAST.estimate(mean(values), mean(-values))
+    assert estimate.value == pytest.approx(0, abs=1e-12)
+    assert estimate.high - estimate.low > 0.05
+
+
+def test_a_wider_level_gives_a_wider_interval():
+    stratum = mean(np.random.default_rng(3).normal(size=50))
+    narrow, wide = Bootstrap(level=0.5).estimate(stratum), Bootstrap(level=0.95).estimate(stratum)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_many_segments_are_resampled_in_parts():
+    values = np.random.default_rng(4).normal(size=30_000)
+    estimate = Bootstrap(samples=300).estimate(mean(values))
+    assert estimate.low < values.mean() < estimate.high
+
+
+def test_other_segments_cannot_be_paired():
+    with pytest.raises(ValueError, match=r"same segments, got \[2\] and \[3\]"):
+        FAST.difference([mean([1, 2])], [mean([1, 2, 3])])
+
+
+def test_no_segments_are_an_error():
+    with pytest.raises(ValueError, match="segments > 0"):
+        Stratum(np.empty((0, 2)), lambda sums: sums[0])
+    with pytest.raises(ValueError, match="nothing to score"):
+        FAST.estimate()
+
+
+@pytest.mark.parametrize("settings", [{"samples": 0}, {"level": 0.0}, {"level": 1.0}])
+def test_settings_out_of_range_are_an_error(settings):
+    with pytest.raises(ValueError, match="expected"):
+        Bootstrap(**settings)
