@@ -58,7 +58,14 @@ def test_the_interval_is_close_to_sacrebleus_own():
 
 @pytest.mark.parametrize(
     ("language", "name"),
-    [("en", "13a"), ("de_DE", "13a"), ("zh", "zh"), ("zho_Hans", "zh"), ("ja", "ja-mecab"), ("ko", "ko-mecab")],
+    [
+        ("en", "13a"),
+        ("de_DE", "13a"),
+        ("zh", "zh"),
+        ("zho_Hans", "zh"),
+        ("ja", "ja-mecab"),
+        ("ko", "ko-mecab"),
+    ],
 )
 def test_the_tokenizer_follows_the_target_language(language, name):
     assert tokenizer(language) == name
