@@ -12,7 +12,8 @@ import os
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -268,26 +269,20 @@ class JudgeClient:
         self._url = "" if options.replay else chat_url(options.url)
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
-        self._slots = asyncio.Semaphore(options.max_concurrency)
+        # One httpx client, with one connection, per call at once: a pool of many costs httpx a walk through
+        # all of its connections for every call. Last in, first out keeps the connections in use warm.
+        self._idle: asyncio.LifoQueue[httpx.AsyncClient | None] = asyncio.LifoQueue()
+        for _ in range(options.max_concurrency):
+            self._idle.put_nowait(None)
+        self._clients: list[httpx.AsyncClient] = []
         self._requests = Window(options.requests_per_minute, _RATE_PERIOD)
         self._tokens = Window(options.tokens_per_minute, _RATE_PERIOD)
         self._breaker = Breaker(options.breaker_failures, options.breaker_cooldown, options.breaker_patience)
         self._not_before = 0.0
         self._recent: deque[bool] = deque(maxlen=options.failure_window)
-        self._http: httpx.AsyncClient | None = None
+        self._tls = httpx.create_ssl_context()
 
     async def __aenter__(self) -> Self:
-        if not self.options.replay:
-            self._http = httpx.AsyncClient(
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-                limits=httpx.Limits(
-                    max_connections=self.options.max_concurrency,
-                    max_keepalive_connections=self.options.max_concurrency,
-                ),
-                timeout=self.options.timeout,
-                # A proxy for the outside world is not for the judge on this machine.
-                trust_env=urlsplit(self._url).hostname not in ("localhost", "127.0.0.1", "::1"),
-            )
         return self
 
     async def __aexit__(
@@ -295,8 +290,8 @@ class JudgeClient:
     ) -> None:
         for task in list(self._pending.values()):
             task.cancel()
-        if self._http is not None:
-            await self._http.aclose()
+        for http in self._clients:
+            await http.aclose()
         if self._cache is not None:
             self._cache.close()
 
@@ -392,13 +387,13 @@ class JudgeClient:
         # Four bytes a token is a guess; the endpoint's own count replaces it.
         tokens = len(content) // 4 + int(request["max_tokens"])
         for attempt in range(self.options.retries + 1):
-            async with self._slots:
+            async with self._slot() as http:
                 if not await self._breaker.admit():
                     return Reply(None, "circuit_open", "the endpoint has been down for too long")
                 await self._sleep_until(self._not_before)
                 await self._requests.acquire(1)
                 spent = await self._tokens.acquire(tokens)
-                reply, retry_after = await self._post(content)
+                reply, retry_after = await self._post(http, content)
                 self._breaker.record(reply.reason not in _DOWN)
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
@@ -415,14 +410,32 @@ class JudgeClient:
             await asyncio.sleep(max(retry_after, pause * random.uniform(0.5, 1.0)))
         raise AssertionError("unreachable")
 
-    async def _post(self, content: bytes) -> tuple[Reply, float]:
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Wait for leave to call at the same time as others."""
+        http = await self._idle.get()
+        try:
+            if http is None:
+                http = httpx.AsyncClient(
+                    headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                    verify=self._tls,
+                    limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                    timeout=self.options.timeout,
+                    # A proxy for the outside world is not for the judge on this machine.
+                    trust_env=urlsplit(self._url).hostname not in ("localhost", "127.0.0.1", "::1"),
+                )
+                self._clients.append(http)
+            yield http
+        finally:
+            self._idle.put_nowait(http)
+
+    async def _post(self, http: httpx.AsyncClient, content: bytes) -> tuple[Reply, float]:
         """One call: the reply, and how long the endpoint wants to be left alone."""
-        assert self._http is not None, "use the client as `async with`"
         self.ledger.calls += 1
         try:
             # The whole call: httpx would only limit the time between two bytes.
             async with asyncio.timeout(self.options.timeout):
-                response = await self._http.post(
+                response = await http.post(
                     self._url, content=content, headers={"Content-Type": "application/json"}
                 )
         except (TimeoutError, httpx.TimeoutException):
