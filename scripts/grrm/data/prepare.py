@@ -104,9 +104,9 @@ def rows_with_translation(rows: Sequence[Row], path: str | Path, bad_rows: BadRo
     bad = [number for number, row in enumerate(rows) if code_block(row["response"]) is None]
     if bad and (bad_rows == "error" or not good):
         raise UserError(
-            f"{path}, row {bad[0]}: response is {rows[bad[0]]['response']!r}; expected an analysis, then the "
-            f"translation in one code block at the end ({len(bad)} of {len(rows)} rows are bad); repair them, "
-            "or leave them out with --bad-rows drop"
+            f"{path}, row {bad[0]}: response is {rows[bad[0]]['response']!r}; expected an analysis, then "
+            f"the translation in one code block at the end ({len(bad)} of {len(rows)} rows are bad); repair "
+            "them, or leave them out with --bad-rows drop"
         )
     if bad:
         print(f"{path}: {len(bad)} of {len(rows)} rows dropped: no translation in a code block at the end")
