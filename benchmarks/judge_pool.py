@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from grrm.judges.client import JudgeClient, JudgeOptions
 from grrm.judges.groups import Group
 from grrm.judges.pairwise import judge_pairwise
 from grrm.judges.prompts import load_judge_prompt
 
+ROOT = Path(__file__).parents[1]
 PROMISED = 1.3
 
 
@@ -42,9 +42,11 @@ def main(argv: list[str] | None = None) -> None:
         server.kill()
         server.wait()
     ideal = calls * args.latency / args.concurrency
-    print(f"{calls} calls, ideal {ideal:.2f} s, measured {seconds:.2f} s: {seconds / ideal:.2f} times the ideal")
+    print(
+        f"{calls} calls, ideal {ideal:.2f} s, measured {seconds:.2f} s: {seconds / ideal:.2f} times the ideal"
+    )
     if seconds > PROMISED * ideal:
-        sys.exit(f"more than {PROMISED} times")
+        sys.exit(f"more than {PROMISED} times the ideal")
 
 
 async def step(url: str, args: argparse.Namespace) -> tuple[int, float]:

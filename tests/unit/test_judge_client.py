@@ -1,0 +1,841 @@
+"""The judge's client against a scripted endpoint: real HTTP, every kind of failure, no false signal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from email.utils import formatdate
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from grrm.files import UserError
+from grrm.judges.client import JudgeClient, JudgeOptions, Reply, chat_url
+from grrm.judges.groups import Group, distinct
+from grrm.judges.limits import Breaker, Window
+from grrm.judges.listwise import judge_listwise, order_scores
+from grrm.judges.pairwise import judge_pairwise
+from grrm.judges.pointwise import judge_pointwise, scale_scores
+from grrm.judges.prompts import JudgePrompt, load_judge_prompt
+from grrm.verdicts import parse_order, parse_preference, parse_score
+from judge_server import Act, Call, JudgeServer, Script, completion
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "data" / "golden"
+T = TypeVar("T")
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def options(url: str = "http://127.0.0.1:9/v1", **values: Any) -> JudgeOptions:
+    """Quick to give up, so that tests are quick."""
+    quick: dict[str, Any] = {
+        "model": "judge",
+        "url": url,
+        "timeout": 2.0,
+        "deadline": 10.0,
+        "retries": 2,
+        "backoff": 0.01,
+        "breaker_cooldown": 0.1,
+        "breaker_patience": 0.3,
+    }
+    return JudgeOptions(**quick | values)
+
+
+def served(script: Script, use: Callable[[JudgeClient, JudgeServer], Awaitable[T]], **values: Any) -> T:
+    """Run `use` with a client of a server that follows the script."""
+
+    async def run() -> T:
+        async with JudgeServer(script) as server, JudgeClient(options(server.url, **values)) as client:
+            return await use(client, server)
+
+    return asyncio.run(run())
+
+
+def ask(script: Script, prompts: list[str], **values: Any) -> tuple[list[Reply], JudgeClient, JudgeServer]:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await client.ask(prompts), client, server
+
+    result: tuple[list[Reply], JudgeClient, JudgeServer] = served(script, use, **values)
+    ledger = result[1].ledger
+    assert ledger.requests == ledger.answered + ledger.cached + ledger.shared + ledger.failures.total()
+    assert ledger.calls == len(result[2].calls) or ledger.failures["connection"]
+    return result
+
+
+def echo(call: Call) -> Act:
+    return Act(f"echo {call.prompt}")
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_replies_come_in_the_order_of_the_prompts() -> None:
+    prompts = [f"prompt {number}" for number in range(50)]
+    replies, client, _ = ask(
+        lambda call: Act(f"echo {call.prompt}", latency=0.02 * (call.number % 3)), prompts, max_concurrency=16
+    )
+    assert [reply.text for reply in replies] == [f"echo {prompt}" for prompt in prompts]
+    assert client.ledger.answered == 50
+    assert (client.ledger.prompt_tokens, client.ledger.completion_tokens) == (500, 250)
+
+
+def test_connections_are_kept_and_no_more_calls_run_at_once_than_allowed() -> None:
+    _, _, server = ask(lambda call: Act("x", latency=0.01), [str(n) for n in range(60)], max_concurrency=6)
+    assert server.busiest == 6
+    assert server.connections == 6
+
+
+def test_what_is_sent() -> None:
+    _, _, server = ask(echo, ["Hello \U0001f600"], temperature=0.3, max_tokens=7, extra={"seed": 1})
+    assert server.calls[0].body == {
+        "model": "judge",
+        "messages": [{"role": "user", "content": "Hello \U0001f600"}],
+        "temperature": 0.3,
+        "top_p": 1.0,
+        "max_tokens": 7,
+        "seed": 1,
+    }
+
+
+def test_temperature_zero_is_sent() -> None:
+    _, _, server = ask(echo, ["x"])
+    assert server.calls[0].body["temperature"] == 0.0
+
+
+def test_identical_requests_are_sent_once() -> None:
+    replies, client, server = ask(lambda call: Act(call.prompt, latency=0.05), ["a", "b", "a", "a"])
+    assert [reply.text for reply in replies] == ["a", "b", "a", "a"]
+    assert len(server.calls) == 2
+    assert client.ledger.shared == 2
+
+
+def test_cost_is_counted() -> None:
+    _, client, _ = ask(echo, ["a", "b"], prompt_price=100.0, completion_price=1000.0)
+    assert client.ledger.cost == pytest.approx(2 * (10 * 100 + 5 * 1000) / 1e6)
+
+
+# ---------------------------------------------------------------- failures
+
+
+def once(act: Act) -> Script:
+    """Every request fails at first and is answered when it comes again."""
+    return lambda call: act if call.attempt == 0 else Act(f"echo {call.prompt}")
+
+
+PASSING = {
+    "server": Act(status=500),
+    "rate_limit": Act(status=429),
+    "connection": Act(keep=0),
+    "malformed": Act(raw=b"<html>It works!</html>"),
+}
+
+
+@pytest.mark.parametrize("reason", PASSING)
+def test_what_passes_is_tried_again(reason: str) -> None:
+    replies, client, _ = ask(once(PASSING[reason]), ["a", "b", "c"])
+    assert [reply.text for reply in replies] == ["echo a", "echo b", "echo c"]
+    assert client.ledger.errors == {reason: 3}
+    assert not client.ledger.failures
+    assert client.ledger.calls == 6
+
+
+LASTING = {
+    "500": ("server", Act(status=500, raw=b"out of memory")),
+    "503": ("server", Act(status=503)),
+    "429": ("rate_limit", Act(status=429)),
+    "cut before the answer": ("connection", Act(keep=0)),
+    "cut within the head": ("connection", Act(keep=20)),
+    "cut within the body": ("connection", Act("x", keep=150)),
+    "garbage": ("malformed", Act(raw=b"\x00\xff\xfe garbage")),
+    "truncated JSON": ("malformed", Act(raw=completion("x")[:40])),
+    "empty body": ("malformed", Act(raw=b"")),
+    "not a completion": ("malformed", Act(raw=b'{"error": {"message": "overloaded"}}')),
+    "no choices": ("malformed", Act(raw=b'{"choices": []}')),
+    "no content": ("malformed", Act(raw=b'{"choices": [{"message": {"content": null}}]}')),
+    "a list": ("malformed", Act(raw=b"[1, 2]")),
+    "silence": ("timeout", Act("x", latency=5.0)),
+    "a byte now and then": ("timeout", Act("x", dribble=0.05)),
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_lasts_is_a_failure_with_a_reason_and_no_text(name: str) -> None:
+    reason, act = LASTING[name]
+    start = time.monotonic()
+    replies, client, _ = ask(lambda _: act, ["a", "b"], retries=1, timeout=0.3)
+    assert time.monotonic() - start < 3
+    assert [(reply.text, reply.reason) for reply in replies] == [(None, reason)] * 2
+    assert all(reply.detail for reply in replies)
+    assert client.ledger.failures == {reason: 2}
+    assert client.ledger.errors == {reason: 4}
+    assert client.ledger.answered == client.ledger.completion_tokens == 0
+
+
+def test_a_rejected_request_is_not_sent_again() -> None:
+    replies, client, _ = ask(lambda _: Act(status=400, raw=b"prompt too long"), ["a"])
+    assert replies[0].reason == "rejected"
+    assert "HTTP 400" in replies[0].detail
+    assert "prompt too long" in replies[0].detail
+    assert client.ledger.calls == 1
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_retry_after_holds_all_calls_back(form: str) -> None:
+    wait = 0.5 if form == "seconds" else 2.0
+
+    def script(call: Call) -> Act:
+        if call.number > 0:
+            return Act("x")
+        return Act(
+            status=429,
+            headers={"Retry-After": "0.5" if form == "seconds" else formatdate(time.time() + wait)},
+        )
+
+    async def use(client: JudgeClient, server: JudgeServer) -> list[float]:
+        await client.ask([str(n) for n in range(6)])
+        return [call.time for call in server.calls]
+
+    times = served(script, use, max_concurrency=1)
+    assert len(times) == 7
+    # A date has no fractions of a second.
+    assert times[1] - times[0] >= (0.45 if form == "seconds" else 0.9)
+    assert times[-1] - times[1] < 2
+
+
+def test_a_retry_after_beyond_the_deadline_fails_at_the_deadline() -> None:
+    start = time.monotonic()
+    replies, _, _ = ask(lambda _: Act(status=429, headers={"Retry-After": "3600"}), ["a", "b"], deadline=0.5)
+    assert time.monotonic() - start < 2
+    assert {reply.reason for reply in replies} == {"deadline"}
+
+
+def test_a_batch_ends_at_its_deadline_with_what_it_has() -> None:
+    start = time.monotonic()
+    replies, client, _ = ask(
+        lambda _: Act("x", latency=0.2), [str(n) for n in range(100)], max_concurrency=4, deadline=0.7
+    )
+    assert time.monotonic() - start < 2
+    assert client.ledger.answered + client.ledger.failures["deadline"] == 100
+    assert 1 <= client.ledger.answered <= 16
+    assert all((reply.text is None) == (reply.reason == "deadline") for reply in replies)
+
+
+def test_a_dead_server_is_given_up_in_bounded_time() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> tuple[list[Reply], JudgeClient]:
+        await server.stop()
+        return await client.ask([str(n) for n in range(500)]), client
+
+    start = time.monotonic()
+    replies, client = served(echo, use, max_concurrency=8)
+    assert time.monotonic() - start < 5
+    assert all(reply.text is None for reply in replies)
+    assert {reply.reason for reply in replies} <= {"connection", "circuit_open"}
+    # Not 500 x 3: the first ones, those under way with them, and a probe now and then.
+    assert client.ledger.calls < 60
+    assert client.ledger.failures.total() == 500
+
+
+def test_a_server_that_comes_back_is_used_again() -> None:
+    async def run() -> tuple[list[Reply], JudgeClient]:
+        server = await JudgeServer(echo).__aenter__()
+        port = int(server.url.split(":")[2].split("/")[0])
+        async with JudgeClient(
+            options(server.url, retries=20, breaker_failures=3, breaker_patience=8.0)
+        ) as client:
+            await client.ask(["before"])
+            await server.stop()
+            asked = asyncio.create_task(client.ask([str(n) for n in range(20)]))
+            await asyncio.sleep(0.5)
+            async with JudgeServer(echo, port):
+                return await asked, client
+
+    replies, client = asyncio.run(run())
+    assert [reply.text for reply in replies] == [f"echo {n}" for n in range(20)]
+    assert client.ledger.errors["connection"] >= 3
+
+
+# ---------------------------------------------------------------- limits
+
+
+def test_a_window_never_holds_more_than_its_limit() -> None:
+    async def run() -> list[float]:
+        window = Window(3, 0.2)
+        times = []
+
+        async def one() -> None:
+            await window.acquire(1)
+            times.append(time.monotonic())
+
+        await asyncio.gather(*[one() for _ in range(9)])
+        return times
+
+    times = asyncio.run(run())
+    assert all(later - earlier >= 0.19 for earlier, later in zip(times, times[3:], strict=False))
+    assert times[-1] - times[0] < 2
+
+
+def test_a_window_corrects_what_it_guessed_and_lets_the_large_through() -> None:
+    async def run() -> float:
+        window = Window(100, 0.3)
+        start = time.monotonic()
+        window.correct(await window.acquire(90), 10)
+        await window.acquire(90)
+        assert time.monotonic() - start < 0.1
+        await window.acquire(1000)
+        return time.monotonic() - start
+
+    assert 0.28 <= asyncio.run(run()) < 2
+
+
+@pytest.mark.parametrize("limit", [{"requests_per_minute": 5}, {"tokens_per_minute": 5 * 140}])
+def test_limits_per_minute(limit: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grrm.judges.client._RATE_PERIOD", 0.4)
+
+    def script(call: Call) -> Act:
+        # No usage, so that the guess (about 40 for the request and 100 for the answer) stands.
+        return Act(raw=b'{"choices": [{"message": {"content": "x"}}]}')
+
+    async def use(client: JudgeClient, server: JudgeServer) -> list[float]:
+        await client.ask([f"{n:2}" for n in range(15)])
+        return [call.time for call in server.calls]
+
+    times = served(script, use, max_tokens=100, **limit)
+    assert all(later - earlier >= 0.35 for earlier, later in zip(times, times[5:], strict=False))
+
+
+def test_the_breaker_lets_one_probe_through_at_a_time() -> None:
+    async def run() -> None:
+        breaker = Breaker(failures=2, cooldown=0.1, patience=0.25)
+        breaker.record(False)
+        assert await breaker.admit()
+        breaker.record(False)
+        start = time.monotonic()
+        admitted = await asyncio.gather(*[breaker.admit() for _ in range(5)])
+        assert 0.2 <= time.monotonic() - start < 2
+        assert 1 <= sum(admitted) <= 2
+        breaker.record(True)
+        assert all([await breaker.admit() for _ in range(5)])
+
+    asyncio.run(run())
+
+
+# ---------------------------------------------------------------- cache, ledger, key
+
+
+def test_the_cache_answers_what_was_asked_before(tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache" / "answers.sqlite")
+    first, _, _ = ask(echo, ["a", "b"], cache=cache)
+    second, client, server = ask(echo, ["b", "a", "c"], cache=cache)
+    assert [reply.text for reply in second] == ["echo b", "echo a", "echo c"]
+    assert len(server.calls) == 1
+    assert client.ledger.cached == 2
+    assert (second[1].prompt_tokens, first[0].prompt_tokens) == (10, 10)
+    assert client.ledger.prompt_tokens == 10
+
+
+@pytest.mark.parametrize(
+    "other", [{"model": "else"}, {"temperature": 0.5}, {"max_tokens": 9}, {"top_p": 0.9}]
+)
+def test_the_cache_tells_models_and_sampling_apart(other: dict[str, Any], tmp_path: Path) -> None:
+    cache = str(tmp_path / "answers.sqlite")
+    ask(echo, ["a"], cache=cache)
+    _, _, server = ask(echo, ["a"], cache=cache, **other)
+    assert len(server.calls) == 1
+
+
+def test_another_draw_is_another_answer(tmp_path: Path) -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> int:
+        for sample in (0, 1, 0, 1):
+            await client.ask(["a"], sample=sample)
+        return len(server.calls)
+
+    assert served(echo, use, cache=str(tmp_path / "answers.sqlite")) == 2
+
+
+def test_failures_are_not_cached(tmp_path: Path) -> None:
+    cache = str(tmp_path / "answers.sqlite")
+    ask(lambda _: Act(status=500), ["a"], cache=cache, retries=0)
+    replies, _, _ = ask(echo, ["a"], cache=cache)
+    assert replies[0].text == "echo a"
+
+
+def test_replay_needs_no_network(tmp_path: Path) -> None:
+    cache = str(tmp_path / "answers.sqlite")
+    ask(echo, ["a"], cache=cache)
+
+    async def run() -> list[Reply]:
+        async with JudgeClient(JudgeOptions(model="judge", cache=cache, replay=True)) as client:
+            replies = await client.ask(["a", "never asked"])
+            assert client.ledger.calls == 0
+            assert client.ledger.failures == {"not_cached": 1}
+            return replies
+
+    # `options` sets no sampling, so the requests are the same.
+    replies = asyncio.run(run())
+    assert [reply.text for reply in replies] == ["echo a", None]
+
+
+def test_a_file_that_is_no_cache_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be taken for one\n" * 100)
+    with pytest.raises(UserError, match=r"notes\.txt: cannot be used as a cache"):
+        JudgeClient(options(cache=str(path)))
+
+
+SECRET = "sk-very-secret"
+
+
+def test_the_key_is_sent_and_written_nowhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    cache, ledger = tmp_path / "answers.sqlite", tmp_path / "ledger.jsonl"
+
+    def script(call: Call) -> Act:
+        leak = f"invalid key {call.headers['authorization']}".encode()
+        return Act(status=401, raw=leak) if call.prompt == "no" else Act("yes")
+
+    async def run() -> tuple[list[Reply], JudgeServer, JudgeClient]:
+        async with JudgeServer(script) as server:
+            chosen = options(server.url, cache=str(cache), ledger=str(ledger))
+            async with JudgeClient(chosen, environment={"JUDGE_API_KEY": f" {SECRET}\n"}) as client:
+                return await client.ask(["yes", "no"]), server, client
+
+    replies, server, client = asyncio.run(run())
+    assert server.calls[0].headers["authorization"] == f"Bearer {SECRET}"
+    assert replies[1].reason == "rejected"
+    assert "invalid key Bearer ***" in replies[1].detail
+    with sqlite3.connect(cache) as connection:
+        rows = connection.execute("SELECT * FROM replies").fetchall()
+    assert len(rows) == 1
+    for place in (
+        str(replies),
+        str(rows),
+        ledger.read_text(),
+        caplog.text,
+        repr(client.options),
+        str(client.ledger),
+    ):
+        assert SECRET not in place
+
+
+def test_without_a_key_none_is_sent() -> None:
+    async def run() -> dict[str, str]:
+        async with JudgeServer(echo) as server, JudgeClient(options(server.url), environment={}) as client:
+            await client.ask(["x"])
+            return server.calls[0].headers
+
+    assert "authorization" not in asyncio.run(run())
+
+
+def test_the_ledger_file_has_a_row_for_every_request(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ask(
+        lambda c: Act(status=400) if c.prompt == "bad" else Act("x"),
+        ["a", "bad"],
+        ledger=str(path),
+        prompt_price=1.0,
+    )
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted(str(row["reason"]) for row in rows) == ["None", "rejected"]
+    assert {row["model"] for row in rows} == {"judge"}
+    assert sum(row["cost"] for row in rows) == pytest.approx(1e-5)
+
+
+# ---------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("http://h:8000/v1", "http://h:8000/v1/chat/completions"),
+        ("http://h:8000/v1/", "http://h:8000/v1/chat/completions"),
+        ("http://h:8000", "http://h:8000/v1/chat/completions"),
+        (" https://h/v1/chat/completions ", "https://h/v1/chat/completions"),
+        ("https://h/v1/chat/completions/", "https://h/v1/chat/completions"),
+        ("https://h/openai/d/v1?api-version=1", "https://h/openai/d/v1/chat/completions?api-version=1"),
+    ],
+)
+def test_urls_with_and_without_the_path(url: str, address: str) -> None:
+    assert chat_url(url) == address
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000/v1", "ftp://h/v1", "http://"])
+def test_an_unusable_url_is_an_error(url: str) -> None:
+    with pytest.raises(UserError, match="JUDGE_API_URL"):
+        options(url)
+
+
+def test_the_environment_comes_before_the_configuration() -> None:
+    environment = {
+        "JUDGE_API_URL": "http://h/v1/chat/completions",
+        "JUDGE_MODEL_NAME": "large",
+        "MAX_WORKERS": "10",
+        "TEMPERATURE": "0.7",
+        "MAX_TOKENS": "99",
+        "LLM_TIMEOUT": "30",
+        "MAX_RETRIES": "",
+    }
+    chosen = JudgeOptions.from_mapping({"model": "small", "url": "http://g", "retries": 3}, environment)
+    assert (chosen.model, chosen.url, chosen.max_concurrency) == ("large", "http://h/v1/chat/completions", 10)
+    assert (chosen.temperature, chosen.max_tokens, chosen.timeout, chosen.retries) == (0.7, 99, 30.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"modell": "x"}, "unknown modell"),
+        ({"url": "http://h"}, "model is missing"),
+        ({"model": "m", "url": "http://h", "max_concurrency": 0}, "max_concurrency is 0"),
+        ({"model": "m", "url": "http://h", "retries": -1}, "retries is -1"),
+        ({"model": "m", "url": "http://h", "max_failure_share": 1.5}, "expected a share"),
+        ({"model": "m", "replay": True}, "cache is empty"),
+    ],
+)
+def test_bad_options_are_errors(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        JudgeOptions.from_mapping(values, {})
+
+
+def test_a_bad_environment_is_an_error_that_names_the_variable() -> None:
+    with pytest.raises(UserError, match="MAX_WORKERS is 'many'"):
+        JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"MAX_WORKERS": "many"})
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def test_an_answer_without_a_verdict_is_asked_for_again_at_another_temperature() -> None:
+    def script(call: Call) -> Act:
+        return Act("<score>7</score>" if call.body["temperature"] == 0.9 else "seven, I think")
+
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        parse = partial(parse_score, lowest=1, highest=10)
+        return await client.decide([("a", parse), ("b", parse)]), client.ledger
+
+    verdicts, ledger = served(script, use, retry_temperature=0.9)
+    assert [verdict.value for verdict in verdicts] == [7, 7]
+    assert ledger.unparsable == 2
+    assert ledger.requests == 4
+
+
+def test_too_many_failures_are_an_error_that_says_why() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> None:
+        await client.decide([(f"{n}", parse_preference) for n in range(10)])
+
+    with pytest.raises(
+        UserError, match=r"10 of the last 10 answers failed.*10 rejected.*HTTP 404.*JUDGE_API_URL"
+    ):
+        served(lambda _: Act(status=404), use, failure_window=10)
+
+
+def test_few_failures_are_none() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await client.decide([(f"{n}", parse_preference) for n in range(10)])
+
+    verdicts = served(
+        lambda call: Act("<better>A</better>" if int(call.prompt) % 3 else "no idea"), use, failure_window=10
+    )
+    assert [verdict.value for verdict in verdicts] == [None if n % 3 == 0 else "A" for n in range(10)]
+    assert [verdict.reason for verdict in verdicts[::3]] == ["unparsable"] * 4
+
+
+# ---------------------------------------------------------------- groups
+
+PAIRWISE = JudgePrompt(lambda *, question, first, second, reference: f"{question}|{first}|{second}", "better")
+POINTWISE = JudgePrompt(lambda *, question, response, reference: f"{question}|{response}", "score")
+LISTWISE = JudgePrompt(
+    lambda *, question, candidates, reference: f"{question}|{'|'.join(candidates)}", "ranking"
+)
+
+
+def truth(call: Call) -> Act:
+    """Prefers the greater number; equal leading digits are a tie."""
+    _, first, second = call.prompt.split("|")
+    a, b = int(first[0]), int(second[0])
+    return Act(f"<better>{'A' if a > b else 'B' if b > a else 'tie'}</better>")
+
+
+def pairwise(
+    script: Script, groups: list[Group], both_orders: bool = True, method: Any = "dgr", **values: Any
+) -> Any:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await judge_pairwise(client, groups, PAIRWISE, method, both_orders), client, server
+
+    return served(script, use, **values)
+
+
+@pytest.mark.parametrize("method", ["winrate", "copeland", "dgr", "elo"])
+@pytest.mark.parametrize("both_orders", [True, False])
+def test_pairwise_finds_the_order(method: Any, both_orders: bool) -> None:
+    groups = [Group("q", ("3", "1", "9", "5")), Group("p", ("2", "8"))]
+    judged, _, server = pairwise(truth, groups, both_orders, method)
+    first, second = (group.scores for group in judged.groups)
+    assert sorted(range(4), key=lambda i: first[i]) == [1, 0, 3, 2]
+    assert (first[2], first[1]) == (1.0, -1.0)
+    assert second == (-1.0, 1.0)
+    assert len(server.calls) == 7 * (1 + both_orders)
+    assert judged.metrics["failed"] == judged.metrics["ties"] == 0
+    if both_orders:
+        assert judged.metrics["position_bias"] == 0
+
+
+def test_a_judge_that_always_says_a_gives_no_signal_and_is_found_out() -> None:
+    judged, _, _ = pairwise(lambda _: Act("<better>A</better>"), [Group("q", ("1", "2", "3"))])
+    assert judged.groups[0].scores == (0.0, 0.0, 0.0)
+    assert (
+        judged.metrics["position_bias"] == judged.metrics["inconsistent"] == judged.metrics["says_a"] == 1.0
+    )
+    assert judged.metrics["groups_without_signal"] == 1
+    judged, _, _ = pairwise(
+        lambda _: Act("<better>A</better>"), [Group("q", ("1", "2", "3"))], both_orders=False
+    )
+    assert judged.metrics["says_a"] == 1.0
+
+
+def test_asked_once_the_order_does_not_depend_on_indices() -> None:
+    texts = tuple("123456")
+    scores = {}
+    for order in (texts, texts[::-1]):
+        judged, _, _ = pairwise(lambda _: Act("<better>A</better>"), [Group("q", order)], both_orders=False)
+        scores[order] = dict(zip(order, judged.groups[0].scores, strict=True))
+    assert scores[texts] == pytest.approx(scores[texts[::-1]])
+
+
+def test_an_order_that_answers_differently_is_a_tie_and_ties_are_ties() -> None:
+    def script(call: Call) -> Act:
+        return Act("<better>tie</better>" if call.prompt == "q|1|2" else "<better>A</better>")
+
+    judged, _, _ = pairwise(script, [Group("q", ("1", "2"))])
+    assert judged.groups[0].comparisons == ((0, 1, None),)
+    assert (judged.metrics["inconsistent"], judged.metrics["position_bias"]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("bad", [Act(status=500), Act("I cannot decide"), Act(raw=b"{")])
+def test_an_error_is_never_a_tie(bad: Act) -> None:
+    """What concerns candidate 9 fails in one of the orders: it is not compared with anything."""
+
+    def script(call: Call) -> Act:
+        return bad if "|9|" in call.prompt else truth(call)
+
+    judged, _, _ = pairwise(script, [Group("q", ("3", "9", "1"))], breaker_failures=1000)
+    assert judged.groups[0].scores == (1.0, None, -1.0)
+    assert judged.groups[0].comparisons == ((0, 2, 0),)
+    assert len(judged.groups[0].failures) == 2
+    assert judged.metrics["failed"] == 2
+    assert judged.metrics["ties"] == 0
+    assert judged.metrics["candidates_without_score"] == 1
+
+
+def test_a_dead_judge_gives_no_scores_then_an_error() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        await server.stop()
+        judged = await judge_pairwise(client, [Group("q", ("1", "2", "3"))], PAIRWISE)
+        with pytest.raises(UserError, match="12 of the last 12 answers failed"):
+            await judge_pairwise(client, [Group("q", ("1", "2", "3"))], PAIRWISE)
+        return judged
+
+    judged = served(truth, use, failure_window=12)
+    assert judged.groups[0].scores == (None, None, None)
+    assert judged.groups[0].comparisons == ()
+    assert judged.metrics["failed_share"] == 1.0
+
+
+def test_a_flaky_judge_gives_the_scores_of_a_sound_one() -> None:
+    acts = [Act(status=500), Act(status=429, headers={"Retry-After": "0.05"}), Act(keep=30), Act(raw=b"{")]
+
+    def script(call: Call) -> Act:
+        return acts[call.number % 4] if call.attempt == 0 and call.number % 2 == 0 else truth(call)
+
+    groups = [Group(f"q{n}", ("3", "1", "9", "5")) for n in range(5)]
+    judged, client, _ = pairwise(script, groups, retries=5)
+    sound, _, _ = pairwise(truth, groups)
+    assert judged.groups == sound.groups
+    assert client.ledger.errors.total() > 10
+    assert client.ledger.calls == client.ledger.answered + client.ledger.errors.total()
+
+
+def test_equal_candidates_are_judged_once_and_score_the_same() -> None:
+    judged, _, server = pairwise(truth, [Group("q", ("3", "9", "3", "9"))])
+    assert judged.groups[0].scores == (-1.0, 1.0, -1.0, 1.0)
+    assert len(server.calls) == 2
+    assert distinct(("3", "9", "3", "9")) == [0, 1]
+
+
+@pytest.mark.parametrize("candidates", [(), ("1",), ("1", "1", "1")])
+def test_where_there_is_nothing_to_choose_nothing_is_asked(candidates: tuple[str, ...]) -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        groups = [Group("q", candidates)]
+        results = [
+            await judge_pairwise(client, groups, PAIRWISE),
+            await judge_pointwise(client, groups, POINTWISE),
+            await judge_listwise(client, groups, LISTWISE),
+        ]
+        return results, server.calls
+
+    results, calls = served(echo, use)
+    assert calls == []
+    assert all(result.groups[0].scores == (0.0,) * len(candidates) for result in results)
+
+
+def pointwise(script: Script, groups: list[Group], scale: Any = "group") -> Any:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await judge_pointwise(client, groups, POINTWISE, scale)
+
+    return served(script, use)
+
+
+def grade(call: Call) -> Act:
+    return Act(f"<think>Well, <score>1</score>?</think><score>{call.prompt.split('|')[1]}</score>")
+
+
+def test_pointwise_scores() -> None:
+    groups = [Group("q", ("2", "4", "3", "4")), Group("p", ("7",))]
+    judged = pointwise(grade, groups)
+    assert [group.scores for group in judged.groups] == [(-1.0, 1.0, 0.0, 1.0), (0.0,)]
+    absolute = pointwise(grade, [Group("q", ("1", "10")), Group("p", ("7",))], "absolute")
+    assert absolute.groups[0].scores == (-1.0, 1.0)
+    assert absolute.groups[1].scores[0] == pytest.approx(1 / 3)
+
+
+def test_a_grade_that_is_missing_is_none_and_does_not_move_the_others() -> None:
+    judged = pointwise(grade, [Group("q", ("2", "11", "5", "eight"))])
+    assert judged.groups[0].scores == (-1.0, None, 1.0, None)
+    assert len(judged.groups[0].failures) == 2
+    assert judged.metrics["mean_score"] == 3.5
+
+
+def listwise(script: Script, groups: list[Group]) -> Any:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await judge_listwise(client, groups, LISTWISE), server
+
+    return served(script, use)
+
+
+def best_first(call: Call) -> Act:
+    shown = call.prompt.split("|")[1:]
+    order = sorted(range(len(shown)), key=lambda i: -int(shown[i]))
+    return Act(f"<ranking>{' > '.join(str(i + 1) for i in order)}</ranking>")
+
+
+def test_listwise_scores() -> None:
+    groups = [Group("q", ("3", "1", "9", "3")), Group("p", ("1", "2", "3", "4", "5"))]
+    judged, server = listwise(best_first, groups)
+    assert judged.groups[0].scores == (0.0, -1.0, 1.0, 0.0)
+    assert judged.groups[1].scores == (-1.0, -0.5, 0.0, 0.5, 1.0)
+    # Shown in an order that is not that of the indices.
+    assert any(
+        call.prompt != f"p|{'|'.join(groups[1].candidates)}" for call in server.calls if call.prompt[0] == "p"
+    )
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "no idea", "<ranking>1 > 2</ranking>", "<ranking>1, 2, 3, 4</ranking>"]
+)
+def test_listwise_failure_is_no_order(answer: str) -> None:
+    judged, _ = listwise(lambda _: Act(answer), [Group("q", ("1", "2", "3"))])
+    assert judged.groups[0].scores == (None, None, None)
+    assert judged.metrics["failed"] == 1
+
+
+# ---------------------------------------------------------------- published readers
+
+
+def rows(name: str, function: str) -> list[Any]:
+    lines = (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [row for row in map(json.loads, lines) if row["fn"] == function]
+    assert found
+    return found
+
+
+READERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "pairwise.parse_result": lambda row: parse_preference(row["text"], row["tag"]).lower(),
+    "pointwise.parse_result": lambda row: parse_score(row["text"], 1, 10, row["tag"]),
+    "listwise.parse_result": lambda row: [min(t) for t in parse_order(row["text"], row["n"], row["tag"])],
+}
+
+# One tag, alone, with nothing else in it.
+WELL_FORMED = {
+    "pairwise.parse_result": r"<{tag}>\s*(a|b|tie)\s*</{tag}>",
+    "pointwise.parse_result": r"<{tag}>([1-9]|10)</{tag}>",
+    "listwise.parse_result": r"<{tag}>(\d+(?:(?: > |,|\s)\d+)*)</{tag}>",
+}
+
+# Rule: the last tag counts.
+LAST_TAG = {"<score>Your score (1-10)</score><score>4</score>": 4}
+
+
+def well_formed(function: str, row: dict[str, Any]) -> bool:
+    pattern = WELL_FORMED[function].replace("{tag}", row["tag"])
+    match = re.fullmatch(pattern, row["text"], re.IGNORECASE | re.ASCII)
+    if match is None or function != "listwise.parse_result":
+        return match is not None
+    return sorted(map(int, re.findall(r"\d+", match[1]))) == list(range(1, row["n"] + 1))
+
+
+@pytest.mark.parametrize("function", READERS)
+def test_published_readers(function: str) -> None:
+    """Rule: what is not well-formed is an error; published, it is a guess, a tie, a 5 or an index."""
+    agreed = 0
+    for row in rows("judge_parse", function):
+        if well_formed(function, row):
+            assert READERS[function](row) == row["out"]["value"], row
+            agreed += 1
+        elif row["text"] in LAST_TAG:
+            assert READERS[function](row) == LAST_TAG[row["text"]]
+        else:
+            with pytest.raises(ValueError, match=rf"<{row['tag']}>"):
+                READERS[function](row)
+    assert agreed >= 2
+
+
+def test_published_scales() -> None:
+    for row in rows("judge_normalise", "pointwise._normalize_scores"):
+        assert scale_scores(row["raw"], "group") == pytest.approx(row["out"]["value"])
+    for row in rows("judge_normalise", "listwise._ranking_to_scores"):
+        assert order_scores([{index} for index in row["ranking"]]) == pytest.approx(row["out"]["value"])
+
+
+def test_tied_ranks_share_their_mean() -> None:
+    assert order_scores([{1}, {0, 2}, {3}]) == [0.0, 1.0, 0.0, -1.0]
+    assert parse_order("<ranking> 2 > 1=3 ,4 </ranking>", 4) == [{1}, {0, 2}, {3}]
+
+
+# ---------------------------------------------------------------- prompts
+
+
+@pytest.mark.parametrize("kind", ["judge_pairwise", "judge_pointwise", "judge_listwise"])
+def test_the_prompts_of_the_workflow(kind: Any) -> None:
+    prompt = load_judge_prompt(str(ROOT / "config" / "prompts" / f"{kind}.yaml"), kind)
+    texts: dict[str, Any] = {
+        "judge_pairwise": {"first": "first {question}", "second": "```second```"},
+        "judge_pointwise": {"response": "```only {question}```"},
+        "judge_listwise": {"candidates": ["one {question}", "```two```"]},
+    }[kind]
+    shown = prompt.render(question="What is {x}?", reference=None, **texts)
+    assert "What is {x}?" in shown
+    assert "{question}" in shown
+    assert "````" in shown
+    assert f"<{prompt.tag}>" in shown
+    assert "known to be good" not in shown
+    assert "a reference" in prompt.render(question="q", reference="a reference", **texts)
+
+
+def test_a_prompt_can_be_a_python_function(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("def ask(*, question, response, reference):\n    return f'{question}: {response}'\n")
+    prompt = load_judge_prompt(f"{file}:ask", "judge_pointwise")
+    assert prompt.render(question="q", response="r", reference=None) == "q: r"
+    assert prompt.tag == "score"
+    with pytest.raises(UserError, match="no function other"):
+        load_judge_prompt(f"{file}:other", "judge_pointwise")
+    with pytest.raises(UserError, match="no such file"):
+        load_judge_prompt(f"{tmp_path / 'none.py'}:ask", "judge_pointwise")
