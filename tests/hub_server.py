@@ -51,7 +51,7 @@ class HubServer:
     content_port: int
     repositories: dict[str, Repository] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    # Per file: answers to give before the real one, bytes after which a body is cut, bytes changed on the way.
+    # By file: answers before the real one, bytes after which a body is cut, files changed on the way.
     answers: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     corrupt: set[str] = field(default_factory=set)

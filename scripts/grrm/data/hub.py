@@ -267,8 +267,8 @@ def _explain(error: Exception, entry: Entry, what: str, attempts: int) -> str:
     if not isinstance(error, HfHubHTTPError):
         return (
             f"{about}: cannot be reached in {attempts} attempts ({_brief(error)}); check the network and "
-            f"HF_ENDPOINT ({constants.ENDPOINT}), or fill the hub's cache elsewhere and set HF_HUB_OFFLINE=1; "
-            f"{_KEPT}"
+            f"HF_ENDPOINT ({constants.ENDPOINT}), or fill the hub's cache elsewhere and set "
+            f"HF_HUB_OFFLINE=1; {_KEPT}"
         )
     status = error.response.status_code
     token = f"{status}; HF_TOKEN is {'set, but does not open it' if _token() else 'not set'}"
