@@ -13,6 +13,7 @@ from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.curves import condense, read_curves
+from grrm.report.pages import to_html, to_markdown
 from grrm.report.samples import read_samples
 from grrm.report.summary import (
     check_summary,
@@ -20,7 +21,7 @@ from grrm.report.summary import (
     flatten_scores,
     positions,
     read_scores,
-    render_markdown,
+    summary_page,
 )
 
 _SCHEMA = Path(__file__).parents[1] / "config/schemas/summary.schema.yaml"
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output-json", type=Path, required=True, help="summary to write")
     parser.add_argument("--output-markdown", type=Path, required=True, help="the same as a page")
+    parser.add_argument("--output-html", type=Path, help="the same as a page for the browser")
     args = parser.parse_args(argv)
 
     scores = [read_scores(args.ranking, "ranking"), read_scores(args.translation, "translation")]
@@ -70,7 +72,10 @@ def main(argv: list[str] | None = None) -> None:
         },
     }
     check_summary(summary, _SCHEMA)
-    write_text(args.output_markdown, render_markdown(summary, samples))
+    page = summary_page(summary, samples)
+    write_text(args.output_markdown, to_markdown(page))
+    if args.output_html:
+        write_text(args.output_html, to_html(page))
     write_json(args.output_json, summary)
 
 

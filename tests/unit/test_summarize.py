@@ -109,7 +109,8 @@ def run(folder):
             *("--ranking", str(folder / "ranking.json"), "--translation", str(folder / "translation.json")),
             *("--curves", f"grrm_sft={folder / 'sft.jsonl'}", f"grrm_rlvr={folder / 'rl.jsonl'}"),
             *("--samples", str(folder / "samples.jsonl"), "--benchmarks", str(folder / "benchmarks")),
-            *("--output-json", str(folder / "summary.json"), "--output-markdown", str(folder / "summary.md")),
+            *("--output-json", str(folder / "summary.json")),
+            *("--output-markdown", str(folder / "summary.md"), "--output-html", str(folder / "summary.html")),
         ]
     )
     return read_json(folder / "summary.json")
@@ -185,6 +186,15 @@ def test_every_table_of_the_page_has_rows_of_one_width(folder):
     assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_the_page_for_the_browser_holds_the_same(folder):
+    run(folder)
+    page = Page((folder / "summary.html").read_text())
+    assert "60.0 [40.0, 80.0]+10.0 [+5.0, +15.0]40" in page.text
+    assert page.tags.count("table") == 5
+    assert "source: source" in page.text
+    assert "bleu|…" in page.text
 
 
 def test_the_terminal_shows_the_tables_and_where_the_report_lies(folder, capsys):

@@ -9,23 +9,9 @@ from typing import Any
 
 from grrm.files import UserError, read_jsonl
 from grrm.ranking import InvalidAnswer, labels, parse_answer
+from grrm.report.pages import html_document
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem;
-       margin: 2rem auto; padding: 0 1rem }
-section { border-top: 1px solid #999; padding: .5rem 0 1rem }
-h2 { font-size: 1rem; margin: .5rem 0 }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
-th, td { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top }
-th { background: #f2f2f2; font-weight: 600 }
-td.number { text-align: right; white-space: nowrap }
-blockquote { margin: .5rem 0; padding: .3rem .8rem; border-left: 4px solid #0072b2; background: #f7f9fb;
-             white-space: pre-wrap }
-pre { white-space: pre-wrap; margin: 0 }
-.failure { color: #8a3300; font-weight: 600 }
-"""
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -49,14 +35,11 @@ def render_page(samples: Sequence[Mapping[str, Any]], title: str) -> str:
         if samples and "judge_model" in samples[0]
         else ""
     )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(title)}</h1>\n"
+    return html_document(
+        title,
         f"<p>The first {len(samples)} segments of the held-out test set; nothing was chosen. The judge saw "
         f"the source and the different translations, labelled A, B…, not the reference.{judge}</p>\n"
-        + "".join(_section(number, sample) for number, sample in enumerate(samples, 1))
-        + "</body>\n</html>\n"
+        + "".join(_section(number, sample) for number, sample in enumerate(samples, 1)),
     )
 
 

@@ -10,6 +10,7 @@ import jsonschema
 import yaml
 
 from grrm.files import UserError, read_json
+from grrm.report.pages import Block
 
 # Name in tables, and the factor by which shares are shown as per cent.
 METRICS = {
@@ -25,6 +26,12 @@ METRICS = {
     "length_ratio": ("Length ratio", 1),
 }
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
+
+_SAMPLES = 3
+_POSITIONS = (
+    "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the position "
+    "at which the judge saw it. Without a bias, the positions of one group size differ by chance only."
+)
 
 
 def read_scores(path: Path, task: str) -> dict[str, Any]:
@@ -154,13 +161,6 @@ def _interval(record: Mapping[str, Any] | None, factor: float, signed: bool = Fa
     return f"{value} [{low}, {high}]"
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is the header."""
-    header, *body = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in rows]
-    rules = ["---", *("---:" for _ in header[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, rules, *body])
-
-
 def plain_table(rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal: the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -176,23 +176,35 @@ def plain_table(rows: Sequence[Sequence[str]]) -> str:
 # ---------------------------------------------------------------- pages
 
 
-def render_markdown(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> str:
+def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> list[Block]:
     """The summary as a page: tables before/after, what they stand on, curves, times and a few samples."""
-    parts = [f"# Experiment {summary['experiment']}", f"Seed {summary['seed']}. {_reading(summary)}"]
+    blocks = [
+        Block("title", f"Experiment {summary['experiment']}"),
+        Block("text", f"Seed {summary['seed']}. {_reading(summary)}"),
+    ]
     for task, table in comparison_tables(summary).items():
-        parts += [f"## {TASKS[task]}, before and after reinforcement learning", markdown_table(table)]
-        parts.append(_provenance([record for record in summary["scores"] if record["task"] == task]))
-    if summary["positions"]:
-        parts += [
-            "## Is the judge fair to every position?",
-            _position_text(),
-            _position_table(summary["positions"]),
+        records = [record for record in summary["scores"] if record["task"] == task]
+        blocks += [
+            Block("heading", f"{TASKS[task]}, before and after reinforcement learning"),
+            Block("table", table),
+            Block("list", _provenance(records)),
         ]
-    parts += ["## Training", _curve_table(summary["curves"])]
-    parts += ["## Time and memory", _time_table(summary["benchmarks"])]
+    if summary["positions"]:
+        blocks += [
+            Block("heading", "Is the judge fair to every position?"),
+            Block("text", _POSITIONS),
+            Block("table", _position_table(summary["positions"])),
+        ]
+    blocks += [Block("heading", "Training"), Block("table", _curve_table(summary["curves"]))]
+    blocks += [Block("heading", "Time and memory"), Block("table", _time_table(summary["benchmarks"]))]
     if samples:
-        parts += ["## Samples", _sample_text(samples), *(_sample(sample) for sample in samples[:3])]
-    return "\n\n".join(parts) + "\n"
+        shown = samples[:_SAMPLES]
+        blocks += [
+            Block("heading", "Samples"),
+            Block("text", f"The first {len(shown)} segments of the test set; nothing was chosen."),
+            *(Block("verbatim", _sample(sample)) for sample in shown),
+        ]
+    return blocks
 
 
 def render_terminal(summary: Mapping[str, Any]) -> str:
@@ -212,31 +224,22 @@ def _reading(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _provenance(records: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"Test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`.", ""]
+def _provenance(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`"]
     for record in {record["system"]: record for record in records}.values():
         decoding = record["decoding"]
         how = "greedy" if decoding["temperature"] == 0 else f"temperature {decoding['temperature']}"
         reasons = ", ".join(f"{reason}: {count}" for reason, count in record["failures"].items())
         lines.append(
-            f"- {record['system']}: `{record['model']}` (weights `{record['weights'][:12]}`), {how}, at most "
+            f"{record['system']}: `{record['model']}` (weights `{record['weights'][:12]}`), {how}, at most "
             f"{decoding['max_new_tokens']} tokens, seed {decoding['seed']}; failed answers "
             f"{record['failure_rate']:.1%}{f' ({reasons})' if reasons else ''}"
         )
     signatures = {record["metric"]: record["signature"] for record in records}
-    lines += [f"- {METRICS[metric][0]}: `{signature}`" for metric, signature in signatures.items()]
-    return "\n".join(lines)
+    return [*lines, *(f"{METRICS[metric][0]}: `{signature}`" for metric, signature in signatures.items())]
 
 
-def _position_text() -> str:
-    return (
-        "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by "
-        "the position at which the judge saw it. Without a bias, the positions of one group size differ by "
-        "chance only."
-    )
-
-
-def _position_table(entries: Sequence[Mapping[str, Any]]) -> str:
+def _position_table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     systems = list(dict.fromkeys(entry["system"] for entry in entries))
     found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
     rows = [["Candidates, position", *systems, "n"]]
@@ -248,10 +251,10 @@ def _position_table(entries: Sequence[Mapping[str, Any]]) -> str:
         ]
         n = next(cell["n"] for cell in cells if cell)
         rows.append([f"{candidates}, {position}", *shown, str(n)])
-    return markdown_table(rows)
+    return rows
 
 
-def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[str]]:
     rows = [["Stage, metric", "steps", "first tenth", "last tenth", "min", "max"]]
     for stage, entries in curves.items():
         for entry in entries:
@@ -259,20 +262,16 @@ def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             rows.append(
                 [f"{stage}: {entry['title']} (`{entry['metric']}`)", str(entry["last_step"]), *numbers]
             )
-    return markdown_table(rows)
+    return rows
 
 
-def _time_table(jobs: Sequence[Mapping[str, Any]]) -> str:
+def _time_table(jobs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     rows = [["Job", "seconds", "CPU seconds", "peak memory (MB)"]]
     for job in sorted(jobs, key=lambda job: -job["seconds"]):
         numbers = [job["seconds"], job["cpu_seconds"], job["max_rss_mb"]]
         rows.append([job["job"], *("-" if number is None else f"{number:.0f}" for number in numbers)])
     rows.append(["all, one after the other", f"{sum(job['seconds'] for job in jobs):.0f}", "", ""])
-    return markdown_table(rows)
-
-
-def _sample_text(samples: Sequence[Mapping[str, Any]]) -> str:
-    return f"The first of {len(samples)} segments shown in the report; nothing was chosen."
+    return rows
 
 
 def _sample(sample: Mapping[str, Any]) -> str:
@@ -289,4 +288,4 @@ def _sample(sample: Mapping[str, Any]) -> str:
         lines += [f"the judge saw {shown}", "", judgement["answer"].rstrip()]
         if judgement["failure"]:
             lines.append(f"(not a valid answer: {judgement['failure']})")
-    return "\n".join(f"    {line}" for text in lines for line in text.split("\n"))
+    return "\n".join(lines)

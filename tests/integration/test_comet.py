@@ -1,0 +1,140 @@
+"""The tiny COMET checkpoint, with the comet library: trained, moved, loaded strictly, and worth something."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from grrm.data.toy_world import make_tables
+from grrm.files import read_json, write_jsonl
+from grrm.metrics.comet import degraded_references
+from grrm.schemas import write_table
+from training_environment import ROOT
+
+STEPS = 120
+ROWS = {"mt_grpo": 400, "translation_test": 120}
+ORIGIN = {"model": "m", "weights": "w", "decoding": {}}
+
+
+def run(python, script, *arguments):
+    return subprocess.run(
+        [python, ROOT / "scripts" / script, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comet")
+    for name, rows in make_tables(0, {**dict.fromkeys(TABLES, 1), **ROWS}).items():
+        if name in ROWS:
+            write_table(folder / f"{name}.parquet", rows, name)
+    return folder
+
+
+TABLES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test")
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    return make_tables(0, {**dict.fromkeys(TABLES, 1), **ROWS})["translation_test"]
+
+
+def train(python, folder, output):
+    data = folder / "mt_grpo.parquet"
+    result = run(python, "train_comet.py", "--data", data, "--output", output, "--steps", STEPS)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return output
+
+
+@pytest.fixture(scope="module")
+def moved(comet_python, folder):
+    """A trained checkpoint, away from where it was written."""
+    trained = train(comet_python, folder, folder / "trained")
+    return trained.rename(folder / "moved")
+
+
+def score(python, model, folder, test_set, output, **systems):
+    named = []
+    for name, texts in systems.items():
+        rows = (
+            {"index": i, "src_text": row["src_text"], "translation": text, **ORIGIN}
+            for i, (row, text) in enumerate(zip(test_set, texts, strict=True))
+        )
+        write_jsonl(folder / f"{name}.jsonl", rows)
+        named.append(f"{name}={folder / name}.jsonl")
+    reference = folder / "translation_test.parquet"
+    return run(
+        python,
+        "score_comet.py",
+        "--model",
+        model,
+        "--reference",
+        reference,
+        "--translations",
+        *named,
+        "--output",
+        output,
+    )
+
+
+def test_a_moved_checkpoint_scores_and_follows_quality(comet_python, moved, folder, test_set):
+    degraded = degraded_references([(row["src_text"], row["trg_text"]) for row in test_set], 1, seed=7)
+    result = score(
+        comet_python, moved, folder, test_set, folder / "scores.json",
+        degraded=[row["mt"] or None for row in degraded],
+        perfect=[row["trg_text"] for row in test_set],
+        failed=[None] * len(test_set),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-2000:]
+    document = read_json(folder / "scores.json")
+    scores = {name: np.array(system["scores"]) for name, system in document["systems"].items()}
+    assert np.corrcoef(scores["degraded"], [row["score"] for row in degraded])[0, 1] > 0.75
+    assert scores["perfect"].mean() > scores["degraded"].mean() + 0.2
+    assert scores["failed"].mean() < scores["degraded"].mean() - 0.2
+    assert document["systems"]["failed"]["failures"] == len(test_set)
+    assert document["signature"].startswith("COMET|model:moved|class:regression_metric|weights:")
+
+
+def test_nothing_in_the_checkpoint_points_to_where_it_was_made(moved, folder):
+    for file in moved.rglob("*"):
+        assert file.is_dir() or str(folder).encode() not in file.read_bytes(), file
+
+
+def test_weights_of_another_model_are_refused(comet_python, moved, folder, test_set):
+    other = shutil.copytree(moved, folder / "other")
+    hparams = (other / "hparams.yaml").read_text()
+    (other / "hparams.yaml").write_text(
+        hparams.replace("regression_metric", "referenceless_regression_metric")
+    )
+    result = score(comet_python, other, folder, test_set, folder / "no.json", x=["a"] * len(test_set))
+    assert result.returncode == 2
+    assert "error:" in result.stderr
+    assert "model.ckpt" in result.stderr.splitlines()[-1]
+    assert not (folder / "no.json").exists()
+
+
+@pytest.mark.parametrize("missing", ["hparams.yaml", "checkpoints/model.ckpt"])
+def test_an_incomplete_checkpoint_is_named(comet_python, moved, folder, test_set, tmp_path, missing):
+    broken = shutil.copytree(moved, tmp_path / "broken")
+    (broken / missing).unlink()
+    result = score(comet_python, broken, folder, test_set, tmp_path / "no.json", x=["a"] * len(test_set))
+    assert result.returncode == 2
+    assert f"it lacks {missing}" in result.stderr
+
+
+def test_the_same_seed_trains_the_same_model(comet_python, moved, folder, test_set, tmp_path):
+    again = train(comet_python, folder, tmp_path / "again")
+    texts = [row["trg_text"] for row in reversed(test_set)]
+    values = []
+    for number, model in enumerate((moved, again)):
+        output = tmp_path / f"{number}.json"
+        assert score(comet_python, model, folder, test_set, output, x=texts).returncode == 0
+        values.append(read_json(output)["systems"]["x"]["scores"])
+    assert values[0] == values[1]
