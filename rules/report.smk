@@ -80,8 +80,9 @@ rule summarize:
         curves=[curve(stage) for stage in STAGES],
     output:
         summary=f"{RESULTS}/summary.json",
+        markdown=f"{RESULTS}/summary.md",
         page=report(
-            f"{RESULTS}/summary.md",
+            f"{RESULTS}/report/summary.html",
             caption="../report/summary.rst",
             category="Results",
             labels={"what": "tables before and after"},
@@ -101,7 +102,7 @@ rule summarize:
         "python scripts/summarize.py --experiment {params.experiment} --seed {params.seed} "
         "--ranking {input.ranking} --translation {input.translation} --curves {params.curves} "
         "--samples {input.samples} --benchmarks {params.benchmarks} --output-json {output.summary} "
-        "--output-markdown {output.page} > {log} 2>&1"
+        "--output-markdown {output.markdown} --output-html {output.page} > {log} 2>&1"
 
 
 rule write_config:
