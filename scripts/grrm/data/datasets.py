@@ -89,6 +89,8 @@ def load_datasets(path: str | Path, schema: str | Path) -> dict[str, Entry]:
     entries = {}
     for name, item in checked.items():
         source = item["source"]
+        if ("hub" in source) == ("url" in source):
+            raise UserError(f"{path}, key {name}.source: expected either hub or url, found {list(source)}")
         patterns = [file for file in item["files"] if "*" in file]
         if patterns and "url" in source:
             raise UserError(

@@ -1,0 +1,85 @@
+"""Convert a published test set to the table that evaluation reads."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from grrm.data.test_sets import Row, language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
+from grrm.files import UserError
+from grrm.process import run_main
+from grrm.schemas import read_table, write_table
+
+_INPUTS = {
+    "wmt23": "sacrebleu's archive",
+    "wmt24pp": "one or more JSON-lines files",
+    "seedx": "a JSON-lines file",
+    "flores": "the source's file, then the target's",
+    "ranking": "a Parquet file",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write a translation_test table, or with --format ranking a ranking_test table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--format", required=True, choices=_INPUTS)
+    parser.add_argument(
+        "--input",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="; ".join(f"{name}: {files}" for name, files in _INPUTS.items()),
+    )
+    parser.add_argument("--pair", help="languages, such as zh-en (wmt23, seedx, flores)")
+    parser.add_argument("--output", type=Path, required=True, help="table (Parquet)")
+    parser.add_argument("--any-archive", action="store_true", help="wmt23: whatever its checksum")
+    parser.add_argument(
+        "--bad-rows", choices=["error", "drop"], default="error", help="ranking (default: error)"
+    )
+    args = parser.parse_args(argv)
+
+    dropped: Counter[str] = Counter()
+    if args.format == "ranking":
+        table = read_table(_only(args.input), "ranking_test", args.bad_rows)
+        write_table(args.output, table, "ranking_test")
+        print(f"{args.output}: {table.num_rows} groups")
+        return
+    rows: list[Row] = []
+    if args.format == "wmt24pp":
+        for path in args.input:
+            found, left_out = read_wmt24pp(path)
+            rows += found
+            dropped += left_out
+    elif args.pair is None:
+        raise UserError(f"--format {args.format} needs --pair, such as --pair zh-en")
+    elif args.format == "wmt23":
+        rows = read_wmt23(_only(args.input), args.pair, args.any_archive)
+    elif args.format == "seedx":
+        rows = read_seedx(_only(args.input), args.pair)
+    elif len(args.input) != 2:
+        raise UserError(f"--format flores needs two files, source and target; found {len(args.input)}")
+    else:
+        rows = read_flores(args.input[0], args.input[1], args.pair)
+    if args.pair is not None:
+        _check_pair(rows, args.pair)
+    write_table(args.output, rows, "translation_test")
+    reasons = "".join(f", {count} left out ({reason})" for reason, count in sorted(dropped.items()))
+    print(f"{args.output}: {len(rows)} segments{reasons}")
+
+
+def _only(paths: list[Path]) -> Path:
+    if len(paths) != 1:
+        raise UserError(f"expected one input, found {len(paths)}: {', '.join(map(str, paths))}")
+    return paths[0]
+
+
+def _check_pair(rows: list[Row], pair: str) -> None:
+    source, target = language_pair(pair)
+    for number, row in enumerate(rows):
+        if (row["src_lang"], row["trg_lang"]) != (source, target):
+            raise UserError(f"segment {number} is {row['src_lang']}-{row['trg_lang']}, expected {pair}")
+
+
+if __name__ == "__main__":
+    run_main(main)
