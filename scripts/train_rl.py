@@ -65,16 +65,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(python: str, config: dict[str, Any], working: Path) -> None:
     attempt = verl_runs.new_attempt(working)
-    exceptions = [""]
-    kept = verl_runs.last_complete_step(working)
+    exceptions: list[str] = []
+    first, kept = True, verl_runs.last_complete_step(working)
 
     def read(line: str) -> None:
-        nonlocal kept
+        nonlocal first, kept
         if STOP_MARK in line:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             exceptions.append(exception)
-        if report := verl_runs.progress(line, config[verl.STEPS]):
+        if report := verl_runs.progress(line, config[verl.STEPS], first=first):
+            first = False
             print(report, flush=True)
             last = verl_runs.last_complete_step(working)
             if last is not None and last != kept:
@@ -84,12 +85,15 @@ def _train(python: str, config: dict[str, Any], working: Path) -> None:
     with _temporary_folder() as temporary:
         resources.check_disk(Path(config[verl.MODEL]), working, temporary)
         overrides = verl.launch_overrides(config, temporary=temporary, ledger=attempt / "judgements.jsonl")
-        environment = verl.environment(config, scripts=_SCRIPTS, metrics=attempt / "metrics.jsonl")
+        environment = verl.environment(
+            config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+        )
         status = run_engine(verl.command(python, overrides), env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
+        reported = exceptions[-1] if exceptions else "none"
         raise UserError(
-            f"verl ended with status {status}; the last error it reported is: {exceptions[-1] or 'none'}. "
+            f"verl ended with status {status}; the last error it reported is: {reported}. "
             f"The whole output stands above in this log. The same command goes on after step {last or 0}"
         )
     if last != config[verl.STEPS]:

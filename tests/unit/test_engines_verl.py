@@ -157,7 +157,9 @@ def test_verified_rankings_need_no_second_model_and_no_ledger(tmp_path):
 
 def test_the_engine_never_joins_another_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    variables = environment(render("grrm_rlvr"), scripts=ROOT / "scripts", metrics=tmp_path / "m.jsonl")
+    variables = environment(
+        render("grrm_rlvr"), scripts=ROOT / "scripts", temporary=tmp_path, metrics=tmp_path / "m.jsonl"
+    )
     assert "RAY_ADDRESS" not in variables
     assert variables["VERL_PLATFORM"] == "cpu"
     assert variables["VERL_USE_EXTERNAL_MODULES"] == "grrm.verl_plugin.register"

@@ -92,7 +92,7 @@ def test_a_training_is_published_with_its_curve(stage, capfd):
     assert (stage / "model/model.safetensors").read_text() == "step 4"
     assert [row["step"] for row in read_jsonl("curve.jsonl")] == [1, 2, 3, 4]
     assert read_jsonl("curve.jsonl")[0] == {"step": 1, "reward": 0.1, "start": 0}
-    assert "step 3 of 4: mean reward 0.500, 2.0 s a step, about 2 s left" in capfd.readouterr().out
+    assert "step 3 of 4: mean reward 0.500, 2.0 s, about 2 s left" in capfd.readouterr().out
 
 
 def test_an_interrupted_training_goes_on_after_its_last_complete_checkpoint(stage):
@@ -255,14 +255,18 @@ def test_reported_exceptions(line, exception):
     [
         (
             "step:2 - global_seqlen/min:4 - critic/score/mean:-1.5e-01 - timing_s/step:61.0",
-            "step 2 of 4: mean reward -0.150, 61.0 s a step, about 2 min left",
+            "step 2 of 4: mean reward -0.150, 61.0 s, about 2 min left",
         ),
         (
             "(T pid=1) step:4 - critic/score/mean:np.float64(0.25) - timing_s/step:np.float64(3.5)",
-            "step 4 of 4: mean reward 0.250, 3.5 s a step, about 0 s left",
+            "step 4 of 4: mean reward 0.250, 3.5 s",
         ),
         ("Training Progress:  25%| 1/4", None),
     ],
 )
 def test_progress(line, report):
-    assert verl_runs.progress(line, 4) == report
+    assert verl_runs.progress(line, 4, first=False) == report
+
+
+def test_the_first_step_of_a_launch_says_nothing_about_the_time_left():
+    assert verl_runs.progress("step:1 - timing_s/step:35.0", 4, first=True) == "step 1 of 4, 35.0 s"

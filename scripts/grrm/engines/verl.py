@@ -304,12 +304,15 @@ def _hydra_value(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False)
 
 
-def environment(config: Mapping[str, Any], *, scripts: Path, metrics: Path) -> dict[str, str]:
+def environment(
+    config: Mapping[str, Any], *, scripts: Path, temporary: Path, metrics: Path
+) -> dict[str, str]:
     """The environment of verl's trainer, which Ray hands on to its workers.
 
     Args:
         config: the rendered configuration.
         scripts: folder that holds the package grrm.
+        temporary: folder removed after the launch, for locks and caches.
         metrics: file for verl's metrics (JSON lines), overwritten.
     """
     inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
@@ -318,6 +321,8 @@ def environment(config: Mapping[str, Any], *, scripts: Path, metrics: Path) -> d
         **inherited,
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(temporary),
+        "HF_DATASETS_CACHE": str(temporary / "datasets"),
         "VERL_USE_EXTERNAL_MODULES": "grrm.verl_plugin.register",
         "VERL_FILE_LOGGER_PATH": str(metrics.absolute()),
         "HF_HUB_OFFLINE": "1",

@@ -137,8 +137,11 @@ def exception_in(line: str) -> str | None:
     return match[0] if match else None
 
 
-def progress(line: str, steps: int) -> str | None:
-    """A short report of a step, from the long line that verl prints; None for other lines."""
+def progress(line: str, steps: int, *, first: bool) -> str | None:
+    """A short report of a step, from the long line that verl prints; None for other lines.
+
+    The first step of a launch is many times slower than the others, so it says nothing about the time left.
+    """
     step = _STEP.search(line)
     if step is None:
         return None
@@ -148,7 +151,9 @@ def progress(line: str, steps: int) -> str | None:
     if "critic/score/mean" in metrics:
         report += f": mean reward {metrics['critic/score/mean']:.3f}"
     if seconds is not None:
-        report += f", {seconds:.1f} s a step, about {_duration(seconds * (steps - done))} left"
+        report += f", {seconds:.1f} s"
+        if done < steps and not first:
+            report += f", about {_duration(seconds * (steps - done))} left"
     return report
 
 
