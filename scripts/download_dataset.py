@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from grrm.data.datasets import entry_named, load_datasets, load_lock, locked_entry
+from grrm.files import write_json
 from grrm.process import run_main
 
 
@@ -17,6 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--name", required=True, help="key in the table of data sets")
     parser.add_argument("--output", type=Path, required=True, help="folder of the files; replaced as a whole")
+    parser.add_argument("--record", type=Path, help="what was downloaded, with its licence (JSON)")
     parser.add_argument("--datasets", type=Path, default=Path("config/datasets.yaml"))
     parser.add_argument("--schema", type=Path, default=Path("config/schemas/datasets.schema.yaml"))
     parser.add_argument("--lock", type=Path, default=Path("config/datasets.lock.yaml"))
@@ -31,6 +34,9 @@ def main(argv: list[str] | None = None) -> None:
     from grrm.data.hub import Patience, fetch
 
     fetch(entry, locked, args.output, Patience(args.retries, args.backoff))
+    if args.record is not None:
+        licence = {"name": entry.name, "licence": entry.settings["licence"]}
+        write_json(args.record, licence | asdict(locked))
     print(f"{args.output}: {len(locked.files)} files of {entry.origin} at revision {locked.revision}")
 
 

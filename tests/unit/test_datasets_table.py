@@ -14,12 +14,14 @@ from grrm.data.datasets import (
     Entry,
     Locked,
     LockedFile,
+    find_test_sets,
     is_inside,
     load_datasets,
     load_lock,
     locked_entry,
     write_lock,
 )
+from grrm.data.test_sets import language_pair
 from grrm.files import UserError
 from grrm.schemas import SCHEMAS
 
@@ -74,7 +76,25 @@ def test_wmt23_is_the_archive_that_sacrebleu_names(entries: dict[str, Entry]) ->
 
     entry = entries["wmt23"]
     assert [entry.origin.format(file=file) for file in entry.files] == DATASETS["wmt23"].data
-    assert set(entry.settings["pairs"]) <= set(DATASETS["wmt23"].langpairs)
+    pairs = {test.pair for test in find_test_sets(entries).values() if test.entry == "wmt23"}
+    assert pairs and pairs <= set(DATASETS["wmt23"].langpairs)
+
+
+def test_test_sets_are_those_of_the_paper(entries: dict[str, Entry]) -> None:
+    tests = find_test_sets(entries)
+    rankings = [name for name, test in tests.items() if test.format == "ranking"]
+    assert len(rankings) == 7, "the held-out groups and six sets with human scores"
+    assert {"wmt23_zh_en", "wmt24pp_en_zh", "seedx_zh_en", "seedx_en_zh"} <= tests.keys()
+    for test in tests.values():
+        assert test.pair is not None or test.format == "ranking", test.name
+        if test.pair is not None:
+            language_pair(test.pair)
+
+
+def test_a_wrong_test_set_is_named(tmp_path: Path) -> None:
+    sets = {"one": {"files": ["test.parquet"]}}
+    with pytest.raises(UserError, match=r"test set one: 'test\.parquet' is not among the files of set"):
+        find_test_sets(entry_with(tmp_path, format="ranking", test_sets=sets))
 
 
 def test_reading_the_table_imports_no_client(entries: dict[str, Entry]) -> None:

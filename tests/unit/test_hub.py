@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -162,7 +163,11 @@ def test_locking_goes_on_past_an_entry_that_fails_and_names_it(project: Project)
 
 def test_a_download_has_the_locked_bytes_and_nothing_else(locked: Project) -> None:
     locked.env = {"HF_TOKEN": TOKEN}
-    assert locked.download().returncode == 0
+    assert locked.download("--record", "out/sentences.json").returncode == 0
+    record = json.loads((locked.folder / "out/sentences.json").read_text())
+    assert (record["name"], record["licence"]) == ("sentences", "see the card")
+    assert record["files"] == locked.read_lock()["sentences"]["files"]
+    (locked.folder / "out/sentences.json").unlink()
     assert locked.files() == {"data/train.parquet": BIG, "README.md": SMALL}
     assert sorted(path.name for path in (locked.folder / "out").iterdir()) == ["sentences"]
     # The token goes to the hub, and to the hub only.

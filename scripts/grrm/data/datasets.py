@@ -51,6 +51,25 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class TestSet:
+    """A test set within an entry.
+
+    Attributes:
+        name: its own name, unique in the table.
+        entry: the entry that has its files.
+        format: as scripts/convert_test_set.py takes it; ranking for groups with scores.
+        files: paths in the entry's folder.
+        pair: its languages, or None where the rows say them.
+    """
+
+    name: str
+    entry: str
+    format: str
+    files: tuple[str, ...]
+    pair: str | None
+
+
+@dataclass(frozen=True)
 class LockedFile:
     """A file's SHA-256 (64 hexadecimal digits) and its size in bytes."""
 
@@ -120,6 +139,26 @@ def entry_named(entries: Mapping[str, Entry], name: str) -> Entry:
     if name not in entries:
         raise UserError(f"no data set or model is named {name!r}; there are {', '.join(entries)}")
     return entries[name]
+
+
+def find_test_sets(entries: Mapping[str, Entry]) -> dict[str, TestSet]:
+    """All test sets of the table, by name.
+
+    Raises:
+        UserError: two have the same name, or one names a file that its entry does not have.
+    """
+    found: dict[str, TestSet] = {}
+    for entry in entries.values():
+        for name, item in entry.settings.get("test_sets", {}).items():
+            if name in found:
+                raise UserError(f"test set {name} is in {found[name].entry} and in {entry.name}: rename one")
+            if missing := [file for file in item["files"] if file not in entry.files]:
+                raise UserError(f"test set {name}: {missing[0]!r} is not among the files of {entry.name}")
+            if "format" not in entry.settings:
+                raise UserError(f"{entry.name} has test sets and no format")
+            format_, files = entry.settings["format"], tuple(item["files"])
+            found[name] = TestSet(name, entry.name, format_, files, item.get("pair"))
+    return found
 
 
 def load_lock(path: str | Path) -> dict[str, Locked]:
