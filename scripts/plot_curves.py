@@ -61,12 +61,12 @@ def plot(curves: Sequence[Curve], title: str, output: Path) -> None:
 
 
 def _panel(axis: plt.Axes, curve: Curve) -> None:
-    window = max(1, len(curve.values) // 20)
+    window = len(curve.values) // 20 * 2 + 1
     marker = "o" if len(curve.values) < 3 else None
-    axis.plot(curve.steps, curve.values, color=_RAW, linewidth=1.0, marker=marker, label="each step")
+    axis.plot(curve.steps, curve.values, color=_RAW, linewidth=1.0, marker=marker, label="as logged")
     if window > 1:
         smoothed = smooth(curve.values, window)
-        axis.plot(curve.steps, smoothed, color=_SMOOTH, linewidth=1.5, label=f"mean of {window} steps")
+        axis.plot(curve.steps, smoothed, color=_SMOOTH, linewidth=1.5, label=f"mean of {window} values")
         axis.legend(fontsize=7, frameon=False)
     axis.set_title(curve.title, fontsize=9)
     axis.set_xlabel("step")

@@ -176,7 +176,7 @@ def test_the_page_shows_values_intervals_and_origins(folder):
     ):
         assert origin in page
     assert "B keeps the idiom." in page
-    assert "| 2, A | 50.0 [40.0, 60.0] |" in page
+    assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
 
 
 def test_every_table_of_the_page_has_rows_of_one_width(folder):
@@ -301,8 +301,9 @@ def test_steps_without_a_value_are_left_out_of_that_curve(tmp_path):
     }
 
 
-def test_smoothing_is_a_mean_over_the_steps_before():
-    assert smooth([1, 3, 5, 7], 2) == [1, 2, 4, 6]
+def test_smoothing_evens_out_peaks_and_leaves_slopes_where_they_are():
+    assert smooth([0, 3, 0, 3, 0], 3) == [0, 1, 2, 1, 0]
+    assert smooth([1, 3, 5, 7, 9], 5) == [1, 3, 5, 7, 9]
     assert smooth([1, 3], 1) == [1, 3]
 
 

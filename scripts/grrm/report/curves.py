@@ -89,11 +89,11 @@ def condense(curve: Curve) -> dict[str, Any]:
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Running mean over the last `window` values, fewer at the beginning."""
+    """Mean over `window` values (an odd number) around each one; fewer, but as many on both sides, at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - window)
-    smoothed: list[float] = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
+    places = np.arange(len(values))
+    reach = np.minimum(window // 2, np.minimum(places, places[::-1]))
+    smoothed: list[float] = ((sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)).tolist()
     return smoothed
 
 

@@ -21,7 +21,7 @@ METRICS = {
     "valid_rate": ("Valid answers (%)", 100),
     "bleu": ("BLEU", 1),
     "chrf++": ("chrF++", 1),
-    "comet": ("COMET", 100),
+    "comet": ("COMET (× 100)", 100),
     "format_rate": ("Translations found (%)", 100),
     "length_ratio": ("Length ratio", 1),
 }
@@ -30,7 +30,9 @@ TASKS = {"ranking": "Ranking", "translation": "Translation"}
 _SAMPLES = 3
 _POSITIONS = (
     "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the position "
-    "at which the judge saw it. Without a bias, the positions of one group size differ by chance only."
+    "at which the judge saw it. Without a bias, the positions of one group size differ by chance only. "
+    "Where the best was found always or never, the interval has no width: resampling cannot show "
+    "what did not occur."
 )
 
 
@@ -157,7 +159,7 @@ def _interval(record: Mapping[str, Any] | None, factor: float, signed: bool = Fa
         return "-"
     sign = "+" if signed else ""
     digits = 2 if record["metric"] == "length_ratio" else 1
-    value, low, high = (f"{record[key] * factor:{sign}.{digits}f}" for key in ("value", "low", "high"))
+    value, low, high = (f"{record[key] * factor:{sign}z.{digits}f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
@@ -242,16 +244,17 @@ def _provenance(records: Sequence[Mapping[str, Any]]) -> list[str]:
 def _position_table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     systems = list(dict.fromkeys(entry["system"] for entry in entries))
     found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
-    rows = [["Candidates, position", *systems, "n"]]
-    for candidates, position in dict.fromkeys((entry["candidates"], entry["position"]) for entry in entries):
-        cells = [found.get((system, candidates, position)) for system in systems]
-        shown = [
-            f"{cell['value']:.1%} [{cell['low']:.1%}, {cell['high']:.1%}]".replace("%", "") if cell else "-"
-            for cell in cells
-        ]
-        n = next(cell["n"] for cell in cells if cell)
-        rows.append([f"{candidates}, {position}", *shown, str(n)])
+    places = sorted({(entry["candidates"], entry["position"]) for entry in entries})
+    rows = [["Candidates, position", *systems]]
+    for place in places:
+        cells = [found.get((system, *place)) for system in systems]
+        rows.append([f"{place[0]}, {place[1]}", *(_share(cell) if cell else "-" for cell in cells)])
     return rows
+
+
+def _share(record: Mapping[str, Any]) -> str:
+    value, low, high = (f"{record[key] * 100:.1f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}] n={record['n']}"
 
 
 def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[str]]:
