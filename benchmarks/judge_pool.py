@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
-        calls, seconds = asyncio.run(step(url, args))
+        calls, seconds, processor = asyncio.run(step(url, args))
     finally:
         server.kill()
         server.wait()
@@ -45,12 +45,13 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f"{calls} calls, ideal {ideal:.2f} s, measured {seconds:.2f} s: {seconds / ideal:.2f} times the ideal"
     )
+    print(f"processor time of the client: {1000 * processor / calls:.2f} ms per call")
     if seconds > PROMISED * ideal:
         sys.exit(f"more than {PROMISED} times the ideal")
 
 
-async def step(url: str, args: argparse.Namespace) -> tuple[int, float]:
-    """Judge one step; the number of calls, and the seconds it took."""
+async def step(url: str, args: argparse.Namespace) -> tuple[int, float, float]:
+    """Judge one step; the number of calls, the seconds it took, and those of processor time."""
     groups = [
         Group(f"question {group}", tuple(f"answer {group}.{n}" for n in range(args.candidates)))
         for group in range(args.groups)
@@ -58,12 +59,12 @@ async def step(url: str, args: argparse.Namespace) -> tuple[int, float]:
     prompt = load_judge_prompt(str(ROOT / "config" / "prompts" / "judge_pairwise.yaml"), "judge_pairwise")
     options = JudgeOptions(model="judge", url=url, max_concurrency=args.concurrency)
     async with JudgeClient(options) as client:
-        start = time.perf_counter()
+        start, start_processor = time.perf_counter(), time.process_time()
         judged = await judge_pairwise(client, groups, prompt, "dgr", args.both_orders)
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - start_processor
         if judged.metrics["failed"]:
             sys.exit(f"{judged.metrics['failed']:g} judgements failed: {client.ledger}")
-        return client.ledger.calls, seconds
+        return client.ledger.calls, seconds, processor
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -117,6 +119,26 @@ def test_identical_requests_are_sent_once() -> None:
     assert [reply.text for reply in replies] == ["a", "b", "a", "a"]
     assert len(server.calls) == 2
     assert client.ledger.shared == 2
+
+
+def test_identical_requests_of_two_batches_under_way_are_sent_once_too() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> int:
+        await asyncio.gather(client.ask(["a", "b"]), client.ask(["b", "c"]))
+        return len(server.calls)
+
+    assert served(lambda _: Act("x", latency=0.05), use) == 3
+
+
+def test_counts_have_flat_names_for_logs() -> None:
+    _, client, _ = ask(lambda c: Act(status=400) if c.prompt == "bad" else Act("x"), ["a", "bad"])
+    flat = client.ledger.as_dict()
+    assert (flat["requests"], flat["failures"], flat["failures/rejected"], flat["errors/rejected"]) == (
+        2,
+        1,
+        1,
+        1,
+    )
+    assert all(isinstance(value, int | float) for value in flat.values())
 
 
 def test_cost_is_counted() -> None:
@@ -802,6 +824,23 @@ def test_published_scales() -> None:
         assert scale_scores(row["raw"], "group") == pytest.approx(row["out"]["value"])
     for row in rows("judge_normalise", "listwise._ranking_to_scores"):
         assert order_scores([{index} for index in row["ranking"]]) == pytest.approx(row["out"]["value"])
+
+
+@given(
+    st.permutations(range(6)),
+    st.lists(st.sampled_from([" > ", ">", ", ", "\n", " = ", "="]), min_size=5, max_size=5),
+)
+def test_every_complete_order_is_read(order: list[int], signs: list[str]) -> None:
+    written = str(order[0] + 1) + "".join(f"{sign}{i + 1}" for sign, i in zip(signs, order[1:], strict=True))
+    groups = [[order[0]]]
+    for sign, index in zip(signs, order[1:], strict=True):
+        if "=" in sign:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    assert parse_order(f"<ranking>{written}</ranking>", 6) == [set(group) for group in groups]
+    with pytest.raises(ValueError, match="each number from 1 to 7 once"):
+        parse_order(f"<ranking>{written}</ranking>", 7)
 
 
 def test_tied_ranks_share_their_mean() -> None:

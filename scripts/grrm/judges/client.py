@@ -267,6 +267,10 @@ class JudgeClient:
         self.ledger = Ledger()
         self._key = environment.get(options.key_variable, "").strip()
         self._url = "" if options.replay else chat_url(options.url)
+        self._address = httpx.URL(self._url)
+        self._headers = httpx.Headers({"Content-Type": "application/json", "Accept": "application/json"})
+        if self._key:
+            self._headers["Authorization"] = f"Bearer {self._key}"
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
         # One httpx client, with one connection, per call at once: a pool of many costs httpx a walk through
@@ -288,8 +292,10 @@ class JudgeClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in list(self._pending.values()):
+        pending = list(self._pending.values())
+        for task in pending:
             task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
         for http in self._clients:
             await http.aclose()
         if self._cache is not None:
@@ -417,10 +423,8 @@ class JudgeClient:
         try:
             if http is None:
                 http = httpx.AsyncClient(
-                    headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
                     verify=self._tls,
                     limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-                    timeout=self.options.timeout,
                     # A proxy for the outside world is not for the judge on this machine.
                     trust_env=urlsplit(self._url).hostname not in ("localhost", "127.0.0.1", "::1"),
                 )
@@ -435,9 +439,7 @@ class JudgeClient:
         try:
             # The whole call: httpx would only limit the time between two bytes.
             async with asyncio.timeout(self.options.timeout):
-                response = await http.post(
-                    self._url, content=content, headers={"Content-Type": "application/json"}
-                )
+                response = await http.send(self._request(content))
         except (TimeoutError, httpx.TimeoutException):
             return Reply(None, "timeout", f"no complete answer within {self.options.timeout:g} s"), 0.0
         except httpx.HTTPError as error:
@@ -452,6 +454,10 @@ class JudgeClient:
         if status >= 500 or status in _RETRIED_STATUS:
             return Reply(None, "server", detail), wait
         return Reply(None, "rejected", detail), 0.0
+
+    def _request(self, content: bytes) -> httpx.Request:
+        # Made by hand: httpx would parse the address and merge headers and cookies for every call.
+        return httpx.Request("POST", self._address, headers=self._headers, content=content)
 
     def _read_completion(self, response: httpx.Response) -> Reply:
         try:
