@@ -12,7 +12,6 @@ import random
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -169,20 +168,23 @@ def _spoil(
 ) -> tuple[list[str], float]:
     if rng.random() < 0.02:
         return [], 0.0
-    rate, spoilt, result = rng.random() if rng.random() < 0.85 else 0.0, 0, []
-    for word, from_source, from_other in zip_longest(words, source[: len(words)], other[: len(words)]):
-        if rng.random() >= rate:
-            result.append(word)
-            continue
-        spoilt += 1
-        way = rng.random()
-        if way < 0.6:
-            result.append(from_other or word[::-1])
-        elif way < 0.8:
-            result.append(from_source or word[::-1])
-        elif way < 0.9:
-            result += [word, word]
+    rate = rng.random() if rng.random() < 0.85 else 0.0
+    spoilt, result = 0, []
+    for i, word in enumerate(words):
+        put = _instead(word, source[i : i + 1], other[i : i + 1], rng) if rng.random() < rate else [word]
+        spoilt += put != [word]
+        result += put
     return result, 1 - spoilt / len(words)
+
+
+def _instead(word: str, source: Sequence[str], other: Sequence[str], rng: random.Random) -> list[str]:
+    """What stands in the place of a spoilt word; `source` and `other` hold the word at its place, if any."""
+    way = rng.random()
+    if way < 0.6:
+        return list(other)
+    if way < 0.8:
+        return list(source)
+    return [] if way < 0.9 else [word, word]
 
 
 # ---------------------------------------------------------------- training

@@ -89,7 +89,7 @@ def condense(curve: Curve) -> dict[str, Any]:
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
-    """Mean over `window` values (an odd number) around each one; fewer, but as many on both sides, at the ends."""
+    """Mean over `window` values (odd) around each one; fewer, but as many on both sides, at the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
     reach = np.minimum(window // 2, np.minimum(places, places[::-1]))
