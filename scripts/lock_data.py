@@ -21,7 +21,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--lock", type=Path, default=Path("config/datasets.lock.yaml"))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="lock these, if they are not locked yet")
     parser.add_argument("--update", nargs="+", metavar="NAME", default=[], help="resolve these again")
-    parser.add_argument("--skip-gated", action="store_true", help="pass over what needs accepted terms")
     parser.add_argument("--retries", type=int, default=5, help="of a request that failed (default: 5)")
     parser.add_argument("--backoff", type=float, default=1.0, help="seconds before the first (default: 1)")
     args = parser.parse_args(argv)
@@ -35,9 +34,6 @@ def main(argv: list[str] | None = None) -> None:
     problems = []
     for name, entry in entries.items():
         if name not in args.update and (name in locked or (chosen and name not in chosen)):
-            continue
-        if entry.gated and args.skip_gated and name not in chosen:
-            print(f"{name}: passed over, its terms need a token")
             continue
         from grrm.data.hub import Patience, lock
 

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ class Project:
             **more,
         }
 
-    def run(self, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    def start(self, script: str, *flags: str) -> subprocess.Popen[str]:
         (self.folder / "datasets.yaml").write_text(yaml.safe_dump(self.table))
         env = {
             "PATH": os.environ["PATH"],
@@ -60,11 +62,16 @@ class Project:
             *("--schema", str(ROOT / "config/schemas/datasets.schema.yaml")),
             *("--backoff", "0.01", *flags),
         ]
-        result = subprocess.run(
-            command, cwd=self.folder, env=env | self.env, capture_output=True, text=True, timeout=60
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=env | self.env, stdout=pipe, stderr=pipe, text=True
         )
-        assert TOKEN not in result.stdout + result.stderr
-        return result
+
+    def run(self, script: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        with self.start(script, *flags) as process:
+            out, err = process.communicate(timeout=60)
+        assert TOKEN not in out + err
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def lock(self, *flags: str) -> dict[str, Any]:
         result = self.run("lock_data", *flags)
@@ -191,16 +198,21 @@ def test_a_cut_connection_is_continued_inside_the_file(locked: Project) -> None:
     assert locked.hub.ranges("train.parquet") == [None, "bytes=100000-", "bytes=150000-"]
 
 
+class CutThenBusy(list[int]):
+    """Cuts a file's body at the places of the list; from then on the server is busy."""
+
+    def __init__(self, hub: HubServer, file: str, cut: int, retry_after: dict[str, str]) -> None:
+        super().__init__([cut])
+        self.hub, self.file, self.retry_after = hub, file, retry_after
+
+    def pop(self, *_: object) -> int:  # type: ignore[override]
+        self.hub.answers[self.file] = [(503, self.retry_after)] * 100
+        return super().pop()
+
+
 def test_a_later_run_continues_what_a_failed_one_left(locked: Project) -> None:
     target = "data/train.parquet"
-
-    # The connection is cut, and then the server is down.
-    class CutThenDown(list[int]):
-        def pop(self, index: int = -1) -> int:  # type: ignore[override]
-            locked.hub.answers[target] = [(503, {})] * 100
-            return super().pop(index)
-
-    locked.hub.cuts[target] = CutThenDown([123_456])
+    locked.hub.cuts[target] = CutThenBusy(locked.hub, target, 123_456, {})
     message = locked.fails("--retries", "1")
     assert "the server answered 503 2 times; wait, then run it again" in message
     locked.hub.answers.clear()
@@ -208,6 +220,24 @@ def test_a_later_run_continues_what_a_failed_one_left(locked: Project) -> None:
     assert locked.download().returncode == 0
     assert locked.files()[target] == BIG
     assert locked.hub.ranges("train.parquet") == ["bytes=123456-"]
+
+
+def test_a_later_run_continues_what_a_killed_one_left(locked: Project) -> None:
+    target = "data/train.parquet"
+    locked.hub.cuts[target] = CutThenBusy(locked.hub, target, 200_000, {"Retry-After": "100"})
+    with locked.start("download_dataset", "--name", "sentences", "--output", "out/sentences") as process:
+        deadline = time.monotonic() + 60
+        while not any(request.headers.get("range") for request in locked.hub.requests):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (locked.folder / "out/sentences").exists()
+    locked.hub.answers.clear()
+    locked.hub.requests.clear()
+    assert locked.download().returncode == 0
+    assert locked.files()[target] == BIG
+    assert locked.hub.ranges("train.parquet") == ["bytes=200000-"]
 
 
 def test_a_damaged_remainder_is_thrown_away(locked: Project) -> None:
