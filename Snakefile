@@ -46,6 +46,7 @@ rule environments:
 rule data:
     input:
         TABLES.values(),
+        rules.check_leakage.output,
 
 
 rule grrm_sft:

@@ -31,18 +31,10 @@ RESULTS = f"results/{config['experiment']}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
-TABLES = {
-    name: f"{RESULTS}/data/{name}.parquet"
-    for name in [
-        "grrm_sft",
-        "grrm_rlvr",
-        "mt_sft",
-        "mt_grpo",
-        "ranking_test",
-        "translation_test",
-    ]
-}
 STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
+TEST_TABLES = ["ranking_test", "translation_test"]
+# Each stage's own table, and the held-out ones.
+TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TABLES]}
 # Model before and after its reinforcement learning.
 COMPARISONS = {
     "ranking": ["grrm_sft", "grrm_rlvr"],

@@ -49,6 +49,29 @@ else:
             "--translations {input.translations} --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
 
 
+rule check_leakage:
+    input:
+        **TABLES,
+    output:
+        found=f"{RESULTS}/data/leakage.json",
+        table=f"{RESULTS}/data/leakage.tsv",
+    log:
+        f"{LOGS}/check_leakage.log",
+    benchmark:
+        f"{BENCHMARKS}/check_leakage.tsv"
+    conda:
+        "../envs/driver.yaml"
+    params:
+        train=named({name: TABLES[name] for name in STAGES}),
+        test=named({name: TABLES[name] for name in TEST_TABLES}),
+        max_share=config["data"]["max_leakage"],
+    message:
+        "Comparing what is trained on with what is tested on"
+    shell:
+        "python scripts/check_leakage.py --train {params.train} --test {params.test} "
+        "--max-share {params.max_share} --output {output.found} --table {output.table} > {log} 2>&1"
+
+
 rule make_base_models:
     input:
         **TABLES,

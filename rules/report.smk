@@ -77,6 +77,7 @@ rule summarize:
         ranking=rules.score_rankings.output.scores,
         translation=rules.score_translations.output.scores,
         samples=rules.judge_translations.output.samples,
+        leakage=rules.check_leakage.output.found,
         curves=[curve(stage) for stage in STAGES],
     output:
         summary=f"{RESULTS}/summary.json",
