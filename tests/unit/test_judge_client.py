@@ -295,14 +295,13 @@ def test_a_window_never_holds_more_than_its_limit() -> None:
         times = []
 
         async def one() -> None:
-            await window.acquire(1)
-            times.append(time.monotonic())
+            times.append((await window.acquire(1)).time)
 
         await asyncio.gather(*[one() for _ in range(9)])
         return times
 
     times = asyncio.run(run())
-    assert all(later - earlier >= 0.19 for earlier, later in zip(times, times[3:], strict=False))
+    assert all(later - earlier >= 0.199 for earlier, later in zip(times, times[3:], strict=False))
     assert times[-1] - times[0] < 2
 
 
@@ -327,12 +326,10 @@ def test_limits_per_minute(limit: dict[str, int], monkeypatch: pytest.MonkeyPatc
         # No usage, so that the guess (about 40 for the request and 100 for the answer) stands.
         return Act(raw=b'{"choices": [{"message": {"content": "x"}}]}')
 
-    async def use(client: JudgeClient, server: JudgeServer) -> list[float]:
-        await client.ask([f"{n:2}" for n in range(15)])
-        return [call.time for call in server.calls]
-
-    times = served(script, use, max_tokens=100, **limit)
-    assert all(later - earlier >= 0.35 for earlier, later in zip(times, times[5:], strict=False))
+    start = time.monotonic()
+    ask(script, [f"{n:2}" for n in range(15)], max_tokens=100, **limit)
+    # Five at once, five after one period, five after two.
+    assert 0.8 <= time.monotonic() - start < 4
 
 
 def test_the_breaker_lets_one_probe_through_at_a_time() -> None:
