@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-
-# Before torch is imported: see grrm.verl_plugin.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ["VERL_PLATFORM"] = "cpu"
-os.environ["VERL_ENGINE_DEVICE"] = "cuda"
-os.environ["VERL_USE_EXTERNAL_MODULES"] = "grrm.verl_plugin.register"
-
 from pathlib import Path
 
 import pytest
+
+if importlib.util.find_spec("verl") is None:
+    collect_ignore_glob = ["test_*.py"]  # another environment's pytest
+else:
+    # Before torch and verl are imported: see grrm.verl_plugin.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["VERL_PLATFORM"] = "cpu"
+    os.environ["VERL_ENGINE_DEVICE"] = "cuda"
+    os.environ["VERL_USE_EXTERNAL_MODULES"] = "grrm.verl_plugin.register"
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
