@@ -107,7 +107,25 @@ def test_nothing_in_the_checkpoint_points_to_where_it_was_made(moved, folder):
         assert file.is_dir() or str(folder).encode() not in file.read_bytes(), file
 
 
-def test_weights_of_another_model_are_refused(comet_python, moved, folder, test_set):
+RENAME_A_WEIGHT = """
+import sys, torch
+checkpoint = torch.load(sys.argv[1])
+weights = checkpoint["state_dict"]
+weights["estimator.else"] = weights.pop("estimator.ff.0.weight")
+torch.save(checkpoint, sys.argv[1])
+"""
+
+
+def test_missing_and_left_over_weights_are_refused(comet_python, moved, test_set, folder, tmp_path):
+    """The library itself would score with random weights in their place."""
+    broken = shutil.copytree(moved, tmp_path / "broken")
+    subprocess.run([comet_python, "-c", RENAME_A_WEIGHT, broken / "checkpoints/model.ckpt"], check=True)
+    result = score(comet_python, broken, folder, test_set, tmp_path / "no.json", x=["a"] * len(test_set))
+    assert result.returncode == 2
+    assert "1 weights missing ['estimator.ff.0.weight'], 1 left over ['estimator.else']" in result.stderr
+
+
+def test_weights_of_another_kind_of_model_are_refused(comet_python, moved, folder, test_set):
     other = shutil.copytree(moved, folder / "other")
     hparams = (other / "hparams.yaml").read_text()
     (other / "hparams.yaml").write_text(
@@ -115,8 +133,7 @@ def test_weights_of_another_model_are_refused(comet_python, moved, folder, test_
     )
     result = score(comet_python, other, folder, test_set, folder / "no.json", x=["a"] * len(test_set))
     assert result.returncode == 2
-    assert "error:" in result.stderr
-    assert "model.ckpt" in result.stderr.splitlines()[-1]
+    assert "model.ckpt: does not fit referenceless_regression_metric" in result.stderr
     assert not (folder / "no.json").exists()
 
 

@@ -159,7 +159,7 @@ def test_scores_come_back_in_the_order_of_the_row(results):
 
 def test_an_answer_that_cannot_be_used_has_a_reason_and_no_scores(results):
     ranked = results[0][1:]
-    assert [row["failure"] for row in ranked] == ["unfinished", "prompt_too_long", "incomplete", "incomplete"]
+    assert [row["failure"] for row in ranked] == ["unfinished", "prompt_too_long", "incomplete", "header"]
     assert all(row["scores"] is None and row["detail"] for row in ranked)
 
 

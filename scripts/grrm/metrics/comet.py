@@ -97,6 +97,10 @@ def load_model(folder: Path) -> Any:
             f"{folder}: cannot load the encoder {name!r} ({error}); put its config.json and tokenizer "
             f"into {encoder}"
         ) from error
+    except RuntimeError as error:  # weights of another shape
+        raise UserError(
+            f"{checkpoint}: does not fit {kind} as {folder / HPARAMS} describes it ({error})"
+        ) from error
     stored = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"].keys()
     missing = sorted(model.state_dict().keys() - stored)
     unexpected = sorted(
