@@ -22,8 +22,7 @@ class Panel:
 
 # In the order in which they are shown. LLaMA-Factory writes loss and lr; the rest are verl's names and ours.
 PANELS = (
-    Panel("Loss", ("loss", "actor/pg_loss")),
-    Panel("Learning rate", ("lr", "actor/lr")),
+    Panel("Loss", ("loss",)),
     Panel("Reward", ("critic/score/mean", "critic/rewards/mean")),
     Panel("Ranking reward", ("reward/ranking_reward",)),
     Panel("Score reward", ("reward/score_reward",)),
@@ -35,7 +34,10 @@ PANELS = (
     Panel("Likelihood term on positive advantages", ("actor/sft_loss",)),
     Panel("Response length (tokens)", ("response_length/mean",)),
     Panel("Entropy", ("actor/entropy",)),
+    # On-policy, with one update per rollout, it is 0 whatever is learnt: it shows that nothing is amiss.
+    Panel("Policy loss", ("actor/pg_loss",)),
     Panel("Gradient norm", ("actor/grad_norm",)),
+    Panel("Learning rate", ("lr", "actor/lr")),
 )
 
 

@@ -16,6 +16,7 @@ section { border-top: 1px solid #999; padding: .5rem 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
 th, td { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top }
 th { background: #f2f2f2; font-weight: 600 }
+th[scope="row"] { width: 11rem }
 td.number { text-align: right; white-space: nowrap }
 blockquote { margin: .5rem 0; padding: .3rem .8rem; border-left: 4px solid #0072b2; background: #f7f9fb;
              white-space: pre-wrap }
