@@ -283,18 +283,19 @@ def test_an_error_in_judging_stops_the_run_instead_of_dropping_the_group(capsys)
     assert f"{STOP_MARK} language 'xx' is not known" in capsys.readouterr().out
 
 
-def test_the_ledger_holds_every_group_and_the_texts_of_the_first(tmp_path):
+def test_the_ledger_holds_every_group_and_the_texts_of_the_first_judged_one(tmp_path):
     options = replace(STRICT, ledger=str(tmp_path / "judgements.jsonl"), ledger_texts=1)
 
     async def main():
         rewards = GroupRewards(options, render=render, judge=Judge(None, "?", "?"))
-        for uid in "ab":
-            texts = [*group("good", "poor"), "invalid"]
+        for uid in "-ab":
+            texts = [*group("good", "poor" if uid != "-" else "good"), "invalid"]
             calls = [rewards.reward(uid, Rollout(t, 7), SOURCE, expected=3, step=4) for t in texts]
             await asyncio.gather(*calls)
 
     asyncio.run(main())
-    first, second = read_jsonl(options.ledger)
+    identical, first, second = read_jsonl(options.ledger)
+    assert (identical["outcome"], "candidates" in identical) == ("identical", False)
     assert (first["step"], first["uid"], first["outcome"]) == (4, "a", "judged")
     assert [first["candidates"][i] for i in first["candidate"][:2]] == ["good", "poor"]
     assert first["candidate"][2] is None

@@ -88,7 +88,7 @@ class GroupOptions:
     ledger: str = ""
     """File (JSON lines) to which every group is appended; empty is off."""
     ledger_texts: int = 2
-    """Groups per step whose texts are kept in the ledger."""
+    """Judged groups per step whose texts are kept in the ledger."""
 
     def __post_init__(self) -> None:
         """Check ranges and relations of the values."""
@@ -503,7 +503,7 @@ class GroupRewards:
 
 
 class Ledger:
-    """Appends every judged group to a file of JSON lines; the first groups of each step with all texts."""
+    """Appends every group to a file of JSON lines; the first judged ones of each step with all texts."""
 
     def __init__(self, path: Path, texts_per_step: int) -> None:
         self._path, self._texts_per_step = path, texts_per_step
@@ -536,7 +536,8 @@ class Ledger:
             "lengths": list(lengths),
             "rewards": list(rewards),
         }
-        if self._with_texts.get(step, 0) < self._texts_per_step:
+        asked = judgement.outcome in ("judged", "failed")
+        if asked and self._with_texts.get(step, 0) < self._texts_per_step:
             self._with_texts = {step: self._with_texts.get(step, 0) + 1}
             row |= {
                 "src_text": source.text,

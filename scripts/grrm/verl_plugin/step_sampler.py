@@ -10,6 +10,7 @@ from typing import Any
 import transfer_queue as tq
 
 from grrm.rewards.step_metrics import step_metrics
+from grrm.verl_plugin.router import end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 
 
@@ -18,6 +19,11 @@ class ReportingReplayBuffer(FastPollReplayBuffer):
 
     It also goes on if a rollout or its reward fails, with fewer rollouts. Here the run stops.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Made by the trainer's process before it starts the router: the only hook there.
+        end_router_with_trainer()
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
         """A batch of rollouts, with the figures of `grrm.rewards.step_metrics` among its metrics."""
