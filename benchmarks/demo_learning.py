@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/demo_learning.py --seeds 0 1 2
 
-Marks, for every seed: RLVR raises ranking accuracy by 10 points or more, GRPO raises BLEU by 20 or more, and the
-95 % interval of each difference lies above zero. Exit status 1 if a mark is missed.
+Marks, for every seed: RLVR raises ranking accuracy by 10 points or more, GRPO raises BLEU by 20 or more, and
+the 95 % interval of each difference lies above zero. Exit status 1 if a mark is missed.
 """
 
 from __future__ import annotations

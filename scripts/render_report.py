@@ -13,7 +13,7 @@ from grrm.process import run_engine, run_main
 def main(argv: list[str] | None = None) -> None:
     """Run `snakemake --report` for the given targets."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--configfile", type=Path, required=True, help="resolved configuration of the experiment")
+    parser.add_argument("--configfile", type=Path, required=True, help="the resolved configuration")
     parser.add_argument("--targets", nargs="+", required=True, help="files the report shows")
     parser.add_argument("--output", type=Path, required=True, help="report to write (.html or .zip)")
     args = parser.parse_args(argv)

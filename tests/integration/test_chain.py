@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from workspace import ROOT, Workspace, wait_for
 
 SMOKE = ("--configfile", "config/smoke.yaml")
@@ -75,7 +76,9 @@ def test_when_an_engine_is_killed_the_stage_fails_and_can_be_run_again(workspace
     workflow = workspace.start("mt_grpo", *SMOKE)
 
     def trainer() -> psutil.Process | None:
-        return next((p for p in workspace.processes() if "verl.trainer.main_ppo" in p.cmdline()), None)
+        return next(
+            (p for p in workspace.processes() if any(part.endswith("main_ppo") for part in p.cmdline())), None
+        )
 
     engine = wait_for(trainer, 300, "the GRPO engine runs")
     engine.send_signal(signal.SIGKILL)
