@@ -311,7 +311,7 @@ def test_a_window_corrects_what_it_guessed_and_lets_the_large_through() -> None:
         start = time.monotonic()
         window.correct(await window.acquire(90), 10)
         await window.acquire(90)
-        assert time.monotonic() - start < 0.1
+        assert time.monotonic() - start < 0.28  # at once, not after the window
         await window.acquire(1000)
         return time.monotonic() - start
 
