@@ -9,6 +9,7 @@ Environment of the driver (Ray hands it on to the workers), with scripts/ on PYT
     VERL_PLATFORM=cpu            the platform of `platform.py` (without it verl believes in CUDA)
     VERL_ENGINE_DEVICE=cuda      verl's stock FSDP engine is registered for cuda; it runs on any torch device
     OMP_NUM_THREADS=1            a second thread stalls the worker whenever anything else wants the core
+    TQ_NUM_THREADS=1             likewise for TransferQueue, which sets torch's threads by itself
     HF_HUB_OFFLINE=1  RAY_USAGE_STATS_ENABLED=0  RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
     RAY_prestart_worker_first_driver=0   no idle workers at start-up
 

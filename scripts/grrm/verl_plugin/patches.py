@@ -10,6 +10,8 @@ from typing import Any
 
 from grrm.verl_plugin.compatibility import check_signature
 
+_CHUNK_ELEMENTS = 2**22  # 16 MB in float32
+
 
 def use_plain_gloo() -> None:
     """verl/utils/distributed.py, `initialize_global_process_group_ray`.
@@ -26,6 +28,30 @@ def use_plain_gloo() -> None:
         original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
 
     distributed.initialize_global_process_group_ray = initialize
+
+
+def log_probabilities_by_chunks() -> None:
+    """verl/utils/torch_functional.py, `logprobs_from_logits_v2` (used without flash-attn).
+
+    To save memory it takes log-sum-exp token by token. On a CPU with a small vocabulary these thousands of
+    tiny operations cost more than the rest of the update; chunks of tokens save as much memory.
+    """
+    import torch
+    import verl.utils.torch_functional as functional
+
+    original = functional.logprobs_from_logits_v2
+    check_signature(original, ["logits", "labels"], "verl/utils/torch_functional.py")
+
+    @functools.wraps(original)
+    def by_chunks(logits: Any, labels: Any) -> Any:
+        if logits.dtype not in (torch.float32, torch.float64):
+            return original(logits, labels)
+        tokens = max(1, _CHUNK_ELEMENTS // logits.shape[-1])
+        chunks = logits.reshape(-1, logits.shape[-1]).split(tokens)
+        normaliser = torch.cat([torch.logsumexp(chunk, dim=-1) for chunk in chunks]).reshape(labels.shape)
+        return logits.gather(-1, labels.unsqueeze(-1)).squeeze(-1) - normaliser
+
+    functional.logprobs_from_logits_v2 = by_chunks
 
 
 def never_pin_memory() -> None:

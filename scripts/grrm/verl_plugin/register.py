@@ -38,6 +38,7 @@ def register_all() -> None:
 
         patches.use_plain_gloo()
         patches.never_pin_memory()
+        patches.log_probabilities_by_chunks()
     register_rollout()
 
 
