@@ -166,5 +166,14 @@ def test_the_engine_never_joins_another_cluster(monkeypatch, tmp_path):
     assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT / "scripts")
 
 
-def test_the_command_is_verls_own_entry_point():
-    assert command("python", {"a.b": 1}) == ["python", "-m", "verl.trainer.main_ppo", "a.b=1"]
+@pytest.mark.parametrize(
+    ("device", "module"), [("cuda", "verl.trainer.main_ppo"), ("cpu", "grrm.verl_plugin.main_ppo")]
+)
+def test_the_command_is_verls_trainer_and_on_a_cpu_its_launcher(device, module):
+    assert command("/env/bin/python", {"a.b": 1, "trainer.device": device}) == [
+        "/env/bin/python",
+        "-m",
+        module,
+        "a.b=1",
+        f'trainer.device="{device}"',
+    ]
