@@ -99,41 +99,42 @@ def run_engine(
             raises the same.
     """
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    process = subprocess.Popen(
-        command,
-        env=dict(env) if env is not None else None,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        bufsize=1,
-        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
-    )
 
     def stop(number: int, _frame: FrameType | None) -> None:
         end_descendants()
         sys.exit(128 + number)
 
-    failures: list[Exception] = []
-
-    def pass_on() -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            try:
-                if on_line is not None and not failures:
-                    on_line(line.rstrip("\n"))
-            except Exception as error:
-                failures.append(error)
-                end_descendants()
-
-    # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
-    reader = threading.Thread(target=pass_on, daemon=True)
-    reader.start()
+    # Before the engine starts: a signal in between would leave it behind.
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
+        process = subprocess.Popen(
+            command,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
+            preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+        )
+        failures: list[Exception] = []
+
+        def pass_on() -> None:
+            assert process.stdout is not None
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                try:
+                    if on_line is not None and not failures:
+                        on_line(line.rstrip("\n"))
+                except Exception as error:
+                    failures.append(error)
+                    end_descendants()
+
+        # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
+        reader = threading.Thread(target=pass_on, daemon=True)
+        reader.start()
         status = process.wait()
     finally:
         end_descendants()
