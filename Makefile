@@ -57,7 +57,7 @@ lock: .venv/.dev ## Refresh the hashed locks and the conda files
 	$(BIN)/python scripts/lock_environments.py
 
 dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
-	$(BIN)/snakemake --rulegraph | dot -Tsvg > docs/dag.svg
+	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg
 
 .venv/.driver: envs/driver.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }
