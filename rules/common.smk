@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.config import resolve
-from grrm.files import UserError
+from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
 
 try:
@@ -27,6 +28,7 @@ os.environ.update(
 # Scripts end themselves when this process is gone.
 os.environ.update({WORKFLOW_PID: str(os.getpid())})
 
+STARTED = time.time()
 RESULTS = f"results/{config['experiment']}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
@@ -110,6 +112,8 @@ def settings(*path):
 
 
 onerror:
-    print(
-        f"A stage failed: its log is named above (all logs: {LOGS}/). The same command goes on where it stopped."
-    )
+    for error in errors_in_logs(
+        [LOGS, config["environments"]["folder"]], since=STARTED
+    ):
+        print(error)
+    print("The same command goes on where this one stopped.")

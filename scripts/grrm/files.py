@@ -96,6 +96,22 @@ def read_jsonl(path: str | Path) -> list[Any]:
     return rows
 
 
+def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:
+    """The errors that scripts ended with, each with its log file, from logs written after `since`.
+
+    Args:
+        folders: folders with files *.log.
+        since: seconds since the epoch.
+    """
+    logs = [log for folder in folders for log in Path(folder).glob("*.log") if log.stat().st_mtime >= since]
+    return [
+        f"{log}: {line}"
+        for log in sorted(logs, key=lambda log: log.stat().st_mtime)
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
+        if line.startswith("error: ")
+    ]
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

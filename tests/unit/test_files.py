@@ -1,6 +1,7 @@
 """Files: an output is there whole or not at all."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from grrm.files import (
     UserError,
     atomic_path,
+    errors_in_logs,
     read_json,
     read_jsonl,
     sha256,
@@ -128,3 +130,13 @@ def test_damaged_json_is_named(tmp_path):
 def test_sha256(tmp_path):
     (tmp_path / "out").write_bytes(b"abc")
     assert sha256(tmp_path / "out") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_the_errors_of_this_run_are_found_in_its_logs(tmp_path):
+    (tmp_path / "new.log").write_text("step 1\nerror: row 3 is empty\n")
+    (tmp_path / "fine.log").write_text("done, 0 errors\n")
+    (tmp_path / "old.log").write_text("error: long ago\n")
+    os.utime(tmp_path / "old.log", (1, 1))
+    assert errors_in_logs([tmp_path, tmp_path / "missing"], since=2) == [
+        f"{tmp_path / 'new.log'}: error: row 3 is empty"
+    ]

@@ -1,0 +1,97 @@
+"""What a user sees when something is wrong: one line that names it, its log, and nothing overwritten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *command], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workflow with a damaged table among its data."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
+        (folder / part).symlink_to(ROOT / part)
+    rows = dict.fromkeys(
+        ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"), 20
+    )
+    config = {"experiment": "small", "data": {"toy": rows}}
+    (folder / "small.yaml").write_text(yaml.safe_dump(config))
+    done = snakemake(folder, "data")
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = folder / "results/small/data/grrm_sft.parquet"
+    table.write_bytes(table.read_bytes()[:1000])
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run("-m", "snakemake", "--cores", "1", *arguments, "--configfile", "small.yaml", cwd=folder)
+
+
+def test_a_damaged_table_is_named_with_the_log_and_the_stage_is_not_made(checkout: Path) -> None:
+    done = snakemake(checkout, "results/small/prepared/grrm_sft.jsonl")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert (
+        "logs/prepare_grrm_sft.log: error: results/small/data/grrm_sft.parquet: not a Parquet file" in output
+    )
+    assert not (checkout / "results/small/prepared/grrm_sft.jsonl").exists()
+
+
+def test_other_stages_are_not_harmed_by_it(checkout: Path) -> None:
+    done = snakemake(checkout, "results/small/prepared/mt_sft.jsonl")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_model_without_tokenizer_is_refused_before_training(tmp_path: Path) -> None:
+    model = tmp_path / "base"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").touch()
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    config = {"model_name_or_path": str(model), "output_dir": str(tmp_path / "working")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    done = run(
+        *("scripts/train_sft.py", "--config", str(tmp_path / "config.yaml"), "--python", sys.executable),
+        *("--data", str(tmp_path / "rows.jsonl"), "--model", str(tmp_path / "model")),
+        *("--curve", str(tmp_path / "curve.jsonl")),
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {model}: not a complete model folder, it lacks a tokenizer")
+    assert not (tmp_path / "working").exists()
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_full_disk_is_one_line() -> None:
+    code = (
+        "import errno\n"
+        "from grrm.process import run_main\n"
+        "def main(): raise OSError(errno.ENOSPC, 'No space left on device', 'results/x/rows.jsonl')\n"
+        "run_main(main)\n"
+    )
+    done = run("-c", f"import sys; sys.path.insert(0, 'scripts')\n{code}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no space left on the disk while writing results/x/rows.jsonl")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_second_run_in_the_same_folder_says_who_is_there(checkout: Path) -> None:
+    (checkout / "snakemake").write_text("import time; time.sleep(60)")
+    other = subprocess.Popen([sys.executable, "snakemake"], cwd=checkout)
+    try:
+        done = run("scripts/run_workflow.py", "--cores", "1", "-n", cwd=checkout)
+    finally:
+        other.kill()
+        other.wait()
+    assert done.returncode == 2
+    assert f"process {other.pid}" in done.stderr
