@@ -334,6 +334,8 @@ def environment(
         "TQ_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_prestart_worker_first_driver": "0",
+        # Ray's workers give way to everything (15) unless told otherwise; here they are the work itself.
+        "RAY_worker_niceness": "0",
         "WANDB_MODE": "disabled",
     }
     if config["trainer.device"] == "cpu":
