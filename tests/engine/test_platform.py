@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 
+import psutil
 import pytest
 import torch
 import verl  # noqa: F401  (registers the plug-in)
@@ -73,6 +74,9 @@ def test_the_process_group_starts_on_gloo(monkeypatch: pytest.MonkeyPatch) -> No
         total = torch.ones(2)
         torch.distributed.all_reduce(total)
         assert total.tolist() == [1, 1]
+        listening = [c.laddr for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
+        assert ("127.0.0.1", port) in listening
+        assert {address.ip for address in listening if address.port == port} == {"127.0.0.1"}
     finally:
         torch.distributed.destroy_process_group()
 

@@ -3,6 +3,10 @@
 Nothing of verl is edited. `verl/__init__.py` imports the modules named in VERL_USE_EXTERNAL_MODULES in the
 driver and in every Ray worker, and `grrm.verl_plugin.register` then announces what the other modules offer.
 
+On one machine start `python -m grrm.verl_plugin.main_ppo` in place of `python -m verl.trainer.main_ppo`, with
+the same arguments: Ray's workers are forked ready (a third of the start-up's processor time), nothing listens
+beyond the machine, and nothing outlives the driver.
+
 Environment of the driver (Ray hands it on to the workers), with scripts/ on PYTHONPATH:
 
     VERL_USE_EXTERNAL_MODULES=grrm.verl_plugin.register
@@ -27,7 +31,7 @@ Overrides (Hydra):
     ray_kwargs.ray_init.num_cpus=8                       logical; every verl actor asks for one
     +ray_kwargs.ray_init.num_gpus=<training workers + reward model replicas>    logical slots, not devices
     +ray_kwargs.ray_init.include_dashboard=False
-    +ray_kwargs.ray_init._node_ip_address=127.0.0.1      nothing listens beyond the machine
+    +ray_kwargs.ray_init._node_ip_address=127.0.0.1
     +ray_kwargs.ray_init._temp_dir=<short path>    one per run, at most 40 characters (AF_UNIX: 107)
 
 GSPO with the positive-advantage likelihood term (any platform):
@@ -39,5 +43,7 @@ GSPO with the positive-advantage likelihood term (any platform):
 
 Reward model sharing the trainer's devices, judged group by group (any platform):
 
+    VERL_USE_EXTERNAL_MODULES=grrm.verl_plugin.register,grrm.verl_plugin.colocated
     trainer.v1.trainer_mode=sync_group_reward
+    reward.reward_model.enable_resource_pool=False
 """

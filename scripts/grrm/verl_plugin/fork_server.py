@@ -4,25 +4,33 @@ A verl run on one machine starts about ten Ray workers, and each spends over ten
 the same imports. Ray lets a runtime environment name the interpreter (`py_executable`): it is given
 `fork_client.py`, which asks this server to fork and run the worker's command.
 
+The server is also the last one out: it outlives its caller by a moment and kills whatever the caller left
+behind. (If a driver is killed, two of Ray's daemons otherwise stay for a minute.)
+
 The server must not have loaded Ray: Ray's native part reads its environment once, and is no friend of forks.
-Linux only (abstract sockets, which leave no file behind, and death signals, which leave no process behind).
+Linux only: abstract sockets leave no file behind, and /proc tells which processes belong to the run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import runpy
 import secrets
+import select
 import shlex
 import signal
 import socket
 import struct
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# In the environment of all that the caller starts: how the server knows what belongs to it.
+MARK = "GRRM_FORK_SERVER"
 _PR_SET_PDEATHSIG = 1
 
 
@@ -55,14 +63,17 @@ def start() -> str | Job:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + name)
     listener.listen(64)
+    # The caller holds the writing end for life and passes it to nobody: its end tells the server.
+    lifeline, held = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    parent = os.getpid()
     if os.fork() != 0:
         listener.close()
+        os.close(lifeline)
+        os.environ[MARK] = name
         return name
-    _die_with(parent)
-    return _serve(listener)
+    os.close(held)
+    return _serve(listener, lifeline, name)
 
 
 def interpreter(name: str) -> str:
@@ -70,21 +81,50 @@ def interpreter(name: str) -> str:
     return shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("fork_client.py")), name])
 
 
-def _serve(listener: socket.socket) -> Job:
+def _serve(listener: socket.socket, lifeline: int, name: str) -> Job:
     """Fork once per request; only the forked processes return."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's, whose end is ours
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the caller decides
+        signal.signal(number, signal.SIG_IGN)
     server = os.getpid()
     while True:
+        ready, _, _ = select.select([listener.fileno(), lifeline], [], [])
+        if lifeline in ready:
+            listener.close()
+            kill_marked(name)
+            os._exit(0)
         connection, _ = listener.accept()
         if not _same_user(connection) or os.fork() != 0:
             connection.close()
             continue
         listener.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.close(lifeline)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _die_with(server)
         return _receive(connection)
+
+
+def kill_marked(name: str, seconds: float = 10.0) -> None:
+    """Kill all other processes with `MARK`=`name` in their environment, and those they start meanwhile."""
+    deadline = time.monotonic() + seconds
+    while (left := _marked(name)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _marked(name: str) -> list[int]:
+    needle = f"\0{MARK}={name}\0".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        # Gone meanwhile, or another user's.
+        with contextlib.suppress(OSError):
+            if needle in b"\0" + (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+    return found
 
 
 def _receive(connection: socket.socket) -> Job:

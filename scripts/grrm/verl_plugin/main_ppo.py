@@ -49,7 +49,7 @@ HEAVY_MODULES = (
 
 
 def local_ray_environment() -> dict[str, str]:
-    """Variables that keep Ray on this machine; it reads them when it is imported.
+    """Variables that keep Ray and gloo on this machine; Ray reads them when it is imported.
 
     Ray turns `_node_ip_address=127.0.0.1` into the machine's public address unless clusters are disabled; the
     switch is named after the systems where that is the default.
@@ -58,12 +58,13 @@ def local_ray_environment() -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray keeps one in the home folder
+        "GLOO_SOCKET_IFNAME": "lo",
     }
 
 
 def hydra_string(text: str) -> str:
-    """`text` as a quoted string of Hydra's override grammar."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    """`text`, which holds no backslash, as a quoted string of Hydra's override grammar."""
+    escaped = text.replace('"', '\\"')
     return f'"{escaped}"'
 
 

@@ -6,6 +6,9 @@ Each replacement names the file of verl that needs it. All of them check the par
 from __future__ import annotations
 
 import functools
+import os
+import socket
+from datetime import timedelta
 from typing import Any
 
 from grrm.verl_plugin.compatibility import check_signature
@@ -17,6 +20,7 @@ def use_plain_gloo() -> None:
     """verl/utils/distributed.py, `initialize_global_process_group_ray`.
 
     It composes "cpu:gloo,<device>:<backend>", which on this platform names "cpu" twice; torch refuses that.
+    And torch's store listens on all addresses unless it is given a socket.
     """
     import verl.utils.distributed as distributed
 
@@ -25,9 +29,36 @@ def use_plain_gloo() -> None:
 
     @functools.wraps(original)
     def initialize(timeout_second: int | None = None, backend: str | None = None) -> None:
-        original(timeout_second=timeout_second, backend=backend or "cpu:gloo")
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            return
+        rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        timeout = torch.distributed.default_pg_timeout
+        if timeout_second is not None:
+            timeout = timedelta(seconds=timeout_second)
+        torch.distributed.init_process_group(
+            backend or "cpu:gloo",
+            store=_store(rank, world_size, timeout),
+            rank=rank,
+            world_size=world_size,
+            timeout=timeout,
+        )
 
     distributed.initialize_global_process_group_ray = initialize
+
+
+def _store(rank: int, world_size: int, timeout: timedelta) -> Any:
+    """The process group's store, listening on MASTER_ADDR alone."""
+    from torch.distributed import TCPStore
+
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if rank != 0:
+        return TCPStore(host, port, world_size, timeout=timeout)
+    listener = socket.create_server((host, port), reuse_port=False)
+    return TCPStore(
+        host, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener.detach()
+    )
 
 
 def log_probabilities_by_chunks() -> None:
