@@ -109,10 +109,13 @@ def _serve(listener: socket.socket, lifeline: int, name: str) -> Job:
 def kill_marked(name: str, seconds: float = 10.0) -> None:
     """Kill all other processes with `MARK`=`name` in their environment, and those they start meanwhile."""
     deadline = time.monotonic() + seconds
-    while (left := _marked(name)) and time.monotonic() < deadline:
+    # New ones may be born while we look: only two empty looks in a row count.
+    while left := _marked(name) or _marked(name):
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
         time.sleep(0.05)
 
 
