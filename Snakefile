@@ -13,7 +13,10 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/environments.smk"
+include: "rules/prompts.smk"
 include: "rules/data.smk"
+include: "rules/download.smk"
+include: "rules/models.smk"
 include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/evaluate.smk"
@@ -40,7 +43,7 @@ rule all:
 
 rule environments:
     input:
-        expand(environment_record("{name}"), name=["train", "comet"]),
+        expand(environment_record("{name}"), name=sorted({SFT, RL, "comet"})),
 
 
 rule data:

@@ -9,14 +9,21 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from grrm.config import resolve
+from grrm.config import resolve_experiment
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
+from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 
 try:
     config.update(
-        resolve(config, Path(workflow.basedir) / "config/schemas/config.schema.yaml")
+        resolve_experiment(
+            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+        )
     )
+    if config["prompts"]["ranking"] != UPSTREAM:
+        load_ranking_prompt(config["prompts"]["ranking"])
+    if config["prompts"]["translation"] != UPSTREAM:
+        load_translation_prompt(config["prompts"]["translation"])
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -31,15 +38,57 @@ RESULTS = f"results/{config['experiment']}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
+# The driver's own interpreter, unless conda provides one.
+DRIVER = "python"
+
 STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
 TEST_TABLES = ["ranking_test", "translation_test"]
 # Each stage's own table, and the held-out ones.
 TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TABLES]}
-# Model before and after its reinforcement learning.
-COMPARISONS = {
-    "ranking": ["grrm_sft", "grrm_rlvr"],
-    "translation": ["mt_sft", "mt_grpo"],
+
+CUDA = config["hardware"]["device"] == "cuda"
+FORK = config["rl_engine"] == "gen_rm_fork"
+# Environments. On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
+SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
+
+# Models (folder or hub id) that are taken instead of made. What a stage starts from is the stage before it.
+TAKEN = {
+    "grrm_base": config["grrm_sft"]["start_from"],
+    "grrm_sft": config["grrm_rlvr"]["start_from"],
+    "mt_base": config["mt_sft"]["start_from"],
+    "mt_sft": config["mt_grpo"]["start_from"],
+    "comet": config["comet"]["start_from"],
 }
+TAKEN.update(
+    {stage: taken for stage, taken in config["evaluate"]["start_from"].items() if taken}
+)
+TAKEN = {name: reference for name, reference in TAKEN.items() if reference}
+
+
+def comparison(before, after):
+    """Models before and after reinforcement learning; without the first if only the second is there."""
+    return [after] if after in TAKEN and before not in TAKEN else [before, after]
+
+
+COMPARISONS = {
+    "ranking": comparison("grrm_sft", "grrm_rlvr"),
+    "translation": comparison("mt_sft", "mt_grpo"),
+}
+# Models that a stage needs: what it starts from, and its judge.
+NEEDS = {"grrm_rlvr": ["grrm_sft"], "mt_grpo": ["mt_sft", "grrm_rlvr"]}
+
+
+def trained(stages):
+    """Stages that are run for the models of some stages."""
+    run = {stage for stage in stages if stage not in TAKEN}
+    return run.union(*(trained(NEEDS.get(stage, [])) for stage in run))
+
+
+# All models that are evaluated, and the judge of the samples.
+TRAINED = sorted(
+    trained([*COMPARISONS["ranking"], *COMPARISONS["translation"], "grrm_rlvr"]),
+    key=STAGES.index,
+)
 
 
 def model(stage):
@@ -52,6 +101,16 @@ def checkpoints(stage):
 
 def curve(stage):
     return f"{RESULTS}/curves/{stage}.jsonl"
+
+
+def upstream_prompt(kind):
+    return f"{RESULTS}/prompts/{kind}.yaml"
+
+
+def prompt(kind):
+    """File of a prompt: the one that the configuration names, or the authors' own."""
+    path = config["prompts"][kind]
+    return upstream_prompt(kind) if path == UPSTREAM else path
 
 
 def uses_conda():
@@ -78,6 +137,30 @@ def python_of(name):
     return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
 
 
+def rl_environment():
+    """Input of whatever runs verl; the fork's environment is the user's own."""
+    return [] if FORK else environment(RL)
+
+
+def rl_python():
+    return config["fork"]["python"] if FORK else python_of(RL)
+
+
+def deepspeed(stage):
+    """Input of a stage's configuration: that of DeepSpeed, if it is used."""
+    return config[stage]["deepspeed"] or []
+
+
+def option(name, value):
+    """A command-line option, or nothing if it has no value."""
+    return f"{name} {value}" if value else ""
+
+
+def preparation():
+    """How source rows become rows of training."""
+    return f"--semantics {config['data']['semantics']} --bad-rows {config['data']['bad_rows']}"
+
+
 def base_model_size(name):
     """Width, layers, heads and feed-forward width of a base model, for make_base_models."""
     size = config["base_models"][name]
@@ -88,6 +171,13 @@ def answers(kind, stages):
     """What the models of some stages answered on the held-out table of a kind."""
     return {stage: f"{RESULTS}/evaluation/{kind}/{stage}.jsonl" for stage in stages}
 
+
+# Rows of the validation during RLVR, if there is one.
+VALIDATION = (
+    f"{RESULTS}/prepared/grrm_rlvr_validation.parquet"
+    if config["grrm_rlvr"]["validation"]
+    else []
+)
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])

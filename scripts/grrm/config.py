@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,86 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
     if problems:
         raise UserError("configuration: " + "; ".join(sorted(set(problems))))
     return resolved
+
+
+def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
+    """As `resolve`, for an experiment: relations between keys are checked as well.
+
+    Raises:
+        UserError: see `resolve`; or two keys contradict each other.
+    """
+    resolved = resolve(config, schema_path)
+    if problems := list(_contradictions(resolved)):
+        raise UserError("configuration: " + "; ".join(problems))
+    return resolved
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    hardware = config["hardware"]
+    devices = hardware["nodes"] * hardware["gpus_per_node"]
+    for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
+        stage = config[name]
+        if (stage[steps] is None) == (stage["epochs"] is None):
+            yield (
+                f"{name}.{steps} is {stage[steps]} and {name}.epochs is {stage['epochs']}, "
+                "expected a number for one of them and null for the other"
+            )
+    for name in ("grrm_sft", "mt_sft"):
+        if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
+            yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
+    for name, _ in _RL_STEPS:
+        stage = config[name]
+        batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
+        if batch % mini:
+            yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
+        if mini * stage["rollouts"] % devices:
+            yield (
+                f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
+                f"over {devices} devices"
+            )
+    yield from _wrong_for_device(config, hardware["device"], devices)
+    if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
+        yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
+    bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
+    if len({base is None for base in bases}) == 2:
+        yield (
+            f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
+            "expected a model for both or null for both: base models are made in pairs"
+        )
+
+
+_RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))
+
+
+def _has_sft(config: Mapping[str, Any], name: str) -> bool:
+    """Whether the SFT stage of `name` is part of the experiment."""
+    after = {"grrm": "grrm_rlvr", "mt": "mt_grpo"}[name]
+    finished = config["evaluate"]["start_from"]
+    later = config[after]["start_from"] or finished[after] or finished[f"{name}_sft"]
+    return later is None
+
+
+def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> Iterator[str]:
+    engines = {
+        "grrm_rlvr.rollout_engine": config["grrm_rlvr"]["rollout_engine"],
+        "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
+        "mt_grpo.reward.rollout_engine": config["mt_grpo"]["reward"]["rollout_engine"],
+    }
+    engine = {"cpu": "transformers", "cuda": "vllm"}[device]
+    for key, value in engines.items():
+        if value != engine:
+            yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
+    if device == "cuda":
+        return
+    if devices > 1:
+        yield f"hardware.nodes x gpus_per_node is {devices}, expected 1 with hardware.device 'cpu'"
+    if config["hardware"]["precision"] != "fp32":
+        yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
+    if config["rl_engine"] != "verl":
+        yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
+    for name in ("grrm_sft", "mt_sft"):
+        if config[name]["deepspeed"] is not None:
+            yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
@@ -73,6 +153,7 @@ def _explain(error: Any) -> str:
         "minimum": f"a number of at least {value}",
         "maximum": f"a number of at most {value}",
         "exclusiveMinimum": f"a number above {value}",
+        "exclusiveMaximum": f"a number below {value}",
         "pattern": f"text of the form {value}",
     }.get(str(error.validator), str(error.message))
     return f"{where} is {error.instance!r}, expected {allowed}{_number_hint(error)}"
