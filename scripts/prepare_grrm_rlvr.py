@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     tables = map(_with_analysis, read_batches(args.input, args.table, args.bad_rows))
-    groups = RankedGroups(tables, args.output.parent)
+    groups = RankedGroups(tables, args.output.parent, with_analyses=args.semantics == "paper")
     batches = ranking_batches(
         groups,
         load_ranking_prompt(args.prompt),
