@@ -1,15 +1,30 @@
-# Published data sets and models, byte for byte as config/datasets.lock.yaml says; test sets as tables; leakage.
+# Published data sets and models, byte for byte as config/datasets.lock.yaml says.
 
-from grrm.data.datasets import find_test_sets, load_datasets
+from grrm.data.datasets import (
+    find_test_sets,
+    find_training_files,
+    is_current,
+    load_datasets,
+    load_lock,
+)
 
-DATASETS = load_datasets("config/datasets.yaml", "config/schemas/datasets.schema.yaml")
-TEST_SETS = find_test_sets(DATASETS)
+LOCK = "config/datasets.lock.yaml"
 DOWNLOADS = config["data"]["downloads"]
+
+try:
+    DATASETS = load_datasets(
+        "config/datasets.yaml",
+        Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
+    )
+    LOCKED = load_lock(LOCK)
+    TEST_SETS = find_test_sets(DATASETS)
+    TRAINING_FILES = find_training_files(DATASETS)
+except UserError as error:
+    raise WorkflowError(str(error))
 
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
-    test_set="|".join(TEST_SETS),
 
 
 def download_record(dataset):
@@ -17,14 +32,14 @@ def download_record(dataset):
     return f"{DOWNLOADS}/{dataset}.json"
 
 
-def test_set_files(wildcards):
-    test_set = TEST_SETS[wildcards.test_set]
-    return " ".join(f"{DOWNLOADS}/{test_set.entry}/{file}" for file in test_set.files)
+def downloaded(dataset, files):
+    return " ".join(f"{DOWNLOADS}/{dataset}/{file}" for file in files)
 
 
-def test_set_pair(wildcards):
-    pair = TEST_SETS[wildcards.test_set].pair
-    return f"--pair {pair}" if pair else ""
+def lock_of(wildcards):
+    """The lock; its time matters for those only whose own lines have changed."""
+    same = is_current(download_record(wildcards.dataset), LOCKED.get(wildcards.dataset))
+    return ancient(LOCK) if same else LOCK
 
 
 localrules:
@@ -35,9 +50,11 @@ localrules:
 rule lock_data:
     output:
         # Entries that are locked stay as they are.
-        lock=update("config/datasets.lock.yaml"),
+        lock=update(LOCK),
     log:
         f"{LOGS}/lock_data.log",
+    conda:
+        "../envs/driver.yaml"
     params:
         # The others are locked by hand when they are wanted.
         names=[
@@ -48,17 +65,19 @@ rule lock_data:
     message:
         "Locking revision, size and SHA-256 of the published data"
     shell:
-        "{DRIVER} scripts/lock_data.py --lock {output.lock} --only {params.names} > {log} 2>&1"
+        "python scripts/lock_data.py --lock {output.lock} --only {params.names} > {log} 2>&1"
 
 
 # The files are no declared outputs: those that are there already and right survive a change of the lock.
 rule download_dataset:
     input:
-        lock="config/datasets.lock.yaml",
+        lock=lock_of,
     output:
         record=f"{DOWNLOADS}/{{dataset}}.json",
     log:
         f"{DOWNLOADS}/{{dataset}}.log",
+    conda:
+        "../envs/driver.yaml"
     resources:
         downloads=1,
     params:
@@ -66,23 +85,5 @@ rule download_dataset:
     message:
         "Downloading {wildcards.dataset} (progress: {log})"
     shell:
-        "{DRIVER} scripts/download_dataset.py --name {wildcards.dataset} --lock {input.lock} "
+        "python scripts/download_dataset.py --name {wildcards.dataset} --lock {input.lock} "
         "--output {params.folder} --record {output.record} > {log} 2>&1"
-
-
-rule convert_test_set:
-    input:
-        record=lambda wildcards: download_record(TEST_SETS[wildcards.test_set].entry),
-    output:
-        table=f"{RESULTS}/data/test_sets/{{test_set}}.parquet",
-    log:
-        f"{LOGS}/convert_test_set_{{test_set}}.log",
-    params:
-        format=lambda wildcards: TEST_SETS[wildcards.test_set].format,
-        files=test_set_files,
-        pair=test_set_pair,
-    message:
-        "Converting the test set {wildcards.test_set}"
-    shell:
-        "{DRIVER} scripts/convert_test_set.py --format {params.format} --input {params.files} {params.pair} "
-        "--output {output.table} > {log} 2>&1"

@@ -4,6 +4,7 @@
 rule prepare_grrm_sft:
     input:
         table=TABLES["grrm_sft"],
+        leakage=LEAKAGE,
         prompt=prompt("ranking"),
     output:
         rows=f"{RESULTS}/prepared/grrm_sft.jsonl",
@@ -78,6 +79,7 @@ rule train_grrm_sft:
 rule prepare_grrm_rlvr:
     input:
         table=TABLES["grrm_rlvr"],
+        leakage=LEAKAGE,
         prompt=prompt("ranking"),
     output:
         rows=f"{RESULTS}/prepared/grrm_rlvr.parquet",

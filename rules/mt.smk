@@ -4,6 +4,7 @@
 rule prepare_mt_sft:
     input:
         table=TABLES["mt_sft"],
+        leakage=LEAKAGE,
         prompt=prompt("translation"),
     output:
         rows=f"{RESULTS}/prepared/mt_sft.jsonl",
@@ -79,6 +80,7 @@ rule train_mt_sft:
 rule prepare_mt_grpo:
     input:
         table=TABLES["mt_grpo"],
+        leakage=LEAKAGE,
         prompt=prompt("translation"),
     output:
         rows=f"{RESULTS}/prepared/mt_grpo.parquet",

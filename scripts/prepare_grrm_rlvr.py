@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pyarrow as pa
-
 from grrm.data.prepare import RankedGroups, ranking_batches, write_rows
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
@@ -43,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    tables = map(_with_analysis, read_batches(args.input, args.table, args.bad_rows))
+    if args.table == "ranking_test" and args.semantics == "paper":
+        parser.error("--semantics paper: test tables have no analysis")
+    tables = read_batches(args.input, args.table, args.bad_rows)
     groups = RankedGroups(tables, args.output.parent, with_analyses=args.semantics == "paper")
     batches = ranking_batches(
         groups,
@@ -56,13 +56,6 @@ def main(argv: list[str] | None = None) -> None:
         semantics=args.semantics,
     )
     print(f"{args.output}: {write_rows(args.output, batches)} rows from {len(groups)} groups")
-
-
-def _with_analysis(table: pa.Table) -> pa.Table:
-    """Test tables have no analysis; the column is for reports only."""
-    if "analysis" in table.column_names:
-        return table
-    return table.append_column("analysis", pa.array([""] * table.num_rows))
 
 
 def _count(text: str) -> int:

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +150,18 @@ def write_table(
     (table,) = _checked([table], schema, path, "error")
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
+
+def write_batches(path: str | Path, tables: Iterator[pa.Table]) -> int:
+    """Write pieces of a table, at least one, as a Parquet file, whole or not at all; return how many rows."""
+    rows = 0
+    with atomic_path(path) as partial:
+        first = next(tables)
+        with pq.ParquetWriter(partial, first.schema, compression="zstd", write_page_checksum=True) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table)
+                rows += table.num_rows
+    return rows
 
 
 def _schema(schema: pa.Schema | str) -> pa.Schema:

@@ -42,16 +42,16 @@ def folder(tmp_path, monkeypatch, pytestconfig):
     return tmp_path
 
 
-def run(script, stage, folder, *flags, output="rows"):
-    task = "grrm" if stage.startswith("grrm") else "mt"
+def run(script, stage, folder, *flags, output="rows", prompt=None):
+    task = prompt or ("grrm" if stage.startswith("grrm") else "mt")
     path = folder / output
     files = ["--input", str(folder / f"{stage}.parquet"), "--output", str(path)]
     script.main([*files, "--prompt", PROMPTS[task], *flags])
     return path
 
 
-def prepared(script, stage, folder, *flags):
-    path = run(script, stage, folder, *flags)
+def prepared(script, stage, folder, *flags, prompt=None):
+    path = run(script, stage, folder, *flags, prompt=prompt)
     return read_jsonl(path) if stage.endswith("_sft") else pq.read_table(path).to_pylist()
 
 
@@ -400,6 +400,22 @@ def test_many_batches_are_one_table(folder, monkeypatch):
     monkeypatch.setattr(schemas, "BATCH_ROWS", 11)
     assert prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags) == whole
     assert [row["extra_info"]["index"] for row in whole] == list(range(len(whole)))
+
+
+def test_held_out_groups_become_rows_too(folder):
+    flags = ("--table", "ranking_test", "--split", "test")
+    rows = prepared(prepare_grrm_rlvr, "ranking_test", folder, *flags, prompt="grrm")
+    assert len(rows) == 60
+    for row in rows:
+        scores = TABLES["ranking_test"][row["extra_info"]["group"]]["scores"]
+        assert list(json.loads(row["reward_model"]["ground_truth"]).values()) == scores
+
+
+def test_scores_on_another_scale_have_no_verified_reward(folder):
+    table = [{**TABLES["ranking_test"][0], "scores": [-1.5] * len(TABLES["ranking_test"][0]["scores"])}]
+    write_table(folder / "ranking_test.parquet", table, "ranking_test")
+    with pytest.raises(UserError, match=r"score -1\.5: .* integers from 0 to 10"):
+        run(prepare_grrm_rlvr, "ranking_test", folder, "--table", "ranking_test", prompt="grrm")
 
 
 def test_negative_augmentation_is_refused(folder, capsys):

@@ -41,7 +41,7 @@ from grrm.extract import code_block
 from grrm.files import UserError, atomic_path
 from grrm.languages import language_code
 from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer
-from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, labels
+from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_SCORE, labels
 from grrm.schemas import BadRows
 
 Semantics = Literal["strict", "paper"]
@@ -187,7 +187,11 @@ class RankedGroups:
     def __init__(
         self, tables: Iterable[pa.Table], folder: str | Path, *, with_analyses: bool = False
     ) -> None:
-        """Read all pieces of the table; `folder` has room for its texts."""
+        """Read all pieces of the table; `folder` has room for its texts.
+
+        Raises:
+            UserError: scores are not integers from 0 to 10 (those of test tables may be on any scale).
+        """
         self.src_texts, self.mt_texts = TextFile(folder), TextFile(folder)
         self.analyses = TextFile(folder) if with_analyses else None
         self.src_langs, self.trg_langs = LanguageColumn(), LanguageColumn()
@@ -201,7 +205,7 @@ class RankedGroups:
                 self.src_langs.add(batch["src_lang"])
                 self.trg_langs.add(batch["trg_lang"])
                 sizes.append(pc.list_value_length(batch["mt_texts"]).to_numpy().astype(np.int64))
-                scores.append(batch["scores"].flatten().to_numpy().astype(np.uint8))
+                scores.append(_grades(batch["scores"].flatten().to_numpy()))
         for column in (self.src_texts, self.mt_texts, self.analyses, self.src_langs, self.trg_langs):
             if column is not None:
                 column.close()
@@ -211,6 +215,15 @@ class RankedGroups:
 
     def __len__(self) -> int:
         return len(self.sizes)
+
+
+def _grades(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    grades: npt.NDArray[np.uint8] = np.clip(scores, MIN_SCORE, MAX_SCORE).astype(np.uint8)
+    if wrong := scores[grades != scores].tolist():
+        raise UserError(
+            f"score {wrong[0]}: the verified reward needs integers from {MIN_SCORE} to {MAX_SCORE}"
+        )
+    return grades
 
 
 def ranking_batches(
