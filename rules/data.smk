@@ -1,9 +1,5 @@
 # The tables of every stage in the paper's schemas, what they share with test sets, and the tiny base models.
 
-# What is tested on, set by set.
-TESTS = {name: TABLES[name] for name in TEST_TABLES}
-
-
 if config["data"]["source"] == "toy":
 
     rule make_toy_world:
@@ -52,29 +48,6 @@ elif config["data"]["source"] == "sample":
             "--translations {input.translations} --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
 
 else:
-
-    for name in config["data"]["test_sets"]:
-        if name not in TEST_SETS:
-            raise WorkflowError(
-                f"key 'data.test_sets' names {name!r}; config/datasets.yaml has {', '.join(TEST_SETS)}"
-            )
-
-    TESTS = {
-        name: f"{RESULTS}/data/test_sets/{name}.parquet"
-        for name in config["data"]["test_sets"]
-    }
-    KINDS = {
-        name: "ranking" if TEST_SETS[name].format == "ranking" else "translation"
-        for name in TESTS
-    }
-    for kind in COMPARISONS:
-        if kind not in KINDS.values():
-            raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
-
-    def tests_of(wildcards):
-        return {
-            name: path for name, path in TESTS.items() if KINDS[name] == wildcards.kind
-        }
 
     rule check_table:
         input:
@@ -141,9 +114,6 @@ else:
         shell:
             "python scripts/collect_test_sets.py --input {params.tables} --schema {wildcards.kind}_test "
             "--output {output.table} > {log} 2>&1"
-
-
-TRAINING = {name: TABLES[name] for name in TRAINED or STAGES}
 
 
 # A gate: rows are prepared only if test sets are not in the training data. What is prepared stays when the

@@ -1,45 +1,8 @@
 # Published data sets and models, byte for byte as config/datasets.lock.yaml says.
 
-from grrm.data.datasets import (
-    find_test_sets,
-    find_training_files,
-    is_current,
-    load_datasets,
-    load_lock,
-)
-
-LOCK = "config/datasets.lock.yaml"
-DOWNLOADS = config["data"]["downloads"]
-
-try:
-    DATASETS = load_datasets(
-        "config/datasets.yaml",
-        Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
-    )
-    LOCKED = load_lock(LOCK)
-    TEST_SETS = find_test_sets(DATASETS)
-    TRAINING_FILES = find_training_files(DATASETS)
-except UserError as error:
-    raise WorkflowError(str(error))
-
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
-
-
-def download_record(dataset):
-    """Input of a rule that reads a data set or model: it is there, whole and as locked."""
-    return f"{DOWNLOADS}/{dataset}.json"
-
-
-def downloaded(dataset, files):
-    return " ".join(f"{DOWNLOADS}/{dataset}/{file}" for file in files)
-
-
-def lock_of(wildcards):
-    """The lock; its time matters for those only whose own lines have changed."""
-    same = is_current(download_record(wildcards.dataset), LOCKED.get(wildcards.dataset))
-    return ancient(LOCK) if same else LOCK
 
 
 localrules:

@@ -1,23 +1,5 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-HUB_MODELS = {
-    entry.hub: name for name, entry in DATASETS.items() if entry.kind == "model"
-}
-
-
-def model_source(reference):
-    """Folder of a model's files, and what has to be there before they can be read."""
-    if reference in HUB_MODELS:
-        name = HUB_MODELS[reference]
-        return f"{DOWNLOADS}/{name}", download_record(name)
-    if not Path(reference).is_dir():
-        raise WorkflowError(
-            f"{reference}: neither a folder nor the hub id of a model in config/datasets.yaml "
-            f"(known: {', '.join(sorted(HUB_MODELS))})"
-        )
-    return reference, reference
-
-
 # COMET's checkpoint holds weights only; its encoder's configuration and tokenizer come with it.
 ENCODER = config["comet"]["encoder"] if "comet" in TAKEN else None
 SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
@@ -26,7 +8,14 @@ PARTS = {"comet": model_source(ENCODER)} if ENCODER else {}
 
 if TAKEN:
 
-    ruleorder: take_model > make_base_models > train_grrm_sft > train_grrm_rlvr > train_mt_sft > train_mt_grpo > train_comet
+    ruleorder:
+        take_model
+        > make_base_models
+        > train_grrm_sft
+        > train_grrm_rlvr
+        > train_mt_sft
+        > train_mt_grpo
+        > train_comet
 
     rule take_model:
         input:
@@ -34,10 +23,10 @@ if TAKEN:
             encoder=lambda wildcards: PARTS.get(wildcards.taken, [None, []])[1],
         output:
             model=directory(model("{taken}")),
-        wildcard_constraints:
-            taken="|".join(TAKEN),
         log:
             f"{LOGS}/take_model_{{taken}}.log",
+        wildcard_constraints:
+            taken="|".join(TAKEN),
         conda:
             "../envs/driver.yaml"
         params:
