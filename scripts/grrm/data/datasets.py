@@ -14,6 +14,7 @@ import yaml
 from grrm.config import resolve
 from grrm.files import UserError, write_text
 
+_TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
 # Written by scripts/lock_data.py from datasets.yaml (snakemake lock_data); commit it, do not edit it.
@@ -176,11 +177,10 @@ def find_training_files(entries: Mapping[str, Entry]) -> dict[str, tuple[str, tu
             continue
         held_out = {file for item in entry.settings.get("test_sets", {}).values() for file in item["files"]}
         files = tuple(file for file in entry.files if file not in held_out)
-        for stage in entry.settings["used_by"]:
-            if stage in found and files:
+        for stage in set(entry.settings["used_by"]) & _TRAINING_STAGES if files else ():
+            if stage in found:
                 raise UserError(f"{stage} is trained on {found[stage][0]} and on {entry.name}: choose one")
-            if files:
-                found[stage] = entry.name, files
+            found[stage] = entry.name, files
     return found
 
 
