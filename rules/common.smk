@@ -9,7 +9,13 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from grrm.config import resolve_experiment
+from grrm.config import (
+    STAGES,
+    compared_models,
+    resolve_experiment,
+    taken_models,
+    trained_stages,
+)
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
@@ -41,7 +47,6 @@ BENCHMARKS = f"{RESULTS}/benchmarks"
 # The driver's own interpreter, unless conda provides one.
 DRIVER = "python"
 
-STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
 TEST_TABLES = ["ranking_test", "translation_test"]
 # Each stage's own table, and the held-out ones.
 TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TABLES]}
@@ -51,44 +56,10 @@ FORK = config["rl_engine"] == "gen_rm_fork"
 # Environments. On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
 SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 
-# Models (folder or hub id) that are taken instead of made. What a stage starts from is the stage before it.
-TAKEN = {
-    "grrm_base": config["grrm_sft"]["start_from"],
-    "grrm_sft": config["grrm_rlvr"]["start_from"],
-    "mt_base": config["mt_sft"]["start_from"],
-    "mt_sft": config["mt_grpo"]["start_from"],
-    "comet": config["comet"]["start_from"],
-}
-TAKEN.update(
-    {stage: taken for stage, taken in config["evaluate"]["start_from"].items() if taken}
-)
-TAKEN = {name: reference for name, reference in TAKEN.items() if reference}
-
-
-def comparison(before, after):
-    """Models before and after reinforcement learning; without the first if only the second is there."""
-    return [after] if after in TAKEN and before not in TAKEN else [before, after]
-
-
-COMPARISONS = {
-    "ranking": comparison("grrm_sft", "grrm_rlvr"),
-    "translation": comparison("mt_sft", "mt_grpo"),
-}
-# Models that a stage needs: what it starts from, and its judge.
-NEEDS = {"grrm_rlvr": ["grrm_sft"], "mt_grpo": ["mt_sft", "grrm_rlvr"]}
-
-
-def trained(stages):
-    """Stages that are run for the models of some stages."""
-    run = {stage for stage in stages if stage not in TAKEN}
-    return run.union(*(trained(NEEDS.get(stage, [])) for stage in run))
-
-
-# All models that are evaluated, and the judge of the samples.
-TRAINED = sorted(
-    trained([*COMPARISONS["ranking"], *COMPARISONS["translation"], "grrm_rlvr"]),
-    key=STAGES.index,
-)
+# Models that are taken instead of made, those that are compared, and the stages that are run for them.
+TAKEN = taken_models(config)
+COMPARISONS = compared_models(config)
+TRAINED = trained_stages(config)
 
 
 def model(stage):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,78 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
     if problems:
         raise UserError("configuration: " + "; ".join(sorted(set(problems))))
     return resolved
+
+
+STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+# Models that a stage needs: what it starts from, and its judge.
+NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("mt_sft", "grrm_rlvr")}
+
+
+def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> dict[str, Any]:
+    """The configuration as the workflow reads it: config/config.yaml, with other files laid over it in order.
+
+    Args:
+        folder: that of the workflow.
+        overlays: files, as after --configfile.
+
+    Raises:
+        UserError: a file is missing or not YAML; or see `resolve_experiment`.
+    """
+    config: dict[str, Any] = {}
+    for path in (Path(folder) / "config/config.yaml", *overlays):
+        try:
+            layer = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML ({error})") from error
+        if not isinstance(layer, dict):
+            raise UserError(f"{path}: expected keys and values, found {type(layer).__name__}")
+        _lay_over(config, layer)
+    return resolve_experiment(config, Path(folder) / "config/schemas/config.schema.yaml")
+
+
+def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping):
+            below = config.get(key)
+            config[key] = dict(below) if isinstance(below, Mapping) else {}
+            _lay_over(config[key], value)
+        else:
+            config[key] = value
+
+
+def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
+    """Models (folder or hub id) that are taken instead of made; what a stage starts from is the one before."""
+    taken = {
+        "grrm_base": config["grrm_sft"]["start_from"],
+        "grrm_sft": config["grrm_rlvr"]["start_from"],
+        "mt_base": config["mt_sft"]["start_from"],
+        "mt_sft": config["mt_grpo"]["start_from"],
+        "comet": config["comet"]["start_from"],
+    }
+    finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
+    return {name: model for name, model in (taken | finished).items() if model}
+
+
+def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Models before and after reinforcement learning; without the first if only the second is there."""
+    taken = taken_models(config)
+    pairs = {"ranking": ["grrm_sft", "grrm_rlvr"], "translation": ["mt_sft", "mt_grpo"]}
+    return {
+        kind: [after] if after in taken and before not in taken else [before, after]
+        for kind, (before, after) in pairs.items()
+    }
+
+
+def trained_stages(config: Mapping[str, Any]) -> list[str]:
+    """Stages that are run for the models that are compared, and for the judge of the samples, in order."""
+    wanted = {"grrm_rlvr", *(model for models in compared_models(config).values() for model in models)}
+    run: set[str] = set()
+    while wanted := wanted - set(taken_models(config)) - run:
+        run |= wanted
+        wanted = {need for stage in wanted for need in NEEDS[stage]}
+    return [stage for stage in STAGES if stage in run]
 
 
 def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
