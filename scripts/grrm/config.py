@@ -74,7 +74,7 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
-    """Models (folder or hub id) that are taken instead of made; what a stage starts from is the one before."""
+    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it."""
     taken = {
         "grrm_base": config["grrm_sft"]["start_from"],
         "grrm_sft": config["grrm_rlvr"]["start_from"],
