@@ -22,6 +22,7 @@ include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/provenance.smk"
 
 
 localrules:
@@ -40,6 +41,7 @@ rule all:
     default_target: True
     input:
         rules.render_report.output,
+        rules.write_provenance.output,
 
 
 rule environments:

@@ -17,9 +17,9 @@ _COMET = ("hparams.yaml", "checkpoints/model.ckpt")
 def main(argv: list[str] | None = None) -> None:
     """Write the model folder, whole; its files are linked where the file system allows it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True, help="folder of the model (transformers or COMET)")
+    parser.add_argument("--source", type=Path, required=True, help="folder of the model")
     parser.add_argument("--reference", required=True, help="what the configuration calls it")
-    parser.add_argument("--encoder", type=Path, help="folder of a COMET encoder's configuration and tokenizer")
+    parser.add_argument("--encoder", type=Path, help="configuration and tokenizer of a COMET encoder")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     args = parser.parse_args(argv)
 

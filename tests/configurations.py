@@ -10,13 +10,12 @@ from typing import Any
 
 import yaml
 
-from grrm.config import resolve_experiment
+from grrm.config import load_experiment
 from grrm.engines.llamafactory import sft_config
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = ROOT / "config/schemas/config.schema.yaml"
 
 
 def experiment(*overlays: str) -> dict[str, Any]:
@@ -26,18 +25,7 @@ def experiment(*overlays: str) -> dict[str, Any]:
 
 @functools.cache
 def _experiment(*overlays: str) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    for name in ("config", *overlays):
-        _merge(config, yaml.safe_load((ROOT / f"config/{name}.yaml").read_text(encoding="utf-8")))
-    return resolve_experiment(config, SCHEMA)
-
-
-def _merge(config: dict[str, Any], overlay: Mapping[str, Any]) -> None:
-    for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(config.get(key), dict):
-            _merge(config[key], value)
-        else:
-            config[key] = value
+    return load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
 
 
 def render_sft(config: Mapping[str, Any], stage: str) -> dict[str, Any]:

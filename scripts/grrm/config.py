@@ -187,18 +187,19 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
 
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
-    schema = _dereference(schema, root)
+    schema = dereference(schema, root)
     if not isinstance(value, dict):
         return
     for key, part in schema.get("properties", {}).items():
-        part = _dereference(part, root)
+        part = dereference(part, root)
         if key not in value and "default" in part:
             value[key] = copy.deepcopy(part["default"])
         if key in value:
             _fill_defaults(value[key], part, root)
 
 
-def _dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of the schema `root` with what its references point to."""
     while "$ref" in schema:
         target: Any = root
         for step in schema["$ref"].removeprefix("#/").split("/"):
