@@ -13,7 +13,7 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 
-.PHONY: demo smoke environments check test lint types format lock dag clean-results help
+.PHONY: demo smoke environments check test lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -55,6 +55,9 @@ format: .venv/.dev ## Format the code
 
 lock: .venv/.dev ## Refresh the hashed locks and the conda files
 	$(BIN)/python scripts/lock_environments.py
+
+docs: .venv/.driver ## Write docs/configuration.md from the schema
+	$(BIN)/python scripts/document_config.py
 
 dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
 	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg

@@ -13,11 +13,16 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/environments.smk"
+include: "rules/prompts.smk"
+include: "rules/datasets.smk"
+include: "rules/download.smk"
 include: "rules/data.smk"
+include: "rules/models.smk"
 include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/provenance.smk"
 
 
 localrules:
@@ -36,11 +41,12 @@ rule all:
     default_target: True
     input:
         rules.render_report.output,
+        rules.write_provenance.output,
 
 
 rule environments:
     input:
-        expand(environment_record("{name}"), name=["train", "comet"]),
+        expand(environment_record("{name}"), name=sorted({SFT, RL, "comet"})),
 
 
 rule data:

@@ -10,14 +10,27 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from grrm.config import resolve
+from grrm.config import (
+    STAGES,
+    compared_models,
+    resolve_experiment,
+    taken_models,
+    trained_stages,
+)
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
+from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 
 try:
     config.update(
-        resolve(config, Path(workflow.basedir) / "config/schemas/config.schema.yaml")
+        resolve_experiment(
+            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+        )
     )
+    if config["prompts"]["ranking"] != UPSTREAM:
+        load_ranking_prompt(config["prompts"]["ranking"])
+    if config["prompts"]["translation"] != UPSTREAM:
+        load_translation_prompt(config["prompts"]["translation"])
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -33,15 +46,22 @@ RESULTS = f"results/{config['experiment']}"
 LOGS = f"{RESULTS}/logs"
 BENCHMARKS = f"{RESULTS}/benchmarks"
 
-STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
+# The driver's own interpreter, unless conda provides one.
+DRIVER = "python"
+
 TEST_TABLES = ["ranking_test", "translation_test"]
 # Each stage's own table, and the held-out ones.
 TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TABLES]}
-# Model before and after its reinforcement learning.
-COMPARISONS = {
-    "ranking": ["grrm_sft", "grrm_rlvr"],
-    "translation": ["mt_sft", "mt_grpo"],
-}
+
+CUDA = config["hardware"]["device"] == "cuda"
+FORK = config["rl_engine"] == "gen_rm_fork"
+# Environments. On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
+SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
+
+# Models that are taken instead of made, those that are compared, and the stages that are run for them.
+TAKEN = taken_models(config)
+COMPARISONS = compared_models(config)
+TRAINED = trained_stages(config)
 
 
 def model(stage):
@@ -54,6 +74,16 @@ def checkpoints(stage):
 
 def curve(stage):
     return f"{RESULTS}/curves/{stage}.jsonl"
+
+
+def upstream_prompt(kind):
+    return f"{RESULTS}/prompts/{kind}.yaml"
+
+
+def prompt(kind):
+    """File of a prompt: the one that the configuration names, or the authors' own."""
+    path = config["prompts"][kind]
+    return upstream_prompt(kind) if path == UPSTREAM else path
 
 
 def uses_conda():
@@ -80,6 +110,30 @@ def python_of(name):
     return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
 
 
+def rl_environment():
+    """Input of whatever runs verl; the fork's environment is the user's own."""
+    return [] if FORK else environment(RL)
+
+
+def rl_python():
+    return config["fork"]["python"] if FORK else python_of(RL)
+
+
+def deepspeed(stage):
+    """Input of a stage's configuration: that of DeepSpeed, if it is used."""
+    return config[stage]["deepspeed"] or []
+
+
+def option(name, value):
+    """A command-line option, or nothing if it has no value."""
+    return f"{name} {value}" if value else ""
+
+
+def preparation():
+    """How source rows become rows of training."""
+    return f"--semantics {config['data']['semantics']} --bad-rows {config['data']['bad_rows']}"
+
+
 def base_model_size(name):
     """Width, layers, heads and feed-forward width of a base model, for make_base_models."""
     size = config["base_models"][name]
@@ -90,6 +144,13 @@ def answers(kind, stages):
     """What the models of some stages answered on the held-out table of a kind."""
     return {stage: f"{RESULTS}/evaluation/{kind}/{stage}.jsonl" for stage in stages}
 
+
+# Rows of the validation during RLVR, if there is one.
+VALIDATION = (
+    f"{RESULTS}/prepared/grrm_rlvr_validation.parquet"
+    if config["grrm_rlvr"]["validation"]
+    else []
+)
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])

@@ -1,5 +1,4 @@
-# The tables of every stage in the paper's schemas, and the tiny base models of the demonstration.
-
+# The tables of every stage in the paper's schemas, what they share with test sets, and the tiny base models.
 
 if config["data"]["source"] == "toy":
 
@@ -25,7 +24,7 @@ if config["data"]["source"] == "toy":
             "python scripts/make_toy_world.py --output-folder {params.folder} {params.rows} --seed {params.seed} "
             "> {log} 2>&1"
 
-else:
+elif config["data"]["source"] == "sample":
 
     rule make_sample_data:
         input:
@@ -48,10 +47,81 @@ else:
             "python scripts/make_sample_data.py --rankings {input.rankings} "
             "--translations {input.translations} --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
 
+else:
 
+    rule check_table:
+        input:
+            record=lambda wildcards: download_record(TRAINING_FILES[wildcards.stage][0]),
+        output:
+            table=f"{RESULTS}/data/{{stage}}.parquet",
+        log:
+            f"{LOGS}/check_table_{{stage}}.log",
+        wildcard_constraints:
+            stage="|".join(STAGES),
+        conda:
+            "../envs/driver.yaml"
+        params:
+            files=lambda wildcards: downloaded(*TRAINING_FILES[wildcards.stage]),
+            bad_rows=config["data"]["bad_rows"],
+        message:
+            "Checking the published rows of {wildcards.stage}"
+        shell:
+            "python scripts/check_table.py --input {params.files} --schema {wildcards.stage} "
+            "--bad-rows {params.bad_rows} --output {output.table} > {log} 2>&1"
+
+    rule convert_test_set:
+        input:
+            record=lambda wildcards: download_record(
+                TEST_SETS[wildcards.test_set].entry
+            ),
+        output:
+            table=f"{RESULTS}/data/test_sets/{{test_set}}.parquet",
+        log:
+            f"{LOGS}/convert_test_set_{{test_set}}.log",
+        wildcard_constraints:
+            test_set="|".join(TEST_SETS),
+        conda:
+            "../envs/driver.yaml"
+        params:
+            format=lambda wildcards: TEST_SETS[wildcards.test_set].format,
+            files=lambda wildcards: downloaded(
+                TEST_SETS[wildcards.test_set].entry,
+                TEST_SETS[wildcards.test_set].files,
+            ),
+            pair=lambda wildcards: option("--pair", TEST_SETS[wildcards.test_set].pair),
+            bad_rows=config["data"]["bad_rows"],
+        message:
+            "Converting the test set {wildcards.test_set}"
+        shell:
+            "python scripts/convert_test_set.py --format {params.format} --input {params.files} {params.pair} "
+            "--bad-rows {params.bad_rows} --output {output.table} > {log} 2>&1"
+
+    rule collect_test_sets:
+        input:
+            unpack(tests_of),
+        output:
+            table=f"{RESULTS}/data/{{kind}}_test.parquet",
+        log:
+            f"{LOGS}/collect_test_sets_{{kind}}.log",
+        wildcard_constraints:
+            kind="|".join(COMPARISONS),
+        conda:
+            "../envs/driver.yaml"
+        params:
+            tables=lambda wildcards: named(tests_of(wildcards)),
+        message:
+            "Putting the {wildcards.kind} test sets together"
+        shell:
+            "python scripts/collect_test_sets.py --input {params.tables} --schema {wildcards.kind}_test "
+            "--output {output.table} > {log} 2>&1"
+
+
+# A gate: rows are prepared only if test sets are not in the training data. What is prepared stays when the
+# same is found again, so it is an `ancient` input there.
 rule check_leakage:
     input:
-        **TABLES,
+        **TRAINING,
+        **TESTS,
     output:
         found=f"{RESULTS}/data/leakage.json",
         table=f"{RESULTS}/data/leakage.tsv",
@@ -62,8 +132,8 @@ rule check_leakage:
     conda:
         "../envs/driver.yaml"
     params:
-        train=named({name: TABLES[name] for name in STAGES}),
-        test=named({name: TABLES[name] for name in TEST_TABLES}),
+        train=named(TRAINING),
+        test=named(TESTS),
         max_share=config["data"]["max_leakage"],
     message:
         "Comparing what is trained on with what is tested on"
@@ -72,11 +142,14 @@ rule check_leakage:
         "--max-share {params.max_share} --output {output.found} --table {output.table} > {log} 2>&1"
 
 
+LEAKAGE = ancient(rules.check_leakage.output.found)
+
+
 rule make_base_models:
     input:
         **TABLES,
-        ranking_prompt=config["prompts"]["ranking"],
-        translation_prompt=config["prompts"]["translation"],
+        ranking_prompt=prompt("ranking"),
+        translation_prompt=prompt("translation"),
         environment=environment("train"),
     output:
         grrm=directory(model("grrm_base")),

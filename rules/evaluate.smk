@@ -5,8 +5,8 @@ rule rank_candidates:
     input:
         model=model("{judge}"),
         groups=TABLES["ranking_test"],
-        prompt=config["prompts"]["ranking"],
-        environment=environment("train"),
+        prompt=prompt("ranking"),
+        environment=environment(RL),
     output:
         answers=f"{RESULTS}/evaluation/ranking/{{judge}}.jsonl",
     log:
@@ -14,10 +14,10 @@ rule rank_candidates:
     benchmark:
         f"{BENCHMARKS}/rank_candidates_{{judge}}.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{RL}.yaml"
     threads: 1
     params:
-        python=python_of("train"),
+        python=python_of(RL),
         max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
         batch_size=config["evaluate"]["batch_size"],
         seed=config["seed"],
@@ -56,8 +56,8 @@ rule translate_segments:
     input:
         model=model("{translator}"),
         segments=TABLES["translation_test"],
-        prompt=config["prompts"]["translation"],
-        environment=environment("train"),
+        prompt=prompt("translation"),
+        environment=environment(RL),
     output:
         answers=f"{RESULTS}/evaluation/translation/{{translator}}.jsonl",
     log:
@@ -65,10 +65,10 @@ rule translate_segments:
     benchmark:
         f"{BENCHMARKS}/translate_segments_{{translator}}.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{RL}.yaml"
     threads: 1
     params:
-        python=python_of("train"),
+        python=python_of(RL),
         max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
         batch_size=config["evaluate"]["batch_size"],
         seed=config["seed"],

@@ -4,7 +4,8 @@
 rule prepare_grrm_sft:
     input:
         table=TABLES["grrm_sft"],
-        prompt=config["prompts"]["ranking"],
+        leakage=LEAKAGE,
+        prompt=prompt("ranking"),
     output:
         rows=f"{RESULTS}/prepared/grrm_sft.jsonl",
     log:
@@ -13,14 +14,18 @@ rule prepare_grrm_sft:
         f"{BENCHMARKS}/prepare_grrm_sft.tsv"
     conda:
         "../envs/driver.yaml"
+    params:
+        rows=preparation(),
     message:
         "Preparing the rows of the GRRM's SFT"
     shell:
-        "python scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} "
+        "python scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} {params.rows} "
         "--output {output.rows} > {log} 2>&1"
 
 
 rule render_grrm_sft:
+    input:
+        deepspeed=deepspeed("grrm_sft"),
     output:
         config=f"{RESULTS}/configs/grrm_sft.yaml",
         dataset_info=f"{RESULTS}/configs/grrm_sft/dataset_info.json",
@@ -30,6 +35,8 @@ rule render_grrm_sft:
         "../envs/driver.yaml"
     params:
         settings=settings("grrm_sft"),
+        hardware=settings("hardware"),
+        deepspeed=lambda wildcards, input: option("--deepspeed", input.deepspeed),
         model=model("grrm_base"),
         data=f"{RESULTS}/prepared/grrm_sft.jsonl",
         checkpoints=checkpoints("grrm_sft"),
@@ -37,8 +44,9 @@ rule render_grrm_sft:
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
-        "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
+        "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
+        "{params.deepspeed} --model {params.model} --data {params.data} "
+        "--checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
 
@@ -48,7 +56,7 @@ rule train_grrm_sft:
         dataset_info=rules.render_grrm_sft.output.dataset_info,
         data=rules.prepare_grrm_sft.output.rows,
         model=model("grrm_base"),
-        environment=environment("train"),
+        environment=environment(SFT),
     output:
         model=directory(model("grrm_sft")),
         curve=curve("grrm_sft"),
@@ -57,10 +65,10 @@ rule train_grrm_sft:
     benchmark:
         f"{BENCHMARKS}/train_grrm_sft.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{SFT}.yaml"
     threads: config["grrm_sft"]["threads"]
     params:
-        python=python_of("train"),
+        python=python_of(SFT),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
@@ -71,7 +79,8 @@ rule train_grrm_sft:
 rule prepare_grrm_rlvr:
     input:
         table=TABLES["grrm_rlvr"],
-        prompt=config["prompts"]["ranking"],
+        leakage=LEAKAGE,
+        prompt=prompt("ranking"),
     output:
         rows=f"{RESULTS}/prepared/grrm_rlvr.parquet",
     log:
@@ -83,13 +92,39 @@ rule prepare_grrm_rlvr:
     params:
         subgroup=config["grrm_rlvr"]["augment"]["subgroup"],
         shuffle=config["grrm_rlvr"]["augment"]["shuffle"],
+        rows=preparation(),
         seed=config["seed"],
     message:
         "Preparing the rows of the GRRM's RLVR"
     shell:
         "python scripts/prepare_grrm_rlvr.py --input {input.table} --prompt {input.prompt} "
-        "--subgroup-augment {params.subgroup} --shuffle-augment {params.shuffle} --seed {params.seed} "
+        "--subgroup-augment {params.subgroup} --shuffle-augment {params.shuffle} {params.rows} "
+        "--seed {params.seed} "
         "--output {output.rows} > {log} 2>&1"
+
+
+# The held-out groups as they are, for validation during training.
+rule prepare_grrm_rlvr_validation:
+    input:
+        table=(
+            f"{RESULTS}/data/test_sets/held_out.parquet"
+            if config["data"]["source"] == "hub"
+            else TABLES["ranking_test"]
+        ),
+        prompt=prompt("ranking"),
+    output:
+        rows=f"{RESULTS}/prepared/grrm_rlvr_validation.parquet",
+    log:
+        f"{LOGS}/prepare_grrm_rlvr_validation.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_grrm_rlvr_validation.tsv"
+    conda:
+        "../envs/driver.yaml"
+    message:
+        "Preparing the held-out groups for the validation of the GRRM's RLVR"
+    shell:
+        "python scripts/prepare_grrm_rlvr.py --input {input.table} --table ranking_test "
+        "--prompt {input.prompt} --split test --output {output.rows} > {log} 2>&1"
 
 
 rule render_grrm_rlvr:
@@ -101,15 +136,19 @@ rule render_grrm_rlvr:
         "../envs/driver.yaml"
     params:
         settings=settings("grrm_rlvr"),
+        hardware=settings("hardware"),
+        engine=config["rl_engine"],
         model=model("grrm_sft"),
         data=f"{RESULTS}/prepared/grrm_rlvr.parquet",
+        validation=option("--validation-data", VALIDATION),
         checkpoints=checkpoints("grrm_rlvr"),
         seed=config["seed"],
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} --model {params.model} "
-        "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
+        "python scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} "
+        "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
+        "--data {params.data} {params.validation} --checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} > {log} 2>&1"
 
 
@@ -117,8 +156,9 @@ rule train_grrm_rlvr:
     input:
         config=rules.render_grrm_rlvr.output.config,
         data=rules.prepare_grrm_rlvr.output.rows,
+        validation=VALIDATION,
         model=model("grrm_sft"),
-        environment=environment("train"),
+        environment=rl_environment(),
     output:
         model=directory(model("grrm_rlvr")),
         curve=curve("grrm_rlvr"),
@@ -127,12 +167,13 @@ rule train_grrm_rlvr:
     benchmark:
         f"{BENCHMARKS}/train_grrm_rlvr.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{RL}.yaml"
     threads: config["grrm_rlvr"]["threads"]
     params:
-        python=python_of("train"),
+        python=rl_python(),
+        fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
     message:
         "Training {output.model} with verl against verified rankings (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+        "{params.fork} --model {output.model} --curve {output.curve} > {log} 2>&1"

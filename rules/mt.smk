@@ -4,7 +4,8 @@
 rule prepare_mt_sft:
     input:
         table=TABLES["mt_sft"],
-        prompt=config["prompts"]["translation"],
+        leakage=LEAKAGE,
+        prompt=prompt("translation"),
     output:
         rows=f"{RESULTS}/prepared/mt_sft.jsonl",
     log:
@@ -13,14 +14,19 @@ rule prepare_mt_sft:
         f"{BENCHMARKS}/prepare_mt_sft.tsv"
     conda:
         "../envs/driver.yaml"
+    params:
+        bad_rows=config["data"]["bad_rows"],
     message:
         "Preparing the rows of the translation model's SFT"
     shell:
         "python scripts/prepare_mt_sft.py --input {input.table} --prompt {input.prompt} "
+        "--bad-rows {params.bad_rows} "
         "--output {output.rows} > {log} 2>&1"
 
 
 rule render_mt_sft:
+    input:
+        deepspeed=deepspeed("mt_sft"),
     output:
         config=f"{RESULTS}/configs/mt_sft.yaml",
         dataset_info=f"{RESULTS}/configs/mt_sft/dataset_info.json",
@@ -30,6 +36,8 @@ rule render_mt_sft:
         "../envs/driver.yaml"
     params:
         settings=settings("mt_sft"),
+        hardware=settings("hardware"),
+        deepspeed=lambda wildcards, input: option("--deepspeed", input.deepspeed),
         model=model("mt_base"),
         data=f"{RESULTS}/prepared/mt_sft.jsonl",
         checkpoints=checkpoints("mt_sft"),
@@ -37,8 +45,9 @@ rule render_mt_sft:
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_sft.py --settings {params.settings:q} --model {params.model} "
-        "--data {params.data} --checkpoints {params.checkpoints} --seed {params.seed} "
+        "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
+        "{params.deepspeed} --model {params.model} --data {params.data} "
+        "--checkpoints {params.checkpoints} --seed {params.seed} "
         "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
 
@@ -48,7 +57,7 @@ rule train_mt_sft:
         dataset_info=rules.render_mt_sft.output.dataset_info,
         data=rules.prepare_mt_sft.output.rows,
         model=model("mt_base"),
-        environment=environment("train"),
+        environment=environment(SFT),
     output:
         model=directory(model("mt_sft")),
         curve=curve("mt_sft"),
@@ -57,10 +66,10 @@ rule train_mt_sft:
     benchmark:
         f"{BENCHMARKS}/train_mt_sft.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{SFT}.yaml"
     threads: config["mt_sft"]["threads"]
     params:
-        python=python_of("train"),
+        python=python_of(SFT),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
@@ -71,7 +80,8 @@ rule train_mt_sft:
 rule prepare_mt_grpo:
     input:
         table=TABLES["mt_grpo"],
-        prompt=config["prompts"]["translation"],
+        leakage=LEAKAGE,
+        prompt=prompt("translation"),
     output:
         rows=f"{RESULTS}/prepared/mt_grpo.parquet",
     log:
@@ -81,12 +91,18 @@ rule prepare_mt_grpo:
     conda:
         "../envs/driver.yaml"
     params:
+        rows=preparation(),
+        languages=(
+            "--cross-lingual-augmentation"
+            if config["mt_grpo"]["cross_lingual_augmentation"]
+            else ""
+        ),
         seed=config["seed"],
     message:
         "Preparing the rows of the translation model's GRPO"
     shell:
-        "python scripts/prepare_mt_grpo.py --input {input.table} --prompt {input.prompt} "
-        "--seed {params.seed} --output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_mt_grpo.py --input {input.table} --prompt {input.prompt} {params.rows} "
+        "{params.languages} --seed {params.seed} --output {output.rows} > {log} 2>&1"
 
 
 rule render_mt_grpo:
@@ -98,16 +114,19 @@ rule render_mt_grpo:
         "../envs/driver.yaml"
     params:
         settings=settings("mt_grpo"),
+        hardware=settings("hardware"),
+        engine=config["rl_engine"],
         model=model("mt_sft"),
         data=f"{RESULTS}/prepared/mt_grpo.parquet",
         judge=model("grrm_rlvr"),
-        judge_prompt=config["prompts"]["ranking"],
+        judge_prompt=prompt("ranking"),
         checkpoints=checkpoints("mt_grpo"),
         seed=config["seed"],
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_rl.py --stage mt_grpo --settings {params.settings:q} --model {params.model} "
+        "python scripts/render_rl.py --stage mt_grpo --settings {params.settings:q} "
+        "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
         "--data {params.data} --reward-model {params.judge} --ranking-prompt {params.judge_prompt} "
         "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
 
@@ -118,8 +137,8 @@ rule train_mt_grpo:
         data=rules.prepare_mt_grpo.output.rows,
         model=model("mt_sft"),
         judge=model("grrm_rlvr"),
-        judge_prompt=config["prompts"]["ranking"],
-        environment=environment("train"),
+        judge_prompt=prompt("ranking"),
+        environment=rl_environment(),
     output:
         model=directory(model("mt_grpo")),
         curve=curve("mt_grpo"),
@@ -129,12 +148,13 @@ rule train_mt_grpo:
     benchmark:
         f"{BENCHMARKS}/train_mt_grpo.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{RL}.yaml"
     threads: config["mt_grpo"]["threads"]
     params:
-        python=python_of("train"),
+        python=rl_python(),
+        fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
     message:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"
+        "{params.fork} --model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"

@@ -6,8 +6,8 @@ rule judge_translations:
         **TRANSLATIONS,
         model=model("grrm_rlvr"),
         segments=TABLES["translation_test"],
-        prompt=config["prompts"]["ranking"],
-        environment=environment("train"),
+        prompt=prompt("ranking"),
+        environment=environment(RL),
     output:
         samples=f"{RESULTS}/evaluation/samples.jsonl",
     log:
@@ -15,9 +15,9 @@ rule judge_translations:
     benchmark:
         f"{BENCHMARKS}/judge_translations.tsv"
     conda:
-        "../envs/train.yaml"
+        f"../envs/{RL}.yaml"
     params:
-        python=python_of("train"),
+        python=python_of(RL),
         translations=named(TRANSLATIONS),
         limit=config["evaluate"]["samples"],
         max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
@@ -78,7 +78,7 @@ rule summarize:
         translation=rules.score_translations.output.scores,
         samples=rules.judge_translations.output.samples,
         leakage=rules.check_leakage.output.found,
-        curves=[curve(stage) for stage in STAGES],
+        curves=[curve(stage) for stage in TRAINED],
     output:
         summary=f"{RESULTS}/summary.json",
         markdown=f"{RESULTS}/summary.md",
@@ -95,7 +95,7 @@ rule summarize:
     params:
         experiment=config["experiment"],
         seed=config["seed"],
-        curves=named({stage: curve(stage) for stage in STAGES}),
+        curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
     message:
         "Gathering scores, curves and times"
@@ -125,7 +125,7 @@ rule render_report:
     input:
         rules.summarize.output,
         rules.render_samples.output,
-        expand(rules.plot_curves.output, stage=STAGES),
+        expand(rules.plot_curves.output, stage=TRAINED),
         config=rules.write_config.output.config,
     output:
         report=f"{RESULTS}/report/report.html",

@@ -12,8 +12,10 @@ from grrm.files import UserError, write_text
 from grrm.process import run_main
 
 # The driver comes before dev, which is constrained by it.
-_ORDER = ("driver", "dev", "train", "comet")
-_CONDA = ("driver", "train", "comet")
+_ORDER = ("driver", "dev", "train", "comet", "sft_cuda", "rl_cuda")
+_CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda")
+# These have wheels for one platform only, and their requirements contradict each other elsewhere.
+_LINUX = ("sft_cuda", "rl_cuda")
 _PYTHON = "3.11"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]+\])?)==([^ ;\\]+)(?: ; ([^\\]+?))?(?: \\)?$", re.M)
 
@@ -32,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
             "pip",
             "compile",
             "--quiet",
-            "--universal",
+            *(["--python-platform", "x86_64-manylinux_2_28"] if name in _LINUX else ["--universal"]),
             "--python-version",
             _PYTHON,
             "--generate-hashes",

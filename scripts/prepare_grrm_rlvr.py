@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import RANKING_ROWS, ranking_batches, write_rows
+from grrm.data.prepare import RankedGroups, ranking_batches, write_rows
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
-from grrm.schemas import read_table
+from grrm.schemas import read_batches
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write the augmented groups, shuffled, with a JSON object from label to score as ground truth."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--input", type=Path, required=True, help="grrm_rlvr table")
+    parser.add_argument(
+        "--table", choices=["grrm_rlvr", "ranking_test"], default="grrm_rlvr", help="kind of the input table"
+    )
     parser.add_argument("--output", type=Path, required=True, help="prepared rows (Parquet, verl's layout)")
     parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the ranking task")
     parser.add_argument("--seed", type=int, default=0, help="seed of augmentation and of the order of rows")
@@ -31,22 +34,28 @@ def main(argv: list[str] | None = None) -> None:
         "--data-source", default="grrm.ranking_score", help="name of the data in verl's reports"
     )
     parser.add_argument("--split", default="train", help="default: train")
+    parser.add_argument(
+        "--semantics", choices=["strict", "paper"], default="strict", help="paper: rows as published"
+    )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
     args = parser.parse_args(argv)
 
-    table = read_table(args.input, "grrm_rlvr", args.bad_rows)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    if args.table == "ranking_test" and args.semantics == "paper":
+        parser.error("--semantics paper: test tables have no analysis")
+    tables = read_batches(args.input, args.table, args.bad_rows)
+    groups = RankedGroups(tables, args.output.parent, with_analyses=args.semantics == "paper")
     batches = ranking_batches(
-        table,
+        groups,
         load_ranking_prompt(args.prompt),
         seed=args.seed,
         subgroup_augment=args.subgroup_augment,
         shuffle_augment=args.shuffle_augment,
         data_source=args.data_source,
         split=args.split,
+        semantics=args.semantics,
     )
-    print(
-        f"{args.output}: {write_rows(args.output, RANKING_ROWS, batches)} rows from {table.num_rows} groups"
-    )
+    print(f"{args.output}: {write_rows(args.output, batches)} rows from {len(groups)} groups")
 
 
 def _count(text: str) -> int:

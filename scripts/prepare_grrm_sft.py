@@ -9,7 +9,7 @@ from grrm.data.prepare import ranking_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
-from grrm.schemas import read_table
+from grrm.schemas import read_batches
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -18,13 +18,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--input", type=Path, required=True, help="grrm_sft table")
     parser.add_argument("--output", type=Path, required=True, help="prepared rows (JSON lines of messages)")
     parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the ranking task")
+    parser.add_argument(
+        "--semantics", choices=["strict", "paper"], default="strict", help="paper: answers as published"
+    )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
     args = parser.parse_args(argv)
 
     prompt = load_ranking_prompt(args.prompt)
-    rows = read_table(args.input, "grrm_sft", args.bad_rows).to_pylist()
-    write_jsonl(args.output, (ranking_chat(row, prompt) for row in rows))
-    print(f"{args.output}: {len(rows)} rows")
+    tables = read_batches(args.input, "grrm_sft", args.bad_rows)
+    rows = (ranking_chat(row, prompt, args.semantics) for table in tables for row in table.to_pylist())
+    print(f"{args.output}: {write_jsonl(args.output, rows)} rows")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import TRANSLATION_ROWS, translation_batches, write_rows
+from grrm.data.prepare import SentencePairs, translation_batches, write_rows
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
-from grrm.schemas import read_table
+from grrm.schemas import read_batches
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,18 +22,29 @@ def main(argv: list[str] | None = None) -> None:
         "--data-source", default="grrm.translation", help="name of the data in verl's reports"
     )
     parser.add_argument("--split", default="train", help="default: train")
+    parser.add_argument(
+        "--cross-lingual-augmentation",
+        action="store_true",
+        help="every source once more, for a random other language of the paper",
+    )
+    parser.add_argument(
+        "--semantics", choices=["strict", "paper"], default="strict", help="paper: rows as published"
+    )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
     args = parser.parse_args(argv)
 
-    table = read_table(args.input, "mt_grpo", args.bad_rows)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    pairs = SentencePairs(read_batches(args.input, "mt_grpo", args.bad_rows), args.output.parent)
     batches = translation_batches(
-        table,
+        pairs,
         load_translation_prompt(args.prompt),
         seed=args.seed,
         data_source=args.data_source,
         split=args.split,
+        cross_lingual=args.cross_lingual_augmentation,
+        semantics=args.semantics,
     )
-    print(f"{args.output}: {write_rows(args.output, TRANSLATION_ROWS, batches)} rows")
+    print(f"{args.output}: {write_rows(args.output, batches)} rows from {len(pairs)} pairs")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from grrm.data.prepare import rows_with_translation, translation_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
-from grrm.schemas import read_table
+from grrm.schemas import read_batches
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,10 +22,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prompt = load_translation_prompt(args.prompt)
-    table = read_table(args.input, "mt_sft", args.bad_rows)
-    rows = rows_with_translation(table.to_pylist(), args.input, args.bad_rows)
-    write_jsonl(args.output, (translation_chat(row, prompt) for row in rows))
-    print(f"{args.output}: {len(rows)} rows")
+    tables = read_batches(args.input, "mt_sft", args.bad_rows)
+    rows = rows_with_translation(tables, args.input, args.bad_rows)
+    print(f"{args.output}: {write_jsonl(args.output, (translation_chat(row, prompt) for row in rows))} rows")
 
 
 if __name__ == "__main__":

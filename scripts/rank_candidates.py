@@ -10,7 +10,7 @@ from pathlib import Path
 from grrm.files import write_jsonl
 from grrm.inference import Decoding, origin, rank
 from grrm.process import run_main
-from grrm.prompts import load_ranking_prompt
+from grrm.prompts import RANKING_KINDS, load_ranking_prompt
 from grrm.schemas import read_table
 
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
 
-    prompt = load_ranking_prompt(args.prompt)
+    prompt = load_ranking_prompt(args.prompt, *RANKING_KINDS)
     columns = ["src_text", "src_lang", "trg_lang", "mt_texts"]
     rows = read_table(args.input, "ranking_test").select(columns).to_pylist()
     decoding = Decoding(args.max_new_tokens, args.temperature, args.seed)

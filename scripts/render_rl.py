@@ -8,7 +8,9 @@ from pathlib import Path
 
 import yaml
 
+from grrm.engines.llamafactory import CPU
 from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
 from grrm.process import run_main
 
@@ -18,8 +20,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--stage", required=True, help="name of the stage")
     parser.add_argument("--settings", type=json.loads, required=True, help="the stage's settings as JSON")
+    parser.add_argument("--hardware", type=json.loads, default=CPU, help="the section hardware as JSON")
+    parser.add_argument("--engine", choices=["verl", "gen_rm_fork"], default="verl", help="default: verl")
     parser.add_argument("--model", type=Path, required=True, help="folder of the initial policy")
     parser.add_argument("--data", type=Path, required=True, help="prepared rows (parquet, verl's columns)")
+    parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
     parser.add_argument(
         "--reward-model", type=Path, help="folder of the judge; without it rankings are verified"
     )
@@ -31,17 +36,33 @@ def main(argv: list[str] | None = None) -> None:
     if (args.reward_model is None) != (args.ranking_prompt is None):
         parser.error("--reward-model and --ranking-prompt belong together")
 
-    overrides = rl_overrides(
-        args.settings,
-        stage=args.stage,
-        model=args.model,
-        data=args.data,
-        checkpoints=args.checkpoints,
-        seed=args.seed,
-        judge=args.reward_model,
-        judge_prompt=args.ranking_prompt,
-    )
-    header = f"# {args.stage}: overrides for `python -m verl.trainer.main_ppo` (verl 0.9.1).\n"
+    if args.engine == "verl":
+        overrides = rl_overrides(
+            args.settings,
+            stage=args.stage,
+            model=args.model,
+            data=args.data,
+            checkpoints=args.checkpoints,
+            seed=args.seed,
+            judge=args.reward_model,
+            judge_prompt=args.ranking_prompt,
+            hardware=args.hardware,
+            validation_data=args.validation_data,
+        )
+        version = "verl 0.9.1"
+    else:
+        overrides = fork_overrides(
+            args.settings,
+            stage=args.stage,
+            model=args.model,
+            data=args.data,
+            checkpoints=args.checkpoints,
+            hardware=args.hardware,
+            judge=args.reward_model,
+            validation_data=args.validation_data,
+        )
+        version = "DoubleVII/verl, branch gen_rm, commit c559fa5"
+    header = f"# {args.stage}: overrides for `python -m verl.trainer.main_ppo` ({version}).\n"
     write_text(args.output, header + yaml.safe_dump(overrides, sort_keys=False, default_flow_style=None))
 
 

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--translation", type=Path, required=True, help="scores written by score_translations"
     )
-    parser.add_argument("--curves", nargs="+", required=True, metavar="STAGE=FILE", help="training curves")
+    parser.add_argument("--curves", nargs="*", default=[], metavar="STAGE=FILE", help="training curves")
     parser.add_argument("--samples", type=Path, required=True, help="samples written by judge_translations")
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"

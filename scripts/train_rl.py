@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, verl, verl_runs
+from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
 from grrm.files import UserError, write_jsonl
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -35,35 +35,43 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
-    judges = [Path(config[verl.JUDGE])] if verl.JUDGE in config else []
-    prompts = [Path(config[verl.JUDGE_PROMPT])] if judges else []
+    fork = args.fork.absolute() if args.fork else None
+    if verl_fork.is_fork(config) != (fork is not None):
+        raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
+    judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
+    prompts = [Path(config[key]) for key in (verl.JUDGE_PROMPT,) if key in config]
     for model in [initial, *judges]:
         checkpoints.check_model(model)
-    _check_rows(args.data, config[verl.BATCH])
+    rows = _check_rows(args.data, config[verl.BATCH])
     training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
     checkpoints.claim(working, training)
-    steps = config[verl.STEPS]
+    steps = verl.total_steps(config, rows)
     if not checkpoints.is_finished(working):
-        resources.check_memory(initial, judges)
+        if config.get(verl.DEVICE) == "cpu":
+            resources.check_memory(initial, judges)
         if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working)
+            _train(args.python, config, working, steps, fork)
         checkpoints.mark_finished(working)
 
-    files = verl_runs.model_files(working, steps)
-    _check_model(args.python, verl_runs.checkpoint(working, steps) / "actor/huggingface")
+    done = verl_runs.last_complete_step(working) or steps
+    files = verl_runs.model_files(working, done)
+    _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
     attempts = verl_runs.attempts(working)
     write_jsonl(args.curve, verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts))
     if args.judgements:
-        rows = verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts)
-        write_jsonl(args.judgements, rows)
+        write_jsonl(
+            args.judgements,
+            verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
+        )
     checkpoints.publish(files, args.model, training)
 
 
-def _train(python: str, config: dict[str, Any], working: Path) -> None:
+def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
@@ -74,7 +82,9 @@ def _train(python: str, config: dict[str, Any], working: Path) -> None:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             exceptions.append(exception)
-        if report := verl_runs.progress(line, config[verl.STEPS], first=first):
+        if fork and (found := verl_runs.console_metrics(line)):
+            verl_runs.append_metrics(attempt / "metrics.jsonl", *found)
+        if report := verl_runs.progress(line, steps, first=first):
             first = False
             print(report, flush=True)
             last = verl_runs.last_complete_step(working)
@@ -83,11 +93,18 @@ def _train(python: str, config: dict[str, Any], working: Path) -> None:
                 kept = last
 
     with _temporary_folder() as temporary:
-        resources.check_disk(Path(config[verl.MODEL]), working, temporary)
-        overrides = verl.launch_overrides(config, temporary=temporary, ledger=attempt / "judgements.jsonl")
-        environment = verl.environment(
-            config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
-        )
+        width = 4 if config.get(verl.DEVICE) == "cpu" else 2
+        resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        if fork:
+            overrides = verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
+            environment = verl_fork.environment(checkout=fork, temporary=temporary)
+        else:
+            overrides = verl.launch_overrides(
+                _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
+            )
+            environment = verl.environment(
+                config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+            )
         status = run_engine(verl.command(python, overrides), env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
@@ -96,21 +113,33 @@ def _train(python: str, config: dict[str, Any], working: Path) -> None:
             f"verl ended with status {status}; the last error it reported is: {reported}. "
             f"The whole output stands above in this log. The same command goes on after step {last or 0}"
         )
-    if last != config[verl.STEPS]:
+    # Rows whose prompt is too long may have been left out: then there are fewer steps.
+    if last is None or (last != steps and not (config.get(verl.FILTERED) and last < steps)):
         raise UserError(
             f"verl ended without an error, but its last checkpoint in {working} is of step {last}, expected "
-            f"{config[verl.STEPS]}; its output stands above in this log"
+            f"{steps}; its output stands above in this log"
         )
 
 
-def _check_rows(data: Path, batch: int) -> None:
+def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:
+    """The same attention by torch's own kernels, if flash-attn is wanted and not installed."""
+    if config.get(verl.ATTENTION) != "flash_attention_2":
+        return config
+    if run_engine([python, "-c", "import flash_attn"]) == 0:
+        return config
+    print("flash-attn cannot be imported: training with attention sdpa", flush=True)
+    return config | {verl.ATTENTION: "sdpa"}
+
+
+def _check_rows(data: Path, batch: int) -> int:
     if not data.is_file():
         raise UserError(f"{data}: no such file")
-    rows = pq.read_metadata(data).num_rows
+    rows = int(pq.read_metadata(data).num_rows)
     if rows < batch:
         raise UserError(
             f"{data}: has {rows} rows, a step takes {batch} (train_batch_size); lower it or add rows"
         )
+    return rows
 
 
 def _check_model(python: str, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from grrm.engines import checkpoints
+from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.process import run_engine, run_main
 
@@ -33,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     if not checkpoints.is_finished(working):
         _remove_broken_checkpoints(working)
         status = run_engine(
-            [args.python, "-m", "llamafactory.cli", "train", str(args.config)], env=_environment()
+            [args.python, "-m", "llamafactory.cli", "train", str(args.config)],
+            env={**os.environ, **launch_environment(config, args.python)},
         )
         if status != 0:
             raise UserError(
@@ -43,16 +45,6 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.mark_finished(working)
     write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
     checkpoints.publish(_model_files(working), args.model, training)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_MODE": "disabled",
-    }
 
 
 def _remove_broken_checkpoints(working: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from grrm.files import write_jsonl
 from grrm.inference import Decoding, origin, translate
 from grrm.process import run_main
-from grrm.prompts import load_translation_prompt
+from grrm.prompts import TRANSLATION_KINDS, load_translation_prompt
 from grrm.schemas import read_table
 
 
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     args = parser.parse_args(argv)
 
-    prompt = load_translation_prompt(args.prompt)
+    prompt = load_translation_prompt(args.prompt, *TRANSLATION_KINDS)
     rows = read_table(args.input, "translation_test").select(["src_text", "src_lang", "trg_lang"]).to_pylist()
     decoding = Decoding(args.max_new_tokens, args.temperature, args.seed)
     results = translate(args.model, rows, prompt, decoding, batch_size=args.batch_size, threads=args.threads)

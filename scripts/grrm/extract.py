@@ -37,6 +37,11 @@ def code_block(text: str) -> str | None:
     return block.strip() or None
 
 
+def whole_text(text: str) -> str | None:
+    """The whole response without the white space around it; None if there is nothing else."""
+    return text.strip() or None
+
+
 def last_line(text: str) -> str | None:
     """The last line that is not blank, without the white space around it; None if there is none."""
     return text.strip().rpartition("\n")[2].strip() or None

@@ -58,11 +58,14 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
-    """Write one JSON object per line to `path` atomically."""
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> int:
+    """Write one JSON object per line to `path` atomically; return how many."""
+    count = 0
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as out:
         for row in rows:
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
 def read_json(path: str | Path) -> Any:

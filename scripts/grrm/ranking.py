@@ -47,9 +47,10 @@ class RankingAnswer:
     """A well-formed answer.
 
     Attributes:
-        analysis: the text before the ranking, never empty.
+        analysis: the text before the ranking or the scores; never empty where both are asked for.
         ranking: sets of labels, best first.
-        scores: label -> 0..10, in the order A, B, C...
+        scores: label -> 0..10, in the order A, B, C...; where none are asked for, the levels of the ranking
+            (`rank_levels`).
     """
 
     analysis: str
@@ -248,6 +249,56 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
             "contradiction", f"ranking {ranking_line!r}, but the scores say {format_ranking(scores)!r}"
         )
     return RankingAnswer(analysis, ranking, scores)
+
+
+def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
+    """Read an answer whose last non-blank line is "A: 5, B: 9, C: 5", in any order of labels.
+
+    Returns:
+        the parsed answer, with the ranking that the scores say, or the reason why it cannot be used.
+
+    Raises:
+        ValueError: `candidates` is not in 1..26.
+    """
+    labels(candidates)
+    analysis, line = _split_last_line(text)
+    if not line:
+        return InvalidAnswer("incomplete", "an empty answer")
+    try:
+        scores = parse_scores(line, candidates)
+    except ValueError as error:
+        return InvalidAnswer("scores", str(error))
+    return RankingAnswer(analysis, rank_scores(scores), scores)
+
+
+def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
+    """Read an answer whose last non-blank line is "B > A = C".
+
+    Returns:
+        the parsed answer, or the reason why it cannot be used.
+
+    Raises:
+        ValueError: `candidates` is not in 1..26.
+    """
+    expected = labels(candidates)
+    analysis, line = _split_last_line(text)
+    if not line:
+        return InvalidAnswer("incomplete", "an empty answer")
+    try:
+        ranking = parse_ranking(line)
+    except ValueError as error:
+        return InvalidAnswer("ranking", str(error))
+    levels = rank_levels(ranking)
+    if sorted(levels) != expected:
+        return InvalidAnswer("ranking", f"{line!r} does not rank exactly {', '.join(expected)}")
+    return RankingAnswer(
+        analysis.removesuffix(RANKING_HEADER).strip(), ranking, {label: levels[label] for label in expected}
+    )
+
+
+def _split_last_line(text: str) -> tuple[str, str]:
+    analysis, _, line = text.strip().rpartition("\n")
+    return analysis.strip(), line.strip()
 
 
 def _levels(side: Ranking | Scores) -> Scores:

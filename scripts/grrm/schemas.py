@@ -6,8 +6,10 @@ The columns are those of the paper's published datasets. A table may have furthe
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +83,10 @@ SCHEMAS = {
     "mt_grpo": PAIRS,
 }
 
+# Rows that are read and checked together, and bytes of each column read at once.
+BATCH_ROWS = 8192
+_BUFFER_BYTES = 2**20
+
 _log = logging.getLogger(__name__)
 
 
@@ -109,12 +115,18 @@ def read_table(path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "e
             is bad (empty texts, unknown languages, not 2 to 26 candidates, not one valid score for each) or,
             with "drop", no row is good.
     """
+    return pa.concat_tables(read_batches(path, schema, bad_rows)).combine_chunks()
+
+
+def read_batches(
+    path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "error"
+) -> Iterator[pa.Table]:
+    """The same piece by piece, so that memory does not grow with the number of rows.
+
+    A bad row raises at the end, when the bad rows are counted; nothing more is yielded after the first.
+    """
     schema = _schema(schema)
-    table = _conform(_read_parquet(path), schema, path)
-    if table.num_rows == 0:
-        raise UserError(f"{path}: the table has no rows")
-    table = _without_bad_rows(table, schema, path, bad_rows)
-    return _cast(table, schema, path)
+    yield from _checked(_stored(path, schema), schema, path, bad_rows)
 
 
 def write_table(
@@ -135,9 +147,21 @@ def write_table(
     table = _conform(table, schema, path)
     if table.num_rows == 0:
         raise UserError(f"{path}: no rows to write")
-    table = _cast(_without_bad_rows(table, schema, path, "error"), schema, path)
+    (table,) = _checked([table], schema, path, "error")
     with atomic_path(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+
+
+def write_batches(path: str | Path, tables: Iterator[pa.Table]) -> int:
+    """Write pieces of a table, at least one, as a Parquet file, whole or not at all; return how many rows."""
+    rows = 0
+    with atomic_path(path) as partial:
+        first = next(tables)
+        with pq.ParquetWriter(partial, first.schema, compression="zstd", write_page_checksum=True) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table)
+                rows += table.num_rows
+    return rows
 
 
 def _schema(schema: pa.Schema | str) -> pa.Schema:
@@ -148,20 +172,25 @@ def _schema(schema: pa.Schema | str) -> pa.Schema:
     return SCHEMAS[schema.lower()]
 
 
-def _read_parquet(path: str | Path) -> pa.Table:
+def _stored(path: str | Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    """The pieces of a Parquet file, with their columns in order."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     try:
         # Not pq.read_table: it takes "key=value" in a folder's name for a column.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
-        table.validate(full=True)
-        str(table.schema)  # a damaged name shows itself only when it is read
+        with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_BUFFER_BYTES) as file:
+            empty = file.schema_arrow.empty_table()
+            str(empty.schema)  # a damaged name shows itself only when it is read
+            _conform(empty, schema, path)
+            if file.metadata.num_rows == 0:
+                raise UserError(f"{path}: the table has no rows")
+            for batch in file.iter_batches(BATCH_ROWS):
+                batch.validate(full=True)
+                yield _conform(pa.Table.from_batches([batch]), schema, path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
         ) from error
-    return table
 
 
 def _from_rows(rows: Iterable[Mapping[str, Any]], path: str | Path) -> pa.Table:
@@ -232,30 +261,41 @@ def _is_list(type_: pa.DataType) -> bool:
     )
 
 
-def _without_bad_rows(table: pa.Table, schema: pa.Schema, path: str | Path, bad_rows: BadRows) -> pa.Table:
-    faults = [fault for fault in _faults(table, schema) if fault.rows.any()]
-    if not faults:
-        return table
-    bad = np.logical_or.reduce([fault.rows for fault in faults])
-    if bad_rows == "error":
-        raise UserError(_describe(faults[0], table, path, int(bad.sum())))
-    if bad.all():
-        raise UserError(f"{_describe(faults[0], table, path, int(bad.sum()))}; no good row is left")
-    for fault in faults:
-        _log.warning(
-            "%s: dropped %d rows: %s: expected %s", path, fault.rows.sum(), fault.column, fault.expected
-        )
-    _log.warning("%s: dropped %d bad rows of %d", path, bad.sum(), table.num_rows)
-    return table.filter(pa.array(~bad))
+def _checked(
+    tables: Iterable[pa.Table], schema: pa.Schema, path: str | Path, bad_rows: BadRows
+) -> Iterator[pa.Table]:
+    """The good rows of a table that comes in pieces, in the schema's types."""
+    rows = bad = 0
+    first = ""
+    dropped: Counter[tuple[str, str]] = Counter()
+    for table in tables:
+        faults = [fault for fault in _faults(table, schema) if fault.rows.any()]
+        good = table
+        if faults:
+            first = first or _describe(faults[0], table, path, rows)
+            mask = np.logical_or.reduce([fault.rows for fault in faults])
+            bad += int(mask.sum())
+            dropped.update({(fault.column, fault.expected): int(fault.rows.sum()) for fault in faults})
+            good = table.filter(pa.array(~mask))
+        rows += table.num_rows
+        if good.num_rows and (bad_rows == "drop" or not first):
+            yield _cast(good, schema, path)
+    if bad and (bad_rows == "error" or bad == rows):
+        left = "; no good row is left" if bad_rows == "drop" else ""
+        raise UserError(f"{first}; {bad} of {rows} rows are bad: repair them, or let them be dropped{left}")
+    for (column, expected), count in dropped.items():
+        _log.warning("%s: dropped %d rows: %s: expected %s", path, count, column, expected)
+    if bad:
+        _log.warning("%s: dropped %d bad rows of %d", path, bad, rows)
 
 
-def _describe(fault: _Fault, table: pa.Table, path: str | Path, bad: int) -> str:
+def _describe(fault: _Fault, table: pa.Table, path: str | Path, before: int) -> str:
     row = int(fault.rows.argmax())
     value = repr(table[fault.column][row].as_py())
     shown = value if len(value) <= 200 else f"{value[:200]}..."
     return (
-        f"{path}, row {row} (the first is 0): column {fault.column} is {shown}; expected {fault.expected}; "
-        f"{bad} of {table.num_rows} rows are bad: repair them, or let them be dropped"
+        f"{path}, row {before + row} (the first is 0): column {fault.column} is {shown}; expected "
+        f"{fault.expected}"
     )
 
 

@@ -1,4 +1,5 @@
-"""Reading what a judge decided: a score, a preference or an order, each in a tag at the end of its answer.
+"""Reading what a judge decided: a score, a preference or an order, each in a tag at the end of its answer, or
+a score on its last line.
 
 Strict on purpose: the last complete tag outside the thinking holds the verdict and nothing else (see
 `grrm.extract.tag`). Whatever else is found is an error with a reason, never a guess.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias, cast
 
-from grrm.extract import tag
+from grrm.extract import last_line, tag, without_thinking
 
 Preference: TypeAlias = Literal["A", "B", "tie"]
 
@@ -17,6 +18,10 @@ PREFERENCES: tuple[Preference, ...] = ("A", "B", "tie")
 
 # ASCII digits only, no sign and no leading zero: int() would also take "３", "+3" and "0_3".
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,5}")
+# "8", "8.5", "8/10", each also behind words and a colon ("Final score (0-10): 8") and before a full stop.
+_NUMBER = r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,6})?"
+_QUALITY = re.compile(rf"(?:[^\W\d_][^:：]{{0,60}}[:：]\s*)?({_NUMBER})(?:\s*/\s*({_NUMBER}))?\.?")
+_EMPHASIS = re.compile(r"[*_`#]")
 
 
 def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> int:
@@ -29,6 +34,25 @@ def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> in
     if _INTEGER.fullmatch(content) is None or not lowest <= int(content) <= highest:
         raise ValueError(f"<{name}> holds {content[:80]!r}; expected an integer from {lowest} to {highest}")
     return int(content)
+
+
+def parse_quality(text: str, highest: int = 10) -> float:
+    """Read the score of a translation on the last line: `8`, `**8**`, `8.5`, `8/10` or `Score: 8`.
+
+    Markdown's marks of emphasis do not matter; thinking is left out before the last line is taken.
+
+    Args:
+        text: the judge's answer.
+        highest: upper end of the scale, which begins at 0; after a stroke this number must stand.
+
+    Raises:
+        ValueError: the last line holds anything else, or a number outside the scale.
+    """
+    line = last_line(without_thinking(text)) or ""
+    match = _QUALITY.fullmatch(_EMPHASIS.sub("", line).strip())
+    if match is None or float(match[1]) > highest or (match[2] and float(match[2]) != highest):
+        raise ValueError(f"the last line is {line[:80]!r}; expected a score from 0 to {highest}")
+    return float(match[1])
 
 
 def parse_preference(text: str, name: str = "better") -> Preference:

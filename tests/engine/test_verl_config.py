@@ -10,56 +10,24 @@ from omegaconf import OmegaConf
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 
-from grrm.engines.verl import hydra_arguments, launch_overrides, rl_overrides
+from configurations import experiment, render_rl
+from grrm.engines.verl import hydra_arguments, launch_overrides
 
-RL = {
-    "steps": 4,
-    "train_batch_size": 4,
-    "mini_batch_size": 4,
-    "micro_batch_size": 8,
-    "rollouts": 4,
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "max_prompt_length": 64,
-    "max_response_length": 32,
-    "learning_rate": 1e-5,
-    "lr_scheduler": "cosine",
-    "min_lr_ratio": 0.2,
-    "warmup_steps": 1,
-    "weight_decay": 0.01,
-    "max_grad_norm": 1.0,
-    "clip_low": 3e-4,
-    "clip_high": 4e-4,
-    "sft_coef": 0.0,
-    "save_steps": 2,
-}
-REWARD = {
-    "semantics": "strict",
-    "score_scale": 0.01,
-    "default_reward": -0.04,
-    "overlong_buffer": 8,
-    "overlong_penalty": 0.04,
-    "max_prompt_length": 96,
-    "max_response_length": 96,
-    "temperature": 0.0,
-    "retries": 1,
-    "deadline": 60,
-    "max_failure_rate": 0.5,
-}
+STAGES = ["grrm_rlvr", "mt_grpo"]
+RUNS = [(name, stage) for name in ("demo", "paper", "small", "dedicated") for stage in STAGES]
 
 
-def overrides(stage, tmp_path):
-    judged = stage == "mt_grpo"
-    rendered = rl_overrides(
-        {**RL, "sft_coef": 0.1, "reward": REWARD} if judged else RL,
-        stage=stage,
-        model=tmp_path,
-        data=tmp_path / "rows.parquet",
-        checkpoints=tmp_path / "checkpoints",
-        seed=1,
-        judge=tmp_path if judged else None,
-        judge_prompt=tmp_path / "prompt with 'quotes', commas = signs.yaml" if judged else None,
-    )
+def overrides(stage, tmp_path, name="demo"):
+    config = experiment(*{"demo": [], "small": ["paper", "small"]}.get(name, ["paper"]))
+    if name == "dedicated":
+        config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    rendered = render_rl(config, stage)
+    # Folders that exist: verl looks into the model's.
+    for key in ("actor_rollout_ref.model.path", "reward.reward_model.model_path"):
+        if key in rendered:
+            rendered[key] = str(tmp_path)
+    if stage == "mt_grpo":
+        rendered["+reward.reward_kwargs.prompt"] = "prompt with 'quotes', commas = signs.yaml"
     return launch_overrides(rendered, temporary=tmp_path / "t", ledger=tmp_path / "ledger.jsonl")
 
 
@@ -68,9 +36,9 @@ def composed(overrides):
         return compose("ppo_trainer", overrides=hydra_arguments(overrides))
 
 
-@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
-def test_every_override_lands_where_it_is_read(stage, tmp_path):
-    given = overrides(stage, tmp_path)
+@pytest.mark.parametrize(("name", "stage"), RUNS)
+def test_every_override_lands_where_it_is_read(name, stage, tmp_path):
+    given = overrides(stage, tmp_path, name)
     config = composed(given)
     for key, value in given.items():
         if key.startswith("hydra."):
@@ -79,14 +47,46 @@ def test_every_override_lands_where_it_is_read(stage, tmp_path):
         assert (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found) == value, key
     validate_config(config, need_reference_policy(config), need_critic(config))
     omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+    omega_conf_to_dataclass(config.actor_rollout_ref.rollout.val_kwargs)
+    omega_conf_to_dataclass(config.algorithm)
     if stage == "mt_grpo":
-        omega_conf_to_dataclass(config.reward.reward_model)
+        judge = omega_conf_to_dataclass(config.reward.reward_model)
+        assert judge.rollout.name == ("transformers" if name == "demo" else "vllm")
 
 
-@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
-def test_a_plus_marks_only_keys_that_verl_lacks(stage, tmp_path):
+@pytest.mark.parametrize("stage", STAGES)
+def test_nothing_is_trained_that_the_objective_does_not_have(stage, tmp_path):
+    config = composed(overrides(stage, tmp_path, "paper"))
+    assert not need_reference_policy(config)
+    assert not need_critic(config)
+
+
+def test_the_policys_servers_hold_prompt_and_response(tmp_path):
+    config = composed(overrides("mt_grpo", tmp_path, "paper"))
+    policy, judge = config.actor_rollout_ref.rollout, config.reward.reward_model.rollout
+    assert (policy.prompt_length, policy.response_length) == (1280, 4096)
+    assert (judge.prompt_length, judge.response_length) == (2048, 8192)
+    assert policy.load_format == "dummy"  # its weights come from the trainer
+    assert judge.load_format == "auto"
+
+
+def test_a_colocated_judge_is_woken_by_a_trainer_that_verl_takes_for_its_synchronous_one(tmp_path):
+    from verl.trainer.ppo.v1 import get_trainer_cls
+
+    import grrm.verl_plugin.colocated  # noqa: F401  (registers itself)
+
+    config = composed(overrides("mt_grpo", tmp_path, "paper"))
+    trainer = get_trainer_cls(config.trainer.v1.trainer_mode)
+    assert trainer.__name__ == "GroupRewardTrainer"
+    instance = object.__new__(trainer)
+    instance.trainer_mode = config.trainer.v1.trainer_mode
+    assert instance.trainer_mode == "sync"
+
+
+@pytest.mark.parametrize(("name", "stage"), RUNS)
+def test_a_plus_marks_only_keys_that_verl_lacks(name, stage, tmp_path):
     plain = composed({})
-    for key in overrides(stage, tmp_path):
+    for key in overrides(stage, tmp_path, name):
         if key.startswith("+"):
             missing = object()
             assert OmegaConf.select(plain, key[1:], default=missing) is missing, key

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from grrm.config import resolve
+from configurations import experiment
+from grrm.config import resolve, resolve_experiment
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +33,46 @@ def set_key(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def test_the_demo_names_every_value_itself(demo: dict[str, Any]) -> None:
-    assert resolve(demo, SCHEMA) == demo
+def keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """Paths of all keys, sections included."""
+    paths = []
+    for key, value in config.items():
+        paths.append(prefix + key)
+        if isinstance(value, dict):
+            paths += keys(value, f"{prefix}{key}.")
+    return paths
+
+
+def at(config: dict[str, Any], path: str) -> Any:
+    for key in path.split("."):
+        config = config[key]
+    return config
+
+
+# Without a meaning on a CPU, for published data, or null.
+LEFT_OUT = {
+    *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
+    *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),
+    *("epochs", "gradient_accumulation", "warmup_ratio", "attention", "deepspeed"),
+    *("preprocessing_workers", "dataloader_workers"),
+    *("log_prob_micro_batch_size", "dynamic_batch_size", "top_k", "rollout_engine", "gpu_memory_utilization"),
+    *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
+    *("overlong_buffer", "validation", "cross_lingual_augmentation"),
+    *("top_p", "placement", "max_num_batched_tokens"),
+    *("downloads", "bad_rows", "semantics", "test_sets"),
+}
+
+
+def test_the_demo_names_every_value_that_matters_to_it(demo: dict[str, Any]) -> None:
+    added = set(keys(resolve(demo, SCHEMA))) - set(keys(demo))
+    assert {path for path in added if path.rsplit(".", 1)[-1] not in LEFT_OUT} == set()
+
+
+def test_what_the_demo_says_stays_as_it_is(demo: dict[str, Any]) -> None:
+    resolved = resolve(demo, SCHEMA)
+    for path in keys(demo):
+        if not isinstance(at(demo, path), dict):
+            assert at(resolved, path) == at(demo, path)
 
 
 def test_defaults_are_filled_in_at_every_depth(demo: dict[str, Any]) -> None:
@@ -41,6 +80,7 @@ def test_defaults_are_filled_in_at_every_depth(demo: dict[str, Any]) -> None:
     del demo["mt_grpo"]["reward"]
     resolved = resolve(demo, SCHEMA)
     assert resolved["environments"] == {"folder": ".snakemake/environments"}
+    assert resolved["hardware"] == {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
     assert resolved["mt_grpo"]["reward"]["semantics"] == "strict"
 
 
@@ -61,7 +101,7 @@ def test_the_given_configuration_is_left_as_it_was(demo: dict[str, Any]) -> None
             ["unknown key 'grrm_sft.learnin_rate'", "did you mean 'learning_rate'"],
         ),
         ("seed", -1, ["'seed'", "-1", "at least 0"]),
-        ("data.source", "hub", ["'data.source'", "'hub'", "'toy', 'sample'"]),
+        ("data.source", "web", ["'data.source'", "'web'", "'toy', 'sample', 'hub'"]),
         ("mt_grpo.reward.semantics", "loose", ["mt_grpo.reward.semantics", "'strict', 'paper'"]),
         ("grrm_rlvr.rollouts", 1, ["grrm_rlvr.rollouts", "at least 2"]),
         ("mt_grpo.reward.max_failure_rate", 1.5, ["mt_grpo.reward.max_failure_rate", "at most 1"]),
@@ -79,9 +119,54 @@ def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
 
 
 def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
-    del demo["grrm_sft"]["max_steps"]
-    with pytest.raises(UserError, match=r"'grrm_sft': 'max_steps' is missing"):
+    del demo["grrm_sft"]["batch_size"]
+    with pytest.raises(UserError, match=r"'grrm_sft': 'batch_size' is missing"):
         resolve(demo, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("grrm_sft.epochs", 3, ["grrm_sft.max_steps is 1000", "grrm_sft.epochs is 3", "null for the other"]),
+        ("mt_grpo.steps", None, ["mt_grpo.steps is None", "mt_grpo.epochs is None"]),
+        ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
+        ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),
+        ("mt_grpo.rollout_engine", "vllm", ["mt_grpo.rollout_engine is 'vllm'", "'transformers'", "'cpu'"]),
+        ("hardware", {"gpus_per_node": 2}, ["gpus_per_node is 2", "expected 1"]),
+        ("hardware", {"precision": "bf16"}, ["'bf16'", "'fp32'"]),
+        ("mt_sft.deepspeed", "config/deepspeed/zero3.yaml", ["mt_sft.deepspeed", "null", "'cpu'"]),
+        ("rl_engine", "gen_rm_fork", ["rl_engine is 'gen_rm_fork'", "'verl'"]),
+        ("mt_sft.start_from", "models/x", ["grrm_sft.start_from is None", "'models/x'", "both"]),
+        ("hardware", {"device": "cuda"}, ["grrm_rlvr.rollout_engine is 'transformers'", "'vllm'", "'cuda'"]),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(
+    demo: dict[str, Any], path: str, value: Any, words: list[str]
+) -> None:
+    with pytest.raises(UserError) as error:
+        resolve_experiment(set_key(demo, path, value), SCHEMA)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_groups_spread_evenly_over_the_devices() -> None:
+    config = experiment("paper")
+    config["grrm_rlvr"]["mini_batch_size"], config["hardware"]["gpus_per_node"] = 64, 7
+    with pytest.raises(UserError, match=r"mini_batch_size 64 x rollouts 8 .* over 14 devices"):
+        resolve_experiment(config, SCHEMA)
+
+
+def test_the_fork_shares_its_gpus_with_the_judge() -> None:
+    config = experiment("paper")
+    config["rl_engine"], config["mt_grpo"]["reward"]["placement"] = "gen_rm_fork", "dedicated"
+    with pytest.raises(UserError, match=r"mt_grpo\.reward\.placement .* 'colocated'"):
+        resolve_experiment(config, SCHEMA)
+
+
+def test_a_base_model_is_not_missed_where_no_stage_starts_from_it() -> None:
+    config = experiment("paper")
+    config["mt_sft"]["start_from"], config["mt_grpo"]["start_from"] = None, "models/translator"
+    resolve_experiment(config, SCHEMA)
 
 
 def test_every_key_has_a_sentence() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from grrm.data.datasets import (
     Locked,
     LockedFile,
     find_test_sets,
+    find_training_files,
+    is_current,
     is_inside,
     load_datasets,
     load_lock,
@@ -89,6 +93,34 @@ def test_test_sets_are_those_of_the_paper(entries: dict[str, Entry]) -> None:
         assert test.pair is not None or test.format == "ranking", test.name
         if test.pair is not None:
             language_pair(test.pair)
+
+
+def test_every_stage_has_one_table_to_train_on(entries: dict[str, Entry]) -> None:
+    assert find_training_files(entries) == {
+        "grrm_sft": ("towerblocks_mt_ranking", ("train.parquet",)),
+        "grrm_rlvr": ("towerblocks_mt_ranking", ("train.parquet",)),
+        "mt_sft": ("towerblocks_mt_cot_zhen", ("train.parquet",)),
+        "mt_grpo": ("towerblocks_mt", ("data/train.parquet",)),
+    }
+
+
+def test_a_stage_that_two_data_sets_are_for_is_named(tmp_path: Path) -> None:
+    twice = {name: entry_with(tmp_path, schema="pairs")["set"] for name in ("one", "two")}
+    with pytest.raises(UserError, match="mt_grpo is trained on set and on set: choose one"):
+        find_training_files(twice)
+
+
+def test_a_download_is_current_as_long_as_the_lock_says_the_same(tmp_path: Path) -> None:
+    record = tmp_path / "set.json"
+    locked = Locked("owner/name", "main", "c0ffee", {"train.parquet": LockedFile(DIGEST, 12)})
+    assert not is_current(record, locked)
+    record.write_text(json.dumps({"name": "set", "licence": "MIT"} | asdict(locked)))
+    assert is_current(record, locked)
+    assert not is_current(record, None)
+    assert not is_current(record, replace(locked, revision="decaf"))
+    assert not is_current(record, replace(locked, files={"train.parquet": LockedFile(DIGEST, 13)}))
+    record.write_text("{")
+    assert not is_current(record, locked)
 
 
 def test_a_wrong_test_set_is_named(tmp_path: Path) -> None:

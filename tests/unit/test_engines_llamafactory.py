@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+import render_sft as render_sft_script
 import train_sft
-from grrm.engines.llamafactory import DATASET, dataset_info, sft_config
-
-ROOT = Path(__file__).parents[2]
+from configurations import experiment, render_sft
+from grrm.engines.llamafactory import DATASET, dataset_info, launch_environment, sft_config
 
 
 @pytest.fixture
 def settings() -> dict[str, Any]:
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    section: dict[str, Any] = config["grrm_sft"]
+    section: dict[str, Any] = experiment()["grrm_sft"]
     return section
 
 
@@ -81,3 +79,57 @@ def test_after_a_resume_a_step_counts_once_with_its_last_value(tmp_path: Path) -
     lines = [json.dumps({"current_steps": step, "loss": loss, "lr": 0.1}) for step, loss in rows]
     log.write_text("\n".join([*lines, json.dumps({"current_steps": 3})]) + "\n")
     assert [(row["step"], row["loss"]) for row in train_sft._curve(log)] == [(1, 3.0), (2, 2.5), (3, 2.1)]
+
+
+# ---------------------------------------------------------------- GPUs
+
+
+@pytest.mark.parametrize("stage", ["grrm_sft", "mt_sft"])
+def test_gpus_train_epochs_in_bf16_under_zero_3(stage: str) -> None:
+    config = render_sft(experiment("paper"), stage)
+    assert config["bf16"] is True
+    assert config["deepspeed"]["zero_optimization"]["stage"] == 3
+    assert config["flash_attn"] == "fa2"
+    assert "max_steps" not in config
+    assert "use_cpu" not in config
+    assert config["overwrite_output_dir"] is False
+
+
+def test_the_small_experiment_takes_as_many_rows_a_step_as_the_papers() -> None:
+    def rows(name: str, stage: str) -> int:
+        config = experiment("paper", *([name] if name != "paper" else []))
+        hardware, settings = config["hardware"], config[stage]
+        devices = hardware["nodes"] * hardware["gpus_per_node"]
+        return int(devices * settings["batch_size"] * settings["gradient_accumulation"])
+
+    for stage in ("grrm_sft", "mt_sft"):
+        assert rows("paper", stage) == rows("small", stage)
+
+
+def test_another_deepspeed_configuration_makes_another_training(settings: dict[str, Any]) -> None:
+    def with_stage(stage: int) -> dict[str, Any]:
+        return sft_config(
+            settings,
+            model=Path("m"),
+            dataset_dir=Path("c"),
+            output_dir=Path("k"),
+            seed=0,
+            deepspeed={"zero_optimization": {"stage": stage}},
+        )
+
+    assert with_stage(2) != with_stage(3)
+
+
+def test_a_missing_deepspeed_configuration_is_named(tmp_path: Path, capsys: Any) -> None:
+    arguments = ["--settings", json.dumps(experiment("paper")["mt_sft"])]
+    for name in ("model", "data", "checkpoints", "output", "dataset-info"):
+        arguments += [f"--{name}", str(tmp_path / name)]
+    with pytest.raises(Exception, match=r"nowhere\.yaml: no such file"):
+        render_sft_script.main([*arguments, "--deepspeed", "nowhere.yaml"])
+
+
+def test_gpus_are_launched_by_torchrun_of_the_same_environment() -> None:
+    variables = launch_environment(render_sft(experiment("paper"), "mt_sft"), "envs/x/bin/python")
+    assert variables["FORCE_TORCHRUN"] == "1"
+    assert variables["PATH"].startswith(str(Path("envs/x/bin").absolute()))
+    assert "FORCE_TORCHRUN" not in launch_environment(render_sft(experiment(), "mt_sft"), "python")

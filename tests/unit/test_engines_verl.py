@@ -8,19 +8,22 @@ import pytest
 import yaml
 
 import render_rl
-from grrm.config import resolve
-from grrm.engines.verl import command, environment, hydra_arguments, launch_overrides, rl_overrides
+from configurations import experiment
+from grrm.engines import verl_fork
+from grrm.engines.verl import (
+    command,
+    environment,
+    hydra_arguments,
+    launch_overrides,
+    rl_overrides,
+    total_steps,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def settings(stage, *overlays):
-    config = {}
-    for name in ("config.yaml", *overlays):
-        layer = yaml.safe_load((ROOT / "config" / name).read_text())
-        for key, value in layer.items():
-            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
-    return resolve(config, ROOT / "config/schemas/config.schema.yaml")[stage]
+def settings(stage):
+    return experiment()[stage]
 
 
 def render(stage, **changes):
@@ -177,3 +180,119 @@ def test_the_command_is_verls_trainer_and_on_a_cpu_its_launcher(device, module):
         "a.b=1",
         f'trainer.device="{device}"',
     ]
+
+
+# ---------------------------------------------------------------- GPUs
+
+
+def render_paper(stage, **changes):
+    config = experiment("paper")
+    judged = stage == "mt_grpo"
+    return rl_overrides(
+        {**config[stage], **changes},
+        stage=stage,
+        model=Path("models/start"),
+        data=Path("rows.parquet"),
+        checkpoints=Path("checkpoints"),
+        seed=7,
+        judge=Path("models/judge") if judged else None,
+        judge_prompt=Path("ranking.yaml") if judged else None,
+        hardware=config["hardware"],
+        validation_data=None if judged else Path("validation.parquet"),
+    )
+
+
+def reward(**changes):
+    return {**experiment("paper")["mt_grpo"]["reward"], **changes}
+
+
+@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
+def test_sixteen_gpus_train_and_generate_in_bf16(stage):
+    overrides = render_paper(stage)
+    assert (overrides["trainer.nnodes"], overrides["trainer.n_gpus_per_node"]) == (2, 8)
+    assert overrides["actor_rollout_ref.actor.fsdp_config.model_dtype"] == "bf16"
+    assert overrides["actor_rollout_ref.rollout.dtype"] == "bfloat16"
+    assert overrides["actor_rollout_ref.rollout.name"] == "vllm"
+    assert not [key for key in overrides if "mixed_precision" in key]
+
+
+def test_a_colocated_judge_sleeps_while_the_policy_works():
+    overrides = render_paper("mt_grpo")
+    assert overrides["reward.reward_model.enable_resource_pool"] is False
+    assert overrides["reward.reward_model.rollout.free_cache_engine"] is True
+    assert overrides["trainer.v1.trainer_mode"] == "sync_group_reward"
+    assert overrides["trainer.v1.sampler.custom_sampler.name"] == "WatchingReplayBuffer"
+
+
+def test_a_dedicated_judge_has_gpus_of_its_own_and_never_sleeps():
+    overrides = render_paper("mt_grpo", reward=reward(placement="dedicated", nodes=1, gpus_per_node=4))
+    assert overrides["reward.reward_model.enable_resource_pool"] is True
+    assert overrides["reward.reward_model.n_gpus_per_node"] == 4
+    assert overrides["reward.reward_model.rollout.free_cache_engine"] is False
+    assert "trainer.v1.trainer_mode" not in overrides
+    assert overrides["trainer.v1.sampler.custom_sampler.name"] == "ReportingReplayBuffer"
+
+
+def test_the_held_out_groups_are_validated_on_and_never_trained_on():
+    overrides = render_paper("grrm_rlvr")
+    assert overrides["data.val_files"] == "validation.parquet"
+    assert overrides["data.train_files"] == "rows.parquet"
+    assert "trainer.test_freq" in render_paper("mt_grpo")
+    assert render_paper("mt_grpo")["trainer.test_freq"] == -1
+
+
+def test_a_validation_without_its_rows_is_refused():
+    config = experiment("paper")
+    with pytest.raises(ValueError, match="rows"):
+        rl_overrides(
+            config["grrm_rlvr"],
+            stage="grrm_rlvr",
+            model=Path("m"),
+            data=Path("d"),
+            checkpoints=Path("c"),
+            seed=0,
+            hardware=config["hardware"],
+        )
+
+
+def test_the_steps_of_epochs_follow_from_the_rows():
+    overrides = render_paper("mt_grpo")
+    assert overrides["trainer.total_training_steps"] is None
+    assert total_steps(overrides, 150_000) == 2 * (150_000 // 512)
+    assert total_steps(render("mt_grpo"), 150_000) == 25
+
+
+def test_gpus_are_counted_by_ray_itself_and_processors_are_not_logical(tmp_path):
+    overrides = launch_overrides(render_paper("mt_grpo"), temporary=tmp_path, ledger=tmp_path / "ledger")
+    assert not [key for key in overrides if key.endswith(("num_gpus", "num_cpus", "object_store_memory"))]
+
+
+def test_the_colocated_trainer_is_imported_by_every_process(tmp_path):
+    arguments = {"scripts": ROOT / "scripts", "temporary": tmp_path, "metrics": tmp_path / "m.jsonl"}
+    colocated = environment(render_paper("mt_grpo"), **arguments)
+    assert colocated["VERL_USE_EXTERNAL_MODULES"].split(",")[1:] == ["grrm.verl_plugin.colocated"]
+    assert "VERL_PLATFORM" not in colocated
+    assert "," not in environment(render("mt_grpo"), **arguments)["VERL_USE_EXTERNAL_MODULES"]
+
+
+def test_the_fork_reads_its_own_reward_functions_and_nothing_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    config = experiment("paper")
+    rendered = verl_fork.fork_overrides(
+        config["mt_grpo"],
+        stage="mt_grpo",
+        model=Path("m"),
+        data=Path("d"),
+        checkpoints=Path("c"),
+        hardware=config["hardware"],
+        judge=Path("j"),
+    )
+    assert verl_fork.is_fork(rendered)
+    assert not verl_fork.is_fork(render_paper("mt_grpo"))
+    launch = verl_fork.launch_overrides(rendered, checkout=tmp_path, temporary=tmp_path)
+    assert launch["custom_reward_function.path"] == str(tmp_path / "reward_utils/rm_lib.py")
+    assert launch["reward_model.model.path"] == str(Path("j").absolute())
+    variables = verl_fork.environment(checkout=tmp_path, temporary=tmp_path)
+    assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
+    assert "VERL_USE_EXTERNAL_MODULES" not in variables
+    assert "RAY_ADDRESS" not in variables

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grrm.extract import code_block, last_line, tag, without_thinking
+from grrm.extract import code_block, last_line, tag, whole_text, without_thinking
 from grrm.prompts import translation_answer
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "grrm_extract.jsonl"
@@ -113,6 +113,16 @@ def test_a_code_block_is_stripped_and_not_empty(text):
 )  # fmt: skip
 def test_last_line(text, line):
     assert last_line(text) == line
+
+
+# whole_text
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"), [("", None), (" \n", None), (" a\n\nb ", "a\n\nb"), ("```x```", "```x```")]
+)
+def test_whole_text(text, whole):
+    assert whole_text(text) == whole
 
 
 # tag

@@ -4,6 +4,8 @@ import json
 import math
 from collections import Counter, defaultdict
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -13,11 +15,16 @@ import prepare_grrm_rlvr
 import prepare_grrm_sft
 import prepare_mt_grpo
 import prepare_mt_sft
-from grrm.data import prepare
-from grrm.data.prepare import is_verdict, plan_ranking_rows, strip_verdict
+from grrm import schemas
+from grrm.data import columns, prepare
+from grrm.data.augment import TOWER_LANGUAGES, other_languages, plan_ranking_rows
+from grrm.data.columns import TextFile, group_fences, ranking_prompts, translation_prompts
+from grrm.data.prepare import is_verdict, strip_mention, strip_verdict
 from grrm.data.toy_world import make_tables
 from grrm.extract import code_block
 from grrm.files import UserError, read_jsonl
+from grrm.languages import language_name
+from grrm.prompts import RankingPrompt, TranslationPrompt, load_ranking_prompt, load_translation_prompt
 from grrm.ranking import RankingAnswer, parse_answer
 from grrm.schemas import write_table
 
@@ -35,16 +42,16 @@ def folder(tmp_path, monkeypatch, pytestconfig):
     return tmp_path
 
 
-def run(script, stage, folder, *flags, output="rows"):
-    task = "grrm" if stage.startswith("grrm") else "mt"
+def run(script, stage, folder, *flags, output="rows", prompt=None):
+    task = prompt or ("grrm" if stage.startswith("grrm") else "mt")
     path = folder / output
     files = ["--input", str(folder / f"{stage}.parquet"), "--output", str(path)]
     script.main([*files, "--prompt", PROMPTS[task], *flags])
     return path
 
 
-def prepared(script, stage, folder, *flags):
-    path = run(script, stage, folder, *flags)
+def prepared(script, stage, folder, *flags, prompt=None):
+    path = run(script, stage, folder, *flags, prompt=prompt)
     return read_jsonl(path) if stage.endswith("_sft") else pq.read_table(path).to_pylist()
 
 
@@ -175,9 +182,13 @@ def expected_rows(size, subgroups, shuffles):
     return whole + added * smallest, whole + added * largest
 
 
-@given(st.integers(2, 6), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**32))
+def orders_of(plan):
+    return [(int(plan.groups[row]), plan.order(row)) for row in range(len(plan))]
+
+
+@given(st.integers(2, 8), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**32))
 def test_augmented_orders_of_a_group(size, subgroups, shuffles, seed):
-    orders = [item.indices for item in plan_ranking_rows([size], seed, subgroups, shuffles)]
+    orders = [order for _, order in orders_of(plan_ranking_rows([size], seed, subgroups, shuffles))]
     assert len(set(orders)) == len(orders), "no order twice"
     assert all(2 <= len(order) <= size and len(set(order)) == len(order) for order in orders)
     assert all(0 <= index < size for order in orders for index in order)
@@ -193,15 +204,14 @@ def test_augmented_orders_of_a_group(size, subgroups, shuffles, seed):
 
 @pytest.mark.parametrize(("size", "rows"), [(2, 2.0), (3, 11.0), (4, 17.8)])
 def test_four_and_four_give_the_published_number_of_rows(size, rows):
-    groups = 3000
+    groups = 20_000
     assert len(plan_ranking_rows([size] * groups, 0, 4, 4)) / groups == pytest.approx(rows, abs=0.05)
 
 
 def test_no_augmentation_gives_one_row_for_each_group():
-    plan = plan_ranking_rows([2, 3, 4], 0, 0, 0)
-    assert sorted((item.group, item.indices) for item in plan) == [
-        (0, (0, 1)),
-        (1, (0, 1, 2)),
+    assert orders_of(plan_ranking_rows([3, 2, 4], 0, 0, 0)) == [
+        (0, (0, 1, 2)),
+        (1, (0, 1)),
         (2, (0, 1, 2, 3)),
     ]
 
@@ -210,19 +220,110 @@ def test_large_groups_are_augmented_without_listing_all_subsets():
     assert len(plan_ranking_rows([26], 0, 4, 4)) == 25
 
 
-def test_subsets_are_drawn_evenly():
-    plan = plan_ranking_rows([4] * 5000, 0, 1, 0)
-    drawn = Counter(item.indices for item in plan if len(item.indices) < 4)
+def test_subsets_and_orders_are_drawn_evenly():
+    drawn = Counter(order for _, order in orders_of(plan_ranking_rows([4] * 5000, 0, 1, 0)) if len(order) < 4)
     assert len(drawn) == 10
     assert all(400 < count < 600 for count in drawn.values())
+    others = Counter(order for _, order in orders_of(plan_ranking_rows([3] * 5000, 0, 0, 2)))
+    assert others.pop((0, 1, 2)) == 5000
+    assert len(others) == 5
+    assert all(1850 < count < 2150 for count in others.values())
 
 
 @given(st.integers(0, 2**32))
 def test_plan_depends_on_the_seed_alone(seed):
     sizes = [2, 3, 4] * 10
-    plan = plan_ranking_rows(sizes, seed, 2, 2)
-    assert plan == plan_ranking_rows(sizes, seed, 2, 2)
-    assert plan != plan_ranking_rows(sizes, seed + 1, 2, 2)
+    plan = orders_of(plan_ranking_rows(sizes, seed, 2, 2))
+    assert plan == orders_of(plan_ranking_rows(sizes, seed, 2, 2))
+    assert plan != orders_of(plan_ranking_rows(sizes, seed + 1, 2, 2))
+
+
+def test_what_is_drawn_for_a_group_does_not_depend_on_the_others():
+    whole = orders_of(plan_ranking_rows([3, 4, 8, 2, 4], 0, 3, 3))
+    other = orders_of(plan_ranking_rows([5, 4, 8], 0, 3, 3))
+    for group in (1, 2):
+        assert [row for row in whole if row[0] == group] == [row for row in other if row[0] == group]
+
+
+# Columns
+
+TEXTS = st.text(alphabet="ab `{}\n语", min_size=1, max_size=12)
+LANGUAGES = st.sampled_from(["en", "zh_CN", "deu"])
+GROUPS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "src_text": TEXTS,
+            "src_lang": LANGUAGES,
+            "trg_lang": LANGUAGES,
+            "mt_texts": st.lists(TEXTS, min_size=2, max_size=5),
+        }
+    ),
+    min_size=1,
+    max_size=4,
+)
+TEMPLATES = st.sampled_from(
+    [
+        RankingPrompt("{fence}{source_language}{target_language}: {source}\n{candidates}", "{label}: {text}"),
+        RankingPrompt("{candidates}{source} {labels} {count}{fence}", "{fence}{text}{fence} {label}{label}"),
+        RankingPrompt(
+            "{source}{candidates}{source_language}{target_language} {not a placeholder}", "{text}{label}"
+        ),
+        load_ranking_prompt("config/prompts/ranking.yaml"),
+    ]
+)
+
+
+def stored(texts, folder):
+    file = TextFile(folder)
+    for start in range(0, len(texts), 2):
+        # A slice: what stands before it in its buffers is not its own.
+        file.add(pa.array(["before", *texts[start : start + 2]]).slice(1))
+    file.close()
+    return file
+
+
+@given(GROUPS, TEMPLATES)
+def test_prompts_of_a_column_are_those_of_its_rows(tmp_path_factory, groups, prompt):
+    folder = tmp_path_factory.getbasetemp()
+    sources = stored([group["src_text"] for group in groups], folder)
+    candidates = stored([text for group in groups for text in group["mt_texts"]], folder)
+    sizes = np.array([len(group["mt_texts"]) for group in groups])
+    codes = {name: pa.array([group[name] for group in groups]) for name in ("src_lang", "trg_lang")}
+    rendered = ranking_prompts(
+        prompt,
+        src_texts=sources.take(np.arange(len(groups))),
+        src_langs=codes["src_lang"],
+        trg_langs=codes["trg_lang"],
+        mt_texts=candidates.take(np.arange(sizes.sum())),
+        sizes=sizes,
+        fences=group_fences(sources.fences, candidates.fences, sizes),
+    )
+    assert rendered.to_pylist() == [prompt.render(**group) for group in groups]
+
+
+@given(GROUPS, st.sampled_from(["{source}", "{fence}{source}{fence} {source_language} {target_language}"]))
+def test_translation_prompts_of_a_column_are_those_of_its_rows(tmp_path_factory, groups, template):
+    prompt = TranslationPrompt(template)
+    sources = stored([group["src_text"] for group in groups], tmp_path_factory.getbasetemp())
+    order = np.arange(len(groups))[::-1]
+    rendered = translation_prompts(
+        prompt,
+        src_texts=sources.take(order),
+        src_langs=pa.array([groups[row]["src_lang"] for row in order]),
+        trg_langs=pa.array([groups[row]["trg_lang"] for row in order]),
+        fences=sources.fences[order],
+    )
+    wanted = [{name: groups[row][name] for name in ("src_text", "src_lang", "trg_lang")} for row in order]
+    assert rendered.to_pylist() == [prompt.render(**row) for row in wanted]
+
+
+def test_texts_on_disk_are_taken_by_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(columns, "_RESIDENT_BYTES", 0)
+    texts = stored(["one", "zwei", "三", "`````", "four"], tmp_path)
+    for _ in range(2):
+        assert texts.take(np.array([4, 0, 0, 2])).to_pylist() == ["four", "one", "one", "三"]
+    assert texts.fences.tolist() == [3, 3, 3, 6, 3]
+    assert list(tmp_path.iterdir()) == [], "the file has no name"
 
 
 # Ranking rows
@@ -296,8 +397,25 @@ def test_many_batches_are_one_table(folder, monkeypatch):
     flags = ("--subgroup-augment", "2", "--shuffle-augment", "2")
     whole = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags)
     monkeypatch.setattr(prepare, "BATCH_ROWS", 7)
+    monkeypatch.setattr(schemas, "BATCH_ROWS", 11)
     assert prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags) == whole
     assert [row["extra_info"]["index"] for row in whole] == list(range(len(whole)))
+
+
+def test_held_out_groups_become_rows_too(folder):
+    flags = ("--table", "ranking_test", "--split", "test")
+    rows = prepared(prepare_grrm_rlvr, "ranking_test", folder, *flags, prompt="grrm")
+    assert len(rows) == 60
+    for row in rows:
+        scores = TABLES["ranking_test"][row["extra_info"]["group"]]["scores"]
+        assert list(json.loads(row["reward_model"]["ground_truth"]).values()) == scores
+
+
+def test_scores_on_another_scale_have_no_verified_reward(folder):
+    table = [{**TABLES["ranking_test"][0], "scores": [-1.5] * len(TABLES["ranking_test"][0]["scores"])}]
+    write_table(folder / "ranking_test.parquet", table, "ranking_test")
+    with pytest.raises(UserError, match=r"score -1\.5: .* integers from 0 to 10"):
+        run(prepare_grrm_rlvr, "ranking_test", folder, "--table", "ranking_test", prompt="grrm")
 
 
 def test_negative_augmentation_is_refused(folder, capsys):
@@ -314,6 +432,43 @@ def test_shuffling_shows_every_candidate_in_every_place(folder):
             places[row["extra_info"]["group"]].add(tuple(row["extra_info"]["shuffle_indices"]))
     assert places
     assert all(orders == {(0, 1), (1, 0)} for orders in places.values())
+
+
+def test_paper_semantics_give_the_published_ranking_rows(folder):
+    flags = ("--subgroup-augment", "2", "--shuffle-augment", "2")
+    ours = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags)
+    theirs = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags, "--semantics", "paper")
+    assert len(ours) == len(theirs)
+    shuffles = 0
+    for strict, paper in zip(ours, theirs, strict=True):
+        same = {"data_source", "prompt", "ability", "reward_model"}
+        assert {key: paper[key] for key in same} == {key: strict[key] for key in same}
+        shown, info = strict["extra_info"], paper["extra_info"]
+        positions = sorted(shown["shuffle_indices"])
+        shuffles += positions != shown["shuffle_indices"]
+        assert info == {
+            "index": shown["index"],
+            "split": "train",
+            "src_lang": "xx",
+            "trg_lang": "yy",
+            "analysis": TABLES["grrm_rlvr"][shown["group"]]["analysis"],
+            "mt_texts": shown["mt_texts"] if positions == shown["shuffle_indices"] else None,
+            "shuffle_indices": [positions.index(index) for index in shown["shuffle_indices"]],
+        }
+    assert 0 < shuffles < len(ours)
+
+
+def test_paper_semantics_take_off_any_last_line_that_mentions_scores(folder):
+    assert strip_mention(" A is good.\nIts ranking is lost. ") == "A is good."
+    assert strip_mention("A scores.\nB does not.") == "A scores.\nB does not."
+    table = [{**TABLES["grrm_sft"][0], "analysis": "First.\nThe score of the match is lost in B."}]
+    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
+    strict, paper = (
+        prepared(prepare_grrm_sft, "grrm_sft", folder, "--semantics", semantics)[0]["messages"][1]["content"]
+        for semantics in ("strict", "paper")
+    )
+    assert strict.startswith("First.\nThe score of the match is lost in B.\n\n### Final Ranking:")
+    assert paper.startswith("First.\n\n### Final Ranking:")
 
 
 # Translation rows
@@ -335,6 +490,58 @@ def test_translation_rows_keep_the_reference_for_reports_only(folder):
             "src_text": info["src_text"],
             "trg_text": reference[info["src_text"]],
         }
+
+
+REAL_PAIRS = [
+    {"src_text": f"source {number}", "trg_text": f"target {number}", "src_lang": source, "trg_lang": target}
+    for number, (source, target) in enumerate(
+        [("en", "de"), ("zh", "en"), ("ja", "en"), ("pt_BR", "ru")] * 50
+    )
+]
+
+
+@pytest.mark.parametrize("semantics", ["strict", "paper"])
+def test_cross_lingual_augmentation_adds_a_row_for_another_language(folder, semantics):
+    write_table(folder / "mt_grpo.parquet", REAL_PAIRS, "mt_grpo")
+    flags = ("--cross-lingual-augmentation", "--semantics", semantics)
+    rows = prepared(prepare_mt_grpo, "mt_grpo", folder, *flags)
+    by_source = defaultdict(list)
+    for row in rows:
+        info = row["extra_info"]
+        by_source[info["src_text"]].append(info)
+        assert row["reward_model"]["ground_truth"] == ""
+        name = language_name(info["trg_lang"])
+        assert row["prompt"][0]["content"].startswith(
+            f"Translate from {language_name(info['src_lang'])} to {name}: "
+        )
+    assert len(by_source) == len(REAL_PAIRS)
+    for pair in REAL_PAIRS:
+        added = [info for info in by_source[pair["src_text"]] if info["trg_lang"] != pair["trg_lang"]]
+        kept = [info for info in by_source[pair["src_text"]] if info["trg_lang"] == pair["trg_lang"]]
+        assert len(added) == len(kept) == 1
+        assert kept[0]["trg_text"] == pair["trg_text"]
+        assert added[0]["trg_text"] == (pair["trg_text"] if semantics == "paper" else None)
+        assert added[0]["src_lang"] == pair["src_lang"]
+        assert added[0]["trg_lang"] in TOWER_LANGUAGES
+        assert added[0]["trg_lang"] != pair["src_lang"][:2]
+
+
+def test_other_languages_are_drawn_evenly():
+    count = 7000
+    drawn = Counter(other_languages(["en"] * count, ["de"] * count, np.arange(count), 0))
+    assert set(drawn) == set(TOWER_LANGUAGES) - {"en", "de"}
+    assert all(775 < number < 975 for number in drawn.values())
+
+
+def test_without_augmentation_translation_prompts_ask_for_the_table_s_language(folder):
+    write_table(folder / "mt_grpo.parquet", REAL_PAIRS, "mt_grpo")
+    prompt = load_translation_prompt("config/prompts/toy_translation.yaml")
+    wanted = {
+        prompt.render(**{name: pair[name] for name in ("src_text", "src_lang", "trg_lang")})
+        for pair in REAL_PAIRS
+    }
+    rows = prepared(prepare_mt_grpo, "mt_grpo", folder)
+    assert {row["prompt"][0]["content"] for row in rows} == wanted
 
 
 def test_failed_preparation_leaves_the_old_file(folder):

@@ -9,15 +9,28 @@ from hypothesis import strategies as st
 
 from grrm.files import UserError
 from grrm.prompts import (
+    RANKING_KINDS,
+    TRANSLATION_KINDS,
+    PointwisePrompt,
     RankingPrompt,
     TranslationPrompt,
     code_fence,
+    dump_prompt,
+    load_pointwise_prompt,
     load_ranking_prompt,
     load_translation_prompt,
     ranking_answer,
     translation_answer,
 )
-from grrm.ranking import RANKING_HEADER, SCORES_HEADER, RankingAnswer, labels, parse_answer
+from grrm.ranking import (
+    RANKING_HEADER,
+    SCORES_HEADER,
+    InvalidAnswer,
+    RankingAnswer,
+    labels,
+    parse_answer,
+    rank_scores,
+)
 
 PROMPTS = Path(__file__).parents[2] / "config" / "prompts"
 RANKING = {
@@ -25,6 +38,8 @@ RANKING = {
     "prompt": "{source_language} {target_language} {source} {candidates}",
     "candidate": "{label}: {text}",
 }
+GQM = {"score": "gqm_score.yaml", "ranking": "gqm_ranking.yaml", "ranking_score": "ranking.yaml"}
+SQM = {"kind": "sqm", "prompt": "{source_language} {target_language} {source} {translation}"}
 TRANSLATION = {"kind": "codeblock-think", "prompt": "{source_language} {target_language} {source}"}
 AWKWARD = "{source} {label} {} %s $x \\1 <think>```</think>\n{candidates}\n````"
 
@@ -72,18 +87,81 @@ def test_translation_prompt():
     assert "```\n画蛇添足\n```" in text
 
 
-@pytest.mark.parametrize("name", ["ranking.yaml", "toy_ranking.yaml"])
-def test_ranking_prompt_keeps_awkward_texts_as_they_are(name):
+def test_every_prompt_file_loads():
+    files = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in PROMPTS.glob("*.yaml")}
+    for name, content in files.items():
+        kind = content["kind"]
+        if kind in RANKING_KINDS:
+            assert load_ranking_prompt(PROMPTS / name, kind).kind == kind
+        elif kind in TRANSLATION_KINDS:
+            assert load_translation_prompt(PROMPTS / name, kind).kind == kind
+        elif kind == "sqm":
+            assert load_pointwise_prompt(PROMPTS / name).kind == kind
+        else:
+            assert kind.startswith("judge_")
+
+
+@pytest.mark.parametrize("kind", GQM)
+def test_the_output_example_is_an_answer_of_its_kind(kind):
+    prompt = load_ranking_prompt(PROMPTS / GQM[kind], kind)
+    answer = prompt.read(f"Reasons.\n{prompt.example}", 3)
+    assert isinstance(answer, RankingAnswer)
+    assert answer.ranking == [{"B"}, {"A", "C"}]
+
+
+@pytest.mark.parametrize("kind", GQM)
+def test_a_prompt_with_and_without_its_output_example(kind):
+    texts = {"src_text": "s", "mt_texts": ["a", "b"], "src_lang": "en", "trg_lang": "de"}
+    prompt = load_ranking_prompt(PROMPTS / GQM[kind], kind)
+    rendered = prompt.render(**texts)
+    assert rendered.endswith(prompt.example)
+    assert prompt.without_example().render(**texts) == rendered.removesuffix(prompt.example)
+    assert len(prompt.without_example().render(**texts)) < len(rendered)
+    assert "{example}" not in prompt.without_example().render(**texts)
+
+
+def test_pointwise_prompt():
+    prompt = load_pointwise_prompt(PROMPTS / "sqm.yaml")
+    texts = {"src_text": "画蛇添足", "mt_text": "gild ``` it", "src_lang": "zh", "trg_lang": "en"}
+    rendered = prompt.render(**texts)
+    assert "Chinese" in rendered
+    assert "English" in rendered
+    assert "````\n画蛇添足\n````" in rendered
+    assert "````\ngild ``` it\n````" in rendered
+    assert prompt.messages(**texts) == [{"role": "user", "content": rendered}]
+    assert prompt.read("Fine.\n\n**8**") == 8
+
+
+def test_plain_translation_prompt():
+    prompt = load_translation_prompt(PROMPTS / "translation_plain.yaml", "plain")
+    assert "```\ns\n```" in prompt.render(src_text="s", src_lang="zh", trg_lang="cs")
+
+
+def test_answers_are_read_by_the_kind_of_their_prompt():
+    assert TranslationPrompt("", "codeblock-think").read("Think.\n```\nHallo\n```") == "Hallo"
+    assert TranslationPrompt("", "codeblock-think").read("Hallo") is None
+    assert TranslationPrompt("", "plain").read(" Hallo\n") == "Hallo"
+    assert TranslationPrompt("", "plain").read(" \n") is None
+    assert isinstance(RankingPrompt("", "", kind="score").read("A: 1, B: 2", 2), RankingAnswer)
+    assert isinstance(RankingPrompt("", "", kind="ranking").read("A: 1, B: 2", 2), InvalidAnswer)
+    with pytest.raises(ValueError, match="from 0 to 10"):
+        PointwisePrompt("").read("85.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("toy_ranking.yaml", "ranking_score"), *((name, kind) for kind, name in GQM.items())]
+)
+def test_ranking_prompt_keeps_awkward_texts_as_they_are(name, kind):
     texts = {"src_text": AWKWARD, "mt_texts": [AWKWARD, "plain"], "src_lang": "xx", "trg_lang": "yy"}
-    prompt = load_ranking_prompt(PROMPTS / name)
+    prompt = load_ranking_prompt(PROMPTS / name, kind)
     assert prompt.render(**texts).count(AWKWARD) == 2
     assert prompt.messages(**texts) == [{"role": "user", "content": prompt.render(**texts)}]
 
 
-@pytest.mark.parametrize("name", ["translation.yaml", "toy_translation.yaml"])
+@pytest.mark.parametrize("name", ["translation.yaml", "translation_plain.yaml", "toy_translation.yaml"])
 def test_translation_prompt_keeps_awkward_texts_as_they_are(name):
     texts = {"src_text": AWKWARD, "src_lang": "xx", "trg_lang": "yy"}
-    prompt = load_translation_prompt(PROMPTS / name)
+    prompt = load_translation_prompt(PROMPTS / name, *TRANSLATION_KINDS)
     assert prompt.render(**texts).count(AWKWARD) == 1
     assert prompt.messages(**texts) == [{"role": "user", "content": prompt.render(**texts)}]
 
@@ -127,6 +205,33 @@ def test_a_prompt_of_ones_own(tmp_path):
     rendered = prompt.render(src_text="s", mt_texts=["t", "u"], src_lang="en", trg_lang="de")
     assert rendered == "English German s A: t\nB: u A, B"
     assert load_translation_prompt(write(tmp_path, TRANSLATION)) == TranslationPrompt(TRANSLATION["prompt"])
+    assert load_pointwise_prompt(write(tmp_path, SQM)) == PointwisePrompt(SQM["prompt"])
+
+
+@pytest.mark.parametrize("kind", RANKING_KINDS)
+def test_a_prompt_is_only_taken_for_a_kind_that_will_do(tmp_path, kind):
+    path = write(tmp_path, {**RANKING, "kind": kind})
+    assert load_ranking_prompt(path, *RANKING_KINDS).kind == kind
+    if kind != "ranking_score":
+        with pytest.raises(UserError, match=f"kind is '{kind}'; expected 'ranking_score'"):
+            load_ranking_prompt(path)
+    with pytest.raises(UserError, match=f"kind is '{kind}'; expected 'codeblock-think' or 'plain'"):
+        load_translation_prompt(path, *TRANSLATION_KINDS)
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.text(), st.sampled_from([*RANKING_KINDS]))
+def test_a_dumped_prompt_loads_as_it_was(tmp_path_factory, before, between, example, kind):
+    # Braces would be placeholders.
+    before, between, example = (text.replace("{", "(") for text in (before, between, example))
+    prompt = RankingPrompt(
+        f"{before}{RANKING['prompt']}{'{example}' if example else ''}",
+        f"{{label}}{between}{{text}}",
+        example,
+        kind,
+    )
+    path = tmp_path_factory.mktemp("prompts") / "prompt.yaml"
+    path.write_text(dump_prompt(prompt), encoding="utf-8")
+    assert load_ranking_prompt(path, kind) == prompt
 
 
 def test_braces_around_anything_else_are_text(tmp_path):
@@ -149,6 +254,12 @@ def test_braces_around_anything_else_are_text(tmp_path):
             ["candidate has the unknown placeholder {src}", "{text}"],
         ),
         ({**RANKING, "candidate": 3}, ["candidate is 3"]),
+        ({**RANKING, "example": "B > A"}, ["no place {example} for example"]),
+        (
+            {**RANKING, "prompt": RANKING["prompt"] + "{example}", "example": "as in {label}"},
+            ["example has the unknown placeholder {label}", "none here"],
+        ),
+        ({**RANKING, "kind": ["ranking_score"]}, ["kind is ['ranking_score']"]),
         ({**RANKING, "kind": "judge"}, ["kind is 'judge'", "'ranking_score'"]),
         (TRANSLATION, ["kind is 'codeblock-think'"]),
         ({**RANKING, "system": "x"}, ["keys are", "'system'"]),
@@ -189,6 +300,23 @@ def test_a_ranking_answer_reads_back(analysis, scores):
     assert isinstance(answer, RankingAnswer)
     assert list(answer.scores.values()) == scores
     assert answer.analysis == analysis.strip()
+
+
+@given(
+    st.text().filter(str.strip),
+    st.lists(st.integers(0, 10), min_size=2, max_size=26),
+    st.sampled_from([*GQM]),
+)
+def test_answers_of_every_kind_read_back(analysis, scores, kind):
+    answer = RANKING_KINDS[kind](ranking_answer(analysis, scores, kind), len(scores))
+    assert isinstance(answer, RankingAnswer)
+    assert answer.ranking == rank_scores(dict(zip(labels(len(scores)), scores, strict=True)))
+    assert answer.analysis == analysis.strip()
+
+
+def test_answers_of_the_other_kinds():
+    assert ranking_answer("Why.", [5, 9, 5], "score") == "Why.\n\nA: 5, B: 9, C: 5\n"
+    assert ranking_answer("Why.", [5, 9, 5], "ranking") == "Why.\n\n### Final Ranking:\n\nB > A = C\n"
 
 
 @pytest.mark.parametrize("scores", [[], [5], [5] * 27, [5, 11], [5, -1], [5, 5.0], [5, True], [5, None]])

@@ -18,6 +18,8 @@ from grrm.ranking import (
     labels,
     parse_answer,
     parse_ranking,
+    parse_ranking_answer,
+    parse_score_answer,
     parse_scores,
     rank_levels,
     rank_scores,
@@ -286,6 +288,87 @@ def test_parse_answer_takes_any_text(text):
         assert rank_scores(answer.scores) == answer.ranking
 
 
+# Answers that end with scores or a ranking alone
+
+
+@pytest.mark.parametrize(
+    "text", ["Reasons.\n\nB: 9, A: 5, C: 5\n", "Reasons.\nA:5,C:5 , B:9", "A: 1\nReasons.\nA: 5, B: 9, C: 5"]
+)
+def test_parse_score_answer(text):
+    answer = parse_score_answer(text, 3)
+    assert isinstance(answer, RankingAnswer)
+    assert answer.analysis.endswith("Reasons.")
+    assert answer.ranking == [{"B"}, {"A", "C"}]
+    assert list(answer.scores.items()) == [("A", 5), ("B", 9), ("C", 5)]
+
+
+@pytest.mark.parametrize("text", ["Reasons.\n\n### Final Ranking:\n\nB > A = C\n", "Reasons.\nB>C=A"])
+def test_parse_ranking_answer(text):
+    answer = parse_ranking_answer(text, 3)
+    assert answer == RankingAnswer("Reasons.", [{"B"}, {"A", "C"}], {"A": 0, "B": 1, "C": 0})
+
+
+@pytest.mark.parametrize(
+    ("parse", "line"), [(parse_score_answer, "A: 5, B: 9, C: 5"), (parse_ranking_answer, "B > A = C")]
+)
+def test_the_last_line_alone_is_an_answer(parse, line):
+    answer = parse(line, 3)
+    assert isinstance(answer, RankingAnswer)
+    assert answer.analysis == ""
+    assert answer.ranking == [{"B"}, {"A", "C"}]
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "reason"),
+    [
+        (parse_score_answer, " \n", "incomplete"),
+        (parse_score_answer, "9, 5, 5", "scores"),
+        (parse_score_answer, "A: 5, B: 9", "scores"),
+        (parse_score_answer, "A: 5, B: 900, C: 5", "scores"),
+        (parse_score_answer, "A: 5, B: -3, C: 5", "scores"),
+        (parse_score_answer, "A: 5, A: 9, C: 5", "scores"),
+        (parse_score_answer, "A: 5, B: 9, C: 5\nDone.", "scores"),
+        (parse_ranking_answer, "", "incomplete"),
+        (parse_ranking_answer, "B > A", "ranking"),
+        (parse_ranking_answer, "B > A = C = D", "ranking"),
+        (parse_ranking_answer, "B > A < C", "ranking"),
+        (parse_ranking_answer, "B > A > B", "ranking"),
+        (parse_ranking_answer, "B > A = C\nDone.", "ranking"),
+    ],
+)
+def test_other_last_lines_give_a_reason(parse, text, reason):
+    answer = parse(text, 3)
+    assert isinstance(answer, InvalidAnswer)
+    assert answer.reason == reason
+    assert answer.detail
+
+
+@given(score_maps, st.text())
+def test_last_lines_read_back(scores, before):
+    n = len(scores)
+    scored = parse_score_answer(f"{before}\n{format_scores(scores)}", n)
+    assert isinstance(scored, RankingAnswer)
+    assert (scored.scores, scored.ranking) == (scores, rank_scores(scores))
+    ranked = parse_ranking_answer(f"{before}\n{format_ranking(scores)}", n)
+    assert isinstance(ranked, RankingAnswer)
+    assert ranked.ranking == rank_scores(scores)
+    assert rank_scores(ranked.scores) == ranked.ranking
+
+
+@given(st.text() | st.lists(st.sampled_from([*"ABC>=:, \n", "10"])).map("".join), st.integers(1, 26))
+def test_last_lines_may_be_any_text(text, n):
+    for parse in (parse_score_answer, parse_ranking_answer):
+        answer = parse(text, n)
+        if isinstance(answer, RankingAnswer):
+            assert list(answer.scores) == labels(n)
+
+
+@pytest.mark.parametrize("parse", [parse_answer, parse_score_answer, parse_ranking_answer])
+def test_a_number_of_candidates_without_labels_is_the_callers_mistake(parse):
+    with pytest.raises(ValueError, match="27 candidates"):
+        parse(ANSWER, 27)
+
+
 # Agreement with the published code
 
 
@@ -382,3 +465,17 @@ def test_golden_scores_on_the_last_line(vector):
             assert ours is None
         case _:
             assert ours == published
+
+
+@pytest.mark.parametrize(
+    "vector", [v for v in golden("grrm_group_scores.jsonl") if v["prompt_type"] == "score"], ids=identifier
+)
+def test_golden_scores_go_by_their_labels(vector):
+    # Published: scores by position, whatever the labels say or whether there are any.
+    ours = parse_score_answer(vector["text"], vector["n"])
+    published = vector["run_rm_GQM.extract_score"]["value"]
+    named = re.findall(r"([A-Z]): ?[0-9]+", last_line(vector["text"]) or "")
+    if isinstance(ours, RankingAnswer):
+        assert [ours.scores[label] for label in named] == published
+    else:
+        assert published is None or sorted(named) != labels(vector["n"])

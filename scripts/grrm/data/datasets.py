@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import yaml
 from grrm.config import resolve
 from grrm.files import UserError, write_text
 
+_TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
 # Written by scripts/lock_data.py from datasets.yaml (snakemake lock_data); commit it, do not edit it.
@@ -159,6 +161,38 @@ def find_test_sets(entries: Mapping[str, Entry]) -> dict[str, TestSet]:
             format_, files = entry.settings["format"], tuple(item["files"])
             found[name] = TestSet(name, entry.name, format_, files, item.get("pair"))
     return found
+
+
+def find_training_files(entries: Mapping[str, Entry]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The entry and its files that each training stage reads its table from.
+
+    They are the files of the data set with a schema that names the stage, without its test sets.
+
+    Raises:
+        UserError: two data sets name the same stage.
+    """
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for entry in entries.values():
+        if entry.kind != "dataset" or "schema" not in entry.settings:
+            continue
+        held_out = {file for item in entry.settings.get("test_sets", {}).values() for file in item["files"]}
+        files = tuple(file for file in entry.files if file not in held_out)
+        for stage in set(entry.settings["used_by"]) & _TRAINING_STAGES if files else ():
+            if stage in found:
+                raise UserError(f"{stage} is trained on {found[stage][0]} and on {entry.name}: choose one")
+            found[stage] = entry.name, files
+    return found
+
+
+def is_current(record: str | Path, locked: Locked | None) -> bool:
+    """Whether the record of a download says what the lock says: nothing is to be downloaded anew."""
+    if locked is None or not Path(record).is_file():
+        return False
+    try:
+        value = json.loads(Path(record).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(value, dict) and value.items() >= asdict(locked).items()
 
 
 def load_lock(path: str | Path) -> dict[str, Locked]:

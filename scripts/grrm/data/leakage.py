@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from grrm.data.augment import mix
 from grrm.files import UserError
 from grrm.languages import language_code
 
@@ -295,16 +296,8 @@ class _LanguageIndex:
         starts = np.flatnonzero(usable)
         hashes = np.zeros(len(starts), np.uint64)
         for offset in range(self._size):
-            hashes = _mix(hashes ^ ids[starts + offset])
+            hashes = mix(hashes ^ ids[starts + offset])
         return owner[starts], hashes
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """One step of SplitMix64 (Steele et al. 2014): every input bit changes half of the output bits."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
 
 
 def _better(match: Match, other: Match) -> bool:

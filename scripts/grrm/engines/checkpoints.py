@@ -34,7 +34,7 @@ def identity(config: Path, inputs: Iterable[Path]) -> dict[str, Any]:
     """
     return {
         "config": yaml.safe_load(config.read_text(encoding="utf-8")),
-        "inputs": {str(path): _digest(path) for path in inputs},
+        "inputs": {str(path): fingerprint(path) for path in inputs},
     }
 
 
@@ -118,7 +118,12 @@ def check_model_files(names: set[str], folder: Path) -> None:
         raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")
 
 
-def _digest(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """What changes when a file or a model folder becomes another.
+
+    Raises:
+        UserError: there is no such file or folder.
+    """
     if path.is_file():
         return sha256(path)
     if not path.is_dir():

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 DATASET = "stage"
+CPU = {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
+"""The hardware section of a configuration without one."""
 
 
 def sft_config(
-    settings: Mapping[str, Any], *, model: Path, dataset_dir: Path, output_dir: Path, seed: int
+    settings: Mapping[str, Any],
+    *,
+    model: Path,
+    dataset_dir: Path,
+    output_dir: Path,
+    seed: int,
+    hardware: Mapping[str, Any] = CPU,
+    deepspeed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The YAML configuration of `llamafactory-cli train` for full finetuning on a CPU.
+    """The YAML configuration of `llamafactory-cli train` for full finetuning.
 
     Resumable: LLaMA-Factory looks for a checkpoint only if `overwrite_output_dir` is false.
 
@@ -23,33 +32,39 @@ def sft_config(
         dataset_dir: folder that holds the dataset_info.json of `dataset_info`.
         output_dir: working folder of the training.
         seed: seed of shuffling and initialisation.
+        hardware: the section of that name.
+        deepspeed: configuration of DeepSpeed; it becomes a part of this one (cuda only).
     """
+    cuda = hardware["device"] == "cuda"
     return {
         "model_name_or_path": str(model),
+        **({"flash_attn": settings["attention"]} if cuda else {}),
         "stage": "sft",
         "do_train": True,
         "finetuning_type": "full",
+        **({"deepspeed": dict(deepspeed)} if deepspeed else {}),
         "dataset_dir": str(dataset_dir),
         "dataset": DATASET,
         "template": "chatml",
         "cutoff_len": settings["cutoff_len"],
         "overwrite_cache": True,
-        "preprocessing_num_workers": 1,
-        "dataloader_num_workers": 0,
+        "preprocessing_num_workers": settings["preprocessing_workers"] if cuda else 1,
+        "dataloader_num_workers": settings["dataloader_workers"] if cuda else 0,
         "output_dir": str(output_dir),
         "overwrite_output_dir": False,
         "per_device_train_batch_size": settings["batch_size"],
-        "gradient_accumulation_steps": 1,
-        "max_steps": settings["max_steps"],
+        "gradient_accumulation_steps": settings["gradient_accumulation"],
+        **_length(settings),
         "learning_rate": settings["learning_rate"],
         "lr_scheduler_type": settings["lr_scheduler"],
-        "warmup_steps": settings["warmup_steps"],
+        # A number below 1 is a share of the steps.
+        "warmup_steps": settings["warmup_ratio"] or settings["warmup_steps"],
         "weight_decay": settings["weight_decay"],
         "max_grad_norm": settings["max_grad_norm"],
-        "bf16": False,
+        "bf16": hardware["precision"] == "bf16",
         "fp16": False,
-        "use_cpu": True,
-        "logging_steps": max(1, settings["max_steps"] // 100),
+        **({"ddp_timeout": 180_000_000} if cuda else {"use_cpu": True}),
+        "logging_steps": 1 if cuda or settings["max_steps"] is None else max(1, settings["max_steps"] // 100),
         "save_steps": settings["save_steps"],
         "save_total_limit": 2,
         "plot_loss": False,
@@ -57,6 +72,33 @@ def sft_config(
         "disable_tqdm": True,
         "seed": seed,
     }
+
+
+def _length(settings: Mapping[str, Any]) -> dict[str, Any]:
+    if settings["max_steps"] is not None:
+        return {"max_steps": settings["max_steps"]}
+    return {"num_train_epochs": float(settings["epochs"])}
+
+
+def launch_environment(config: Mapping[str, Any], python: str) -> dict[str, str]:
+    """What the environment of LLaMA-Factory needs besides what it inherits.
+
+    Args:
+        config: the configuration written by `sft_config`.
+        python: interpreter of its environment.
+    """
+    variables = {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "TOKENIZERS_PARALLELISM": "false",
+        "WANDB_MODE": "disabled",
+    }
+    if not config.get("use_cpu"):
+        # LLaMA-Factory calls torchrun by name, and DeepSpeed insists on it even for one GPU.
+        folder = str(Path(python).absolute().parent)
+        path = os.pathsep.join([folder, os.environ.get("PATH", "")])
+        variables |= {"FORCE_TORCHRUN": "1", "PATH": path}
+    return variables
 
 
 def dataset_info(rows: Path, dataset_dir: Path) -> dict[str, Any]:

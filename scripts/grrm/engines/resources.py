@@ -19,9 +19,9 @@ _PROCESSES = 5 * _GB
 _SESSION = 1 * _GB
 # fp32: parameters, gradients, two moments of AdamW; a copy for the rollouts and one on its way there.
 _TRAINING_BYTES = 24
-# fp32: a checkpoint holds the parameters twice (for verl and for Hugging Face) and two moments.
-_CHECKPOINT_BYTES = 16
 _MODEL_BYTES = 4
+# A checkpoint holds the parameters twice (for verl and for Hugging Face) and two moments.
+_CHECKPOINT_NUMBERS = 4
 
 
 def parameters(model: Path) -> int:
@@ -52,9 +52,16 @@ def check_memory(policy: Path, judges: Iterable[Path]) -> None:
         )
 
 
-def check_disk(policy: Path, working: Path, temporary: Path) -> None:
-    """Raise UserError without room for two checkpoints and the finished model, or for Ray's session."""
-    room = (2 * _CHECKPOINT_BYTES + _MODEL_BYTES) * parameters(policy)
+def check_disk(policy: Path, working: Path, temporary: Path, *, width: int = 4) -> None:
+    """Raise UserError without room for two checkpoints and the finished model, or for Ray's session.
+
+    Args:
+        policy: folder of the initial model.
+        working: working folder of the training.
+        temporary: where Ray's session lies.
+        width: bytes of a number in a checkpoint.
+    """
+    room = (2 * _CHECKPOINT_NUMBERS + 1) * width * parameters(policy)
     for folder, needed, what in (
         (working, room, "two checkpoints and the finished model"),
         (temporary, _SESSION, "Ray's session"),

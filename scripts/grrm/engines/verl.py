@@ -13,18 +13,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.engines.llamafactory import CPU
+
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
 CHECKPOINTS = "trainer.default_local_dir"
 STEPS = "trainer.total_training_steps"
+EPOCHS = "trainer.total_epochs"
 JUDGE = "reward.reward_model.model_path"
 JUDGE_PROMPT = "+reward.reward_kwargs.prompt"
 BATCH = "data.train_batch_size"
+DEVICE = "trainer.device"
+ATTENTION = "+actor_rollout_ref.model.override_config.attn_implementation"
+DEDICATED = "reward.reward_model.enable_resource_pool"
+FILTERED = "data.filter_overlong_prompts"
+_VALIDATION_DATA = "data.val_files"
+_TRAINER_MODE = "trainer.v1.trainer_mode"
 
 # Ray's workers need not share the launcher's working folder.
-_PATHS = (MODEL, DATA, "data.val_files", CHECKPOINTS, JUDGE, JUDGE_PROMPT)
+_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 Overrides = dict[str, Any]
 
@@ -39,6 +49,8 @@ def rl_overrides(
     seed: int,
     judge: Path | None = None,
     judge_prompt: Path | None = None,
+    hardware: Mapping[str, Any] = CPU,
+    validation_data: Path | None = None,
 ) -> Overrides:
     """The overrides of a stage: GSPO from verified rankings, or judged by a GRRM if there is a judge.
 
@@ -51,19 +63,32 @@ def rl_overrides(
         seed: seed of shuffling, sampling and the order of candidates.
         judge: folder of the GRRM; None for verified rankings.
         judge_prompt: file of its ranking prompt.
+        hardware: the section of that name.
+        validation_data: verl rows of the validation; needed if the settings ask for one.
 
     Raises:
-        ValueError: a judge without its prompt, or an override that verl would ignore.
+        ValueError: a judge without its prompt, a validation without its rows, or an override that verl would
+            ignore.
     """
+    judged = judge is not None
+    if judge is None:
+        reward = _verified_reward(settings)
+    else:
+        reward = _judged_reward(settings, judge, judge_prompt, seed)
     overrides = {
         **_data(settings, data, seed),
         **_policy(settings, model, seed),
         **_loss(settings),
         **_rollouts(settings, seed),
-        **(_verified_reward() if judge is None else _judged_reward(settings, judge, judge_prompt, seed)),
-        **_trainer(settings, stage, checkpoints),
-        **_cpu(with_judge=judge is not None),
+        **reward,
+        **_trainer(settings, stage, checkpoints, judged=judged),
     }
+    if hardware["device"] == "cuda":
+        overrides |= _cuda(settings, hardware, judged=judged)
+    else:
+        overrides |= _cpu(with_judge=judged)
+    if not judged and settings["validation"] is not None:
+        overrides |= _validation(settings["validation"], validation_data)
     if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
         raise ValueError(f"verl 0.9.1 ignores {', '.join(ignored)}: use the section reward")
     return overrides
@@ -72,12 +97,12 @@ def rl_overrides(
 def _data(settings: Mapping[str, Any], data: Path, seed: int) -> Overrides:
     return {
         DATA: str(data),
-        "data.val_files": str(data),  # verl always loads a validation set; it is never run
+        _VALIDATION_DATA: str(data),  # verl always loads a validation set; it is never run
         BATCH: settings["train_batch_size"],
         "data.max_prompt_length": settings["max_prompt_length"],
         "data.max_response_length": settings["max_response_length"],
         # A prompt that is too long stops the run: rows do not disappear.
-        "data.filter_overlong_prompts": False,
+        FILTERED: False,
         "data.truncation": "error",
         "data.shuffle": True,
         "data.seed": seed,
@@ -144,13 +169,23 @@ def _rollouts(settings: Mapping[str, Any], seed: int) -> Overrides:
     }
 
 
-def _verified_reward() -> Overrides:
-    return {
+def _verified_reward(settings: Mapping[str, Any]) -> Overrides:
+    overrides: Overrides = {
         "reward.num_workers": 1,
         "reward.reward_manager.name": "dapo",
         "reward.custom_reward_function.path": "pkg://grrm.rewards.ranking_score",
         "reward.custom_reward_function.name": "compute_score",
     }
+    buffer = settings["overlong_buffer"]
+    if buffer is not None:
+        overrides |= {
+            "+reward.reward_kwargs.overlong_buffer_cfg.enable": buffer["enabled"],
+            "+reward.reward_kwargs.overlong_buffer_cfg.len": buffer["length"],
+            "+reward.reward_kwargs.overlong_buffer_cfg.penalty_factor": buffer["penalty"],
+            "+reward.reward_kwargs.overlong_buffer_cfg.log": False,
+            "+reward.reward_kwargs.max_resp_len": buffer["max_response_length"],
+        }
+    return overrides
 
 
 def _judged_reward(
@@ -160,6 +195,7 @@ def _judged_reward(
         raise ValueError("a judge needs its ranking prompt")
     reward = settings["reward"]
     server = "reward.reward_model.rollout"
+    dedicated = reward["placement"] == "dedicated"
     shared = (
         "semantics",
         "score_scale",
@@ -180,7 +216,7 @@ def _judged_reward(
         "reward.custom_reward_function.path": "pkg://grrm.rewards.group",
         "reward.custom_reward_function.name": "compute_score",
         "reward.reward_model.enable": True,
-        "reward.reward_model.enable_resource_pool": True,
+        DEDICATED: dedicated,
         "reward.reward_model.n_gpus_per_node": 1,
         "reward.reward_model.nnodes": 1,
         JUDGE: str(judge),
@@ -192,7 +228,7 @@ def _judged_reward(
         f"{server}.top_k": -1,
         f"{server}.seed": seed,
         # In a pool of its own the judge is never woken again, so it must not sleep.
-        f"{server}.free_cache_engine": False,
+        f"{server}.free_cache_engine": not dedicated,
         JUDGE_PROMPT: str(judge_prompt),
         "+reward.reward_kwargs.seed": seed,
         "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
@@ -200,10 +236,13 @@ def _judged_reward(
     }
 
 
-def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path) -> Overrides:
+def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judged: bool) -> Overrides:
+    colocated = judged and settings["reward"]["placement"] == "colocated"
+    buffer = "WatchingReplayBuffer" if colocated else "ReportingReplayBuffer"
     return {
         STEPS: settings["steps"],
-        "trainer.total_epochs": settings["steps"],  # never the limit: an epoch has a step at least
+        # Beside a number of steps never the limit: an epoch has a step at least.
+        EPOCHS: settings["steps"] if settings["steps"] is not None else settings["epochs"],
         "trainer.save_freq": settings["save_steps"],
         "trainer.test_freq": -1,
         "trainer.val_before_train": False,
@@ -213,9 +252,10 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path) -> Over
         "trainer.experiment_name": stage,
         "trainer.logger": ["console", "file"],
         "trainer.v1.sampler.custom_sampler.path": "pkg://grrm.verl_plugin.step_sampler",
-        "trainer.v1.sampler.custom_sampler.name": "ReportingReplayBuffer",
+        "trainer.v1.sampler.custom_sampler.name": buffer,
         "trainer.nnodes": 1,
         "trainer.n_gpus_per_node": 1,
+        **({_TRAINER_MODE: "sync_group_reward"} if colocated else {}),
     }
 
 
@@ -224,10 +264,10 @@ def _cpu(*, with_judge: bool) -> Overrides:
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     overrides = {
-        "trainer.device": "cpu",
+        DEVICE: "cpu",
         "actor_rollout_ref.model.use_remove_padding": False,
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
-        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        ATTENTION: "sdpa",
         f"{actor}.use_torch_compile": False,
         f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": "fp32",
@@ -245,6 +285,91 @@ def _cpu(*, with_judge: bool) -> Overrides:
             "reward.reward_model.rollout.dtype": "float32",
         }
     return overrides
+
+
+def _cuda(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bool) -> Overrides:
+    """Training and rollouts on the same GPUs; the judge beside them or on GPUs of its own."""
+    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    precision = hardware["precision"]
+    overrides = {
+        DEVICE: "cuda",
+        "trainer.nnodes": hardware["nodes"],
+        "trainer.n_gpus_per_node": hardware["gpus_per_node"],
+        FILTERED: settings["filter_overlong_prompts"],
+        "actor_rollout_ref.model.use_remove_padding": settings["remove_padding"],
+        "actor_rollout_ref.model.enable_gradient_checkpointing": settings["gradient_checkpointing"],
+        ATTENTION: settings["attention"],
+        f"{actor}.ulysses_sequence_parallel_size": settings["ulysses"],
+        f"{actor}.use_dynamic_bsz": settings["dynamic_batch_size"],
+        f"{actor}.fsdp_config.model_dtype": precision,
+        f"{actor}.fsdp_config.param_offload": False,
+        f"{rollout}.name": settings["rollout_engine"],
+        f"{rollout}.dtype": _DTYPES[precision],
+        f"{rollout}.top_k": settings["top_k"],
+        f"{rollout}.gpu_memory_utilization": settings["gpu_memory_utilization"],
+        f"{rollout}.tensor_model_parallel_size": settings["tensor_parallel"],
+        f"{rollout}.log_prob_use_dynamic_bsz": settings["dynamic_batch_size"],
+        f"{rollout}.log_prob_micro_batch_size_per_gpu": (
+            settings["log_prob_micro_batch_size"] or settings["micro_batch_size"]
+        ),
+        **_WITHOUT_EFFECT,
+    }
+    if not judged:
+        return overrides | {"reward.num_workers": 8}
+    reward, server = settings["reward"], "reward.reward_model.rollout"
+    if reward["placement"] == "dedicated":
+        overrides |= {
+            "reward.reward_model.n_gpus_per_node": reward["gpus_per_node"],
+            "reward.reward_model.nnodes": reward["nodes"],
+        }
+    return overrides | {
+        f"{server}.name": reward["rollout_engine"],
+        f"{server}.dtype": _DTYPES[precision],
+        f"{server}.top_p": reward["top_p"],
+        f"{server}.top_k": reward["top_k"],
+        f"{server}.gpu_memory_utilization": reward["gpu_memory_utilization"],
+        f"{server}.tensor_model_parallel_size": reward["tensor_parallel"],
+        f"{server}.max_num_batched_tokens": reward["max_num_batched_tokens"],
+    }
+
+
+# Published settings of models that the objective does not have: no KL term, so no reference; no critic.
+_WITHOUT_EFFECT = {
+    "actor_rollout_ref.actor.kl_loss_type": "mse",
+    "actor_rollout_ref.actor.kl_loss_coef": 0.001,
+    "algorithm.kl_ctrl.kl_coef": 0.001,
+    "actor_rollout_ref.ref.strategy": "fsdp2",
+    "actor_rollout_ref.ref.ulysses_sequence_parallel_size": 1,
+    "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": 64,
+    "actor_rollout_ref.ref.log_prob_use_dynamic_bsz": True,
+    "critic.optim.lr": 1e-5,
+    "critic.model.path": None,
+    "critic.ppo_micro_batch_size_per_gpu": 4,
+}
+
+
+def _validation(validation: Mapping[str, Any], data: Path | None) -> Overrides:
+    if data is None:
+        raise ValueError("a validation needs its rows")
+    rollout = "actor_rollout_ref.rollout.val_kwargs"
+    return {
+        _VALIDATION_DATA: str(data),
+        "data.val_batch_size": validation["batch_size"],
+        "trainer.test_freq": validation["steps"],
+        "trainer.val_before_train": validation["before_training"],
+        f"{rollout}.n": validation["rollouts"],
+        f"{rollout}.do_sample": validation["temperature"] > 0,
+        f"{rollout}.temperature": validation["temperature"],
+        f"{rollout}.top_p": validation["top_p"],
+        f"{rollout}.top_k": validation["top_k"],
+    }
+
+
+def total_steps(config: Mapping[str, Any], rows: int) -> int:
+    """Steps of a training on `rows` rows; an upper limit if rows with long prompts are left out."""
+    if config.get(STEPS) is not None:
+        return int(config[STEPS])
+    return rows // int(config[BATCH]) * int(config[EPOCHS])
 
 
 # ---------------------------------------------------------------- one launch
@@ -269,19 +394,26 @@ def launch_overrides(config: Mapping[str, Any], *, temporary: Path, ledger: Path
         f"+{ray}._temp_dir": str(temporary),
         f"+{ray}._node_ip_address": "127.0.0.1",
         f"+{ray}.include_dashboard": False,
-        f"+{ray}.object_store_memory": 500_000_000,
-        # Logical: verl's actors ask for a processor each, and for a "GPU" per model.
-        f"{ray}.num_cpus": 8,
-        f"+{ray}.num_gpus": 2 if judged else 1,
+        **(_logical_resources(config) if config[DEVICE] == "cpu" else {}),
     }
     if judged:
         overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
     return overrides
 
 
+def _logical_resources(config: Mapping[str, Any]) -> Overrides:
+    """verl's actors ask for a processor each, and for a "GPU" per model with devices of its own."""
+    ray = "ray_kwargs.ray_init"
+    return {
+        f"+{ray}.object_store_memory": 500_000_000,
+        f"{ray}.num_cpus": 8,
+        f"+{ray}.num_gpus": 2 if config.get(DEDICATED) else 1,
+    }
+
+
 def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
     """The command line of verl's trainer, on a CPU through the launcher that starts Ray's workers quicker."""
-    on_cpu = overrides["trainer.device"] == "cpu"
+    on_cpu = overrides.get("trainer.device") == "cpu"
     module = "grrm.verl_plugin.main_ppo" if on_cpu else "verl.trainer.main_ppo"
     return [python, "-m", module, *hydra_arguments(overrides)]
 
@@ -325,7 +457,7 @@ def environment(
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
         "HF_DATASETS_CACHE": str(temporary / "datasets"),
-        "VERL_USE_EXTERNAL_MODULES": "grrm.verl_plugin.register",
+        "VERL_USE_EXTERNAL_MODULES": ",".join(_plugins(config)),
         "VERL_FILE_LOGGER_PATH": str(metrics.absolute()),
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
@@ -338,10 +470,17 @@ def environment(
         "RAY_worker_niceness": "0",
         "WANDB_MODE": "disabled",
     }
-    if config["trainer.device"] == "cpu":
+    if config[DEVICE] == "cpu":
         variables |= {
             "VERL_PLATFORM": "cpu",
             "VERL_ENGINE_DEVICE": "cuda",  # the stock FSDP engine, which runs on any torch device
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         }
     return variables
+
+
+def _plugins(config: Mapping[str, Any]) -> list[str]:
+    plugins = ["grrm.verl_plugin.register"]
+    if _TRAINER_MODE in config:
+        plugins.append("grrm.verl_plugin.colocated")
+    return plugins

@@ -137,16 +137,30 @@ def exception_in(line: str) -> str | None:
     return match[0] if match else None
 
 
+def console_metrics(line: str) -> tuple[int, dict[str, float]] | None:
+    """Step and metrics from the long line that verl prints after a step; None for other lines."""
+    step = _STEP.search(line)
+    if step is None:
+        return None
+    return int(step[1]), {name: float(value) for name, value in _METRIC.findall(line[step.end() :])}
+
+
+def append_metrics(log: Path, step: int, metrics: dict[str, float]) -> None:
+    """Add a step to a log of metrics, as verl's own file logger does."""
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"step": step, "data": metrics}) + "\n")
+
+
 def progress(line: str, steps: int, *, first: bool) -> str | None:
     """A short report of a step, from the long line that verl prints; None for other lines.
 
     The first step of a launch is many times slower than the others, so it says nothing about the time left.
     """
-    step = _STEP.search(line)
-    if step is None:
+    found = console_metrics(line)
+    if found is None:
         return None
-    metrics = {name: float(value) for name, value in _METRIC.findall(line[step.end() :])}
-    done, seconds = int(step[1]), metrics.get("timing_s/step")
+    done, metrics = found
+    seconds = metrics.get("timing_s/step")
     report = f"step {done} of {steps}"
     if "critic/score/mean" in metrics:
         report += f": mean reward {metrics['critic/score/mean']:.3f}"

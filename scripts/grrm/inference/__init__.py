@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grrm.engines.checkpoints import check_model
-from grrm.extract import code_block
 from grrm.files import UserError, sha256
 from grrm.prompts import RankingPrompt, TranslationPrompt
-from grrm.ranking import InvalidAnswer, labels, parse_answer
+from grrm.ranking import InvalidAnswer, labels
 
 Row = Mapping[str, Any]
 
@@ -65,7 +64,8 @@ class RankedGroup:
 
     Attributes:
         answer: the whole text the judge wrote.
-        scores: one per candidate in the order of the row, 0..10; None when the answer cannot be used.
+        scores: one per candidate in the order of the row, 0..10, or levels from 0 if the prompt asks for a
+            ranking only; None when the answer cannot be used.
         failure: why not, in one word for counting (`unfinished`, `prompt_too_long`, or a reason of
             `grrm.ranking.InvalidAnswer`); None when there are scores.
         detail: the failure in words.
@@ -86,7 +86,7 @@ class TranslatedSegment:
 
     Attributes:
         raw: the whole text the model wrote.
-        translation: what its code block holds; None when there is none.
+        translation: what its code block holds, or the whole text for a plain prompt; None when there is none.
         failure: why not: `unfinished`, `prompt_too_long` or `no_translation`; None when there is a
             translation.
     """
@@ -135,7 +135,10 @@ def rank(
         for row, candidates in zip(rows, shown, strict=True)
     ]
     completions = generate(model, prompts, decoding, backend=backend, **options)
-    return [_ranked(completion, list(order)) for completion, order in zip(completions, orders, strict=True)]
+    return [
+        _ranked(prompt, completion, list(order))
+        for completion, order in zip(completions, orders, strict=True)
+    ]
 
 
 def translate(
@@ -168,7 +171,7 @@ def translate(
         for row in rows
     ]
     return [
-        _translated(completion)
+        _translated(prompt, completion)
         for completion in generate(model, prompts, decoding, backend=backend, **options)
     ]
 
@@ -206,10 +209,10 @@ def origin(model: str | Path, decoding: Decoding) -> dict[str, Any]:
     }
 
 
-def _ranked(completion: Completion, order: list[int]) -> RankedGroup:
+def _ranked(prompt: RankingPrompt, completion: Completion, order: list[int]) -> RankedGroup:
     if failure := _incomplete(completion):
         return RankedGroup(completion.text, None, *failure, order)
-    parsed = parse_answer(completion.text, len(order))
+    parsed = prompt.read(completion.text, len(order))
     if isinstance(parsed, InvalidAnswer):
         return RankedGroup(completion.text, None, parsed.reason, parsed.detail, order)
     scores = [0] * len(order)
@@ -218,10 +221,10 @@ def _ranked(completion: Completion, order: list[int]) -> RankedGroup:
     return RankedGroup(completion.text, scores, None, None, order)
 
 
-def _translated(completion: Completion) -> TranslatedSegment:
+def _translated(prompt: TranslationPrompt, completion: Completion) -> TranslatedSegment:
     if failure := _incomplete(completion):
         return TranslatedSegment(completion.text, None, failure[0])
-    translation = code_block(completion.text)
+    translation = prompt.read(completion.text)
     if translation is None:
         return TranslatedSegment(completion.text, None, "no_translation")
     return TranslatedSegment(completion.text, translation, None)

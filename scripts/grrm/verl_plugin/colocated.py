@@ -1,54 +1,28 @@
-"""`trainer.v1.trainer_mode=sync_group_reward`: a judge on the trainer's own devices, asked group by group.
+"""A synchronous trainer whose judge shares the trainer's devices and sees whole groups.
 
-With `reward.reward_model.enable_resource_pool=False` the judge wakes after the rollouts are done, and verl's
-trainer then hands the reward manager nothing but prompt and response (verl/trainer/ppo/v1/trainer_base.py,
-`_compute_reward_colocate`): not the `uid` that makes a group, nor the source text. This one adds them.
-
-To be imported after the plug-in itself:
-VERL_USE_EXTERNAL_MODULES=grrm.verl_plugin.register,grrm.verl_plugin.colocated
+trainer.v1.trainer_mode = sync_group_reward, with this module in VERL_USE_EXTERNAL_MODULES: verl looks the
+trainer up by name in a process of its own, which imports what that variable lists.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import transfer_queue as tq
-from omegaconf import DictConfig, open_dict
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from grrm.rewards.step_metrics import step_metrics
 from grrm.verl_plugin.compatibility import check_signature
 
 TRAINER_MODE = "sync_group_reward"
+
+# What a reward manager may need of a rollout beside its text: verl hands on prompt and response only.
 # As in the streaming path (verl/experimental/agent_loop/agent_loop.py, `_compute_score`).
-GROUP_FIELDS = ("uid", "session_id", "data_source", "reward_model", "extra_info", "global_steps")
-
-
-def object_array(values: Any) -> np.ndarray:
-    """A one-dimensional array of Python objects (numpy would make equal-length lists a matrix)."""
-    values = [getattr(value, "data", value) for value in values]
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
-class GroupFields:
-    """A reward loop manager whose reward managers also see the fields that make a group.
-
-    Args:
-        manager: verl's RewardLoopManager.
-        fields: one array per name, in the order of the batch.
-    """
-
-    def __init__(self, manager: Any, fields: dict[str, np.ndarray]) -> None:
-        self._manager, self._fields = manager, fields
-
-    def compute_rm_score(self, data: Any) -> Any:
-        """verl's, with the fields added to `data`, a DataProto."""
-        data.non_tensor_batch.update(self._fields)
-        return self._manager.compute_rm_score(data)
-
+_FIELDS = ["uid", "session_id", "data_source", "reward_model", "extra_info", "global_steps"]
 
 check_signature(
     PPOTrainer._compute_reward_colocate, ["self", "batch", "metrics"], "verl/trainer/ppo/v1/trainer_base.py"
@@ -57,24 +31,57 @@ check_signature(
 
 @register_trainer(TRAINER_MODE)
 class GroupRewardTrainer(PPOTrainerSync):
-    """verl's synchronous trainer, whose colocated reward sees whole groups."""
+    """verl's synchronous trainer; the judge wakes once all rollouts of a step are there, then sleeps."""
 
-    reward_loop_manager: Any
+    @property
+    def trainer_mode(self) -> str:
+        """Verl takes every name but "sync" for an asynchronous trainer."""
+        return "sync"
 
-    def __init__(self, config: DictConfig, *args: Any, **kwargs: Any) -> None:
-        with open_dict(config):  # whatever verl does for this mode it shall do here
-            config.trainer.v1.trainer_mode = "sync"
-        super().__init__(config, *args, **kwargs)
+    @trainer_mode.setter
+    def trainer_mode(self, name: str) -> None:
+        """verl stores the configured name; it stays "sync"."""
 
     def _compute_reward_colocate(self, batch: Any, metrics: dict[str, Any] | None = None) -> Any:
-        found = tq.kv_batch_get(
-            keys=batch.keys, partition_id=batch.partition_id, select_fields=list(GROUP_FIELDS)
-        )
-        manager: Any = self.reward_loop_manager
-        self.reward_loop_manager = GroupFields(
-            manager, {name: object_array(found[name]) for name in GROUP_FIELDS}
-        )
+        with self._whole_rollouts(batch) as outputs:
+            judged = super()._compute_reward_colocate(batch, metrics=metrics)
+        if metrics is not None:
+            metrics |= _reward_metrics(batch.keys, outputs[0])
+        return judged
+
+    @contextmanager
+    def _whole_rollouts(self, batch: Any) -> Iterator[list[Any]]:
+        """While the judge is asked, add the missing fields to its input; collects its outputs."""
+        manager = self.reward_loop_manager
+        stored = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=_FIELDS)
+        outputs: list[Any] = []
+        ask = manager.compute_rm_score
+
+        def ask_with_fields(data: Any) -> Any:
+            for name in _FIELDS:
+                data.non_tensor_batch[name] = _objects(stored[name])
+            outputs.append(ask(data))
+            return outputs[-1]
+
+        manager.compute_rm_score = ask_with_fields
         try:
-            return super()._compute_reward_colocate(batch, metrics=metrics)
+            yield outputs
         finally:
-            self.reward_loop_manager = manager
+            del manager.compute_rm_score
+
+
+def _objects(values: Any) -> np.ndarray:
+    """One object per rollout, whatever the queue wrapped it in."""
+    items = [getattr(value, "data", value) for value in values]
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array
+
+
+def _reward_metrics(keys: list[str], output: Any) -> dict[str, float]:
+    names = output.meta_info["reward_extra_keys"]
+    infos = [
+        {name: float(output.non_tensor_batch[name][index]) for name in names} for index in range(len(keys))
+    ]
+    rewards = [float(scores.sum()) for scores in output.batch["rm_scores"]]
+    return step_metrics([key.split("_")[0] for key in keys], rewards, infos)

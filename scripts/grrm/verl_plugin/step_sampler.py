@@ -1,6 +1,7 @@
-"""Replay buffer of the synchronous trainer that reports what the rewards of a step were made of.
+"""Replay buffers of the synchronous trainer that stop at a failure and report what rewards were made of.
 
-trainer.v1.sampler.custom_sampler.{path,name} = pkg://grrm.verl_plugin.step_sampler, ReportingReplayBuffer
+trainer.v1.sampler.custom_sampler.{path,name} = pkg://grrm.verl_plugin.step_sampler, ReportingReplayBuffer;
+WatchingReplayBuffer where the judge shares the trainer's devices (colocated.py reports there).
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from grrm.verl_plugin.router import end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 
 
-class ReportingReplayBuffer(FastPollReplayBuffer):
-    """verl's trainer logs the mean reward only; what `reward_extra_info` holds is dropped after the step.
-
-    It also goes on if a rollout or its reward fails, with fewer rollouts. Here the run stops.
-    """
+class WatchingReplayBuffer(FastPollReplayBuffer):
+    """verl goes on if a rollout or its reward fails, with fewer rollouts. Here the run stops."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Made by the trainer's process before it starts the router: the only hook there.
         end_router_with_trainer()
+
+    def _sync_metadata_from_transfer_queue(self) -> None:
+        super()._sync_metadata_from_transfer_queue()
+        if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
+            raise RuntimeError(
+                f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
+            )
+
+
+class ReportingReplayBuffer(WatchingReplayBuffer):
+    """verl's trainer logs the mean reward only; what `reward_extra_info` holds is dropped after the step."""
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
         """A batch of rollouts, with the figures of `grrm.rewards.step_metrics` among its metrics."""
@@ -33,7 +42,6 @@ class ReportingReplayBuffer(FastPollReplayBuffer):
         return batch, metrics
 
     def _reward_metrics(self, batch: Any) -> dict[str, float]:
-        # Rewards of a judge that shares the trainer's devices come later, without extra info.
         data = tq.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["rm_scores", "extra_fields"]
         )
@@ -41,10 +49,3 @@ class ReportingReplayBuffer(FastPollReplayBuffer):
         infos = [fields["reward_extra_info"] for fields in extra_fields]
         rewards = [float(scores.sum()) for scores in data["rm_scores"]]
         return step_metrics([key.split("_")[0] for key in batch.keys], rewards, infos)
-
-    def _sync_metadata_from_transfer_queue(self) -> None:
-        super()._sync_metadata_from_transfer_queue()
-        if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
-            raise RuntimeError(
-                f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
-            )

@@ -1,0 +1,81 @@
+# Where the published data sets and models are, and which of them this experiment reads. Look-ups only.
+
+from grrm.data.datasets import (
+    find_test_sets,
+    find_training_files,
+    is_current,
+    load_datasets,
+    load_lock,
+)
+
+LOCK = "config/datasets.lock.yaml"
+DOWNLOADS = config["data"]["downloads"]
+
+try:
+    DATASETS = load_datasets(
+        "config/datasets.yaml",
+        Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
+    )
+    LOCKED = load_lock(LOCK)
+    TEST_SETS = find_test_sets(DATASETS)
+    TRAINING_FILES = find_training_files(DATASETS)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
+def download_record(dataset):
+    """What has to be there before a data set or model is read: it is whole and as locked."""
+    return f"{DOWNLOADS}/{dataset}.json"
+
+
+def downloaded(dataset, files):
+    return " ".join(f"{DOWNLOADS}/{dataset}/{file}" for file in files)
+
+
+def lock_of(wildcards):
+    """The lock; its time matters for those only whose own lines have changed."""
+    same = is_current(download_record(wildcards.dataset), LOCKED.get(wildcards.dataset))
+    return ancient(LOCK) if same else LOCK
+
+
+HUB_MODELS = {
+    entry.hub: name for name, entry in DATASETS.items() if entry.kind == "model"
+}
+
+
+def model_source(reference):
+    """Folder of a model's files, and what has to be there before they can be read."""
+    if reference in HUB_MODELS:
+        name = HUB_MODELS[reference]
+        return f"{DOWNLOADS}/{name}", download_record(name)
+    if not Path(reference).is_dir():
+        raise WorkflowError(
+            f"{reference}: neither a folder nor the hub id of a model in config/datasets.yaml "
+            f"(known: {', '.join(sorted(HUB_MODELS))})"
+        )
+    return reference, reference
+
+
+# What is trained on, stage by stage.
+TRAINING = {name: TABLES[name] for name in TRAINED or STAGES}
+# What is tested on, set by set.
+TESTS = {name: TABLES[name] for name in TEST_TABLES}
+# Its kind (ranking, translation), where test sets are put together.
+KINDS = {}
+
+if config["data"]["source"] == "hub":
+    for name in config["data"]["test_sets"]:
+        if name not in TEST_SETS:
+            raise WorkflowError(
+                f"key 'data.test_sets' names {name!r}; config/datasets.yaml has {', '.join(TEST_SETS)}"
+            )
+        is_ranking = TEST_SETS[name].format == "ranking"
+        KINDS[name] = "ranking" if is_ranking else "translation"
+    TESTS = {name: f"{RESULTS}/data/test_sets/{name}.parquet" for name in KINDS}
+    for kind in COMPARISONS:
+        if kind not in KINDS.values():
+            raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
+
+
+def tests_of(wildcards):
+    return {name: path for name, path in TESTS.items() if KINDS[name] == wildcards.kind}

@@ -1,0 +1,37 @@
+# What made the results: configuration, commit, versions of every environment, lock of the data.
+
+# Of stages that are run. The models answer in the environment of verl; the fork's is the user's own.
+ENVIRONMENTS = sorted(
+    {RL, "comet", *([SFT] if {"grrm_sft", "mt_sft"} & set(TRAINED) else [])}
+)
+
+
+rule write_provenance:
+    input:
+        # Written anew with the results: it tells of the commit that made them.
+        EVALUATIONS,
+        [environment(name) for name in ENVIRONMENTS],
+        config=rules.write_config.output.config,
+        locks=[f"envs/{name}.txt" for name in ENVIRONMENTS],
+        data="config/datasets.lock.yaml" if config["data"]["source"] == "hub" else [],
+    output:
+        folder=directory(f"{RESULTS}/provenance"),
+    log:
+        f"{LOGS}/write_provenance.log",
+    conda:
+        "../envs/driver.yaml"
+    params:
+        locks=named({name: f"envs/{name}.txt" for name in ENVIRONMENTS}),
+        records=(
+            ""
+            if uses_conda()
+            else "--records "
+            + named({name: environment_record(name) for name in ENVIRONMENTS})
+        ),
+        fork=option("--pythons", f"fork={config['fork']['python']}") if FORK else "",
+        data=lambda wildcards, input: option("--data-lock", input.data),
+    message:
+        "Keeping what made the results"
+    shell:
+        "python scripts/write_provenance.py --config {input.config} --locks {params.locks} {params.records} "
+        "{params.fork} {params.data} --output {output.folder} > {log} 2>&1"

@@ -1,0 +1,102 @@
+"""Write docs/configuration.md from the configuration's schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm.config import dereference
+from grrm.files import write_text
+from grrm.process import run_main
+
+_INTRODUCTION = """\
+# Configuration
+
+Written by `make docs` from `config/schemas/config.schema.yaml`; do not edit.
+
+`config/config.yaml` is the demonstration. Overlays are laid over it in the order they are named, and replace
+single keys: `snakemake --configfile config/paper.yaml config/paper_cla.yaml`; `--config seed=1` comes last.
+A wrong key or value stops the workflow before anything runs.
+
+| overlay | experiment |
+| --- | --- |
+| `smoke.yaml` | a few steps of every stage on real languages, on a CPU |
+| `paper.yaml` | the paper's, on two machines of eight GPUs |
+| `paper_cla.yaml`, over `paper.yaml` | its translation model with cross-lingual augmentation |
+| `paper_released.yaml`, over `paper.yaml` | evaluation of the released models, without training |
+| `small.yaml`, over `paper.yaml` | a smaller base model on one machine, or one GPU |
+
+`config/published_settings.yaml` lists every setting of the published runs and what became of it.
+"""
+
+_TYPES = {
+    "object": "section",
+    "array": "list",
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one table of keys per section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--schema", type=Path, default=Path("config/schemas/config.schema.yaml"))
+    parser.add_argument("--output", type=Path, default=Path("docs/configuration.md"))
+    args = parser.parse_args(argv)
+    write_text(args.output, document(yaml.safe_load(args.schema.read_text(encoding="utf-8"))))
+
+
+def document(schema: Mapping[str, Any]) -> str:
+    """The page: a table for the keys of the top level, then one for each section."""
+    parts = {name: dereference(part, schema) for name, part in schema["properties"].items()}
+    plain = {name: part for name, part in parts.items() if "properties" not in part}
+    text = _INTRODUCTION + "\n" + _table(plain.items())
+    for name, part in parts.items():
+        if "properties" in part:
+            text += f"\n## {name}\n\n{part['description']}\n\n" + _table(_keys(part, schema))
+    return text
+
+
+def _keys(section: Mapping[str, Any], root: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys below a section, by path; sections before their keys."""
+    for name, part in section["properties"].items():
+        part = dereference(part, root)
+        yield prefix + name, part
+        if "properties" in part:
+            yield from _keys(part, root, f"{prefix}{name}.")
+
+
+def _table(keys: Any) -> str:
+    rows = [f"| `{name}` | {_allowed(part)} | {_default(part)} | {_words(part)} |" for name, part in keys]
+    return "\n".join(["| key | value | default | |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _allowed(part: Mapping[str, Any]) -> str:
+    if "enum" in part:
+        return " or ".join(f"`{value}`" for value in part["enum"])
+    types = part["type"] if isinstance(part["type"], list) else [part["type"]]
+    words = " or ".join(_TYPES[name] for name in types)
+    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return " ".join([words, *(f"{word} {part[key]:g}" for key, word in limits.items() if key in part)])
+
+
+def _default(part: Mapping[str, Any]) -> str:
+    if "default" not in part or part["default"] == {}:
+        return ""
+    return f"`{json.dumps(part['default'])}`"
+
+
+def _words(part: Mapping[str, Any]) -> str:
+    return str(part.get("description", "")).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,206 @@
+"""Whole columns at a time: texts on disk, taken by number, and prompts filled for many rows at once."""
+
+from __future__ import annotations
+
+import mmap
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from grrm.languages import language_name
+from grrm.prompts import RankingPrompt, TranslationPrompt
+from grrm.ranking import MAX_CANDIDATES, labels
+
+Numbers = npt.NDArray[np.int64]
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_LABELS = pa.array(labels(MAX_CANDIDATES))
+_ALL_LABELS = pa.array([""] + [", ".join(labels(n)) for n in range(1, MAX_CANDIDATES + 1)])
+_SHORTEST_FENCE = 3
+# Beyond this, pages of a file of texts are given back after each use: memory stays bounded.
+_RESIDENT_BYTES = 64 * 2**20
+
+
+class TextFile:
+    """Texts in a temporary file: added in order, then taken by number. Memory holds 8 bytes for each."""
+
+    def __init__(self, folder: str | Path) -> None:
+        # It has no name: it is gone with this process, however that ends.
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._lengths: list[Numbers] = []
+        self._fences: list[npt.NDArray[np.int32]] = []
+        self._map: mmap.mmap | None = None
+        self._texts: pa.LargeStringArray | None = None
+
+    def add(self, texts: pa.Array) -> None:
+        """Add texts (strings, none of them missing) behind those that are there."""
+        texts = texts.cast(pa.large_string())
+        _, offsets, data = texts.buffers()
+        bounds = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        self._file.write(memoryview(data)[bounds[0] : bounds[-1]])
+        self._lengths.append(np.diff(bounds))
+        self._fences.append(_fence_lengths(texts))
+
+    def close(self) -> None:
+        """No more texts are added from here on."""
+        self._file.flush()
+        bounds = np.concatenate([[0], *self._lengths]).astype(np.int64).cumsum()
+        self._lengths.clear()
+        self.fences = np.concatenate(self._fences)
+        self._fences.clear()
+        self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._texts = pa.LargeStringArray.from_buffers(
+            len(bounds) - 1, pa.py_buffer(bounds), pa.py_buffer(self._map)
+        )
+
+    def take(self, numbers: npt.NDArray[np.integer]) -> pa.StringArray:
+        """The texts of those numbers, in that order."""
+        assert self._texts is not None and self._map is not None, "closed before texts are taken"
+        taken = self._texts.take(pa.array(numbers)).cast(pa.string())
+        if len(self._map) > _RESIDENT_BYTES:
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return taken
+
+
+class LanguageColumn:
+    """Codes of languages, 4 bytes each: added in order, then taken by number."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.DictionaryArray] = []
+
+    def add(self, codes: pa.Array) -> None:
+        """Add codes behind those that are there."""
+        self._chunks.append(codes.dictionary_encode())
+
+    def close(self) -> None:
+        """No more codes are added from here on."""
+        codes = pa.chunked_array(self._chunks).unify_dictionaries().combine_chunks()
+        self._chunks.clear()
+        self._numbers, self._codes = codes.indices, codes.dictionary
+
+    def take(self, numbers: npt.NDArray[np.integer]) -> pa.StringArray:
+        """The codes of those numbers, in that order."""
+        return self._codes.take(self._numbers.take(pa.array(numbers)))
+
+
+def language_names(codes: pa.StringArray) -> pa.StringArray:
+    """The English name of each language.
+
+    Raises:
+        UserError: a language is not known.
+    """
+    coded = codes.dictionary_encode()
+    names = pa.array([language_name(code) for code in coded.dictionary.to_pylist()], pa.string())
+    return names.take(coded.indices)
+
+
+def ranking_prompts(
+    prompt: RankingPrompt,
+    *,
+    src_texts: pa.StringArray,
+    src_langs: pa.StringArray,
+    trg_langs: pa.StringArray,
+    mt_texts: pa.StringArray,
+    sizes: Numbers,
+    fences: npt.NDArray[np.integer],
+) -> pa.StringArray:
+    """The prompts for many groups: what `prompt.render` gives for each.
+
+    Args:
+        prompt: the prompt.
+        src_texts: source of each group.
+        src_langs: its language.
+        trg_langs: language of its candidates.
+        mt_texts: the candidates of all groups, one after another.
+        sizes: number of candidates of each group.
+        fences: length of the fence that each group needs (`group_fences`).
+    """
+    starts = np.concatenate([[0], sizes.cumsum()])
+    places = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
+    fence = _fence_texts(fences)
+    candidates = fill_column(
+        prompt.candidate,
+        {
+            "label": _LABELS.take(pa.array(places)),
+            "text": mt_texts,
+            "fence": fence.take(pa.array(np.repeat(np.arange(len(sizes)), sizes))),
+        },
+    )
+    return fill_column(
+        prompt.prompt,
+        {
+            "source_language": language_names(src_langs),
+            "target_language": language_names(trg_langs),
+            "source": src_texts,
+            "candidates": pc.binary_join(as_lists(candidates, starts), "\n"),
+            "fence": fence,
+            "count": pa.array(sizes).cast(pa.string()),
+            "labels": _ALL_LABELS.take(pa.array(sizes)),
+            "example": pa.scalar(prompt.example),
+        },
+    )
+
+
+def translation_prompts(
+    prompt: TranslationPrompt,
+    *,
+    src_texts: pa.StringArray,
+    src_langs: pa.StringArray,
+    trg_langs: pa.StringArray,
+    fences: npt.NDArray[np.integer],
+) -> pa.StringArray:
+    """The prompts for many segments: what `prompt.render` gives for each (see `ranking_prompts`)."""
+    return fill_column(
+        prompt.prompt,
+        {
+            "source_language": language_names(src_langs),
+            "target_language": language_names(trg_langs),
+            "source": src_texts,
+            "fence": _fence_texts(fences),
+        },
+    )
+
+
+def fill_column(template: str, values: Mapping[str, pa.StringArray | pa.StringScalar]) -> pa.StringArray:
+    """`grrm.prompts.fill_template` for every row of the columns, the first of which is no scalar."""
+    # Text and names of placeholders take turns.
+    parts = _PLACEHOLDER.split(template)
+    pieces = [values[part] if number % 2 else pa.scalar(part) for number, part in enumerate(parts) if part]
+    rows = len(next(iter(values.values())))
+    if not any(isinstance(piece, pa.Array) for piece in pieces):
+        return pa.repeat(pa.scalar(template), rows)
+    return pc.binary_join_element_wise(*pieces, "")
+
+
+def as_lists(values: pa.Array, starts: npt.NDArray[np.integer]) -> pa.ListArray:
+    """Lists of values that stand one after another; `starts` has one more number than there are lists."""
+    return pa.ListArray.from_arrays(pa.array(starts, pa.int32()), values)
+
+
+def group_fences(
+    of_source: npt.NDArray[np.integer], of_candidates: npt.NDArray[np.integer], sizes: Numbers
+) -> npt.NDArray[np.integer]:
+    """The length of fence that each group needs, from those that its texts need."""
+    starts = np.concatenate([[0], sizes.cumsum()[:-1]])
+    fences: npt.NDArray[np.integer] = np.maximum(of_source, np.maximum.reduceat(of_candidates, starts))
+    return fences
+
+
+def _fence_lengths(texts: pa.LargeStringArray) -> npt.NDArray[np.int32]:
+    """Backticks of the fence that each text needs, as `grrm.prompts.code_fence` makes it."""
+    lengths = np.full(len(texts), _SHORTEST_FENCE, np.int32)
+    fenced = pc.match_substring(texts, "`" * _SHORTEST_FENCE)
+    for number in np.flatnonzero(fenced.to_numpy(zero_copy_only=False)):
+        lengths[number] = 1 + max(len(run) for run in re.findall("`+", texts[number].as_py()))
+    return lengths
+
+
+def _fence_texts(lengths: npt.NDArray[np.integer]) -> pa.StringArray:
+    distinct, numbers = np.unique(lengths, return_inverse=True)
+    return pa.array(["`" * length for length in distinct.tolist()], pa.string()).take(pa.array(numbers))

@@ -1,0 +1,365 @@
+"""What an experiment will take, before anything is submitted: rows, steps, GPU-hours, disk, longest path.
+
+Everything follows from the configuration, from the tables where they are there already, and from the
+documented assumptions of config/forecast.yaml. Ranges are carried through: a low and a high end, both likely.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from grrm.config import NEEDS, STAGES, taken_models, trained_stages
+from grrm.data.datasets import find_training_files, load_datasets
+from grrm.data.sample import make_tables
+from grrm.files import UserError
+
+
+class Range(NamedTuple):
+    """A low and a high end, both 0 or more."""
+
+    low: float
+    high: float
+
+    def __mul__(self, other: object) -> Range:
+        if isinstance(other, Range):
+            return Range(self.low * other.low, self.high * other.high)
+        assert isinstance(other, int | float)
+        return Range(self.low * other, self.high * other)
+
+    def __add__(self, other: object) -> Range:
+        assert isinstance(other, Range)
+        return Range(self.low + other.low, self.high + other.high)
+
+    def at(self, speed: Range) -> Range:
+        """What this much takes at a speed: the low end at the high one."""
+        return Range(self.low / speed.high, self.high / speed.low)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source table.
+
+    Attributes:
+        rows: how many.
+        sizes: for ranked groups the share of each number of candidates.
+        source: where these come from.
+    """
+
+    rows: Range
+    sizes: Mapping[int, float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The forecast of a training stage.
+
+    Attributes:
+        name: of the stage.
+        rows: prepared rows.
+        source: where their number comes from.
+        steps: training steps.
+        gpu_hours: None without GPUs.
+        hours: on all GPUs of the configuration; None without GPUs.
+        disk: bytes of checkpoints and the finished model.
+    """
+
+    name: str
+    rows: Range
+    source: str
+    steps: Range
+    gpu_hours: Range | None
+    hours: Range | None
+    disk: Range
+
+
+def load_assumptions(path: str | Path) -> dict[str, Any]:
+    """The table of assumptions.
+
+    Raises:
+        UserError: it is missing or not YAML.
+    """
+    try:
+        assumptions = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a table of assumptions ({error})") from error
+    if not isinstance(assumptions, dict):
+        raise UserError(f"{path}: expected a table of assumptions, found {type(assumptions).__name__}")
+    return assumptions
+
+
+def source_tables(
+    config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: str | Path
+) -> dict[str, Table]:
+    """The table of each stage: counted where it is there, else as made from the configuration or as assumed.
+
+    Args:
+        config: resolved configuration.
+        assumptions: see config/forecast.yaml.
+        folder: of the workflow.
+    """
+    folder = Path(folder)
+    published = (
+        find_training_files(
+            load_datasets(folder / "config/datasets.yaml", folder / "config/schemas/datasets.schema.yaml")
+        )
+        if config["data"]["source"] == "hub"
+        else {}
+    )
+    tables = {}
+    for stage in STAGES:
+        files = [folder / "results" / config["experiment"] / "data" / f"{stage}.parquet"]
+        if stage in published and not files[0].exists():
+            entry, names = published[stage]
+            files = [folder / config["data"]["downloads"] / entry / name for name in names]
+        if all(file.is_file() for file in files):
+            tables[stage] = count_tables(files)
+        else:
+            tables[stage] = _expected_table(stage, config, assumptions, folder)
+    return tables
+
+
+def count_tables(files: Sequence[Path]) -> Table:
+    """Rows, and sizes of groups, of Parquet files."""
+    rows = 0
+    sizes: dict[int, int] = {}
+    for file in files:
+        table = pq.ParquetFile(file)
+        rows += table.metadata.num_rows
+        if "mt_texts" in table.schema_arrow.names:
+            for batch in table.iter_batches(columns=["mt_texts"]):
+                for count in pc.value_counts(pc.list_value_length(batch["mt_texts"])).to_pylist():
+                    sizes[count["values"]] = sizes.get(count["values"], 0) + count["counts"]
+    shares = {size: count / rows for size, count in sorted(sizes.items())}
+    return Table(Range(rows, rows), shares, f"counted in {', '.join(map(str, files))}")
+
+
+def _expected_table(
+    stage: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
+) -> Table:
+    sizes = assumptions["group_sizes"]["shares"]
+    source = config["data"]["source"]
+    if source == "toy":
+        rows = config["data"]["toy"][stage]
+        return Table(Range(rows, rows), sizes, f"configuration, data.toy.{stage}")
+    if source == "sample":
+        sample = folder / "config/sample"
+        made = make_tables(sample / "rankings.yaml", sample / "translations.yaml", config["seed"])[stage]
+        return Table(Range(len(made), len(made)), sizes, "config/sample")
+    assumed = assumptions["rows"][stage]
+    return Table(Range(*assumed["range"]), sizes, assumed["source"])
+
+
+def rows_per_group(size: int, subgroup_augment: int, shuffle_augment: int) -> float:
+    """Rows that a group of `size` candidates gives on average (2, 11 and 17.8 for 2, 3 and 4 at 4 and 4)."""
+
+    def orders(length: int) -> int:
+        return 1 + min(shuffle_augment, math.factorial(length) - 1)
+
+    subsets = {length: math.comb(size, length) for length in range(2, size)}
+    proper = sum(subsets.values())
+    if not proper:
+        return orders(size)
+    mean = sum(count * orders(length) for length, count in subsets.items()) / proper
+    return orders(size) + min(subgroup_augment, proper) * mean
+
+
+def forecast(
+    config: Mapping[str, Any], tables: Mapping[str, Table], assumptions: Mapping[str, Any]
+) -> list[Stage]:
+    """The stages that are run, in order.
+
+    Raises:
+        UserError: the size of a base model is not known.
+    """
+    hardware = config["hardware"]
+    gpus = hardware["nodes"] * hardware["gpus_per_node"]
+    stages = []
+    for name in trained_stages(config):
+        table = tables[name]
+        rows = table.rows * _rows_for_each(name, config, table)
+        steps = _steps(name, config[name], rows, gpus)
+        parameters = _parameters(name, config, assumptions)
+        gpu_hours = hours = None
+        if hardware["device"] == "cuda":
+            gpu_hours = _gpu_seconds(name, config[name], rows, steps, gpus, parameters, assumptions) * (
+                1 / 3600
+            )
+            hours = gpu_hours * (1 / _devices(name, config, gpus))
+        checkpoint = assumptions["checkpoint"]
+        room = Range(*checkpoint["bytes"]["range"]) * checkpoint["kept"]
+        model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
+        stages.append(Stage(name, rows, table.source, steps, gpu_hours, hours, (room + model) * parameters))
+    return stages
+
+
+def longest_path(stages: Iterable[Stage]) -> tuple[list[str], Range]:
+    """The stages that follow on one another for longest (at the high end), and how many hours they take."""
+    hours = {stage.name: stage.hours or Range(0, 0) for stage in stages}
+    best: dict[str, tuple[list[str], Range]] = {}
+    for name in (stage for stage in STAGES if stage in hours):
+        before = [best[need] for need in NEEDS[name] if need in best]
+        path, total = max(before, key=lambda found: found[1].high, default=([], Range(0, 0)))
+        low = max((found[1].low for found in before), default=0.0)
+        best[name] = [*path, name], Range(low, total.high) + hours[name]
+    return max(best.values(), key=lambda found: found[1].high, default=([], Range(0, 0)))
+
+
+def _rows_for_each(name: str, config: Mapping[str, Any], table: Table) -> float:
+    """Prepared rows for each row of the source table."""
+    if name == "grrm_rlvr":
+        augment = config[name]["augment"]
+        return sum(
+            share * rows_per_group(size, augment["subgroup"], augment["shuffle"])
+            for size, share in table.sizes.items()
+        )
+    return 2 if name == "mt_grpo" and config[name]["cross_lingual_augmentation"] else 1
+
+
+def _steps(name: str, settings: Mapping[str, Any], rows: Range, gpus: int) -> Range:
+    fixed = settings["max_steps"] if name.endswith("_sft") else settings["steps"]
+    if fixed is not None:
+        return Range(fixed, fixed)
+    if name.endswith("_sft"):
+        batch = _rows_a_step(settings, gpus)
+        return Range(*(math.ceil(math.ceil(end / batch) * settings["epochs"]) for end in rows))
+    # verl leaves out the last batch of an epoch if it is not full.
+    return Range(*(int(end // settings["train_batch_size"]) * settings["epochs"] for end in rows))
+
+
+def _rows_a_step(settings: Mapping[str, Any], gpus: int) -> int:
+    return int(settings["batch_size"] * settings["gradient_accumulation"] * gpus)
+
+
+def _gpu_seconds(
+    name: str,
+    settings: Mapping[str, Any],
+    rows: Range,
+    steps: Range,
+    gpus: int,
+    parameters: float,
+    assumptions: Mapping[str, Any],
+) -> Range:
+    kind = "ranking" if name.startswith("grrm") else "translation"
+    prompt, answer = (_tokens(f"{kind}_{part}", assumptions) for part in ("prompt", "answer"))
+    speed = assumptions["speed"]
+    scale = speed["parameters"] / parameters
+    training, scoring, generation = (
+        Range(*speed[work]["range"]) * scale for work in ("training", "scoring", "generation")
+    )
+    overhead = Range(*speed["overhead"]["range"])
+    if name.endswith("_sft"):
+        batch = _rows_a_step(settings, gpus)
+        examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
+        work: Range = ((prompt + answer) * examples).at(training) * overhead
+        return work
+    prompts = steps * settings["train_batch_size"]
+    rollouts = prompts * settings["rollouts"]
+    seconds = (
+        (answer * rollouts).at(generation)
+        + ((prompt + answer) * rollouts).at(scoring)
+        + ((prompt + answer) * rollouts).at(training)
+    )
+    if name == "mt_grpo":
+        # One call of the judge for each group, by a model of the same size.
+        seconds = seconds + (_tokens("ranking_answer", assumptions) * prompts).at(generation)
+    total: Range = seconds * overhead
+    return total
+
+
+def _devices(name: str, config: Mapping[str, Any], gpus: int) -> int:
+    reward = config["mt_grpo"]["reward"]
+    if name == "mt_grpo" and reward["placement"] == "dedicated":
+        return int(gpus + reward["nodes"] * reward["gpus_per_node"])
+    return gpus
+
+
+def _tokens(part: str, assumptions: Mapping[str, Any]) -> Range:
+    return Range(*assumptions["tokens"][part]["range"])
+
+
+def _parameters(name: str, config: Mapping[str, Any], assumptions: Mapping[str, Any]) -> float:
+    """Parameters of the model that a stage trains."""
+    taken = taken_models(config)
+    family = name.split("_")[0]
+    start = taken.get(f"{family}_sft") if name in ("grrm_rlvr", "mt_grpo") else None
+    start = start or taken.get(f"{family}_base")
+    if start is None:
+        size = config["base_models"][family]
+        width, layers = size["hidden_size"], size["layers"]
+        # Attention 4 width², feed-forward 3 x 2 width²; the embeddings of tiny vocabularies are left out.
+        return float(10 * layers * width**2)
+    for known, parameters in assumptions["parameters"].items():
+        if known.split("/")[-1] in start:
+            return float(parameters)
+    raise UserError(
+        f"{start}: the number of its parameters is not known; add it to `parameters` in config/forecast.yaml"
+    )
+
+
+def format_forecast(
+    config: Mapping[str, Any], stages: Sequence[Stage], assumptions: Mapping[str, Any]
+) -> str:
+    """The forecast as text: a line for each stage, the longest path, the assumptions."""
+    hardware = config["hardware"]
+    where = (
+        f"{hardware['nodes']} x {hardware['gpus_per_node']} GPUs"
+        if hardware["device"] == "cuda"
+        else "CPU; hours are forecast for GPUs only"
+    )
+    lines = [f"Experiment {config['experiment']}: {where}", ""]
+    if not stages:
+        return "\n".join([*lines, "Nothing is trained: all models are taken from elsewhere."])
+    lines.append(f"{'stage':<11}{'rows':>22}{'steps':>16}{'GPU-hours':>16}{'hours':>14}{'checkpoints':>18}")
+    for stage in stages:
+        lines.append(
+            f"{stage.name:<11}{_show(stage.rows):>22}{_show(stage.steps):>16}{_show(stage.gpu_hours):>16}"
+            f"{_show(stage.hours):>14}{_bytes(stage.disk):>18}"
+        )
+    disk = _bytes(sum((stage.disk for stage in stages), Range(0, 0)))
+    path, hours = longest_path(stages)
+    used = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
+    if used:
+        total = sum(used, Range(0, 0))
+        lines += ["", f"All stages: {_show(total)} GPU-hours, {disk} of checkpoints and models"]
+        lines.append(f"Longest path: {' > '.join(path)}, {_show(hours)} hours without waiting in queues")
+    else:
+        lines += ["", f"All stages: {disk} of checkpoints and models"]
+    lines += ["", "Rows"]
+    lines += [f"  {stage.name}: {stage.source}" for stage in stages]
+    if used:
+        lines += ["", "Assumptions (config/forecast.yaml; ranges are low to high)"]
+        for part in ("tokens", "speed"):
+            for name, item in assumptions[part].items():
+                if isinstance(item, Mapping):
+                    low, high = item["range"]
+                    lines.append(f"  {name.replace('_', ' ')}: {low:g} to {high:g} ({item['source']})")
+    item = assumptions["checkpoint"]["bytes"]
+    low, high = item["range"]
+    kept = assumptions["checkpoint"]["kept"]
+    lines.append(f"  checkpoint: {low:g} to {high:g} bytes a parameter, {kept} kept ({item['source']})")
+    return "\n".join(lines)
+
+
+def _bytes(value: Range) -> str:
+    size, unit = (1e9, "GB") if value.high >= 1e9 else (1e6, "MB")
+    return f"{_show(value * (1 / size))} {unit}"
+
+
+def _show(value: Range | None) -> str:
+    if value is None:
+        return "-"
+    low, high = _number(value.low), _number(value.high)
+    return low if low == high else f"{low}-{high}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.5 or value == int(value) else f"{value:.1g}"

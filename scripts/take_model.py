@@ -1,0 +1,59 @@
+"""Take a model from elsewhere as one of the experiment's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from pathlib import Path
+
+from grrm.engines import checkpoints
+from grrm.files import UserError, atomic_path, write_json
+from grrm.process import run_main
+
+_COMET = ("hparams.yaml", "checkpoints/model.ckpt")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the model folder, whole; its files are linked where the file system allows it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--reference", required=True, help="what the configuration calls it")
+    parser.add_argument("--encoder", type=Path, help="configuration and tokenizer of a COMET encoder")
+    parser.add_argument("--output", type=Path, required=True, help="model folder to write")
+    args = parser.parse_args(argv)
+
+    if (args.source / _COMET[0]).exists():
+        files = _files(args.source, _COMET)
+    else:
+        checkpoints.check_model(args.source)
+        files = {file.name: file for file in sorted(args.source.iterdir()) if file.is_file()}
+    if args.encoder:
+        files |= {f"encoder/{file.name}": file for file in sorted(args.encoder.iterdir()) if file.is_file()}
+    origin = {"taken": args.reference, "inputs": {args.reference: checkpoints.fingerprint(args.source)}}
+    with atomic_path(args.output) as partial:
+        for name, file in files.items():
+            _link(file, partial / name)
+        (partial / checkpoints.IDENTITY).unlink(missing_ok=True)
+        write_json(partial / checkpoints.IDENTITY, origin)
+    print(f"{args.output}: {len(files)} files of {args.reference}")
+
+
+def _files(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    files = {name: folder / name for name in names}
+    if missing := [name for name, file in files.items() if not file.is_file()]:
+        raise UserError(f"{folder}: not a complete COMET checkpoint, it lacks {', '.join(missing)}")
+    return files
+
+
+def _link(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    real = file.resolve()
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copy2(real, target)
+
+
+if __name__ == "__main__":
+    run_main(main)

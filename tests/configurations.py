@@ -1,0 +1,62 @@
+"""Configurations of the workflow as tests need them: overlays merged and checked as Snakemake does it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm.config import load_experiment
+from grrm.engines.llamafactory import sft_config
+from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_fork import fork_overrides
+
+ROOT = Path(__file__).parents[1]
+
+
+def experiment(*overlays: str) -> dict[str, Any]:
+    """The checked configuration of config/config.yaml under overlays such as "paper"; a copy of its own."""
+    return copy.deepcopy(_experiment(*overlays))
+
+
+@functools.cache
+def _experiment(*overlays: str) -> dict[str, Any]:
+    return load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
+
+
+def render_sft(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """LLaMA-Factory's configuration of a stage, as the workflow names its files."""
+    results, settings = Path("results") / config["experiment"], config[stage]
+    deepspeed = settings["deepspeed"]
+    return sft_config(
+        settings,
+        model=results / "models" / f"{stage.removesuffix('_sft')}_base",
+        dataset_dir=results / "configs" / stage,
+        output_dir=results / "checkpoints" / stage,
+        seed=config["seed"],
+        hardware=config["hardware"],
+        deepspeed=yaml.safe_load((ROOT / deepspeed).read_text(encoding="utf-8")) if deepspeed else None,
+    )
+
+
+def render_rl(config: Mapping[str, Any], stage: str, **changes: Any) -> dict[str, Any]:
+    """verl's overrides of a stage, as the workflow names its files; `changes` to the stage's settings."""
+    results, judged = Path("results") / config["experiment"], stage == "mt_grpo"
+    arguments: dict[str, Any] = {
+        "stage": stage,
+        "model": results / "models" / ("mt_sft" if judged else "grrm_sft"),
+        "data": results / f"prepared/{stage}.parquet",
+        "checkpoints": results / "checkpoints" / stage,
+        "judge": results / "models/grrm_rlvr" if judged else None,
+        "hardware": config["hardware"],
+        "validation_data": results / "prepared/grrm_rlvr_validation.parquet" if not judged else None,
+    }
+    settings = {**config[stage], **changes}
+    if config["rl_engine"] == "gen_rm_fork":
+        return fork_overrides(settings, **arguments)
+    prompt = Path(config["prompts"]["ranking"]) if judged else None
+    return rl_overrides(settings, **arguments, judge_prompt=prompt, seed=config["seed"])

@@ -1,0 +1,101 @@
+"""LLaMA-Factory's own parser reads what we render (run by the training environment's python).
+
+Without a GPU and DeepSpeed both are left out where the parser probes for them; DeepSpeed's part is
+read by transformers' own class for it.
+"""
+
+import pytest
+
+pytest.importorskip("llamafactory")
+
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from llamafactory.hparams.parser import get_train_args
+from transformers.integrations import deepspeed as hf_deepspeed
+
+from configurations import experiment, render_sft
+
+STAGES = ["grrm_sft", "mt_sft"]
+
+
+class ZeroConfig(hf_deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig):
+    """What transformers' class is where DeepSpeed is installed."""
+
+
+def rendered(name, stage, tmp_path, **changes):
+    config = render_sft(experiment(*{"demo": [], "small": ["paper", "small"]}.get(name, ["paper"])), stage)
+    return {**config, "output_dir": str(tmp_path / "checkpoints"), **changes}
+
+
+def without_gpu(config):
+    """The same configuration for this machine."""
+    config = {key: value for key, value in config.items() if key != "deepspeed"}
+    return {**config, "bf16": False, "use_cpu": True}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_demo_is_read_as_it_is(stage, tmp_path):
+    config = rendered("demo", stage, tmp_path)
+    model, data, training, finetuning, _ = get_train_args(config)
+    assert model.model_name_or_path == config["model_name_or_path"]
+    assert (data.template, data.cutoff_len, data.dataset) == ("chatml", 192, ["stage"])
+    assert (finetuning.stage, finetuning.finetuning_type) == ("sft", "full")
+    assert training.max_steps == config["max_steps"]
+    assert training.resume_from_checkpoint is None
+
+
+@pytest.mark.parametrize("name", ["paper", "small"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_key_for_gpus_is_read(name, stage, tmp_path):
+    config = rendered(name, stage, tmp_path)
+    model, data, training, _, _ = get_train_args(without_gpu(config))
+    assert model.flash_attn == "fa2"
+    assert data.cutoff_len == 12000
+    assert data.preprocessing_num_workers == 16
+    for key in (
+        *("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs", "save_steps"),
+        *("learning_rate", "ddp_timeout", "dataloader_num_workers", "seed", "weight_decay"),
+    ):
+        assert getattr(training, key) == config[key], key
+    assert training.max_steps == -1  # epochs decide
+    assert training.lr_scheduler_type == "cosine"
+
+
+def test_the_warmup_is_a_tenth_of_the_steps(tmp_path):
+    _, _, training, _, _ = get_train_args(without_gpu(rendered("paper", "mt_sft", tmp_path)))
+    assert training.get_warmup_steps(500) == 50
+
+
+def test_a_key_that_is_not_llamafactorys_is_refused(tmp_path):
+    config = without_gpu(rendered("paper", "mt_sft", tmp_path))
+    with pytest.raises(ValueError, match="flash_attention"):
+        get_train_args({**config, "flash_attention": "fa2"})
+
+
+def test_a_training_goes_on_from_its_last_checkpoint(tmp_path):
+    config = without_gpu(rendered("paper", "mt_sft", tmp_path))
+    checkpoint = tmp_path / "checkpoints/checkpoint-60"
+    checkpoint.mkdir(parents=True)
+    _, _, training, _, _ = get_train_args(config)
+    assert training.resume_from_checkpoint == str(checkpoint)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deepspeed_takes_its_numbers_from_the_stage(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(hf_deepspeed, "dep_version_check", lambda name: None)
+    config = rendered("paper", stage, tmp_path)
+    _, _, training, _, _ = get_train_args(without_gpu(config))
+    training.bf16 = config["bf16"]
+    zero = ZeroConfig(config["deepspeed"])
+    zero.trainer_config_process(training)
+    assert zero.is_zero3()
+    assert zero.config["train_micro_batch_size_per_gpu"] == config["per_device_train_batch_size"]
+    assert zero.config["gradient_accumulation_steps"] == config["gradient_accumulation_steps"]
+    assert zero.config["gradient_clipping"] == config["max_grad_norm"]
+    assert zero.config["bf16"]["enabled"] is True
+    # What is left depends on the model's width.
+    left = {key for key, value in zero.config["zero_optimization"].items() if value == "auto"}
+    assert left == {
+        "reduce_bucket_size",
+        "stage3_prefetch_bucket_size",
+        "stage3_param_persistence_threshold",
+    }

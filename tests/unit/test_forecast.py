@@ -1,0 +1,214 @@
+"""What an experiment will take, as `grrm forecast` says."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grrm import cli
+from grrm.config import STAGES, load_experiment, trained_stages
+from grrm.data.augment import plan_ranking_rows
+from grrm.data.toy_world import make_tables
+from grrm.files import UserError
+from grrm.report.forecast import (
+    Range,
+    Stage,
+    Table,
+    count_tables,
+    forecast,
+    load_assumptions,
+    longest_path,
+    rows_per_group,
+    source_tables,
+)
+from grrm.schemas import write_table
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "config/paper.yaml"
+ASSUMPTIONS = load_assumptions(ROOT / "config/forecast.yaml")
+GROUPS, PAIRS = 20_000, 150_000
+
+
+@pytest.fixture(scope="module")
+def paper() -> dict[str, Any]:
+    return load_experiment(ROOT, [PAPER])
+
+
+def tables(**rows: int) -> dict[str, Table]:
+    counts = {"grrm_sft": GROUPS, "grrm_rlvr": GROUPS, "mt_sft": 10_000, "mt_grpo": PAIRS} | rows
+    sizes = {4: 1.0}
+    return {name: Table(Range(count, count), sizes, "test") for name, count in counts.items()}
+
+
+def by_name(config: dict[str, Any], **rows: int) -> dict[str, Stage]:
+    return {stage.name: stage for stage in forecast(config, tables(**rows), ASSUMPTIONS)}
+
+
+@pytest.mark.parametrize(("size", "rows"), [(2, 2.0), (3, 11.0), (4, 17.8)])
+def test_four_and_four_give_the_published_rows_of_a_group(size: int, rows: float) -> None:
+    assert rows_per_group(size, 4, 4) == pytest.approx(rows)
+
+
+@pytest.mark.parametrize("augment", [(0, 0), (1, 2), (4, 4), (30, 1)])
+def test_rows_are_those_that_are_prepared(augment: tuple[int, int]) -> None:
+    for size in range(2, 7):
+        prepared = len(plan_ranking_rows([size] * 3000, 0, *augment)) / 3000
+        assert rows_per_group(size, *augment) == pytest.approx(prepared, rel=0.02)
+
+
+def test_steps_of_the_paper(paper: dict[str, Any]) -> None:
+    stages = by_name(paper)
+    assert list(stages) == list(STAGES)
+    # 4 rows on each of 16 GPUs, the last batch of an epoch not full: 313 steps, three times.
+    assert stages["grrm_sft"].steps == Range(939, 939)
+    # 17.8 rows a group, 512 a step, the last batch left out.
+    assert stages["grrm_rlvr"].rows.low == pytest.approx(356_000)
+    assert stages["grrm_rlvr"].steps == Range(695, 695)
+    assert stages["mt_sft"].steps == Range(79, 79)
+    assert stages["mt_grpo"].steps == Range(584, 584)
+
+
+def test_cross_lingual_augmentation_doubles_the_rows(paper: dict[str, Any]) -> None:
+    augmented = copy.deepcopy(paper)
+    augmented["mt_grpo"]["cross_lingual_augmentation"] = True
+    assert by_name(augmented)["mt_grpo"].rows == Range(2 * PAIRS, 2 * PAIRS)
+
+
+def test_hours_follow_from_the_assumptions(paper: dict[str, Any]) -> None:
+    assumptions = copy.deepcopy(ASSUMPTIONS)
+    for name in ("translation_prompt", "translation_answer", "ranking_answer"):
+        assumptions["tokens"][name]["range"] = [100, 200]
+    for name in ("training", "scoring", "generation"):
+        assumptions["speed"][name]["range"] = [1000, 2000]
+    assumptions["speed"]["overhead"]["range"] = [1, 1.5]
+    stages = {stage.name: stage for stage in forecast(paper, tables(mt_sft=36_000), assumptions)}
+    # 36,000 rows of 200 to 400 tokens.
+    assert stages["mt_sft"].gpu_hours == pytest.approx(Range(1, 6))
+    assert stages["mt_sft"].hours == pytest.approx(Range(1 / 16, 6 / 16))
+    # 584 steps of 512 prompts, 4 rollouts: generation, scoring and training of them, and the judge's answers.
+    prompts = 584 * 512
+    low = prompts * (4 * (100 + 200 + 200) + 100) / 2000
+    high = 1.5 * prompts * (4 * (200 + 400 + 400) + 200) / 1000
+    assert stages["mt_grpo"].gpu_hours == pytest.approx(Range(low / 3600, high / 3600))
+
+
+def test_disk_holds_two_checkpoints_and_the_model(paper: dict[str, Any]) -> None:
+    assert by_name(paper)["grrm_rlvr"].disk == pytest.approx(Range(18 * 7.6e9, 34 * 7.6e9))
+
+
+def test_smaller_models_take_less_in_proportion(paper: dict[str, Any]) -> None:
+    small = copy.deepcopy(paper)
+    for stage in ("grrm_sft", "mt_sft"):
+        small[stage]["start_from"] = "Qwen/Qwen2.5-1.5B"
+    before, after = by_name(paper), by_name(small)
+    for name in STAGES:
+        large, less = before[name].gpu_hours, after[name].gpu_hours
+        assert large is not None and less is not None
+        assert less == pytest.approx(large * (1.5 / 7.6))
+
+
+def test_a_base_model_of_unknown_size_is_named(paper: dict[str, Any]) -> None:
+    other = copy.deepcopy(paper)
+    other["mt_sft"]["start_from"] = "someone/else-9B"
+    with pytest.raises(UserError, match=r"someone/else-9B: .*config/forecast\.yaml"):
+        forecast(other, tables(), ASSUMPTIONS)
+
+
+def test_stages_that_are_skipped_take_nothing(paper: dict[str, Any]) -> None:
+    later = copy.deepcopy(paper)
+    later["grrm_rlvr"]["start_from"] = "Qwen/Qwen2.5-7B"
+    assert list(by_name(later)) == ["grrm_rlvr", "mt_sft", "mt_grpo"] == trained_stages(later)
+    later["evaluate"]["start_from"]["grrm_rlvr"] = "double7/Qwen2.5-7B-GRRM"
+    assert list(by_name(later)) == ["mt_sft", "mt_grpo"]
+
+
+def stage(name: str, low: float, high: float) -> Stage:
+    hours = Range(low, high)
+    return Stage(name, hours, "", hours, hours, hours, hours)
+
+
+def test_the_longest_path_follows_what_stages_need() -> None:
+    stages = [
+        stage("grrm_sft", 1, 2),
+        stage("grrm_rlvr", 3, 4),
+        stage("mt_sft", 1, 9),
+        stage("mt_grpo", 5, 6),
+    ]
+    assert longest_path(stages) == (["mt_sft", "mt_grpo"], Range(9, 15))
+    assert longest_path(stages[:2]) == (["grrm_sft", "grrm_rlvr"], Range(4, 6))
+    assert longest_path([]) == ([], Range(0, 0))
+
+
+def test_tables_that_are_there_are_counted(tmp_path: Path) -> None:
+    rows = make_tables(0, dict.fromkeys((*STAGES, "ranking_test", "translation_test"), 50))["grrm_rlvr"]
+    for name in ("config", "config/schemas"):
+        (tmp_path / name).mkdir()
+    for name in (
+        "config.yaml",
+        "datasets.yaml",
+        "schemas/config.schema.yaml",
+        "schemas/datasets.schema.yaml",
+    ):
+        (tmp_path / "config" / name).symlink_to(ROOT / "config" / name)
+    config = load_experiment(tmp_path, [PAPER])
+    assert source_tables(config, ASSUMPTIONS, tmp_path)["grrm_rlvr"].rows == Range(10_000, 30_000)
+    downloaded = tmp_path / "results/downloads/towerblocks_mt_ranking/train.parquet"
+    downloaded.parent.mkdir(parents=True)
+    write_table(downloaded, rows, "ranking")
+    found = source_tables(config, ASSUMPTIONS, tmp_path)["grrm_rlvr"]
+    assert found.rows == Range(50, 50)
+    assert {size: round(50 * share) for size, share in found.sizes.items()} == Counter(
+        len(row["mt_texts"]) for row in rows
+    )
+    assert str(downloaded) in found.source
+    assert count_tables([downloaded, downloaded]).rows == Range(100, 100)
+
+
+def test_the_configuration_is_read_as_by_the_workflow(tmp_path: Path) -> None:
+    overlay = tmp_path / "mine.yaml"
+    overlay.write_text(yaml.safe_dump({"data": {"toy": {"mt_grpo": 77}}, "mt_grpo": {"steps": 3}}))
+    config = load_experiment(ROOT, [overlay])
+    assert config["data"]["toy"] == load_experiment(ROOT)["data"]["toy"] | {"mt_grpo": 77}
+    assert config["mt_grpo"]["rollouts"] == 4
+    overlay.write_text("mt_grpo: {stepz: 3}")
+    with pytest.raises(UserError, match=r"mt_grpo\.stepz"):
+        load_experiment(ROOT, [overlay])
+    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
+        load_experiment(ROOT, [tmp_path / "absent.yaml"])
+
+
+@pytest.mark.parametrize(
+    "overlays",
+    [[], ["smoke"], ["paper"], ["paper", "paper_cla"], ["paper", "small"], ["paper", "paper_released"]],
+    ids="+".join,
+)
+def test_every_configuration_has_a_forecast(overlays: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(ROOT / f"config/{name}.yaml") for name in overlays]
+    cli.main(
+        ["forecast", "--workflow", str(ROOT), *(["--config", *files[:1]] if files else [])]
+        + (["--configfile", *files[1:]] if files[1:] else [])
+    )
+    out = capsys.readouterr().out
+    if "paper_released" in overlays:
+        assert "Nothing is trained" in out
+        return
+    for name in STAGES:
+        assert f"\n{name} " in out
+    assert ("GPU-hours, " in out) == ("paper" in overlays)
+    assert ("Longest path: grrm_sft > grrm_rlvr > mt_grpo" in out) == ("paper" in overlays)
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "grrm.cli", "forecast", "--workflow", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT / "scripts")}
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1

@@ -1,0 +1,78 @@
+"""Published tables on the way in: checked, put together, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import check_table
+import collect_test_sets
+from grrm import schemas
+from grrm.files import UserError
+from grrm.schemas import read_batches, write_table
+
+PAIRS: list[dict[str, Any]] = [
+    {"src_text": f"source {n}", "trg_text": f"target {n}", "src_lang": "en", "trg_lang": "de"}
+    for n in range(20)
+]
+
+
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "BATCH_ROWS", 6)
+
+
+def stored(path: Path, rows: list[dict[str, Any]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def check(output: Path, *inputs: Path, bad_rows: str = "error") -> list[dict[str, Any]]:
+    flags = ["--schema", "mt_grpo", "--output", str(output), "--bad-rows", bad_rows]
+    check_table.main(["--input", *map(str, inputs), *flags])
+    found: list[dict[str, Any]] = pq.read_table(output).to_pylist()
+    return found
+
+
+def test_a_checked_table_has_the_columns_of_its_schema(tmp_path: Path, pieces: None) -> None:
+    first = stored(tmp_path / "first.parquet", [{"id": n, **row} for n, row in enumerate(PAIRS[:9])])
+    second = stored(tmp_path / "second.parquet", PAIRS[9:])
+    assert check(tmp_path / "out.parquet", first, second) == PAIRS
+
+
+def test_a_bad_row_far_down_is_named_and_nothing_is_written(tmp_path: Path, pieces: None) -> None:
+    rows = [*PAIRS[:15], {**PAIRS[15], "src_text": " "}, *PAIRS[16:18], {**PAIRS[18], "trg_lang": "tlh"}]
+    path = stored(tmp_path / "train.parquet", rows)
+    message = r"train\.parquet, row 15 .*column src_text is ' '; .*2 of 19 rows are bad"
+    with pytest.raises(UserError, match=message):
+        check(tmp_path / "out.parquet", path)
+    assert list(tmp_path.iterdir()) == [path]
+    kept = check(tmp_path / "out.parquet", path, bad_rows="drop")
+    assert kept == [*PAIRS[:15], *PAIRS[16:18]]
+
+
+def test_nothing_is_yielded_after_a_bad_row(tmp_path: Path, pieces: None) -> None:
+    path = stored(tmp_path / "train.parquet", [*PAIRS[:7], {**PAIRS[7], "src_text": ""}, *PAIRS[8:]])
+    seen = []
+    with pytest.raises(UserError, match="row 7"):
+        for table in read_batches(path, "pairs"):
+            seen += table.to_pylist()
+    assert seen == PAIRS[:6]
+
+
+def test_test_sets_are_put_together_under_their_names(tmp_path: Path) -> None:
+    for name, rows in (("one", PAIRS[:2]), ("two", PAIRS[2:5])):
+        write_table(tmp_path / f"{name}.parquet", rows, "translation_test")
+    inputs = [f"{name}={tmp_path / name}.parquet" for name in ("two", "one")]
+    output = tmp_path / "out.parquet"
+    flags = ["--schema", "translation_test", "--output", str(output)]
+    collect_test_sets.main(["--input", *inputs, *flags])
+    rows = pq.read_table(output).to_pylist()
+    assert [row["test_set"] for row in rows] == ["two"] * 3 + ["one"] * 2
+    assert [row["src_text"] for row in rows] == [row["src_text"] for row in [*PAIRS[2:5], *PAIRS[:2]]]
+    with pytest.raises(UserError, match="expected NAME=PARQUET"):
+        collect_test_sets.main(["--input", "one.parquet", *flags])

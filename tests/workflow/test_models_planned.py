@@ -1,0 +1,80 @@
+"""Which stages are run for which models, and what a plan of the paper's experiment costs."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_plan import ROOT, overlay, plan, planned_rules, snakemake
+
+
+def trainings(rules: set[str]) -> set[str]:
+    return {rule.removeprefix("train_") for rule in rules if rule.startswith("train_")} - {"comet"}
+
+
+def test_released_models_are_evaluated_and_nothing_is_trained() -> None:
+    rules = planned_rules(plan(*overlay("paper paper_released")))
+    assert trainings(rules) == set()
+    assert {"take_model", "rank_candidates", "translate_segments", "score_comet", "summarize"} <= rules
+
+
+@pytest.mark.parametrize(
+    ("changes", "stages"),
+    [
+        ({"mt_grpo": {"start_from": "MODEL"}}, {"grrm_sft", "grrm_rlvr", "mt_grpo"}),
+        ({"grrm_rlvr": {"start_from": "MODEL"}}, {"grrm_rlvr", "mt_sft", "mt_grpo"}),
+        ({"evaluate": {"start_from": {"grrm_rlvr": "MODEL"}}}, {"mt_sft", "mt_grpo"}),
+        ({"evaluate": {"start_from": {"mt_grpo": "MODEL"}}}, {"grrm_sft", "grrm_rlvr"}),
+    ],
+)
+def test_start_from_skips_the_stages_before(
+    tmp_path: Path, changes: dict[str, Any], stages: set[str]
+) -> None:
+    model, config = tmp_path / "model", tmp_path / "overlay.yaml"
+    model.mkdir()
+    config.write_text(json.dumps(changes).replace("MODEL", str(model)))
+    rules = planned_rules(plan("--configfile", str(config)))
+    assert trainings(rules) == stages
+    assert "take_model" in rules
+
+
+def test_a_model_that_is_nowhere_is_named_before_anything_runs() -> None:
+    done = snakemake("--dry-run", "--config", "grrm_rlvr={'start_from': 'Nobody/Nothing'}")
+    assert done.returncode != 0
+    assert "Nobody/Nothing: neither a folder nor the hub id of a model" in done.stdout + done.stderr
+    assert "Qwen/Qwen2.5-7B" in done.stdout + done.stderr
+
+
+def test_the_published_fork_is_planned_with_an_environment_of_its_own() -> None:
+    output = " ".join(plan(*overlay("paper"), "--config", "rl_engine=gen_rm_fork", "-p").split())
+    assert "--engine gen_rm_fork" in output
+    assert "--python python --fork ../verl" in output
+
+
+def test_gpus_have_environments_of_their_own() -> None:
+    output = plan("environments", *overlay("paper"), "-p")
+    assert {"sft_cuda", "rl_cuda", "comet"} <= set(output.replace("/", " ").replace(".", " ").split())
+    assert "environments/train" not in output
+
+
+@pytest.mark.parametrize("configuration", ["paper", "paper paper_released"])
+def test_a_plan_takes_less_than_five_seconds_and_imports_nothing_heavy(configuration: str) -> None:
+    code = (
+        "import sys\n"
+        "from snakemake.cli import main\n"
+        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', *sys.argv[2:]])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'pandas', 'sacrebleu', 'huggingface_hub'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(ROOT / "Snakefile"), *overlay(configuration)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Processor time, so that a busy machine does not fail it.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 5

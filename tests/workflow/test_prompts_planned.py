@@ -1,0 +1,59 @@
+"""Prompts as the workflow plans them: files, one's own among them, or the authors'."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def dry_run(prompts: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
+            *("--dry-run", "--forceall", "--printshellcmds", "--config", f"prompts={prompts}"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_authors_prompts_are_fetched_and_used() -> None:
+    done = dry_run("{'ranking': 'upstream', 'translation': 'upstream', 'checkout': 'some/where'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "scripts/fetch_upstream.py --upstream config/upstream.yaml --checkout some/where" in done.stdout
+    for use in (
+        "prepare_grrm_sft.py --input results/demo/data/grrm_sft.parquet "
+        "--prompt results/demo/prompts/ranking.yaml",
+        "prepare_mt_sft.py --input results/demo/data/mt_sft.parquet "
+        "--prompt results/demo/prompts/translation.yaml",
+        "--ranking-prompt results/demo/prompts/ranking.yaml",
+    ):
+        assert use in done.stdout
+    assert "toy_ranking" not in done.stdout
+
+
+def test_nothing_is_fetched_for_prompts_of_files() -> None:
+    done = dry_run("{'ranking': 'config/prompts/ranking.yaml'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fetch_upstream" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        ("{'ranking': 'config/prompts/sqm.yaml'}", ["sqm.yaml: kind is 'sqm'", "'ranking_score'"]),
+        ("{'translation': 'no/such.yaml'}", ["no/such.yaml: no such prompt file"]),
+    ],
+)
+def test_a_prompt_that_will_not_do_stops_before_anything_runs(prompts: str, words: list[str]) -> None:
+    done = dry_run(prompts)
+    assert done.returncode != 0
+    for word in words:
+        assert word in done.stdout + done.stderr
