@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Configurations name their experiment; other tables in config/ do not.
-OVERLAYS = sorted(
-    path for path in (ROOT / "config").glob("*.yaml") if "\nexperiment:" in path.read_text(encoding="utf-8")
-)
+# Files that are laid over config/config.yaml, in order.
+CONFIGURATIONS = ["", "smoke", "paper", "paper paper_cla", "paper small", "paper paper_released"]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
 SHARED = {
+    "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "render_grrm_sft": "render_sft",
     "render_mt_sft": "render_sft",
     "render_grrm_rlvr": "render_rl",
@@ -25,6 +24,7 @@ SHARED = {
     "train_mt_sft": "train_sft",
     "train_grrm_rlvr": "train_rl",
     "train_mt_grpo": "train_rl",
+    "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
 }
 
 
@@ -53,10 +53,38 @@ def planned_rules(output: str) -> set[str]:
     return set(re.findall(r"^(\w+) +\d+$", output, re.M)) - {"total"}
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
-def test_every_overlay_plans_the_whole_chain(overlay: Path) -> None:
-    rules = planned_rules(plan("--configfile", str(overlay)))
-    assert {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo", "summarize"} <= rules
+def overlay(configuration: str) -> list[str]:
+    files = [str(ROOT / f"config/{name}.yaml") for name in configuration.split()]
+    return ["--configfile", *files] if files else []
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
+    rules = planned_rules(plan(*overlay(configuration)))
+    trained = {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"}
+    assert rules & trained == (set() if "released" in configuration else trained)
+    assert {"summarize", "render_report", "check_leakage"} <= rules
+
+
+def test_every_configuration_is_among_them() -> None:
+    # Configurations name their experiment; other tables in config/ do not.
+    found = {
+        path.stem
+        for path in (ROOT / "config").glob("*.yaml")
+        if "\nexperiment:" in path.read_text(encoding="utf-8")
+    }
+    assert found == {"config", *" ".join(CONFIGURATIONS).split()}
+
+
+def test_no_rows_are_prepared_before_leakage_is_looked_for() -> None:
+    for stage in ("grrm_sft", "mt_sft"):
+        assert "check_leakage" in planned_rules(plan(stage))
+
+
+def test_published_data_are_downloaded_for_what_reads_them_only() -> None:
+    rules = planned_rules(plan("data", *overlay("paper")))
+    assert {"lock_data", "download_dataset", "check_table", "convert_test_set", "collect_test_sets"} <= rules
+    assert not {rule for rule in planned_rules(plan("data")) if "download" in rule or "lock" in rule}
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -82,7 +110,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
-    tools = {"run_workflow", "lock_environments", "print_summary"}
+    tools = {"run_workflow", "lock_environments", "print_summary", "document_config"}
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 
