@@ -66,7 +66,7 @@ dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r envs/driver.txt
-	@printf '#!%s\nimport sys\nsys.path.insert(0, "%s")\nfrom grrm.cli import main\nmain()\n' \
+	@printf '#!%s\nimport sys\nsys.path.insert(0, "%s")\nfrom grrm.cli import entry\nentry()\n' \
 		"$(CURDIR)/$(BIN)/python" "$(CURDIR)/scripts" > $(BIN)/grrm && chmod +x $(BIN)/grrm
 	touch $@
 
