@@ -38,5 +38,6 @@ GSPO with the positive-advantage likelihood term (any platform):
 
 Reward model sharing the trainer's devices, judged group by group (any platform):
 
-    trainer.v1.trainer_mode=sync_group_reward
+    trainer.v1.trainer_mode=sync_group_reward, with
+    VERL_USE_EXTERNAL_MODULES=grrm.verl_plugin.register,grrm.verl_plugin.colocated
 """
