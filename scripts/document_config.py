@@ -29,7 +29,8 @@ A wrong key or value stops the workflow before anything runs.
 | `paper.yaml` | the paper's, on two machines of eight GPUs |
 | `paper_cla.yaml`, over `paper.yaml` | its translation model with cross-lingual augmentation |
 | `paper_released.yaml`, over `paper.yaml` | evaluation of the released models, without training |
-| `small.yaml`, over `paper.yaml` | a smaller base model on one machine, or one GPU |
+| `small.yaml`, over `paper.yaml` | a smaller base model on one machine of eight GPUs |
+| `one_gpu.yaml`, over both | the smallest base model on one GPU |
 
 `config/published_settings.yaml` lists every setting of the published runs and what became of it.
 """

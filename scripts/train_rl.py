@@ -96,16 +96,19 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
         if fork:
-            overrides = verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
+            command = verl_fork.command(
+                python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
+            )
             environment = verl_fork.environment(checkout=fork, temporary=temporary)
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
             )
+            command = verl.command(python, overrides)
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
-        status = run_engine(verl.command(python, overrides), env=environment, on_line=read)
+        status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
         reported = exceptions[-1] if exceptions else "none"

@@ -13,12 +13,13 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from configurations import experiment, render_rl
 from grrm.engines.verl import hydra_arguments, launch_overrides
 
+OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
 STAGES = ["grrm_rlvr", "mt_grpo"]
-RUNS = [(name, stage) for name in ("demo", "paper", "small", "dedicated") for stage in STAGES]
+RUNS = [(name, stage) for name in ("demo", "paper", "small", "one_gpu", "dedicated") for stage in STAGES]
 
 
 def overrides(stage, tmp_path, name="demo"):
-    config = experiment(*{"demo": [], "small": ["paper", "small"]}.get(name, ["paper"]))
+    config = experiment(*OVERLAYS.get(name, ["paper"]))
     if name == "dedicated":
         config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
     rendered = render_rl(config, stage)

@@ -96,14 +96,14 @@ def test_gpus_train_epochs_in_bf16_under_zero_3(stage: str) -> None:
 
 
 def test_the_small_experiment_takes_as_many_rows_a_step_as_the_papers() -> None:
-    def rows(name: str, stage: str) -> int:
-        config = experiment("paper", *([name] if name != "paper" else []))
+    def rows(stage: str, *overlays: str) -> int:
+        config = experiment("paper", *overlays)
         hardware, settings = config["hardware"], config[stage]
         devices = hardware["nodes"] * hardware["gpus_per_node"]
         return int(devices * settings["batch_size"] * settings["gradient_accumulation"])
 
     for stage in ("grrm_sft", "mt_sft"):
-        assert rows("paper", stage) == rows("small", stage)
+        assert rows(stage) == rows(stage, "small") == rows(stage, "small", "one_gpu")
 
 
 def test_another_deepspeed_configuration_makes_another_training(settings: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ ENGINE = """
 """
 
 
-def run(killed=0, last_words="(TaskRunner pid=7) ValueError: no luck", steps=STEPS):
+def run(killed=0, last_words="(TaskRunner pid=7) ValueError: no luck", steps=STEPS, arguments=()):
     engine = Path("python").absolute()
     code = ENGINE.format(steps=steps, killed=killed, last_words=last_words)
     engine.write_text(f"#!{sys.executable}\n{textwrap.dedent(code)}")
@@ -82,7 +82,7 @@ def run(killed=0, last_words="(TaskRunner pid=7) ValueError: no luck", steps=STE
     train_rl.main(
         [
             *["--config", "config.yaml", "--data", "rows.parquet", "--python", str(engine)],
-            *["--model", "model", "--curve", "curve.jsonl"],
+            *["--model", "model", "--curve", "curve.jsonl", *arguments],
         ]
     )
 
@@ -140,6 +140,66 @@ def test_checkpoints_of_another_configuration_are_refused(stage):
 def test_an_engine_that_ends_early_without_an_error_is_not_believed(stage):
     with pytest.raises(UserError, match=r"its last checkpoint in checkpoints is of step 2, expected 4"):
         run(steps=2)
+
+
+def reconfigure(**changes):
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    Path("config.yaml").write_text(yaml.safe_dump({**config, **changes}))
+
+
+EPOCHS = {"trainer.total_training_steps": None, "trainer.total_epochs": 2}
+
+
+def test_epochs_end_after_as_many_steps_as_the_rows_give(stage):
+    reconfigure(**EPOCHS)
+    with pytest.raises(UserError, match="is of step 3, expected 4"):  # 2 x 8 rows, 4 a step
+        run(steps=3)
+    run()
+    assert len(read_jsonl("curve.jsonl")) == STEPS
+
+
+def test_rows_that_are_left_out_shorten_the_epochs(stage):
+    reconfigure(**EPOCHS, **{"data.filter_overlong_prompts": True})
+    run(steps=3)
+    assert len(read_jsonl("curve.jsonl")) == 3
+    assert (stage / "model/model.safetensors").read_text() == "step 3"
+    (stage / "model/model.safetensors").unlink()
+    run(killed=-1)
+    assert (stage / "model/model.safetensors").read_text() == "step 3"
+
+
+def test_without_flash_attention_torchs_own_is_used(stage, capfd):
+    key = "+actor_rollout_ref.model.override_config.attn_implementation"
+    config = {key: "flash_attention_2"}
+    assert train_rl._with_attention(config, str(executable("exit 1"))) == {key: "sdpa"}
+    assert "flash-attn cannot be imported" in capfd.readouterr().out
+    assert train_rl._with_attention(config, str(executable("exit 0"))) == config
+    assert Path("asked").read_text().splitlines() == ["-c import flash_attn"] * 2
+
+
+def executable(end):
+    program = Path(f"python_{end[-1]}").absolute()
+    program.write_text(f'#!/bin/sh\necho "$@" >> asked\n{end}\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_the_forks_curve_is_read_from_its_console(stage, monkeypatch):
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    del config["trainer.device"]
+    config |= {"reward_model.reward_manager": "dapo", "custom_reward_function.path": "reward_utils/x.py"}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    Path("verl").mkdir()
+    monkeypatch.setattr(
+        sys.modules[__name__], "ENGINE", ENGINE.replace('os.environ["VERL_FILE_LOGGER_PATH"]', "os.devnull")
+    )
+    run(arguments=["--fork", "verl"])
+    assert read_jsonl("curve.jsonl")[1] == {"step": 2, "critic/score/mean": 0.5, "timing_s/step": 2.0}
+
+
+def test_a_configuration_for_the_fork_needs_the_fork_and_no_other_does(stage):
+    with pytest.raises(UserError, match=r"config\.yaml: --fork belongs to a configuration for the fork"):
+        run(arguments=["--fork", "verl"])
 
 
 def test_too_many_failed_judgements_end_the_run_with_their_own_words(stage):

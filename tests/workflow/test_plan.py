@@ -11,11 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
-CONFIGURATIONS = ["", "smoke", "paper", "paper paper_cla", "paper small", "paper paper_released"]
+CONFIGURATIONS = [
+    *("", "smoke", "paper", "paper paper_cla", "paper paper_released"),
+    *("paper small", "paper small one_gpu"),
+]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
 SHARED = {
-    "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "render_grrm_sft": "render_sft",
     "render_mt_sft": "render_sft",
     "render_grrm_rlvr": "render_rl",

@@ -34,6 +34,7 @@ _TRAINER_MODE = "trainer.v1.trainer_mode"
 _PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
+_TOKENIZERS = 16  # processes; the number that the recipes give for SFT
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 Overrides = dict[str, Any]
@@ -296,6 +297,7 @@ def _cuda(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: b
         "trainer.nnodes": hardware["nodes"],
         "trainer.n_gpus_per_node": hardware["gpus_per_node"],
         FILTERED: settings["filter_overlong_prompts"],
+        "data.filter_overlong_prompts_workers": _TOKENIZERS,
         "actor_rollout_ref.model.use_remove_padding": settings["remove_padding"],
         "actor_rollout_ref.model.enable_gradient_checkpointing": settings["gradient_checkpointing"],
         ATTENTION: settings["attention"],

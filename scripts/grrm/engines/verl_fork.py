@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.engines.verl import hydra_arguments
+
 Overrides = dict[str, Any]
 
 JUDGE = "reward_model.model.path"
@@ -234,6 +236,11 @@ def launch_overrides(config: Mapping[str, Any], *, checkout: Path, temporary: Pa
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
     }
+
+
+def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
+    """The command line of the fork's trainer."""
+    return [python, "-m", "verl.trainer.main_ppo", *hydra_arguments(overrides)]
 
 
 def environment(*, checkout: Path, temporary: Path) -> dict[str, str]:

@@ -661,7 +661,9 @@ def chat_judge(address: str, request: Mapping[str, Any], timeout: float) -> Judg
         if session is None:
             # No limit on the total time: it would count the wait for a free connection.
             limits = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=timeout)
-            session = aiohttp.ClientSession(timeout=limits, trust_env=False)
+            # All groups of a step may ask at once; the router behind the address has its own limits.
+            connections = aiohttp.TCPConnector(limit=0)
+            session = aiohttp.ClientSession(connector=connections, timeout=limits, trust_env=False)
         body = {**request, "messages": [{"role": "user", "content": prompt}], "temperature": temperature}
         async with session.post(f"http://{address}/v1/chat/completions", json=body) as response:
             response.raise_for_status()
