@@ -1,6 +1,6 @@
 """Filter `snakemake --rulegraph` to what a reader wants to see: data and models, not housekeeping.
 
-    snakemake --forceall --rulegraph | python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg
+snakemake --forceall --rulegraph | python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg
 """
 
 from __future__ import annotations

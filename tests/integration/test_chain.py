@@ -30,6 +30,13 @@ def results(workspace: Workspace) -> Path:
     return workspace.folder / "results" / "smoke"
 
 
+def command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()[:3])
+    except psutil.Error:  # ended while we looked
+        return ""
+
+
 def nothing_is_left(workspace: Workspace) -> None:
     def gone() -> bool:
         return not workspace.processes()
@@ -76,9 +83,7 @@ def test_when_an_engine_is_killed_the_stage_fails_and_can_be_run_again(workspace
     workflow = workspace.start("mt_grpo", *SMOKE)
 
     def trainer() -> psutil.Process | None:
-        return next(
-            (p for p in workspace.processes() if any(part.endswith("main_ppo") for part in p.cmdline())), None
-        )
+        return next((process for process in workspace.processes() if "main_ppo" in command(process)), None)
 
     engine = wait_for(trainer, 300, "the GRPO engine runs")
     engine.send_signal(signal.SIGKILL)
