@@ -64,6 +64,8 @@ rule train_grrm_sft:
         f"{LOGS}/train_grrm_sft.log",
     benchmark:
         f"{BENCHMARKS}/train_grrm_sft.tsv"
+    # It begins the longest path: what is shorter may wait.
+    priority: 1
     conda:
         f"../envs/{SFT}.yaml"
     threads: config["grrm_sft"]["threads"]
