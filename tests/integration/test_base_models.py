@@ -9,6 +9,7 @@ import make_sample_data
 import make_toy_world
 import prepare_grrm_sft
 import prepare_mt_sft
+from grrm.config import load_experiment
 from grrm.data.toy_world import make_language
 from grrm.engines.llamafactory import dataset_info, sft_config
 from grrm.files import read_jsonl, write_json
@@ -16,17 +17,8 @@ from training_environment import ROOT, json_from_training_environment, run_in_tr
 
 PROMPTS = ROOT / "config" / "prompts"
 SAMPLE = ROOT / "config" / "sample"
-SETTINGS = {
-    "cutoff_len": 1024,
-    "batch_size": 4,
-    "max_steps": 1,
-    "learning_rate": 1e-3,
-    "lr_scheduler": "cosine",
-    "warmup_steps": 0,
-    "weight_decay": 0.0,
-    "max_grad_norm": 1.0,
-    "save_steps": 100,
-}
+# As the workflow reads them; nothing is trained here, so only the length matters.
+SETTINGS = {**load_experiment(Path(__file__).parents[2])["grrm_sft"], "cutoff_len": 4096}
 
 LOAD = """
 import json, sys
