@@ -1,0 +1,193 @@
+"""Small charts as inline SVG that takes its colours from the page, so that one drawing serves light and dark.
+
+Each chart is a few kilobytes and carries its points for the page's script, which shows the values under the
+pointer. Nothing depends on colour alone: lines differ in dash and have their names beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from grrm.report.curves import smooth
+
+_WIDTH, _HEIGHT = 340, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 24
+# A line of more points is thinned: no screen shows more.
+MAX_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+        name: shown beside it.
+        x: in rising order.
+        y: one value for each x.
+        low, high: bounds of an interval around each value, or nothing.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def thin(
+    x: Sequence[float], y: Sequence[float], points: int = MAX_POINTS
+) -> tuple[list[float], list[float]]:
+    """The line with at most `points` points: smallest and largest of each of equal stretches, so no peak is
+    lost."""
+    if len(x) <= points:
+        return list(x), list(y)
+    stretch = len(x) / (points // 2)
+    kept: list[int] = []
+    for i in range(points // 2):
+        members = range(round(i * stretch), round((i + 1) * stretch))
+        kept += sorted({min(members, key=y.__getitem__), max(members, key=y.__getitem__)})
+    return [x[i] for i in kept], [y[i] for i in kept]
+
+
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """Round numbers in [low, high], about `count` of them."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoothed: bool = False) -> str:
+    """One panel with one or more lines over the same axis.
+
+    Args:
+        title: what the values are; read out instead of the drawing.
+        lines: one or more, none of them empty.
+        x_label: of the horizontal axis.
+        smoothed: a single line is drawn faintly, with its running mean over it.
+    """
+    values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
+    steps = [x for line in lines for x in line.x]
+    y_scale, y_ticks = _scale(min(values), max(values), _HEIGHT - _BOTTOM, _TOP)
+    x_scale, x_ticks = _scale(min(steps), max(steps), _LEFT, _WIDTH - _RIGHT, pad=0.0)
+    parts = []
+    for tick in y_ticks:
+        y = y_scale(tick)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{_round(tick)}</text>')
+    for tick in x_ticks:
+        x = x_scale(tick)
+        anchor = "end" if x > _WIDTH - 2 * _RIGHT else "middle"
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 9}" text-anchor="{anchor}">{_round(tick)}</text>')
+    parts.append(f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
+    for number, line in enumerate(lines, 1):
+        x, y = thin(line.x, line.y)
+        if len(line.low):
+            there = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.high, strict=True)]
+            back = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.low, strict=True)]
+            parts.append(f'<path class="band s{number}" d="M{"L".join(there + back[::-1])}Z"/>')
+        window = len(line.y) // 20 * 2 + 1
+        faint = smoothed and window > 1
+        parts.append(f'<path class="line s{number}{" raw" if faint else ""}" d="{_path(x, y, x_scale, y_scale)}"/>')
+        if faint:
+            x, y = thin(line.x, smooth(line.y, window), MAX_POINTS // 2)
+            parts.append(f'<path class="line s{number}" d="{_path(x, y, x_scale, y_scale)}"/>')
+        if len(line.y) <= 12:
+            parts += [
+                f'<circle class="dot s{number}" cx="{x_scale(a):.1f}" cy="{y_scale(b):.1f}" r="3"/>'
+                for a, b in zip(line.x, line.y, strict=True)
+            ]
+    data = {
+        "x": x_label,
+        "lines": [
+            {
+                "name": line.name,
+                "points": [
+                    [a, _significant(b), round(x_scale(a), 1), round(y_scale(b), 1)]
+                    for a, b in zip(*thin(line.x, line.y, MAX_POINTS // 2), strict=True)
+                ],
+            }
+            for line in lines
+        ],
+    }
+    said = "; ".join(
+        f"{line.name} from {_round(line.y[0])} to {_round(line.y[-1])}" for line in lines
+    )
+    return (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(f"{title}, {x_label} {_round(min(steps))} to {_round(max(steps))}: {said}")}" '
+        f'data-points="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}</svg>'
+    )
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A row of a chart of intervals: a value, its bounds, and a published value if there is one."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def interval_chart(title: str, rows: Sequence[Interval], *, zero: bool = False) -> str:
+    """Values with their intervals, one under the other, on a common axis (with a line at zero if asked)."""
+    ends = [end for row in rows for end in (row.low, row.high, row.value)] + ([0.0] if zero else [])
+    height = 26 * len(rows) + 26
+    left = 150
+    scale, marks = _scale(min(ends), max(ends), left, _WIDTH * 2 - 20, pad=0.06)
+    parts = []
+    for tick in marks:
+        x = scale(tick)
+        parts.append(f'<path class="grid" d="M{x:.1f} 4V{height - 22}"/>')
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{_round(tick)}</text>')
+    if zero:
+        parts.append(f'<path class="axis" d="M{scale(0):.1f} 4V{height - 22}"/>')
+    for place, row in enumerate(rows):
+        y = 26 * place + 18
+        parts.append(f'<text class="label" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row.name)}</text>')
+        parts.append(f'<path class="whisker s1" d="M{scale(row.low):.1f} {y}H{scale(row.high):.1f}"/>')
+        parts.append(
+            f'<circle class="dot s1" cx="{scale(row.value):.1f}" cy="{y}" r="4.5"><title>'
+            f"{escape(row.name)}: {_round(row.value)} [{_round(row.low)}, {_round(row.high)}]</title></circle>"
+        )
+    said = "; ".join(f"{row.name} {_round(row.value)} [{_round(row.low)}, {_round(row.high)}]" for row in rows)
+    return (
+        f'<svg class="chart wide" viewBox="0 0 {_WIDTH * 2} {height}" role="img" '
+        f'aria-label="{escape(f"{title}: {said}")}">{"".join(parts)}</svg>'
+    )
+
+
+def _scale(
+    low: float, high: float, start: float, end: float, pad: float = 0.05
+) -> tuple[Callable[[float], float], list[float]]:
+    """From a value to a place between `start` and `end`, and the ticks of the axis."""
+    if high == low:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    room = pad * (high - low)
+    low, high = low - room, high + room
+    return lambda value: start + (value - low) / (high - low) * (end - start), ticks(low, high)
+
+
+def _path(
+    x: Sequence[float],
+    y: Sequence[float],
+    x_scale: Callable[[float], float],
+    y_scale: Callable[[float], float],
+) -> str:
+    return "M" + "L".join(f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _round(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def _significant(value: float) -> float:
+    return float(f"{value:.4g}")
