@@ -22,12 +22,12 @@ help: ## Say what can be made
 demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
 	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
-		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/report.html results/$(EXPERIMENT)/report/samples.html
+		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
 
 smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml
 	@$(BIN)/python scripts/print_summary.py --summary results/smoke/summary.json \
-		--report results/smoke/summary.md results/smoke/report/report.html results/smoke/report/samples.html
+		--report results/smoke/summary.md results/smoke/report/index.html
 
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments

@@ -12,13 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from grrm.report.curves import smooth
+from grrm.report.curves import MAX_POINTS, smooth, thin
 
 _WIDTH, _HEIGHT = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 24
-# A line of more points is thinned: no screen shows more.
-MAX_POINTS = 400
-
 
 @dataclass(frozen=True)
 class Line:
@@ -32,25 +29,10 @@ class Line:
     """
 
     name: str
-    x: Sequence[float]
+    x: Sequence[int]
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-
-
-def thin(
-    x: Sequence[float], y: Sequence[float], points: int = MAX_POINTS
-) -> tuple[list[float], list[float]]:
-    """The line with at most `points` points: smallest and largest of each of equal stretches, so no peak is
-    lost."""
-    if len(x) <= points:
-        return list(x), list(y)
-    stretch = len(x) / (points // 2)
-    kept: list[int] = []
-    for i in range(points // 2):
-        members = range(round(i * stretch), round((i + 1) * stretch))
-        kept += sorted({min(members, key=y.__getitem__), max(members, key=y.__getitem__)})
-    return [x[i] for i in kept], [y[i] for i in kept]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:

@@ -148,6 +148,9 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------- results
 
 
+_PLAIN = {"before": "", "gain": "", "gain_kind": ""}
+
+
 def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     tiles = []
     for task, metric in _HEADLINES:
@@ -155,7 +158,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         records = [r for r in summary["scores"] if (r["task"], r["metric"]) == (task, metric)]
         if not records:
             continue
-        tile = {"title": label, "before": "", "gain": "", "note": f"{system_name(records[-1]['system'])}"}
+        tile = {**_PLAIN, "title": label, "note": system_name(records[-1]["system"])}
         tile["value"] = number(records[-1]["value"] * factor)
         gain = next(
             (r for r in summary["differences"] if (r["task"], r["metric"]) == (task, metric)),
@@ -175,6 +178,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         judged = sum(counts[name] for name in ("reproduced", "above", "below"))
         tiles.append(
             {
+                **_PLAIN,
                 "title": "Published numbers reproduced",
                 "value": f"{counts['reproduced']} of {judged}" if judged else "–",
                 "note": f"{len(summary['paper']['cells']) - judged} of {len(summary['paper']['cells'])} "
@@ -185,6 +189,7 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     gpu_hours = sum(stage["gpu_hours"] for stage in summary["stages"])
     tiles.append(
         {
+            **_PLAIN,
             "title": "GPU-hours" if gpu_hours else "Hours, job after job",
             "value": number(gpu_hours or hours, 1 if gpu_hours > 10 else 2),
             "note": f"{number(hours, 1)} hours of jobs" if gpu_hours else "no GPU",

@@ -88,6 +88,16 @@ def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def flatten_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One record per test set (or published mean over several), metric and system."""
+    return [
+        {"task": document["task"], "system": system["name"], "set": name, "metric": metric, **score}
+        for system in document["systems"]
+        for name, entry in system.get("by_set", {}).items()
+        for metric, score in entry["metrics"].items()
+    ]
+
+
 def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How often each judge found the best candidate, by where it stood."""
     return [
@@ -182,14 +192,14 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
     """The summary as a page: tables before/after, what they stand on, curves, times and a few samples."""
     blocks = [
         Block("title", f"Experiment {summary['experiment']}"),
-        Block("text", f"Seed {summary['seed']}. {_reading(summary)}"),
+        Block("text", f"Seed {summary['seed']}. {reading(summary)}"),
     ]
     for task, table in comparison_tables(summary).items():
         records = [record for record in summary["scores"] if record["task"] == task]
         blocks += [
             Block("heading", f"{TASKS[task]}, before and after reinforcement learning"),
             Block("table", table),
-            Block("list", _provenance(records)),
+            Block("list", origin_lines(records)),
         ]
     if summary["positions"]:
         blocks += [
@@ -214,10 +224,11 @@ def render_terminal(summary: Mapping[str, Any]) -> str:
     parts = [
         f"{TASKS[task]}, held-out\n{plain_table(table)}" for task, table in comparison_tables(summary).items()
     ]
-    return "\n\n".join([*parts, _reading(summary)])
+    return "\n\n".join([*parts, reading(summary)])
 
 
-def _reading(summary: Mapping[str, Any]) -> str:
+def reading(summary: Mapping[str, Any]) -> str:
+    """How the numbers in brackets are to be read."""
     bootstrap = summary["scores"][0]
     return (
         f"In brackets: {bootstrap['level']:.0%} intervals (percentile bootstrap over segments or groups, "
@@ -226,7 +237,8 @@ def _reading(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _provenance(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the scores of a task stand on: test set, models, decoding, failures, signatures."""
     lines = [f"test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`"]
     for record in {record["system"]: record for record in records}.values():
         decoding = record["decoding"]
