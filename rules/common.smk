@@ -154,6 +154,11 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",

@@ -80,7 +80,11 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
         "grrm_sft": config["grrm_rlvr"]["start_from"],
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
-        "comet": config["comet"]["start_from"],
+        **{
+            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
+            for name in config["evaluate"]["metrics"]
+            if name != "llm_judge"
+        },
     }
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
     return {name: model for name, model in (taken | finished).items() if model}
@@ -119,6 +123,7 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _missing_metric_models(config["evaluate"])
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
     for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
@@ -150,6 +155,19 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
             "expected a model for both or null for both: base models are made in pairs"
         )
+
+
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
 
 
 _RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))

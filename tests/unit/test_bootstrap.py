@@ -103,7 +103,7 @@ def test_other_segments_cannot_be_paired():
 
 def test_no_segments_are_an_error():
     with pytest.raises(ValueError, match="segments > 0"):
-        Stratum(np.empty((0, 2)), lambda sums: sums[0])
+        Stratum(np.empty((0, 2)), lambda sums: sums[:, 0])
     with pytest.raises(ValueError, match="nothing to score"):
         FAST.estimate()
 

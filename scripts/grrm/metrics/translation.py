@@ -32,7 +32,7 @@ def tokenizer(trg_lang: str) -> str:
 
 
 def score_translations(
-    hypotheses: Sequence[str | None], references: Sequence[str], trg_lang: str
+    hypotheses: Sequence[str | None], references: Sequence[str], trg_lang: str, src_lang: str | None = None
 ) -> dict[str, tuple[Stratum, str]]:
     """Statistics and signature of each metric, by name.
 
@@ -81,7 +81,10 @@ def _corpus(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -
     statistics = metric._extract_corpus_statistics(hypotheses, [references])
     return Stratum(
         np.asarray(statistics, dtype=np.float64),
-        lambda sums: float(metric._compute_score_from_stats([int(value) for value in sums]).score),
+        lambda sums: np.array(
+            [metric._compute_score_from_stats(row).score for row in np.rint(sums).astype(int).tolist()],
+            dtype=np.float64,
+        ),
     )
 
 

@@ -133,7 +133,7 @@ def incomparable(cell: Cell, config: Mapping[str, Any]) -> str | None:
     for alternatives in cell.when:
         misses = [_misses(settings, config) for settings in alternatives]
         if all(misses):
-            return "; ".join(min(misses, key=lambda reasons: len(reasons)))
+            return "; ".join(min(misses, key=lambda reasons: len(list(reasons))))
     missing = set(cell.test_sets) - set(config["data"]["test_sets"])
     return f"test sets {', '.join(sorted(missing))} are not in data.test_sets" if missing else None
 
