@@ -84,12 +84,12 @@ rule summarize:
 
 rule render_page:
     input:
+        *SEGMENT_SCORES.values(),
         **TRANSLATIONS,
         assets=["report/page/index.html.j2", "report/page/macros.html.j2"],
         style=["report/page/page.css", "report/page/page.js"],
         summary=rules.summarize.output.summary,
         segments=TABLES["translation_test"],
-        comet=rules.score_comet.output.scores,
         samples=rules.judge_translations.output.samples,
     output:
         page=report(
@@ -105,11 +105,12 @@ rule render_page:
         "../envs/driver.yaml"
     params:
         translations=named(TRANSLATIONS),
+        segment_scores=named(SEGMENT_SCORES),
     message:
         "Rendering the page of the report"
     shell:
         "python scripts/render_page.py --summary {input.summary} --segments {input.segments} "
-        "--translations {params.translations} --comet {input.comet} --judged {input.samples} "
+        "--translations {params.translations} --segment-scores {params.segment_scores} --judged {input.samples} "
         "--output {output.page} --samples {output.samples} > {log} 2>&1"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from grrm.files import UserError, atomic_path, read_json, write_text
 from grrm.metrics.scores import parse_named_files, read_answers
@@ -28,7 +30,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME=FILE",
         help="translations of each model, written by translate_segments; first before, last after",
     )
-    parser.add_argument("--comet", type=Path, help="segment scores of the same models, written by score_comet")
+    parser.add_argument(
+        "--segment-scores",
+        nargs="*",
+        default=[],
+        metavar="METRIC=FILE",
+        help="scores of the same models' segments; the first orders the samples (default: chrF++)",
+    )
     parser.add_argument("--judged", type=Path, required=True, help="samples written by judge_translations")
     parser.add_argument("--output", type=Path, required=True, help="page to write (HTML)")
     parser.add_argument("--samples", type=Path, required=True, help="folder for further samples, beside it")
@@ -38,13 +46,16 @@ def main(argv: list[str] | None = None) -> None:
     check_summary(summary, _SCHEMA)
     segments = read_table(args.segments, "translation_test").to_pylist()
     sources = [row["src_text"] for row in segments]
+    # Of several runs the first is shown.
     answers = {
-        name: read_answers(path, sources, args.segments)
+        name: read_answers(path, sources, args.segments)[0]
         for name, path in parse_named_files(args.translations, "--translations").items()
     }
-    rows = collect_samples(
-        segments, answers, read_samples(args.judged), _comet(args.comet, list(answers), len(segments))
-    )
+    scores = {
+        metric: _first_run(path, metric, answers)
+        for metric, path in parse_named_files(args.segment_scores, "--segment-scores").items()
+    }
+    rows = collect_samples(segments, answers, read_samples(args.judged), scores)
     shown, parts = split(rows)
     with atomic_path(args.samples) as folder:
         folder.mkdir()
@@ -56,15 +67,15 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.output}: {len(shown)} of {len(rows)} samples in the page, {len(parts)} files beside it")
 
 
-def _comet(path: Path | None, names: list[str], n: int) -> dict[str, list[float]]:
-    """COMET of every segment, by system."""
-    if path is None:
-        return {}
-    found = read_json(path)["systems"]
-    for name in names:
-        if len(found.get(name, {}).get("scores", [])) != n:
-            raise UserError(f"{path}: not one COMET score of {name!r} for each of {n} segments; score again")
-    return {name: found[name]["scores"] for name in names}
+def _first_run(
+    path: Path, metric: str, answers: Mapping[str, Sequence[Any]]
+) -> dict[str, Sequence[float | None]]:
+    """Scores of every segment by system."""
+    systems = read_json(path)["systems"]
+    for name, run in answers.items():
+        if len(systems.get(name, {"scores": [[]]})["scores"][0]) != len(run):
+            raise UserError(f"{path}: not one {metric} score of {name!r} for each segment; score again")
+    return {name: systems[name]["scores"][0] for name in answers}
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from grrm.report.benchmarks import by_stage, read_benchmarks
 from grrm.report.curves import condense, read_curves
+from grrm.report.hacking import compare_reward, with_ends
 from grrm.report.machine import machine
 from grrm.report.pages import to_markdown
 from grrm.report.reference import load_reference
@@ -28,6 +29,7 @@ from grrm.report.summary import (
     flatten_differences,
     flatten_scores,
     flatten_sets,
+    not_run,
     positions,
     read_scores,
     summary_page,
@@ -74,7 +76,14 @@ def main(argv: list[str] | None = None) -> None:
     gpus = hardware["nodes"] * hardware["gpus_per_node"] if hardware["device"] == "cuda" else 0
     published = load_reference(args.published, _CONFIG / "schemas/reference_results.schema.yaml")
     documents = scores.values()
-    summary = {
+    records = [record for document in documents for record in flatten_scores(document)]
+    differences = [record for document in documents for record in flatten_differences(document)]
+    curves = {
+        stage: [condense(curve) for curve in read_curves(path)]
+        for stage, path in parse_named_files(args.curves, "--curves").items()
+    }
+    hacking = compare_reward(curves, differences)
+    summary: dict[str, Any] = {
         "experiment": config["experiment"],
         "seed": config["seed"],
         "versions": {
@@ -85,16 +94,17 @@ def main(argv: list[str] | None = None) -> None:
         "configuration": config,
         "provenance": _read_provenance(args.provenance),
         "hardware": {**hardware, "machine": machine()},
-        "scores": [record for document in documents for record in flatten_scores(document)],
-        "differences": [record for document in documents for record in flatten_differences(document)],
+        "scores": records,
+        "differences": differences,
         "by_set": [record for document in documents for record in flatten_sets(document)],
         "positions": [record for document in documents for record in positions(document)],
         "paper": compare_with_paper(published, config, scores),
         "leakage": _read_leakage(args.leakage),
-        "curves": {
-            stage: [condense(curve) for curve in read_curves(path)]
-            for stage, path in parse_named_files(args.curves, "--curves").items()
-        },
+        "curves": curves,
+        "hacking": hacking,
+        "checkpoints": with_ends([], records, curves["mt_grpo"][0]["last_step"]) if hacking else [],
+        "reward_kinds": None,
+        "efficiency": None,
         "stages": by_stage(benchmarks, gpus),
         "benchmarks": benchmarks,
         "samples": {
@@ -102,8 +112,8 @@ def main(argv: list[str] | None = None) -> None:
             "judged": len(judged),
             "judge_failures": sum(judgement["scores"] is None for judgement in judged),
         },
-        "not_run": {},
     }
+    summary["not_run"] = not_run(summary)
     check_summary(summary, _SCHEMA)
     write_text(args.output_markdown, to_markdown(summary_page(summary, samples)))
     write_json(args.output_json, summary)

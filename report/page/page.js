@@ -98,21 +98,21 @@
 
   const store = byId("sample-data");
   if (!store) return;
-  const { systems, names, total, parts, rows } = JSON.parse(store.textContent);
+  const { systems, names, metrics, total, parts, rows } = JSON.parse(store.textContent);
   const list = byId("sample-list");
   const status = byId("sample-status");
   const more = byId("sample-more");
   const [search, order, which, set] = ["search", "order", "which", "set"].map((name) => byId(`sample-${name}`));
   const last = systems.length - 1;
-  const metric = rows.some((row) => row.comet) ? "comet" : "chrf";
+  const main = Object.keys(metrics)[0]; // the metric that changes are counted in
   const spread = (scores) => (scores && scores[0] != null && scores[last] != null ? scores[last] - scores[0] : null);
 
   const ORDERS = {
-    change: (row) => -Math.abs(row.change),
-    gain: (row) => -row.change,
-    loss: (row) => row.change,
+    change: (row) => -Math.abs(row.change ?? 0),
+    gain: (row) => -(row.change ?? 0),
+    loss: (row) => row.change ?? 0,
     judge: (row) => -Math.abs(spread(row.judge) ?? 0),
-    worst: (row) => row[metric][last],
+    worst: (row) => row.scores[main][last] ?? Infinity,
     row: (row) => row.row,
   };
   const KINDS = {
@@ -161,7 +161,7 @@
 
   const sample = (row, words) => {
     const head = element("h3", {}, element("b", {}, `Segment ${row.row}`), `${row.set ? `${row.set}, ` : ""}${row.pair}`);
-    if (last > 0) head.append(element("span", {}, `${metric === "comet" ? "COMET" : "chrF++"} ${signed(row.change)}`));
+    if (last > 0) head.append(element("span", {}, `${metrics[main]} ${row.change === null ? "not scored" : signed(row.change)}`));
     const texts = element("div", { class: "texts" }, given("Source", row.src, words), given("Reference", row.ref, words));
     const [removed, added] = last > 0 ? differences(row.out[0], row.out[last]) : [null, null];
     systems.forEach((system, i) => {
@@ -189,8 +189,7 @@
     }
     const facts = [];
     if (row.judge && row.judge[i] != null) facts.push(`judge ${row.judge[i]}`);
-    if (row.comet) facts.push(`COMET ${row.comet[i]}`);
-    facts.push(`chrF++ ${row.chrf[i]}`);
+    for (const [name, values] of Object.entries(row.scores)) facts.push(`${metrics[name]} ${values[i] ?? "–"}`);
     box.append(element("p", { class: "facts" }, facts.join(" · ")));
     return box;
   };

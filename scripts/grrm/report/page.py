@@ -17,6 +17,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from grrm.report.charts import Line, line_chart
+from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
 from grrm.report.summary import METRICS, TASKS, origin_lines, reading
 
@@ -90,7 +91,7 @@ def render_page(
         stages=[_stage(name, curves) for name, curves in summary["curves"].items()],
         hacking=_hacking(summary),
         rewards=None,
-        orders=None,
+        orders=_orders(summary),
         positions=_positions(summary["positions"]),
         samples={
             "total": total,
@@ -100,6 +101,7 @@ def render_page(
                     {
                         "systems": translators,
                         "names": [system_name(name) for name in translators],
+                        "metrics": {name: _short(name) for name in (samples[0]["scores"] if samples else ())},
                         "total": total,
                         "parts": parts,
                         "rows": samples,
@@ -124,6 +126,10 @@ def significant(value: float) -> str:
 def system_name(name: str) -> str:
     """What a reader calls a system."""
     return SYSTEMS.get(name, name)
+
+
+def _short(metric: str) -> str:
+    return METRICS[metric][0].partition(" (")[0]
 
 
 def _code(text: str) -> Markup:
@@ -245,6 +251,25 @@ def _sets(summary: Mapping[str, Any], task: str, systems: Sequence[str]) -> list
     return rows
 
 
+_ORDER_METRICS = ("flipped_pairs", "changed_pairs", "ranking_accuracy", "ranking_accuracy_orders")
+
+
+def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How far each judge's answers depend on the order of the candidates."""
+    found = {(r["system"], r["metric"]): r for r in summary["scores"] if r["metric"] in _ORDER_METRICS}
+    systems = [system for system, metric in found if metric == "flipped_pairs"]
+    if not systems:
+        return None
+    return {
+        "columns": [METRICS[metric][0] for metric in _ORDER_METRICS],
+        "signature": found[systems[0], "flipped_pairs"]["signature"],
+        "rows": [
+            {"name": system_name(system), "records": [found.get((system, metric)) for metric in _ORDER_METRICS]}
+            for system in systems
+        ],
+    }
+
+
 def _positions(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not entries:
         return None
@@ -342,6 +367,65 @@ def _chart(title: str, lines: Sequence[Line], metric: str = "", smoothed: bool =
     }
 
 
+def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The reward's curves, and below them on the same axis what independent metrics say."""
+    found = summary["hacking"]
+    if found is None:
+        return None
+    first, last = (significant(value) for value in found["reward"])
+    gains = {r["metric"]: r for r in summary["differences"] if r["system"] == found["stage"]}
+    words = [
+        f"{_short(metric)} {number(gains[metric]['value'] * METRICS[metric][1], signed=True)}"
+        for metric in QUALITY
+        if metric in gains
+    ]
+    rose = found["reward"][1] > found["reward"][0]
+    conclusion = (
+        f"{', '.join(map(_short, found['worse']))} became worse all the same: read the samples in which judge "
+        "and metric disagree."
+        if found["suspicious"]
+        else "no sign that the judge is being exploited."
+        if rose and found["better"]
+        else "nothing to exploit yet."
+        if not rose
+        else "no metric has moved beyond its interval."
+    )
+    curves = {curve["title"]: curve for curve in summary["curves"][found["stage"]]}
+    charts = [
+        _stage(found["stage"], [curves[title]])["charts"][0]
+        for title in ("Reward", "Score by the judge", "Response length (tokens)")
+        if title in curves
+    ]
+    points = summary["checkpoints"]
+    for metric in (*QUALITY, *SHAPE):
+        here = [point for point in points if point["metric"] == metric]
+        if here:
+            factor = METRICS[metric][1]
+            bounds = ([point[key] * factor for point in here] for key in ("value", "low", "high"))
+            charts.append(_chart(METRICS[metric][0], [Line(_short(metric), [p["step"] for p in here], *bounds)]))
+    return {
+        "warning": found["suspicious"],
+        "reading": f"The reward went from {first} to {last}; {', '.join(words)}: {conclusion}",
+        "charts": charts,
+        "columns": [METRICS[metric][0] for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)],
+        "rows": _by_step(points),
+    }
+
+
+def _by_step(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    metrics = [metric for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)]
+    found = {(point["step"], point["metric"]): point for point in points}
+    return [
+        {
+            "step": step,
+            "cells": [
+                {"record": found.get((step, metric)), **_metric(metric)} for metric in metrics
+            ],
+        }
+        for step in sorted({point["step"] for point in points})
+    ]
+
+
 # ---------------------------------------------------------------- what ran
 
 
@@ -378,7 +462,3 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
         "forecast": None,
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }
-
-
-def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    return None

@@ -10,7 +10,8 @@ from typing import Any
 from sacrebleu.metrics import CHRF
 
 from grrm.files import UserError, read_jsonl
-from grrm.ranking import InvalidAnswer, parse_answer
+from grrm.ranking import InvalidAnswer, labels, parse_answer
+from grrm.report.summary import METRICS
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
 
@@ -37,17 +38,17 @@ def collect_samples(
     segments: Sequence[Mapping[str, Any]],
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     judged: Sequence[Mapping[str, Any]],
-    comet: Mapping[str, Sequence[float]],
+    scores: Mapping[str, Mapping[str, Sequence[float | None]]],
 ) -> list[dict[str, Any]]:
     """One row for every segment of a test set, the largest change between first and last system first.
 
-    The change is that of the segment's COMET, of its chrF++ where there is no COMET.
+    The change is that of the first metric, of chrF++ where there is none; a segment without a score comes last.
 
     Args:
         segments: rows of the test set.
         answers: of each system to all segments, in their order.
         judged: what the judge said about the first segments (see `read_samples`); may be empty.
-        comet: score of every segment by system; empty if there is none.
+        scores: by metric and system, one for every segment.
 
     Raises:
         UserError: a judged sample is not of its segment, or has scores but no valid answer.
@@ -57,10 +58,11 @@ def collect_samples(
     rows = []
     for i, segment in enumerate(segments):
         texts = [answers[name][i]["translation"] for name in names]
-        scores = {"chrf": [_chrf(chrf, text, segment["trg_text"]) for text in texts]}
-        if comet:
-            scores["comet"] = [round(100 * comet[name][i], 1) for name in names]
-        main = scores["comet" if comet else "chrf"]
+        values = {
+            metric: [_scaled(metric, by_system[name][i]) for name in names]
+            for metric, by_system in scores.items()
+        } | {"chrf++": [round(float(chrf.sentence_score(text or "", [segment["trg_text"]]).score), 1) for text in texts]}
+        first, last = (values[next(iter(values))][place] for place in (0, -1))
         rows.append(
             {
                 "row": i,
@@ -74,16 +76,16 @@ def collect_samples(
                     answers[name][i]["raw"] if text is None else None
                     for name, text in zip(names, texts, strict=True)
                 ],
-                **scores,
-                "change": round(main[-1] - main[0], 1),
+                "scores": values,
+                "change": None if first is None or last is None else round(last - first, 1),
                 **_judgement(judged[i] if i < len(judged) else None, segment, texts),
             }
         )
-    return sorted(rows, key=lambda row: (-abs(row["change"]), row["row"]))
+    return sorted(rows, key=lambda row: (-abs(row["change"] or 0), row["row"]))
 
 
-def _chrf(metric: CHRF, text: str | None, reference: str) -> float:
-    return round(float(metric.sentence_score(text or "", [reference]).score), 1)
+def _scaled(metric: str, score: float | None) -> float | None:
+    return None if score is None else round(METRICS[metric][1] * score, 1)
 
 
 def _judgement(
@@ -113,7 +115,7 @@ def _judgement(
         "judge": [None if text is None else by_text.get(text) for text in texts],
         "said": answer.analysis,
         "labels": [
-            None if text is None else "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[sample["candidates"].index(text)]
+            None if text is None else labels(len(sample["candidates"]))[sample["candidates"].index(text)]
             for text in texts
         ],
         "failure": None,

@@ -101,9 +101,16 @@ def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 def flatten_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One record per test set (or published mean over several), metric and system."""
     return [
-        {"task": document["task"], "system": system["name"], "set": name, "metric": metric, **score}
+        {
+            "task": document["task"],
+            "system": system["name"],
+            "set": name,
+            "metric": metric,
+            **score,
+            "failure_rate": entry["failures"]["rate"],
+        }
         for system in document["systems"]
-        for name, entry in system.get("by_set", {}).items()
+        for name, entry in system["by_set"].items()
         for metric, score in entry["metrics"].items()
     ]
 
@@ -115,6 +122,24 @@ def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         for system in document["systems"]
         for entry in system.get("best_found_by_position", [])
     ]
+
+
+def not_run(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Parts of the report that have no data in an experiment, each with why."""
+    metrics = {record["metric"] for record in summary["scores"]}
+    last_step = max((point["step"] for point in summary["checkpoints"]), default=0)
+    missing = {
+        "orders": "flipped_pairs" not in metrics
+        and "every group was judged in one order (evaluate.orders is 0)",
+        "hacking": summary["hacking"] is None
+        and "no translation model was trained with a judge's reward and compared with the one before",
+        "reward_kinds": not summary["reward_kinds"]
+        and "translation models of one kind of reward only were trained",
+        "efficiency": not summary["efficiency"] and "GPU-hours were not compared with a forecast",
+        "checkpoints": all(point["step"] in (0, last_step) for point in summary["checkpoints"])
+        and "no checkpoint between the first and the last step was evaluated",
+    }
+    return {part: f"not run: {reason}" for part, reason in missing.items() if reason}
 
 
 def _origin(document: Mapping[str, Any]) -> dict[str, Any]:
