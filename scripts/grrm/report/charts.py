@@ -39,7 +39,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Round numbers in [low, high], about `count` of them."""
     if not high > low:
         return [low]
-    raw = (high - low) / count
+    raw = (high - low) / max(count, 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -57,8 +57,8 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoo
     """
     values = [value for line in lines for value in (*line.y, *line.low, *line.high)]
     steps = [x for line in lines for x in line.x]
-    y_scale, y_ticks = _scale(min(values), max(values), _HEIGHT - _BOTTOM, _TOP)
-    x_scale, x_ticks = _scale(min(steps), max(steps), _LEFT, _WIDTH - _RIGHT, pad=0.0)
+    y_scale, y_ticks = _scale(min(values), max(values), _HEIGHT - _BOTTOM, _TOP, whole=True)
+    x_scale, x_ticks = _scale(min(steps), max(steps), _LEFT, _WIDTH - _RIGHT)
     parts = []
     for tick in y_ticks:
         y = y_scale(tick)
@@ -124,7 +124,7 @@ def interval_chart(title: str, rows: Sequence[Interval], *, zero: bool = False) 
     ends = [end for row in rows for end in (row.low, row.high, row.value)] + ([0.0] if zero else [])
     height = 26 * len(rows) + 26
     left = 150
-    scale, marks = _scale(min(ends), max(ends), left, _WIDTH * 2 - 20, pad=0.06)
+    scale, marks = _scale(min(ends), max(ends), left, _WIDTH * 2 - 20, whole=True)
     parts = []
     for tick in marks:
         x = scale(tick)
@@ -148,14 +148,18 @@ def interval_chart(title: str, rows: Sequence[Interval], *, zero: bool = False) 
 
 
 def _scale(
-    low: float, high: float, start: float, end: float, pad: float = 0.05
+    low: float, high: float, start: float, end: float, *, whole: bool = False
 ) -> tuple[Callable[[float], float], list[float]]:
-    """From a value to a place between `start` and `end`, and the ticks of the axis."""
+    """From a value to a place between `start` and `end`, and the ticks of the axis; a `whole` axis begins and
+    ends at a tick."""
     if high == low:
-        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-    room = pad * (high - low)
-    low, high = low - room, high + room
-    return lambda value: start + (value - low) / (high - low) * (end - start), ticks(low, high)
+        low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
+    marks = ticks(low, high)
+    if whole:
+        step = marks[1] - marks[0]
+        low, high = step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9)
+        marks = ticks(low, high, round((high - low) / step))
+    return lambda value: start + (value - low) / (high - low) * (end - start), marks
 
 
 def _path(

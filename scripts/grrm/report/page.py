@@ -227,7 +227,7 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
             }
         )
     return {
-        "title": f"{TASKS[task]}, on {scores[0]['data']}",
+        "title": TASKS[task],
         "systems": [system_name(name) for name in systems],
         "rows": rows,
         "sets": _sets(summary, task, systems),
