@@ -135,9 +135,7 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
     lock = load_lock(folder / "datasets.lock.yaml")
     return {
         **found,
-        "data": {
-            name: {"origin": entry.origin, "revision": entry.revision} for name, entry in lock.items()
-        },
+        "data": {name: {"origin": entry.origin, "revision": entry.revision} for name, entry in lock.items()},
     }
 
 

@@ -31,8 +31,8 @@ def by_stage(benchmarks: Sequence[Mapping[str, Any]], gpus: int) -> list[dict[st
         gpus: that a training job holds, 0 on a CPU.
 
     Returns:
-        stage, jobs, hours, cpu_hours (None if no job was measured), gpu_hours, max_rss_mb (of the largest job,
-        None if none was measured); data first, evaluation last.
+        stage, jobs, hours, cpu_hours (None if no job was measured), gpu_hours, max_rss_mb (of the largest
+        job, None if none was measured); data first, evaluation last.
     """
     members: dict[str, list[Mapping[str, Any]]] = {}
     for job in benchmarks:

@@ -17,6 +17,7 @@ from grrm.report.curves import MAX_POINTS, smooth, thin
 _WIDTH, _HEIGHT = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 24
 
+
 @dataclass(frozen=True)
 class Line:
     """A line of a chart.
@@ -63,24 +64,30 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoo
     for tick in y_ticks:
         y = y_scale(tick)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{_round(tick)}</text>')
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{_round(tick)}</text>'
+        )
     for tick in x_ticks:
         x = x_scale(tick)
         anchor = "end" if x > _WIDTH - 2 * _RIGHT else "middle"
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 9}" text-anchor="{anchor}">{_round(tick)}</text>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 9}" text-anchor="{anchor}">{_round(tick)}</text>'
+        )
     parts.append(f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
     for number, line in enumerate(lines, 1):
-        x, y = thin(line.x, line.y)
+        drawn = thin(line.x, line.y)
         if len(line.low):
             there = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.high, strict=True)]
             back = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.low, strict=True)]
             parts.append(f'<path class="band s{number}" d="M{"L".join(there + back[::-1])}Z"/>')
         window = len(line.y) // 20 * 2 + 1
         faint = smoothed and window > 1
-        parts.append(f'<path class="line s{number}{" raw" if faint else ""}" d="{_path(x, y, x_scale, y_scale)}"/>')
+        parts.append(
+            f'<path class="line s{number}{" raw" if faint else ""}" d="{_path(*drawn, x_scale, y_scale)}"/>'
+        )
         if faint:
-            x, y = thin(line.x, smooth(line.y, window), MAX_POINTS // 2)
-            parts.append(f'<path class="line s{number}" d="{_path(x, y, x_scale, y_scale)}"/>')
+            drawn = thin(line.x, smooth(line.y, window), MAX_POINTS // 2)
+            parts.append(f'<path class="line s{number}" d="{_path(*drawn, x_scale, y_scale)}"/>')
         if len(line.y) <= 12:
             parts += [
                 f'<circle class="dot s{number}" cx="{x_scale(a):.1f}" cy="{y_scale(b):.1f}" r="3"/>'
@@ -99,51 +106,11 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoo
             for line in lines
         ],
     }
-    said = "; ".join(
-        f"{line.name} from {_round(line.y[0])} to {_round(line.y[-1])}" for line in lines
-    )
+    said = "; ".join(f"{line.name} from {_round(line.y[0])} to {_round(line.y[-1])}" for line in lines)
     return (
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
         f'aria-label="{escape(f"{title}, {x_label} {_round(min(steps))} to {_round(max(steps))}: {said}")}" '
         f'data-points="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}</svg>'
-    )
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A row of a chart of intervals: a value, its bounds, and a published value if there is one."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-
-
-def interval_chart(title: str, rows: Sequence[Interval], *, zero: bool = False) -> str:
-    """Values with their intervals, one under the other, on a common axis (with a line at zero if asked)."""
-    ends = [end for row in rows for end in (row.low, row.high, row.value)] + ([0.0] if zero else [])
-    height = 26 * len(rows) + 26
-    left = 150
-    scale, marks = _scale(min(ends), max(ends), left, _WIDTH * 2 - 20, whole=True)
-    parts = []
-    for tick in marks:
-        x = scale(tick)
-        parts.append(f'<path class="grid" d="M{x:.1f} 4V{height - 22}"/>')
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{height - 8}" text-anchor="middle">{_round(tick)}</text>')
-    if zero:
-        parts.append(f'<path class="axis" d="M{scale(0):.1f} 4V{height - 22}"/>')
-    for place, row in enumerate(rows):
-        y = 26 * place + 18
-        parts.append(f'<text class="label" x="{left - 12}" y="{y + 4}" text-anchor="end">{escape(row.name)}</text>')
-        parts.append(f'<path class="whisker s1" d="M{scale(row.low):.1f} {y}H{scale(row.high):.1f}"/>')
-        parts.append(
-            f'<circle class="dot s1" cx="{scale(row.value):.1f}" cy="{y}" r="4.5"><title>'
-            f"{escape(row.name)}: {_round(row.value)} [{_round(row.low)}, {_round(row.high)}]</title></circle>"
-        )
-    said = "; ".join(f"{row.name} {_round(row.value)} [{_round(row.low)}, {_round(row.high)}]" for row in rows)
-    return (
-        f'<svg class="chart wide" viewBox="0 0 {_WIDTH * 2} {height}" role="img" '
-        f'aria-label="{escape(f"{title}: {said}")}">{"".join(parts)}</svg>'
     )
 
 

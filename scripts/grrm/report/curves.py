@@ -77,8 +77,8 @@ def read_curves(path: str | Path) -> list[Curve]:
 
 
 def condense(curve: Curve) -> dict[str, Any]:
-    """A curve as its points, thinned to what a screen shows, and as a few numbers: means of its first and last
-    tenth, smallest and largest value."""
+    """A curve as its points, thinned to what a screen shows, and as a few numbers: means of its first and
+    last tenth, smallest and largest value."""
     values = np.asarray(curve.values)
     tenth = max(1, len(values) // 10)
     return {
@@ -98,11 +98,9 @@ def condense(curve: Curve) -> dict[str, Any]:
 MAX_POINTS = 400
 
 
-def thin(
-    x: Sequence[int], y: Sequence[float], points: int = MAX_POINTS
-) -> tuple[list[int], list[float]]:
-    """A line with at most `points` points: smallest and largest of each of equal stretches, so that no peak is
-    lost."""
+def thin(x: Sequence[int], y: Sequence[float], points: int = MAX_POINTS) -> tuple[list[int], list[float]]:
+    """A line with at most `points` points: smallest and largest of each of equal stretches, so that no peak
+    is lost."""
     if len(x) <= points:
         return list(x), list(y)
     stretch = len(x) / (points // 2)

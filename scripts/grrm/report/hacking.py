@@ -25,9 +25,9 @@ def compare_reward(
         stage: the one that is rewarded by a judge.
 
     Returns:
-        reward (mean of the first and of the last tenth of the steps), better and worse (metrics whose interval
-        of the difference excludes zero), suspicious (the reward rose, and a metric became worse); None without
-        a reward or without a difference.
+        reward (mean of the first and of the last tenth of the steps), better and worse (metrics whose
+        interval of the difference excludes zero), suspicious (the reward rose, and a metric became worse);
+        None without a reward or without a difference.
     """
     reward = next((curve for curve in curves.get(stage, ()) if curve["title"] == "Reward"), None)
     found = [r for r in differences if r["system"] == stage and r["metric"] in QUALITY]

@@ -264,7 +264,10 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         "columns": [METRICS[metric][0] for metric in _ORDER_METRICS],
         "signature": found[systems[0], "flipped_pairs"]["signature"],
         "rows": [
-            {"name": system_name(system), "records": [found.get((system, metric)) for metric in _ORDER_METRICS]}
+            {
+                "name": system_name(system),
+                "records": [found.get((system, metric)) for metric in _ORDER_METRICS],
+            }
             for system in systems
         ],
     }
@@ -282,7 +285,9 @@ def _positions(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
                 "candidates": candidates,
                 "position": position,
                 "records": [found.get((system, candidates, position)) for system in systems],
-                "n": next(e["n"] for e in entries if (e["candidates"], e["position"]) == (candidates, position)),
+                "n": next(
+                    e["n"] for e in entries if (e["candidates"], e["position"]) == (candidates, position)
+                ),
             }
             for candidates, position in sorted({(e["candidates"], e["position"]) for e in entries})
         ],
@@ -296,9 +301,7 @@ def _paper(paper: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The published tables with ours in every cell, and the cells one by one."""
     if paper is None:
         return None
-    cells = {
-        (cell["table"], cell["row"], cell["metric"], cell["column"]): cell for cell in paper["cells"]
-    }
+    cells = {(cell["table"], cell["row"], cell["metric"], cell["column"]): cell for cell in paper["cells"]}
     tables = []
     for name, table in paper["tables"].items():
         many = len(table["metrics"]) > 1
@@ -312,7 +315,12 @@ def _paper(paper: Mapping[str, Any] | None) -> dict[str, Any] | None:
             for metric in table["metrics"]
         ]
         tables.append(
-            {"title": table["title"], "source": table["source"], "columns": list(table["columns"].values()), "rows": rows}
+            {
+                "title": table["title"],
+                "source": table["source"],
+                "columns": list(table["columns"].values()),
+                "rows": rows,
+            }
         )
     printed = [
         {
@@ -381,8 +389,8 @@ def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     rose = found["reward"][1] > found["reward"][0]
     conclusion = (
-        f"{', '.join(map(_short, found['worse']))} became worse all the same: read the samples in which judge "
-        "and metric disagree."
+        f"{', '.join(map(_short, found['worse']))} became worse all the same: read the samples in which "
+        "judge and metric disagree."
         if found["suspicious"]
         else "no sign that the judge is being exploited."
         if rose and found["better"]
@@ -402,12 +410,16 @@ def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         if here:
             factor = METRICS[metric][1]
             bounds = ([point[key] * factor for point in here] for key in ("value", "low", "high"))
-            charts.append(_chart(METRICS[metric][0], [Line(_short(metric), [p["step"] for p in here], *bounds)]))
+            charts.append(
+                _chart(METRICS[metric][0], [Line(_short(metric), [p["step"] for p in here], *bounds)])
+            )
     return {
         "warning": found["suspicious"],
         "reading": f"The reward went from {first} to {last}; {', '.join(words)}: {conclusion}",
         "charts": charts,
-        "columns": [METRICS[metric][0] for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)],
+        "columns": [
+            METRICS[metric][0] for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)
+        ],
         "rows": _by_step(points),
     }
 
@@ -418,9 +430,7 @@ def _by_step(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
-            "cells": [
-                {"record": found.get((step, metric)), **_metric(metric)} for metric in metrics
-            ],
+            "cells": [{"record": found.get((step, metric)), **_metric(metric)} for metric in metrics],
         }
         for step in sorted({point["step"] for point in points})
     ]
@@ -430,8 +440,14 @@ def _by_step(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
-    hardware, machine, code = summary["hardware"], summary["hardware"]["machine"], summary["provenance"]["code"]
-    device = "CPU" if hardware["device"] == "cpu" else f"{hardware['nodes']} × {hardware['gpus_per_node']} GPUs"
+    hardware, machine, code = (
+        summary["hardware"],
+        summary["hardware"]["machine"],
+        summary["provenance"]["code"],
+    )
+    device = (
+        "CPU" if hardware["device"] == "cpu" else f"{hardware['nodes']} × {hardware['gpus_per_node']} GPUs"
+    )
     changed = ", ".join(f"`{name}`" for name in code["changed"])
     facts = [
         ("Experiment", f"`{summary['experiment']}`, seed {summary['seed']}"),
@@ -446,7 +462,10 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
             + (f", commit `{code['commit']}`" if code["commit"] else ", not under git")
             + (f"; changed since: {changed}" if changed else ""),
         ),
-        ("Driver", ", ".join(f"{name} {version}" for name, version in summary["provenance"]["driver"].items())),
+        (
+            "Driver",
+            ", ".join(f"{name} {version}" for name, version in summary["provenance"]["driver"].items()),
+        ),
         *(
             (system_name(record["system"]), f"`{record['model']}`, weights `{record['weights'][:16]}`")
             for record in {record["system"]: record for record in summary["scores"]}.values()
@@ -458,7 +477,8 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "facts": facts,
-        "time_note": "Of the last attempt of every job. GPU-hours: all GPUs of a training job for as long as it ran.",
+        "time_note": "Of the last attempt of every job. GPU-hours: all GPUs of a training job for as long as "
+        "it ran.",
         "forecast": None,
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }

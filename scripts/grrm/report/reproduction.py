@@ -1,11 +1,11 @@
 """Paper against ours: every published number with our value, the difference and a verdict.
 
 The rule (`judge`): a published number is *reproduced* if it lies within our interval, else ours is *above* or
-*below* it. Published numbers come without intervals, and both stand on the same test segments, so our interval
-is an ample allowance for their choice; it allows nothing for the chance in training. A number is judged only
-if ours is of the same thing: the same metric, test set, base model and training (`when` in
-config/reference_results.yaml); otherwise the two are *not comparable*, and it says why. What was not measured
-is *not run*.
+*below* it. Published numbers come without intervals, and both stand on the same test segments, so our
+interval is an ample allowance for their choice; it allows nothing for the chance in training. A number is
+judged only if ours is of the same thing: the same metric, test set, base model and training (`when` in
+config/reference_results.yaml); otherwise the two are *not comparable*, and it says why. What was not
+measured is *not run*.
 """
 
 from __future__ import annotations
@@ -84,7 +84,11 @@ def _compare(
         return {**nothing, "verdict": "not_run", "reason": reason}
     value, low, high = (score[key] * cell.factor for key in ("value", "low", "high"))
     return {
-        **{"value": value, "low": low, "high": high, "n": score["n"], "difference": value - published},
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": score["n"],
+        "difference": value - published,
         "verdict": "not_comparable" if obstacle else judge(published, low, high),
         "reason": obstacle,
     }

@@ -42,7 +42,7 @@ def collect_samples(
 ) -> list[dict[str, Any]]:
     """One row for every segment of a test set, the largest change between first and last system first.
 
-    The change is that of the first metric, of chrF++ where there is none; a segment without a score comes last.
+    The change is that of the first metric, of chrF++ where there is none; without a score it comes last.
 
     Args:
         segments: rows of the test set.
@@ -61,7 +61,12 @@ def collect_samples(
         values = {
             metric: [_scaled(metric, by_system[name][i]) for name in names]
             for metric, by_system in scores.items()
-        } | {"chrf++": [round(float(chrf.sentence_score(text or "", [segment["trg_text"]]).score), 1) for text in texts]}
+        } | {
+            "chrf++": [
+                round(float(chrf.sentence_score(text or "", [segment["trg_text"]]).score), 1)
+                for text in texts
+            ]
+        }
         first, last = (values[next(iter(values))][place] for place in (0, -1))
         rows.append(
             {
@@ -97,8 +102,8 @@ def _judgement(
         return nothing
     if sample["src_text"] != segment["src_text"]:
         raise UserError(
-            f"judged sample {sample['src_text']!r} is not the segment {segment['src_text']!r} of the test set; "
-            "run judge_translations again"
+            f"judged sample {sample['src_text']!r} is not the segment {segment['src_text']!r} of the test "
+            "set; run judge_translations again"
         )
     judgement = sample["judgement"]
     if judgement is None:

@@ -193,13 +193,14 @@ def _comparison(
     for metric in (name for name in METRICS if (systems[0], name) in by_name):
         label, factor = METRICS[metric]
         records = [by_name.get((system, metric)) for system in systems]
-        cells = [_interval(record, factor) for record in records]
-        cells += [_interval(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
+        cells = [format_estimate(record, factor) for record in records]
+        cells += [format_estimate(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
         rows.append([label, *cells, str(by_name[systems[0], metric]["n"])])
     return rows
 
 
-def _interval(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none."""
     if record is None:
         return "-"
     sign = "+" if signed else ""
