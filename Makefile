@@ -35,9 +35,11 @@ environments: .venv/.driver ## Build the environments of the stages
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, and whole small runs
+test: check environments ## Everything: check, the engines' tests, whole small runs, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
 	$(BIN)/python -m pytest -q tests/integration
+	tests/install_browser.sh
+	$(BIN)/python -m pytest -q tests/browser
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks
