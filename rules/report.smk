@@ -62,6 +62,11 @@ rule summarize:
         config=f"{RESULTS}/config.yaml",
         provenance=f"{RESULTS}/provenance",
         published="config/reference_results.yaml",
+        reward_kinds=(
+            f"{RESULTS}/evaluation/reward_kinds.json"
+            if config.get("reward_comparison")
+            else []
+        ),
     output:
         summary=f"{RESULTS}/summary.json",
         markdown=f"{RESULTS}/summary.md",
@@ -72,13 +77,16 @@ rule summarize:
     params:
         curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
+        reward_kinds=lambda wildcards, input: option(
+            "--reward-kinds", input.reward_kinds
+        ),
     message:
         "Gathering scores, curves and times"
     shell:
         "python scripts/summarize.py --config {input.config} --provenance {input.provenance} "
         "--ranking {input.ranking} --translation {input.translation} --leakage {input.leakage} "
         "--curves {params.curves} --samples {input.samples} --benchmarks {params.benchmarks} "
-        "--published {input.published} --output-json {output.summary} "
+        "--published {input.published} {params.reward_kinds} --output-json {output.summary} "
         "--output-markdown {output.markdown} > {log} 2>&1"
 
 

@@ -32,6 +32,7 @@ from grrm.report.summary import (
     not_run,
     positions,
     read_scores,
+    reward_kinds,
     summary_page,
 )
 
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
     )
+    parser.add_argument("--reward-kinds", type=Path, help="comparison written by compare_reward_kinds")
     parser.add_argument(
         "--published",
         type=Path,
@@ -103,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         "curves": curves,
         "hacking": hacking,
         "checkpoints": with_ends([], records, curves["mt_grpo"][0]["last_step"]) if hacking else [],
-        "reward_kinds": None,
+        "reward_kinds": reward_kinds(read_json(args.reward_kinds)) if args.reward_kinds else None,
         "efficiency": None,
         "stages": by_stage(benchmarks, gpus),
         "benchmarks": benchmarks,

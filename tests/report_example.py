@@ -114,6 +114,7 @@ SAMPLES = [
 
 def make_experiment(folder: Path) -> Path:
     """Write all that summarize reads."""
+    folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(_configuration(), encoding="utf-8")
     write_json(
         folder / "provenance" / "provenance.json",
@@ -172,7 +173,25 @@ def _configuration() -> str:
     return yaml.safe_dump(load_experiment(ROOT))
 
 
-def run_summarize(folder: Path) -> Any:
+REWARD_KINDS = {
+    "seed": 0,
+    "baseline": {"name": "mt_sft", "metrics": estimates({"bleu": 30.0, "comet": 0.5})},
+    "kinds": [
+        {
+            "kind": kind,
+            "name": f"mt_grpo_{kind}",
+            "metrics": estimates({"bleu": bleu, "comet": 0.6}),
+            "difference": {"bleu": {"value": bleu - 30, "low": 1.0, "high": 9.0, "n": 40, "p_value": 0.01}},
+            "failures": {"count": 0, "rate": 0.0, "reasons": {}},
+            "training": {"steps": 25, "reward": {"first": 0.5, "last": 0.75}, "seconds_per_step": 3.5},
+            "judge_calls": {"requests": requests},
+        }
+        for kind, bleu, requests in (("grrm", 35.0, 800), ("chrf", 32.0, 0))
+    ],
+}
+
+
+def run_summarize(folder: Path, *more: str) -> Any:
     """The summary of the experiment in a folder."""
     summarize.main(
         [
@@ -183,6 +202,7 @@ def run_summarize(folder: Path) -> Any:
             *("--samples", str(folder / "samples.jsonl"), "--benchmarks", str(folder / "benchmarks")),
             *("--output-json", str(folder / "summary.json")),
             *("--output-markdown", str(folder / "summary.md")),
+            *more,
         ]
     )
     return read_json(folder / "summary.json")

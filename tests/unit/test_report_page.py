@@ -12,6 +12,7 @@ from grrm.report.hacking import compare_reward, with_ends
 from grrm.report.samples import script_json
 from report_example import (
     HOSTILE,
+    REWARD_KINDS,
     SAMPLES,
     judged,
     make_experiment,
@@ -107,6 +108,16 @@ def test_published_numbers_stand_with_their_verdicts(page):
 def test_a_part_without_data_says_so_in_one_line(page):
     assert "not run: translation models of one kind of reward only were trained" in page.texts["rewards"]
     assert "not run: no translation model was trained with a judge" in page.texts["hacking"]
+
+
+def test_kinds_of_reward_stand_side_by_side(folder, tmp_path):
+    write_json(tmp_path / "reward_kinds.json", REWARD_KINDS)
+    run_summarize(make_experiment(tmp_path / "e"), "--reward-kinds", str(tmp_path / "reward_kinds.json"))
+    write_answers(tmp_path / "e", SEGMENTS, ANSWERS)
+    text = Page(run_render_page(tmp_path / "e").read_text()).texts["rewards"]
+    for shown in ("grrm", "chrf", "35.0 [34.9, 35.3]", "+5.0 [+1.0, +9.0]", "0.5 → 0.75", "800", "3.5"):
+        assert shown in text
+    assert "not run" not in text
 
 
 def test_order_position_and_leakage_are_shown(page):

@@ -90,7 +90,7 @@ def render_page(
         paper=_paper(summary["paper"]),
         stages=[_stage(name, curves) for name, curves in summary["curves"].items()],
         hacking=_hacking(summary),
-        rewards=None,
+        rewards=_rewards(summary["reward_kinds"]),
         orders=_orders(summary),
         positions=_positions(summary["positions"]),
         samples={
@@ -249,6 +249,34 @@ def _sets(summary: Mapping[str, Any], task: str, systems: Sequence[str]) -> list
         n = next(cell["n"] for cell in cells if cell)
         rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": n})
     return rows
+
+
+def _rewards(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What each kind of reward made of the same model, and what it cost."""
+    if found is None:
+        return None
+    metrics = [metric for metric in (*QUALITY, *SHAPE) if metric in found["baseline"]["metrics"]]
+    return {
+        "baseline": found["baseline"]["name"],
+        "metrics": [_metric(metric) for metric in metrics],
+        "rows": [
+            {
+                "kind": "before",
+                "records": [found["baseline"]["metrics"][metric] for metric in metrics],
+                "differences": [None] * len(metrics),
+                "training": None,
+            },
+            *(
+                {
+                    "kind": entry["kind"],
+                    "records": [entry["metrics"].get(metric) for metric in metrics],
+                    "differences": [entry["difference"].get(metric) for metric in metrics],
+                    "training": {**entry["training"], "judge_requests": entry["judge_requests"]},
+                }
+                for entry in found["kinds"]
+            ),
+        ],
+    }
 
 
 _ORDER_METRICS = ("flipped_pairs", "changed_pairs", "ranking_accuracy", "ranking_accuracy_orders")

@@ -124,6 +124,25 @@ def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def reward_kinds(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What compare_reward_kinds found: the model before, and the one that each kind of reward made of it."""
+    return {
+        "baseline": {key: document["baseline"][key] for key in ("name", "metrics")},
+        "kinds": [
+            {
+                "kind": entry["kind"],
+                "system": entry["name"],
+                "metrics": entry["metrics"],
+                "difference": entry["difference"],
+                "failure_rate": entry["failures"]["rate"],
+                "training": entry["training"],
+                "judge_requests": entry["judge_calls"]["requests"],
+            }
+            for entry in document["kinds"]
+        ],
+    }
+
+
 def not_run(summary: Mapping[str, Any]) -> dict[str, str]:
     """Parts of the report that have no data in an experiment, each with why."""
     metrics = {record["metric"] for record in summary["scores"]}
