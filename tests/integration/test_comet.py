@@ -9,7 +9,7 @@ import pytest
 
 from grrm.data.toy_world import make_tables
 from grrm.files import read_json, write_jsonl
-from grrm.metrics.comet import degraded_references
+from grrm.metrics.tiny import degraded_references
 from grrm.schemas import write_table
 from training_environment import ROOT
 

@@ -170,11 +170,14 @@ def _part(
             [answers[i]["translation"] for i in members],
             [rows[i]["trg_text"] for i in members],
             first["trg_lang"],
-            first["src_lang"],
         )
         for answers in runs
     ]
-    metrics = {name: Metric([run[name][0] for run in scored], scored[0][name][1]) for name in scored[0]}
+    metrics = {
+        name: Metric([run[name][0] for run in scored], signature)
+        for name, (_, signature) in scored[0].items()
+        if all(name in run for run in scored)
+    }
     failures = [run[i]["failure"] for run in runs for i in members if run[i]["translation"] is None]
     return Part(test_set, direction, len(members), failures, {**metrics, **segment_metrics})
 
