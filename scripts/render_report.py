@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from grrm.files import UserError, atomic_path
 from grrm.process import run_engine, run_main
@@ -26,17 +27,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def render(targets: Sequence[str], configfile: Path, output: Path) -> None:
-    """Write one report; Snakemake chooses its form by the suffix."""
-    with atomic_path(output) as partial:
-        page = partial.with_suffix(f".tmp{output.suffix}")
+    """Write one report; Snakemake chooses its form by the suffix, the folder in an archive by the name."""
+    with atomic_path(output) as partial, TemporaryDirectory(prefix=".", dir=partial.parent) as folder:
+        page = Path(folder) / output.name
         # No lock: the workflow that called this holds it.
         command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(configfile)]
-        try:
-            if run_engine([*command, "--nolock", "--report", str(page)]) != 0:
-                raise UserError("snakemake --report failed; its reason stands above in this log")
-            page.rename(partial)
-        finally:
-            page.unlink(missing_ok=True)
+        if run_engine([*command, "--nolock", "--report", str(page)]) != 0:
+            raise UserError("snakemake --report failed; its reason stands above in this log")
+        page.rename(partial)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.config import STAGES
 from grrm.files import UserError
 
 
@@ -32,12 +33,13 @@ def by_stage(benchmarks: Sequence[Mapping[str, Any]], gpus: int) -> list[dict[st
 
     Returns:
         stage, jobs, hours, cpu_hours (None if no job was measured), gpu_hours, max_rss_mb (of the largest
-        job, None if none was measured); data first, evaluation last.
+        job, None if none was measured); data first, then the stages as they are run, evaluation last.
     """
     members: dict[str, list[Mapping[str, Any]]] = {}
     for job in benchmarks:
         members.setdefault(stage_of(job["job"]), []).append(job)
-    trained = [stage for stage in members if stage not in {"data", "evaluation"}]
+    others = set(members) - {"data", "evaluation", *STAGES}
+    trained = [*(stage for stage in STAGES if stage in members), *sorted(others)]
     stages = []
     for stage in (name for name in ("data", *trained, "evaluation") if name in members):
         jobs = members[stage]

@@ -120,7 +120,7 @@ def _scale(
     """From a value to a place between `start` and `end`, and the ticks of the axis; a `whole` axis begins and
     ends at a tick."""
     if high == low:
-        low, high = (low - abs(low) / 10, high + abs(high) / 10) if low else (0.0, 1.0)
+        low, high = (low - abs(low) / 10, high) if low else (0.0, 1.0)
     marks = ticks(low, high)
     if whole:
         step = marks[1] - marks[0]

@@ -74,7 +74,7 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, significant=significant, code=_code)
+    environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
     translators = _systems(summary, "translation")
     return environment.get_template("index.html.j2").render(
         summary=summary,
@@ -121,6 +121,12 @@ def number(value: float, digits: int = 1, signed: bool = False) -> str:
 def significant(value: float) -> str:
     """With four significant digits."""
     return f"{value:.4g}".replace("-", "−")
+
+
+def duration(hours: float) -> str:
+    """As h:mm:ss."""
+    seconds = round(hours * 3600)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def system_name(name: str) -> str:
@@ -196,9 +202,9 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     tiles.append(
         {
             **_PLAIN,
-            "title": "GPU-hours" if gpu_hours else "Hours, job after job",
-            "value": number(gpu_hours or hours, 1 if gpu_hours > 10 else 2),
-            "note": f"{number(hours, 1)} hours of jobs" if gpu_hours else "no GPU",
+            "title": "GPU-hours" if gpu_hours else "Time, job after job",
+            "value": number(gpu_hours) if gpu_hours else duration(hours),
+            "note": f"{duration(hours)} of jobs, one after the other" if gpu_hours else "no GPU",
         }
     )
     return tiles
