@@ -13,7 +13,7 @@ import yaml
 
 from grrm import __version__
 from grrm.data.datasets import load_lock
-from grrm.files import UserError, read_json, write_json, write_text
+from grrm.files import UserError, read_json, write_text
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from grrm.report.benchmarks import by_stage, read_benchmarks
@@ -34,6 +34,7 @@ from grrm.report.summary import (
     read_scores,
     reward_kinds,
     summary_page,
+    to_json,
 )
 
 _CONFIG = Path(__file__).parents[1] / "config"
@@ -118,7 +119,7 @@ def main(argv: list[str] | None = None) -> None:
     summary["not_run"] = not_run(summary)
     check_summary(summary, _SCHEMA)
     write_text(args.output_markdown, to_markdown(summary_page(summary, samples)))
-    write_json(args.output_json, summary)
+    write_text(args.output_json, to_json(summary))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

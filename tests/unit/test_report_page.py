@@ -120,6 +120,18 @@ def test_kinds_of_reward_stand_side_by_side(folder, tmp_path):
     assert "not run" not in text
 
 
+def test_several_runs_show_how_far_they_lie_apart(folder, tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "translation.json")
+    for system in document["systems"]:
+        system["metrics"]["bleu"] |= {"std": 1.25, "runs": [38.75, 40.0, 41.25]}
+    write_json(experiment / "translation.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    text = Page(run_render_page(experiment).read_text()).texts["results"]
+    assert "40.0 [39.9, 40.3] ± 1.2 over 3 runs" in text
+
+
 def test_order_position_and_leakage_are_shown(page):
     assert "10.0 [0.0, 40.0]" in page.texts["order"]
     assert "Pairs flipped by another order (%)" in page.texts["order"]

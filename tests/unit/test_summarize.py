@@ -1,5 +1,6 @@
 """The summary of an experiment, its page for a reader of text, its curves."""
 
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import print_summary
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.benchmarks import by_stage, stage_of
 from grrm.report.curves import condense, read_curves, smooth, thin
+from grrm.report.summary import to_json
 from report_example import BENCHMARK, SAMPLES, SHA, make_experiment, run_summarize, scores
 
 
@@ -288,3 +290,10 @@ def test_curves_are_drawn_alike_every_time(folder, ending):
 def test_a_figure_of_another_kind_is_refused(folder):
     with pytest.raises(UserError, match=r"ends in \.svg or \.png"):
         plot_curves.main(["--curve", str(folder / "sft.jsonl"), "--title", "SFT", "--output", "figure.jpeg"])
+
+
+def test_lists_of_numbers_stand_on_one_line_and_texts_stay_as_they_are():
+    summary = {"steps": [1, 2.5, -3e-08], "none": [], "words": ["[\n1,\n2]", "[ 1, 2 ]"], "mixed": [1, None]}
+    text = to_json(summary)
+    assert json.loads(text) == summary
+    assert '"steps": [1, 2.5, -3e-08]' in text

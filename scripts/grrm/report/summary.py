@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,16 @@ def reward_kinds(document: Mapping[str, Any]) -> dict[str, Any]:
             for entry in document["kinds"]
         ],
     }
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """The summary as indented JSON, with lists of numbers on one line each."""
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    # A raw line end is never within a string.
+    return (
+        re.sub(r"\[\n\s*([-+\d.eE,\s]+?)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+        + "\n"
+    )
 
 
 def not_run(summary: Mapping[str, Any]) -> dict[str, str]:
