@@ -60,26 +60,37 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     args = parser.parse_args(argv)
 
-    rows = read_test_table(
-        args.reference, "translation_test", ["src_text", "trg_text", "src_lang", "trg_lang"]
+    systems = read_systems(
+        args.reference,
+        parse_named_files(args.translations, "--translations"),
+        parse_named_files(args.segment_scores, "--segment-scores"),
     )
-    translations = parse_named_files(args.translations, "--translations")
-    answers = {
-        name: read_answers(path, [row["src_text"] for row in rows], args.reference)
-        for name, path in translations.items()
-    }
-    shapes = {name: (len(runs), len(rows)) for name, runs in answers.items()}
-    segment_scores = {
-        metric: read_segment_scores(path, metric, shapes)
-        for metric, path in parse_named_files(args.segment_scores, "--segment-scores").items()
-    }
-    systems = [
-        _system(name, translations[name], args.reference, rows, runs, segment_scores)
-        for name, runs in answers.items()
-    ]
     means = parse_named_lists(args.means, "--means")
     bootstrap = Bootstrap(args.samples, args.seed)
     write_json(args.output, scores_document("translation", args.reference, systems, bootstrap, means))
+
+
+def read_systems(
+    reference: Path, translations: Mapping[str, Path], segment_scores: Mapping[str, Path]
+) -> list[System]:
+    """Translations of several models, scored.
+
+    Args:
+        reference: translation test table.
+        translations: answers to it, by model.
+        segment_scores: scores of the same translations, by metric.
+
+    Raises:
+        UserError: a file is missing or damaged, or does not belong to the others.
+    """
+    rows = read_test_table(reference, "translation_test", ["src_text", "trg_text", "src_lang", "trg_lang"])
+    sources = [row["src_text"] for row in rows]
+    answers = {name: read_answers(path, sources, reference) for name, path in translations.items()}
+    shapes = {name: (len(runs), len(rows)) for name, runs in answers.items()}
+    scores = {metric: read_segment_scores(path, metric, shapes) for metric, path in segment_scores.items()}
+    return [
+        _system(name, translations[name], reference, rows, runs, scores) for name, runs in answers.items()
+    ]
 
 
 def _system(

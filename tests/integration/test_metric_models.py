@@ -89,18 +89,24 @@ config = MT5Config(
 )
 torch.manual_seed(0)
 network = MT5ForConditionalGeneration(config).eval()
-network.save_pretrained(folder / "metricx")
-(folder / "metricx/tokenizer").mkdir()
+(folder / "metricx/tokenizer").mkdir(parents=True)
 spm = folder / "metricx/tokenizer/spiece.model"
 write_vocabulary(spm, [text for pair in pairs for text in pair], pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
 tokenizer = T5TokenizerFast(vocab_file=str(spm), extra_ids=0)
 tokenizer.save_pretrained(folder / "metricx/tokenizer")
-theirs = []
-for s in segments:
+
+
+def logit(s):
     text = f"source: {s['src']} candidate: {s['mt']} reference: {s['ref']}"
     ids = torch.tensor([tokenizer(text)["input_ids"][:-1]])
     logits = network(input_ids=ids, decoder_input_ids=torch.zeros((1, 1), dtype=torch.long)).logits
-    theirs.append(min(max(logits[0, 0, 250089].item(), 0), 25))
+    return logits[0, 0, 250089].item()
+
+
+with torch.no_grad():  # random logits around 10, within the scale
+    network.lm_head.weight.mul_(10 / logit(segments[0]))
+network.save_pretrained(folder / "metricx")
+theirs = [min(max(logit(segment), 0), 25) for segment in segments]
 scores, signature = metricx.score_segments(folder / "metricx", segments, batch_size=7)
 free, _ = metricx.score_segments(folder / "metricx", other_references, reference_free=True)
 again, _ = metricx.score_segments(folder / "metricx", segments, reference_free=True)
@@ -157,7 +163,8 @@ def test_comet_scores_are_those_of_its_own_command(comet_python, made, found):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     theirs = json.loads((made / "theirs.json").read_text())["../mt"]
-    assert [segment["COMET"] for segment in theirs] == pytest.approx(found["comet"]["scores"], abs=1e-5)
+    # The command scores in half precision.
+    assert [segment["COMET"] for segment in theirs] == pytest.approx(found["comet"]["scores"], abs=2e-3)
 
 
 def test_each_kind_of_comet_sees_what_it_was_made_for(found):
@@ -178,7 +185,7 @@ def test_bleurt_with_other_weights_is_refused(found):
 
 def test_metricx_scores_are_one_logit_of_the_first_step(found):
     assert found["metricx"]["scores"] == pytest.approx(found["metricx"]["theirs"], abs=1e-5)
-    assert any(found["metricx"]["theirs"])
+    assert len(set(found["metricx"]["theirs"])) > 10
     assert found["metricx"]["reference-free"]
     assert "reference:yes|lower is better" in found["metricx"]["signature"]
 

@@ -59,8 +59,8 @@ def score_segments(
 def input_fields(hparams: Mapping[str, Any]) -> list[str]:
     """What a model is shown, of src, mt and ref.
 
-    Not the library's `requires_references`: that is false for XCOMET, which can do without but is meant to see
-    the reference.
+    Not the library's `requires_references`: that is false for XCOMET, which can do without but is meant to
+    see the reference.
     """
     if hparams["class_identifier"] == "referenceless_regression_metric":
         return ["src", "mt"]
