@@ -154,6 +154,13 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step; none if it is not run.
+CHECKPOINTS = {
+    f"mt_grpo_{step}": step
+    for step in sorted(config["evaluate"]["checkpoints"])
+    if "mt_grpo" in TRAINED
+}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {
     metric: f"{RESULTS}/evaluation/{metric}.json"
@@ -162,6 +169,7 @@ SEGMENT_SCORES = {
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 

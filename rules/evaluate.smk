@@ -1,15 +1,5 @@
 # Held-out evaluation: ranking accuracy of the judges; BLEU, chrF++, COMET and others of the translation models.
 
-from grrm.report.reference import load_reference, means
-
-try:
-    REFERENCE = load_reference(
-        "config/reference_results.yaml",
-        Path(workflow.basedir) / "config/schemas/reference_results.schema.yaml",
-    )
-except UserError as error:
-    raise WorkflowError(str(error))
-
 # Answers to the same groups with their candidates in other orders.
 SHUFFLED = {
     judge: [
@@ -20,20 +10,9 @@ SHUFFLED = {
 }
 
 
-def averages(task):
-    """Means over several test sets that were published, for --means."""
-    sets = [name for name, kind in KINDS.items() if kind == task]
-    return named(
-        {
-            name: ",".join(members)
-            for name, members in means(REFERENCE, task, sets).items()
-        }
-    )
-
-
 wildcard_constraints:
     judge="|".join(COMPARISONS["ranking"]),
-    translator="|".join(COMPARISONS["translation"]),
+    translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS]),
     comet="comet|cometkiwi|xcomet",
 
 
@@ -191,6 +170,7 @@ rule train_bleurt:
 rule score_comet:
     input:
         **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
         model=model("{comet}"),
         segments=TABLES["translation_test"],
         environment=environment("comet"),
@@ -205,7 +185,7 @@ rule score_comet:
     threads: config["comet"]["threads"]
     params:
         python=python_of("comet"),
-        translations=named(TRANSLATIONS),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
     message:
         "Scoring the translations with {wildcards.comet}"
     shell:
@@ -216,6 +196,7 @@ rule score_comet:
 rule score_bleurt:
     input:
         **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
         model=model("bleurt"),
         segments=TABLES["translation_test"],
         environment=environment("comet"),
@@ -230,7 +211,7 @@ rule score_bleurt:
     threads: config["comet"]["threads"]
     params:
         python=python_of("comet"),
-        translations=named(TRANSLATIONS),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
     message:
         "Scoring the translations with BLEURT"
     shell:
@@ -241,6 +222,7 @@ rule score_bleurt:
 rule score_metricx:
     input:
         **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
         model=model("metricx"),
         segments=TABLES["translation_test"],
         environment=environment("comet"),
@@ -255,7 +237,7 @@ rule score_metricx:
     threads: config["comet"]["threads"]
     params:
         python=python_of("comet"),
-        translations=named(TRANSLATIONS),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
         mode=(
             "--reference-free"
             if config["evaluate"]["metricx"]["reference_free"]
@@ -272,6 +254,7 @@ rule score_metricx:
 rule score_llm_judge:
     input:
         **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
         segments=TABLES["translation_test"],
         prompt=config["evaluate"]["llm_judge"]["prompt"],
     output:
@@ -283,7 +266,7 @@ rule score_llm_judge:
     conda:
         "../envs/driver.yaml"
     params:
-        translations=named(TRANSLATIONS),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
         settings=settings("evaluate", "llm_judge"),
         # No declared output: what was answered before an interruption is not asked again.
         cache=f"{RESULTS}/evaluation/llm_judge.sqlite",
@@ -321,3 +304,56 @@ rule score_translations:
         "--translations {params.translations} --segment-scores {params.segment_scores} "
         "--means {params.means} --samples {params.samples} --seed {params.seed} --output {output.scores} "
         "> {log} 2>&1"
+
+
+rule take_checkpoint:
+    input:
+        # Its training has kept them on the way.
+        model=model("mt_grpo"),
+    output:
+        model=directory(model("mt_grpo_{step}")),
+    log:
+        f"{LOGS}/take_checkpoint_{{step}}.log",
+    wildcard_constraints:
+        step="[0-9]+",
+    conda:
+        "../envs/driver.yaml"
+    params:
+        source=f"{checkpoints('mt_grpo')}/kept/{{step}}",
+    message:
+        "Taking the translation model after step {wildcards.step} of GRPO"
+    shell:
+        "python scripts/take_model.py --source {params.source} "
+        "--reference 'mt_grpo, step {wildcards.step}' --output {output.model} > {log} 2>&1"
+
+
+rule score_checkpoints:
+    input:
+        *SEGMENT_SCORES.values(),
+        **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
+        segments=TABLES["translation_test"],
+        curve=curve("mt_grpo"),
+    output:
+        scores=f"{RESULTS}/evaluation/checkpoints.json",
+    log:
+        f"{LOGS}/score_checkpoints.log",
+    benchmark:
+        f"{BENCHMARKS}/score_checkpoints.tsv"
+    conda:
+        "../envs/driver.yaml"
+    params:
+        before=option("--before", named(answers("translation", ["mt_sft"]))),
+        checkpoints=named(CHECKPOINT_TRANSLATIONS),
+        steps=named(CHECKPOINTS),
+        after=named(answers("translation", ["mt_grpo"])),
+        segment_scores=named(SEGMENT_SCORES),
+        samples=config["evaluate"]["bootstrap_samples"],
+        seed=config["seed"],
+    message:
+        "Scoring the translation model on the way of GRPO"
+    shell:
+        "python scripts/score_checkpoints.py --reference {input.segments} {params.before} "
+        "--checkpoints {params.checkpoints} --steps {params.steps} --after {params.after} "
+        "--segment-scores {params.segment_scores} --curve {input.curve} --samples {params.samples} "
+        "--seed {params.seed} --output {output.scores} > {log} 2>&1"

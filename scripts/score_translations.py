@@ -7,15 +7,8 @@ from pathlib import Path
 
 from grrm.files import write_json
 from grrm.metrics.bootstrap import Bootstrap
-from grrm.metrics.scores import (
-    parse_named_files,
-    parse_named_lists,
-    read_answers,
-    read_test_table,
-    scores_document,
-)
-from grrm.metrics.segments import read_segment_scores
-from grrm.metrics.systems import TRANSLATION_COLUMNS, translation_system
+from grrm.metrics.scores import parse_named_files, parse_named_lists, scores_document
+from grrm.metrics.systems import read_translation_systems
 from grrm.process import run_main
 
 
@@ -49,21 +42,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     args = parser.parse_args(argv)
 
-    rows = read_test_table(args.reference, "translation_test", TRANSLATION_COLUMNS)
-    translations = parse_named_files(args.translations, "--translations")
-    answers = {
-        name: read_answers(path, [row["src_text"] for row in rows], args.reference)
-        for name, path in translations.items()
-    }
-    shapes = {name: (len(runs), len(rows)) for name, runs in answers.items()}
-    segment_scores = {
-        metric: read_segment_scores(path, metric, shapes)
-        for metric, path in parse_named_files(args.segment_scores, "--segment-scores").items()
-    }
-    systems = [
-        translation_system(name, translations[name], args.reference, rows, runs, segment_scores)
-        for name, runs in answers.items()
-    ]
+    systems = read_translation_systems(
+        args.reference,
+        parse_named_files(args.translations, "--translations"),
+        parse_named_files(args.segment_scores, "--segment-scores"),
+    )
     means = parse_named_lists(args.means, "--means")
     bootstrap = Bootstrap(args.samples, args.seed)
     write_json(args.output, scores_document("translation", args.reference, systems, bootstrap, means))

@@ -124,6 +124,7 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _missing_metric_models(config["evaluate"])
+    yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
     for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
@@ -168,6 +169,17 @@ def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
     ):
         if name in evaluate["metrics"] and evaluate[name][key] is None:
             yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage = config["mt_grpo"]
+    for step in config["evaluate"]["checkpoints"]:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
 
 
 _RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))

@@ -107,8 +107,9 @@ class Bootstrap:
     def p_value(self, difference: Resampled) -> float:
         """Two-sided p-value of a paired difference under the null hypothesis that there is none.
 
-        The resampled differences are moved to a mean of 0; counted are those at least as far from it as the
-        difference itself, one more on both sides of the fraction (as sacreBLEU's paired bootstrap).
+        The resampled differences are moved to a mean of 0; counted are those at least as far from it, on
+        either side, as the difference itself (Riezler and Maxwell 2005). sacreBLEU's paired bootstrap counts
+        one side, so its values are about half of these.
         """
         centred = np.abs(difference.scores - np.nanmean(difference.scores))
         # Rounding must not make equal differences unequal.

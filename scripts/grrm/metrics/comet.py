@@ -36,6 +36,8 @@ def score_segments(
 ) -> tuple[list[float], str]:
     """COMET score of each segment (src, mt, ref) and the metric's signature.
 
+    COMET, CometKiwi (which is not shown the reference) and XCOMET alike.
+
     Raises:
         UserError: the folder is not a complete checkpoint, or the checkpoint does not fit its model class.
     """
@@ -43,7 +45,7 @@ def score_segments(
 
     torch.set_num_threads(threads)
     model = load_model(folder)
-    fields = ["src", "mt", "ref"] if model.requires_references() else ["src", "mt"]
+    fields = input_fields(read_hparams(folder))
     output = model.predict(
         [{name: segment[name] for name in fields} for segment in segments],
         batch_size=batch_size,
@@ -54,13 +56,28 @@ def score_segments(
     return [float(score) for score in output.scores], signature(folder)
 
 
+def input_fields(hparams: Mapping[str, Any]) -> list[str]:
+    """What a model is shown, of src, mt and ref.
+
+    Not the library's `requires_references`: that is false for XCOMET, which can do without but is meant to
+    see the reference.
+    """
+    if hparams["class_identifier"] == "referenceless_regression_metric":
+        return ["src", "mt"]
+    known = hparams.get("input_segments", ["src", "mt", "ref"])
+    return [field for field in ("src", "mt", "ref") if field in known]
+
+
 def signature(folder: Path) -> str:
-    """Class of the model, hash of its weights, version of the library."""
+    """Class of the model, what it sees, hash of its weights, version of the library."""
     from importlib.metadata import version
 
-    kind = read_hparams(folder)["class_identifier"]
+    hparams = read_hparams(folder)
     weights = sha256(folder / CHECKPOINT)[:12]
-    return f"COMET|model:{folder.name}|class:{kind}|weights:{weights}|version:{version('unbabel-comet')}"
+    return (
+        f"COMET|model:{folder.name}|class:{hparams['class_identifier']}|input:{'+'.join(input_fields(hparams))}"
+        f"|weights:{weights}|version:{version('unbabel-comet')}"
+    )
 
 
 def load_model(folder: Path) -> Any:

@@ -24,9 +24,10 @@ from grrm.metrics.scores import (
     answers_origin,
     answers_seeds,
     read_answers,
+    read_test_table,
     split_parts,
 )
-from grrm.metrics.segments import SegmentScores
+from grrm.metrics.segments import SegmentScores, read_segment_scores
 from grrm.metrics.translation import score_translations
 from grrm.ranking import labels
 
@@ -122,6 +123,30 @@ def _positions(by_place: Mapping[tuple[int, int], Stratum], bootstrap: Bootstrap
             **asdict(bootstrap.estimate(stratum)),
         }
         for (candidates, position), stratum in by_place.items()
+    ]
+
+
+def read_translation_systems(
+    reference: Path, translations: Mapping[str, Path], segment_scores: Mapping[str, Path]
+) -> list[System]:
+    """Translations of several models, scored.
+
+    Args:
+        reference: translation test table.
+        translations: answers to it, by model.
+        segment_scores: scores of the same translations, by metric.
+
+    Raises:
+        UserError: a file is missing or damaged, or does not belong to the others.
+    """
+    rows = read_test_table(reference, "translation_test", TRANSLATION_COLUMNS)
+    sources = [row["src_text"] for row in rows]
+    answers = {name: read_answers(path, sources, reference) for name, path in translations.items()}
+    shapes = {name: (len(runs), len(rows)) for name, runs in answers.items()}
+    scores = {metric: read_segment_scores(path, metric, shapes) for metric, path in segment_scores.items()}
+    return [
+        translation_system(name, translations[name], reference, rows, runs, scores)
+        for name, runs in answers.items()
     ]
 
 
