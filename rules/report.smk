@@ -62,6 +62,7 @@ rule summarize:
         config=f"{RESULTS}/config.yaml",
         provenance=f"{RESULTS}/provenance",
         published="config/reference_results.yaml",
+        checkpoints=f"{RESULTS}/evaluation/checkpoints.json" if CHECKPOINTS else [],
         reward_kinds=(
             f"{RESULTS}/evaluation/reward_kinds.json"
             if config.get("reward_comparison")
@@ -77,8 +78,9 @@ rule summarize:
     params:
         curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
-        reward_kinds=lambda wildcards, input: option(
-            "--reward-kinds", input.reward_kinds
+        parts=lambda wildcards, input: " ".join(
+            option(f"--{part}", input.get(part.replace("-", "_")))
+            for part in ("checkpoints", "reward-kinds", "efficiency")
         ),
     message:
         "Gathering scores, curves and times"
@@ -86,7 +88,7 @@ rule summarize:
         "python scripts/summarize.py --config {input.config} --provenance {input.provenance} "
         "--ranking {input.ranking} --translation {input.translation} --leakage {input.leakage} "
         "--curves {params.curves} --samples {input.samples} --benchmarks {params.benchmarks} "
-        "--published {input.published} {params.reward_kinds} --output-json {output.summary} "
+        "--published {input.published} {params.parts} --output-json {output.summary} "
         "--output-markdown {output.markdown} > {log} 2>&1"
 
 

@@ -18,7 +18,7 @@ from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from grrm.report.benchmarks import by_stage, read_benchmarks
 from grrm.report.curves import condense, read_curves
-from grrm.report.hacking import compare_reward, with_ends
+from grrm.report.hacking import by_step, compare_reward
 from grrm.report.machine import machine
 from grrm.report.pages import to_markdown
 from grrm.report.reference import load_reference
@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--benchmarks", type=Path, required=True, help="folder of Snakemake's benchmark files"
     )
+    parser.add_argument("--checkpoints", type=Path, help="scores written by score_checkpoints")
+    parser.add_argument("--efficiency", type=Path, help="GPU-hours written by measure_efficiency")
     parser.add_argument("--reward-kinds", type=Path, help="comparison written by compare_reward_kinds")
     parser.add_argument(
         "--published",
@@ -86,6 +88,12 @@ def main(argv: list[str] | None = None) -> None:
         for stage, path in parse_named_files(args.curves, "--curves").items()
     }
     hacking = compare_reward(curves, differences)
+    checkpoints = (
+        by_step(_optional(args.checkpoints), records, curves[hacking["stage"]][0]["last_step"])
+        if hacking
+        else []
+    )
+    kinds = _optional(args.reward_kinds)
     summary: dict[str, Any] = {
         "experiment": config["experiment"],
         "seed": config["seed"],
@@ -105,9 +113,9 @@ def main(argv: list[str] | None = None) -> None:
         "leakage": _read_leakage(args.leakage),
         "curves": curves,
         "hacking": hacking,
-        "checkpoints": with_ends([], records, curves["mt_grpo"][0]["last_step"]) if hacking else [],
-        "reward_kinds": reward_kinds(read_json(args.reward_kinds)) if args.reward_kinds else None,
-        "efficiency": None,
+        "checkpoints": checkpoints,
+        "reward_kinds": kinds and reward_kinds(kinds),
+        "efficiency": _optional(args.efficiency),
         "stages": by_stage(benchmarks, gpus),
         "benchmarks": benchmarks,
         "samples": {
@@ -120,6 +128,10 @@ def main(argv: list[str] | None = None) -> None:
     check_summary(summary, _SCHEMA)
     write_text(args.output_markdown, to_markdown(summary_page(summary, samples)))
     write_text(args.output_json, to_json(summary))
+
+
+def _optional(path: Path | None) -> Any:
+    return read_json(path) if path else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.charts import Line, line_chart, ticks
-from grrm.report.hacking import compare_reward, with_ends
+from grrm.report.hacking import by_step, compare_reward
 from grrm.report.samples import script_json
 from report_example import (
     HOSTILE,
@@ -18,6 +18,7 @@ from report_example import (
     make_experiment,
     run_render_page,
     run_summarize,
+    scores,
     write_answers,
 )
 
@@ -285,15 +286,51 @@ def test_without_a_reward_or_a_metric_nothing_is_said():
     assert compare_reward({"mt_grpo": [{"title": "Reward", "first": 0, "last": 1}]}, []) is None
 
 
-def test_checkpoints_stand_between_the_models_before_and_after():
-    def record(system, value):
-        numbers = {"value": value, "low": value, "high": value, "n": 4}
-        return {"task": "translation", "system": system, "metric": "bleu", **numbers}
+def record(system, metric, value):
+    numbers = {"value": value, "low": value, "high": value, "n": 4}
+    return {"task": "translation", "system": system, "metric": metric, **numbers}
 
-    scores = [record("mt_sft", 1.0), record("mt_grpo", 3.0)]
-    on_the_way = [
-        {"step": step, **{k: record("", 2.0)[k] for k in ("metric", "value", "low", "high", "n")}}
-        for step in (10, 25)
+
+def test_without_checkpoints_the_models_before_and_after_are_the_ends():
+    points = by_step(None, [record("mt_sft", "bleu", 1.0), record("mt_grpo", "bleu", 3.0)], 25)
+    assert [(p["step"], p["system"], p["metrics"]["bleu"]["value"]) for p in points] == [
+        (0, "mt_sft", 1.0),
+        (25, "mt_grpo", 3.0),
     ]
-    points = with_ends(on_the_way, scores, 25)
-    assert [(point["step"], point["value"]) for point in points] == [(0, 1.0), (10, 2.0), (25, 3.0)]
+
+
+def test_checkpoints_show_the_reward_beside_metrics(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    names = ("mt_sft", "mt_grpo_10", "mt_grpo")
+    document = scores("translation", {"bleu": 40.0, "length_ratio": 0.9}, names)
+    differences = document["differences"]
+    differences[0]["system"] = "mt_grpo"
+    write_json(experiment / "translation.json", {**document, "systems": document["systems"][::2]})
+    for system, step, reward in zip(document["systems"], (0, 10, 25), (None, 0.5, 0.7), strict=True):
+        system |= {"step": step, "training": {"reward": reward, "judge_score": None}}
+    write_json(experiment / "checkpoints.json", document)
+    write_jsonl(experiment / "grpo.jsonl", [{"step": i, "critic/score/mean": i / 25} for i in range(1, 26)])
+    summary = run_summarize(
+        experiment,
+        *("--checkpoints", str(experiment / "checkpoints.json")),
+        *("--curves", f"mt_grpo={experiment / 'grpo.jsonl'}"),
+    )
+    assert [point["step"] for point in summary["checkpoints"]] == [0, 10, 25]
+    assert not {"checkpoints", "hacking"} & set(summary["not_run"])
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    text = Page(run_render_page(experiment).read_text()).texts["hacking"]
+    assert "BLEU +0.1" in text
+    assert "no sign that the judge is being exploited" in text
+    assert re.search(r"10\s*0\.5\s*40\.1 \[39\.9, 40\.3\]", text)
+
+
+def test_gpu_hours_stand_beside_their_forecast(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    stage = {"stage": "grrm_sft", "gpu_hours": 11.0, "forecast_gpu_hours": [8.0, 20.0], "verdict": "within"}
+    total = {"gpu_hours": 11.0, "forecast_gpu_hours": [8.0, 20.0]}
+    write_json(tmp_path / "efficiency.json", {"stages": [{**stage, "launches": 2}], "total": total})
+    summary = run_summarize(experiment, "--efficiency", str(tmp_path / "efficiency.json"))
+    assert "efficiency" not in summary["not_run"]
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    text = Page(run_render_page(experiment).read_text()).texts["run"]
+    assert re.search(r"8\.0 to 20\.0 \(within\)\s*2", text)

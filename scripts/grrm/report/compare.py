@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, read_json, sha256
 from grrm.metrics.bootstrap import Bootstrap
-from grrm.metrics.scores import System, read_answers, read_test_table, scores_document
-from grrm.metrics.segments import read_segment_scores
-from grrm.metrics.systems import RANKING_COLUMNS, TRANSLATION_COLUMNS, ranking_system, translation_system
+from grrm.metrics.scores import System, read_test_table, scores_document
+from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
 from grrm.report.summary import METRICS, TASKS, format_estimate, plain_table, read_scores
 
 
@@ -79,19 +79,10 @@ def _read_system(task: str, folder: Path, label: str, name: str, table: Path, bo
     if task == "ranking":
         rows = read_test_table(table, "ranking_test", RANKING_COLUMNS)
         return ranking_system(label, answers, [], rows, table, bootstrap)
-    rows = read_test_table(table, "translation_test", TRANSLATION_COLUMNS)
-    runs = read_answers(answers, [row["src_text"] for row in rows], table)
-    scores = {}
-    for metric in METRICS:
-        path = folder / f"evaluation/{metric}.json"
-        if path.is_file():
-            scores[metric] = read_segment_scores(path, metric, {name: (len(runs), len(rows))})
-    named = {metric: _renamed(found, name, label) for metric, found in scores.items()}
-    return translation_system(label, answers, table, rows, runs, named)
-
-
-def _renamed(found: Any, name: str, label: str) -> Any:
-    return type(found)(found.signature, {label: found.systems[name]})
+    scored = {metric: folder / f"evaluation/{metric}.json" for metric in METRICS}
+    scored = {metric: path for metric, path in scored.items() if path.is_file()}
+    (system,) = read_translation_systems(table, {name: answers}, scored)
+    return replace(system, name=label)
 
 
 def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -> dict[str, Any]:

@@ -45,26 +45,44 @@ def compare_reward(
     }
 
 
-def with_ends(
-    checkpoints: Sequence[Mapping[str, Any]],
+def by_step(
+    document: Mapping[str, Any] | None,
     scores: Sequence[Mapping[str, Any]],
     last_step: int,
     before: str = "mt_sft",
     after: str = "mt_grpo",
 ) -> list[dict[str, Any]]:
-    """Scores by training step: those of checkpoints, with the model before the training as step 0 and the
-    finished one as the last.
+    """The model at steps of its training: system, step, metrics (estimates by name), and what was logged.
 
     Args:
-        checkpoints: step, metric, value, low, high of what was evaluated on the way.
+        document: written by score_checkpoints; without it the models before and after stand for the ends.
         scores: records of the summary.
         last_step: of the training.
         before, after: systems that stand for the ends.
     """
-    keys = ("metric", "value", "low", "high", "n")
-    points = [dict(point) for point in checkpoints if 0 < point["step"] < last_step]
-    for record in scores:
-        if record["task"] == "translation" and record["system"] in (before, after):
-            step = 0 if record["system"] == before else last_step
-            points.append({"step": step, **{key: record[key] for key in keys}})
-    return sorted(points, key=lambda point: (point["metric"], point["step"]))
+    keys = ("value", "low", "high", "n")
+    if document is not None:
+        return [
+            {
+                "system": system["name"],
+                "step": system["step"],
+                "training": system["training"],
+                "metrics": {
+                    metric: {key: found[key] for key in keys} for metric, found in system["metrics"].items()
+                },
+            }
+            for system in document["systems"]
+        ]
+    return [
+        {
+            "system": name,
+            "step": step,
+            "training": None,
+            "metrics": {
+                record["metric"]: {key: record[key] for key in keys}
+                for record in scores
+                if (record["task"], record["system"]) == ("translation", name)
+            },
+        }
+        for name, step in ((before, 0), (after, last_step))
+    ]

@@ -409,6 +409,13 @@ def _chart(title: str, lines: Sequence[Line], metric: str = "", smoothed: bool =
     }
 
 
+def _efficiency(found: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """GPU-hours by stage beside their forecast; empty where they were not compared."""
+    if found is None or found["total"]["gpu_hours"] is None:
+        return {}
+    return {entry["stage"]: entry for entry in found["stages"]}
+
+
 def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     """The reward's curves, and below them on the same axis what independent metrics say."""
     found = summary["hacking"]
@@ -439,35 +446,41 @@ def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         if title in curves
     ]
     points = summary["checkpoints"]
-    for metric in (*QUALITY, *SHAPE):
-        here = [point for point in points if point["metric"] == metric]
-        if here:
-            factor = METRICS[metric][1]
-            bounds = ([point[key] * factor for point in here] for key in ("value", "low", "high"))
-            charts.append(
-                _chart(METRICS[metric][0], [Line(_short(metric), [p["step"] for p in here], *bounds)])
-            )
+    metrics = [metric for metric in (*QUALITY, *SHAPE) if any(metric in point["metrics"] for point in points)]
+    for metric in metrics:
+        here = [point for point in points if metric in point["metrics"]]
+        factor = METRICS[metric][1]
+        value, low, high = (
+            [point["metrics"][metric][key] * factor for point in here] for key in ("value", "low", "high")
+        )
+        line = Line(_short(metric), [point["step"] for point in here], value, low, high)
+        charts.append(_chart(METRICS[metric][0], [line]))
+    logged = [name for name in _LOGGED if any((point["training"] or {}).get(name) for point in points)]
     return {
         "warning": found["suspicious"],
         "reading": f"The reward went from {first} to {last}; {', '.join(words)}: {conclusion}",
         "charts": charts,
-        "columns": [
-            METRICS[metric][0] for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)
+        "logged": [_LOGGED[name] for name in logged],
+        "metrics": [METRICS[metric][0] for metric in metrics],
+        "rows": [
+            {
+                "step": point["step"],
+                "logged": [(point["training"] or {}).get(name) for name in logged],
+                "cells": [{"record": point["metrics"].get(metric), **_metric(metric)} for metric in metrics],
+            }
+            for point in points
         ],
-        "rows": _by_step(points),
     }
 
 
-def _by_step(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    metrics = [metric for metric in (*QUALITY, *SHAPE) if any(p["metric"] == metric for p in points)]
-    found = {(point["step"], point["metric"]): point for point in points}
-    return [
-        {
-            "step": step,
-            "cells": [{"record": found.get((step, metric)), **_metric(metric)} for metric in metrics],
-        }
-        for step in sorted({point["step"] for point in points})
-    ]
+# Means over the last steps up to a checkpoint.
+_LOGGED = {
+    "reward": "Reward",
+    "judge_score": "Score by the judge",
+    "valid": "Valid answers (share)",
+    "response_length": "Response length (tokens)",
+    "entropy": "Entropy",
+}
 
 
 # ---------------------------------------------------------------- what ran
@@ -513,6 +526,6 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
         "facts": facts,
         "time_note": "Of the last attempt of every job. GPU-hours: all GPUs of a training job for as long as "
         "it ran.",
-        "forecast": None,
+        "efficiency": _efficiency(summary["efficiency"]),
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }
