@@ -184,7 +184,7 @@ def test_bleurt_with_other_weights_is_refused(found):
 
 
 def test_metricx_scores_are_one_logit_of_the_first_step(found):
-    assert found["metricx"]["scores"] == pytest.approx(found["metricx"]["theirs"], abs=1e-5)
+    assert found["metricx"]["scores"] == pytest.approx(found["metricx"]["theirs"], abs=1e-3)
     assert len(set(found["metricx"]["theirs"])) > 10
     assert found["metricx"]["reference-free"]
     assert "reference:yes|lower is better" in found["metricx"]["signature"]
