@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from grrm.files import write_json
-from grrm.metrics.bootstrap import Bootstrap
-from grrm.report.compare import compare, find_experiment, format_comparison
 
 HELP = "two finished experiments side by side, with paired bootstrap tests on the same segments"
 
@@ -26,6 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the comparison."""
+    # Here, so that other subcommands do not wait for sacreBLEU.
+    from grrm.metrics.bootstrap import Bootstrap
+    from grrm.report.compare import compare, find_experiment, format_comparison
+
     bootstrap = Bootstrap(args.samples, args.seed)
     first, second = (find_experiment(name, args.results) for name in (args.first, args.second))
     compared = compare(first, second, bootstrap)
