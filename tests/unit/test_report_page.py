@@ -133,6 +133,26 @@ def test_several_runs_show_how_far_they_lie_apart(folder, tmp_path):
     assert "40.0 [39.9, 40.3] ± 1.2" in text
 
 
+def test_finished_models_alone_make_a_page(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    for task in ("ranking", "translation"):
+        document = read_json(experiment / f"{task}.json")
+        write_json(
+            experiment / f"{task}.json",
+            {**document, "systems": document["systems"][1:], "differences": []},
+        )
+    summary = run_summarize(experiment, "--curves")
+    assert summary["curves"] == {}
+    write_answers(experiment, SEGMENTS, {"after": ANSWERS["after"]})
+    write_jsonl(experiment / "samples.jsonl", [])
+    html = run_render_page(experiment, ("after",)).read_text()
+    page = Page(html)
+    assert "not run: finished models were evaluated, no stage was trained" in page.texts["training"]
+    assert "40.1 [39.9, 40.3]" in page.texts["results"]
+    assert "Difference" not in page.texts["results"]
+    assert [row["change"] for row in stored(html)["rows"]] == [0, 0, 0]
+
+
 def test_order_position_and_leakage_are_shown(page):
     assert "10.0 [0.0, 40.0]" in page.texts["order"]
     assert "Pairs flipped by another order (%)" in page.texts["order"]

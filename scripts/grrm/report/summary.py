@@ -159,6 +159,7 @@ def not_run(summary: Mapping[str, Any]) -> dict[str, str]:
     """Parts of the report that have no data in an experiment, each with why."""
     metrics = {record["metric"] for record in summary["scores"]}
     missing = {
+        "training": not summary["curves"] and "finished models were evaluated, no stage was trained",
         "orders": "flipped_pairs" not in metrics
         and "every group was judged in one order (evaluate.orders is 0)",
         "hacking": summary["hacking"] is None
