@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
@@ -154,12 +155,8 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
-# Models on the way of GRPO by their step; none if it is not run.
-CHECKPOINTS = {
-    f"mt_grpo_{step}": step
-    for step in sorted(config["evaluate"]["checkpoints"])
-    if "mt_grpo" in TRAINED
-}
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
 CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {
