@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
@@ -62,6 +63,15 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
+# All that is read of other people's models.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
 
 
 def model(stage):
@@ -154,12 +164,8 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
-# Models on the way of GRPO by their step; none if it is not run.
-CHECKPOINTS = {
-    f"mt_grpo_{step}": step
-    for step in sorted(config["evaluate"]["checkpoints"])
-    if "mt_grpo" in TRAINED
-}
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
 CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {

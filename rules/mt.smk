@@ -153,7 +153,7 @@ rule train_mt_grpo:
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
-        keep=option("--keep", " ".join(map(str, config["evaluate"]["checkpoints"]))),
+        keep=option("--keep", " ".join(map(str, CHECKPOINTS.values()))),
     message:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:

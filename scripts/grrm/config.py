@@ -171,10 +171,24 @@ def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
 
 
+def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
+    """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if "mt_grpo" not in trained_stages(config):
+        return []
+    if wanted == "all":
+        return list(range(stage["save_steps"], stage["steps"], stage["save_steps"]))
+    return sorted(wanted)
+
+
 def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
     """Steps after which there is no checkpoint, or only the finished model."""
-    stage = config["mt_grpo"]
-    for step in config["evaluate"]["checkpoints"]:
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
         if step % stage["save_steps"]:
             expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
             yield f"evaluate.checkpoints has {step}, expected {expected}"

@@ -184,26 +184,41 @@ def order_values(*judgements):
     }
 
 
+def turned(reference, predicted):
+    """The same group, shown in the opposite order."""
+    return group(reference, predicted, order=list(range(len(reference)))[::-1])
+
+
 def test_a_pair_turned_round_is_flipped_and_a_new_tie_only_changed():
     before = [group([3, 2, 1], [3, 2, 1])]
-    assert order_values(before, [group([3, 2, 1], [2, 3, 1])]) == pytest.approx(
+    assert order_values(before, [turned([3, 2, 1], [2, 3, 1])]) == pytest.approx(
         {"flipped_pairs": 1 / 3, "changed_pairs": 1 / 3}
     )
-    assert order_values(before, [group([3, 2, 1], [2, 2, 1])]) == pytest.approx(
+    assert order_values(before, [turned([3, 2, 1], [2, 2, 1])]) == pytest.approx(
         {"flipped_pairs": 0, "changed_pairs": 1 / 3}
     )
 
 
 def test_groups_without_two_valid_answers_do_not_count_for_orders():
     first = [group([1, 2], [1, 2]), group([1, 2], None), group([1, 2], [1, 2])]
-    second = [group([1, 2], [2, 1]), group([1, 2], [1, 2]), group([1, 2], None)]
+    second = [turned([1, 2], [2, 1]), turned([1, 2], [1, 2]), turned([1, 2], None)]
     assert order_values(first, second)["flipped_pairs"] == 1
     assert order_values(first[1:], second[1:]) == {}
 
 
+def test_the_same_order_again_says_nothing_about_orders():
+    first, second = [group([1, 2], [1, 2])] * 2, [group([1, 2], [2, 1]), turned([1, 2], [1, 2])]
+    assert order_values(first, second)["flipped_pairs"] == 0
+    assert order_values(first[:1], second[:1]) == {}
+
+
 def test_three_orders_are_compared_two_by_two():
-    judgements = [[group([1, 2], predicted)] for predicted in ([1, 2], [1, 2], [2, 1])]
-    assert order_values(*judgements)["flipped_pairs"] == pytest.approx(2 / 3)
+    orders = ([0, 1, 2], [1, 0, 2], [2, 1, 0])
+    judgements = [
+        [group([1, 2, 3], predicted, order)]
+        for predicted, order in zip(([1, 2, 3], [1, 2, 3], [2, 1, 3]), orders, strict=True)
+    ]
+    assert order_values(*judgements)["flipped_pairs"] == pytest.approx(2 / 9)
 
 
 def test_a_group_judged_twice_is_one_group():

@@ -2,13 +2,16 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import score_rankings
 import score_translations
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
+from grrm.metrics import bleurt, comet, metricx
 from grrm.metrics.scores import parse_named_files
-from grrm.schemas import write_table
+from grrm.schemas import TRANSLATION_TEST, write_table
 
 GROUPS = [
     {
@@ -355,3 +358,28 @@ def test_a_name_given_twice_is_refused():
 def test_scores_are_plain_json_numbers(folder):
     run_translations(folder, "sft", "grpo")
     json.loads((folder / "translation.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_no_answers_at_all_are_an_error(folder):
+    (folder / "none.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"none\.jsonl: 0 answers for 8 rows"):
+        run_translations(folder, "none")
+
+
+def test_an_empty_test_set_is_an_error(folder):
+    pq.write_table(pa.Table.from_pylist(SEGMENTS[:0], TRANSLATION_TEST), folder / "translation_test.parquet")
+    with pytest.raises(UserError, match="translation_test"):
+        run_translations(folder, "sft")
+
+
+@pytest.mark.parametrize(
+    ("check", "missing"),
+    [
+        (bleurt.check_folder, "config.json, weights .*, a vocabulary"),
+        (metricx.check_folder, "config.json, weights .*, tokenizer/ with the tokenizer"),
+        (comet.read_hparams, "hparams.yaml and checkpoints/model.ckpt"),
+    ],
+)
+def test_a_metric_without_its_model_is_named_before_anything_is_loaded(tmp_path, check, missing):
+    with pytest.raises(UserError, match=f"it lacks {missing}"):
+        check(tmp_path)

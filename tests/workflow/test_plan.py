@@ -27,7 +27,6 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
-    "rank_shuffled_candidates": "rank_candidates",
     "take_checkpoint": "take_model",
 }
 

@@ -146,17 +146,19 @@ def score_order_sensitivity(judgements: Sequence[Sequence[JudgedGroup]]) -> dict
 
     Names: `flipped_pairs` (share of candidate pairs that two judgements put in opposite orders) and
     `changed_pairs` (share that they relate differently, ties included); means over groups with at least two
-    valid judgements, over all pairs of these. Left out when there are no such groups.
+    valid judgements in different orders, over all such pairs of judgements. Left out without such groups.
 
     Args:
         judgements: each of the same groups in the same sequence, with candidates shown in another order.
     """
     flipped, changed, counted = [], [], []
     for versions in zip(*judgements, strict=True):
-        answers = [group.predicted for group in versions if group.predicted is not None]
+        answers = [(group.predicted, group.order) for group in versions if group.predicted is not None]
         relations = [
             (_sign(one[i] - one[j]), _sign(other[i] - other[j]))
-            for one, other in combinations(answers, 2)
+            # A shuffle may leave a small group as it was: that says nothing.
+            for (one, one_order), (other, other_order) in combinations(answers, 2)
+            if list(one_order) != list(other_order)
             for i, j in combinations(range(len(one)), 2)
         ]
         counted.append(float(bool(relations)))
@@ -165,7 +167,7 @@ def score_order_sensitivity(judgements: Sequence[Sequence[JudgedGroup]]) -> dict
         changed.append(sum(one != other for one, other in relations) / total)
     if not any(counted):
         return {}
-    signature = f"orders:{len(judgements)}|mean:groups with two valid answers"
+    signature = f"orders:{len(judgements)}|mean:groups with valid answers in two orders"
     return {
         "flipped_pairs": (ratio(flipped, counted), f"flipped_pairs|{signature}"),
         "changed_pairs": (ratio(changed, counted), f"changed_pairs|{signature}"),
