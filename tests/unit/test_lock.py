@@ -54,6 +54,7 @@ def pretend(folder: Path, **values: object) -> None:
         "pid": 4711,
         "born": 0.0,
         "job": "815",
+        "cluster": "other",
         "since": "2026-01-01 00:00:00",
         "beat": 0,
     }
@@ -80,9 +81,9 @@ def test_the_second_waits_for_the_first(folder: Path, capfd: pytest.CaptureFixtu
 def test_who_waits_too_long_is_told_who_is_there(folder: Path) -> None:
     first = start_holder(folder, 30)
     try:
-        with pytest.raises(UserError, match=rf"stage\.lock: process {first.pid} on .*run the same command"):
-            with held(folder, patience=0.5):
-                pass
+        words = rf"stage\.lock: process {first.pid} on .*run the same command"
+        with pytest.raises(UserError, match=words), held(folder, patience=0.5):
+            pass
     finally:
         first.kill()
         first.wait()
@@ -115,9 +116,9 @@ def test_a_holder_on_another_machine_that_beats_is_not_disturbed(folder: Path) -
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(UserError, match=r"Slurm job 815, process 4711 on node17.*scancel 815"):
-            with held(folder, patience=2.5, stale_after=2):
-                pass
+        words = r"Slurm job 815, process 4711 on node17.*scancel 815"
+        with pytest.raises(UserError, match=words), held(folder, patience=2.5, stale_after=2):
+            pass
     finally:
         stopped.set()
         thread.join()
