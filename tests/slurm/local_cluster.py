@@ -1,4 +1,4 @@
-"""A real Slurm on this machine for the tests: Debian's packages, two virtual GPU nodes and one CPU node.
+"""A real Slurm on this machine for the tests: Debian's packages, four virtual nodes.
 
 It listens on the loopback interface only, keeps everything below /run/grrm-test-slurm, and is stopped by the
 process ids that its daemons wrote. Needs root, and Debian's or Ubuntu's apt if Slurm is not installed.
@@ -20,9 +20,15 @@ from pathlib import Path
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 FOLDER = Path("/run/grrm-test-slurm")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
-NODES = ["g1", "g2", "c1"]
+NODES = ["a1", "a2", "b1", "b2"]
 _MARK = "# Written by the tests of the GRRM workflow."
 _FIRST_PORT = 16821
+
+
+def _node_line(index: int, name: str) -> str:
+    where = f"NodeHostname=localhost NodeAddr=127.0.0.1 Port={_FIRST_PORT + index}"
+    return f"NodeName={name} {where} Gres=gpu:h100:8\n"
+
 
 # config_overrides: the nodes may claim more than this machine has. Requests are kept small in the tests, and
 # nobody is killed for its memory. Fake GPUs need a device file each; links to /dev/null will do.
@@ -58,14 +64,12 @@ InactiveLimit=0
 DefMemPerCPU=256
 SchedulerParameters=sched_interval=2,bf_interval=3,batch_sched_delay=0
 NodeName=DEFAULT CPUs=32 Sockets=1 CoresPerSocket=32 ThreadsPerCore=1 RealMemory=2000000
-NodeName=g1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={_FIRST_PORT} Gres=gpu:h100:8
-NodeName=g2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={_FIRST_PORT + 1} Gres=gpu:h100:8
-NodeName=c1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={_FIRST_PORT + 2}
-PartitionName=cpu Nodes=c1,g1,g2 Default=YES MaxTime=60 PriorityTier=5
-PartitionName=gpu Nodes=g1,g2 MaxTime=60 PriorityTier=5
-PartitionName=short Nodes=c1 MaxTime=1 PriorityTier=5
-PartitionName=scavenge Nodes=c1 MaxTime=60 PriorityTier=1
-PartitionName=urgent Nodes=c1 MaxTime=60 PriorityTier=9
+{"".join(_node_line(index, name) for index, name in enumerate(NODES))}
+PartitionName=cpu Nodes=a1,a2 Default=YES MaxTime=60
+PartitionName=short Nodes=a1,a2 MaxTime=1
+PartitionName=gpu Nodes=a1,a2 MaxTime=60
+PartitionName=scavenge Nodes=b1,b2 MaxTime=60 PriorityTier=1
+PartitionName=urgent Nodes=b1,b2 MaxTime=60 PriorityTier=9
 """
 
 
@@ -95,7 +99,7 @@ def start() -> None:
         (FOLDER / f"gpus/nvidia{index}").symlink_to("/dev/null")
     CONFIGURATION.parent.mkdir(exist_ok=True)
     CONFIGURATION.write_text(_SETTINGS)
-    gpus = f"NodeName=g[1-2] Name=gpu Type=h100 File={FOLDER}/gpus/nvidia[0-7]\n"
+    gpus = f"NodeName={','.join(NODES)} Name=gpu Type=h100 File={FOLDER}/gpus/nvidia[0-7]\n"
     CONFIGURATION.with_name("gres.conf").write_text(f"{_MARK}\nAutoDetect=off\n{gpus}")
     _start_munge()
     start_controller()
@@ -121,9 +125,7 @@ def stop() -> None:
     """Cancel all jobs, and stop what was started here."""
     if not FOLDER.exists():
         return
-    subprocess.run(
-        ["scancel", "--partition", "cpu,gpu,short,scavenge,urgent"], capture_output=True, check=False
-    )
+    subprocess.run(["scancel", "--user", "root"], capture_output=True, check=False)
     pids = [
         _pid(file) for file in [*FOLDER.glob("slurmd-*.pid"), FOLDER / "slurmctld.pid", FOLDER / "munged.pid"]
     ]
