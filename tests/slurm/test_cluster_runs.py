@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import local_cluster
 import psutil
@@ -31,8 +32,8 @@ OVERLAY = {
 }
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 OPTIONS += ["--latency-wait", "10"]
-# Another experiment, whose training takes longer than the three minutes that its job may last, on machines that
-# somebody more important may take.
+# Another experiment, whose training takes longer than the three minutes that its job may last, on machines
+# that somebody more important may take.
 STEPS, SAVED = 4000, 250
 SECOND = [
     *("mt_sft", "--config", "experiment=second", f"mt_sft={{max_steps: {STEPS}, save_steps: {SAVED}}}"),
@@ -47,8 +48,8 @@ class Cluster(Workspace):
     def submit(self, *arguments: str, log: str = "workflow.log") -> subprocess.Popen[str]:
         """`snakemake --profile slurm`, with the tests' sizes."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *OPTIONS]
-        command += ["--configfile", "config/smoke.yaml", "overlay.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *OPTIONS]
+        command += ["--configfile", "config/smoke.yaml", "overlay.yaml"]
         with (self.folder / log).open("a") as output:
             return subprocess.Popen(
                 command,
@@ -65,6 +66,21 @@ class Cluster(Workspace):
     ) -> None:
         """Wait for a submitted workflow, which must succeed."""
         assert workflow.wait(seconds) == 0, (self.folder / log).read_text()[-3000:]
+
+    def wait_while(
+        self,
+        workflow: subprocess.Popen[str],
+        condition: Callable[[], Any],
+        what: str,
+        log: str = "workflow.log",
+    ) -> Any:
+        """Wait until a condition holds, as long as the workflow runs."""
+
+        def holds() -> Any:
+            assert workflow.poll() is None, (self.folder / log).read_text()[-3000:]
+            return condition()
+
+        return wait_for(holds, PATIENCE, what)
 
     def results(self, experiment: str = "smoke") -> Path:
         return self.folder / "results" / experiment
@@ -113,7 +129,8 @@ def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(
     checkout: Cluster, second: subprocess.Popen[str]
 ) -> None:
     workflow = checkout.submit("grrm_sft")
-    orphan = wait_for(lambda: checkout.job_of("grrm_sft"), PATIENCE, "the SFT of the judge has its lock")
+    locked = "the SFT of the judge has its lock"
+    orphan = checkout.wait_while(workflow, lambda: checkout.job_of("grrm_sft"), locked)
     workflow.send_signal(signal.SIGKILL)
     workflow.wait()
     assert state(orphan) == "RUNNING"
@@ -122,7 +139,8 @@ def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(
     checkout.finish(checkout.submit("grrm_sft", "--unlock"))
     again = checkout.submit("grrm_sft")
     found = f"grrm_sft.lock: held by Slurm job {orphan}, "
-    wait_for(lambda: found in checkout.training_log("grrm_sft"), 80, "the rerun has found the orphan")
+    there = "the rerun has found the orphan"
+    checkout.wait_while(again, lambda: found in checkout.training_log("grrm_sft"), there)
     slurm("scontrol", "resume", orphan)
     checkout.finish(again)
     assert state(orphan) == "COMPLETED"
@@ -135,21 +153,23 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(
     checkout: Cluster, second: subprocess.Popen[str]
 ) -> None:
     working = checkout.results("second") / "checkpoints/mt_sft"
-    wait_for(lambda: list(working.glob("checkpoint-*/trainer_state.json")), PATIENCE, "there is a checkpoint")
+    saved, log = "checkpoint-*/trainer_state.json", "second.log"
+    checkout.wait_while(second, lambda: list(working.glob(saved)), "there is a checkpoint", log)
     job = checkout.job_of("mt_sft", "second")
     assert job is not None
     urgent = ("--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null")
     slurm("sbatch", *urgent, "--wrap", "sleep 5")
-    wait_for(lambda: restarts(job) == 1, 60, "the training is back in the queue")
-    wait_for(lambda: state(job) == "RUNNING", PATIENCE, "it runs again")
+    checkout.wait_while(second, lambda: restarts(job) == 1, "the training is back in the queue", log)
+    checkout.wait_while(second, lambda: state(job) == "RUNNING", "it runs again", log)
     resumed = "Resuming training from"
-    wait_for(lambda: resumed in checkout.training_log("mt_sft", "second"), PATIENCE, "it goes on")
-    assert second.poll() is None
+    checkout.wait_while(
+        second, lambda: resumed in checkout.training_log("mt_sft", "second"), "it goes on", log
+    )
 
 
 def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: subprocess.Popen[str]) -> None:
     workflow = checkout.submit()
-    wait_for(lambda: checkout.job_of("grrm_rlvr"), PATIENCE, "RLVR has its lock")
+    checkout.wait_while(workflow, lambda: checkout.job_of("grrm_rlvr"), "RLVR has its lock")
     local_cluster.kill_controller()
     time.sleep(10)
     local_cluster.start_controller()
