@@ -40,12 +40,13 @@ SECOND = [
     *("resources={train_mt_sft: {runtime: 3}}", "--set-resources", "train_mt_sft:slurm_partition=scavenge"),
 ]
 PATIENCE = 600.0
+WORKFLOW = "workflow.log"
 
 
 class Cluster(Workspace):
     """A checkout on a login node."""
 
-    def submit(self, *arguments: str, log: str = "workflow.log") -> subprocess.Popen[str]:
+    def submit(self, *arguments: str, log: str = WORKFLOW) -> subprocess.Popen[str]:
         """`snakemake --profile slurm`, with the tests' sizes."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *OPTIONS]
@@ -61,9 +62,7 @@ class Cluster(Workspace):
                 start_new_session=True,
             )
 
-    def finish(
-        self, workflow: subprocess.Popen[str], seconds: float = 1800, log: str = "workflow.log"
-    ) -> None:
+    def finish(self, workflow: subprocess.Popen[str], seconds: float = 1800, log: str = WORKFLOW) -> None:
         """Wait for a submitted workflow, which must succeed."""
         assert workflow.wait(seconds) == 0, (self.folder / log).read_text()[-3000:]
 
@@ -72,7 +71,7 @@ class Cluster(Workspace):
         workflow: subprocess.Popen[str],
         condition: Callable[[], Any],
         what: str,
-        log: str = "workflow.log",
+        log: str = WORKFLOW,
     ) -> Any:
         """Wait until a condition holds, as long as the workflow runs."""
 
