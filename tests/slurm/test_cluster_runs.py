@@ -205,36 +205,39 @@ def test_nothing_runs_on_after_the_jobs(checkout: Cluster) -> None:
     wait_for(lambda: not ray(), 30, "no process of Ray is left")
 
 
-def test_gpus_are_asked_for_on_each_machine(checkout: Cluster) -> None:
-    (checkout.folder / "gpus.smk").write_text(
-        'configfile: "config/config.yaml"\n'
-        'configfile: "config/cluster.yaml"\n'
-        'include: "rules/common.smk"\n'
-        "rule train_mt_grpo:\n"
-        '    output: "gpus.txt"\n'
-        '    resources: **resources("train_mt_grpo")\n'
-        "    shell: \"squeue --noheader --jobs $SLURM_JOB_ID --format '%D %b %C' > {output}\"\n"
-    )
-    changes = "resources={train_mt_grpo: {cuda: {mem_gb_per_gpu: 1, runtime: 1}}}"
+# What a step of ours sees on each machine of the paper's two.
+LOOK = """
+import os, subprocess
+from grrm.slurm.allocation import find_allocation, step_environment
+allocation = find_allocation(2, 8)
+for node in allocation.nodes:
+    step = allocation.step(node, ["sh", "-c", "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"])
+    subprocess.run(step, env=step_environment(os.environ), check=True)
+"""
+GPUS = """
+configfile: "config/config.yaml"
+configfile: "config/cluster.yaml"
+include: "rules/common.smk"
+rule train_mt_grpo:
+    output: "gpus.txt"
+    resources: **resources("train_mt_grpo")
+    shell: "PYTHONPATH=scripts python look.py > {output}"
+"""
+
+
+def test_all_gpus_of_both_machines_are_lent_and_seen(checkout: Cluster) -> None:
+    (checkout.folder / "look.py").write_text(LOOK)
+    (checkout.folder / "gpus.smk").write_text(GPUS)
+    smaller = "resources={train_mt_grpo: {cuda: {mem_gb_per_gpu: 1, runtime: 2}}}"
+    names = "cluster={gpu: {partition: gpu, model: h100}}"
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--snakefile", "gpus.smk", *OPTIONS]
     done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "snakemake",
-                "--profile",
-                "slurm",
-                "--snakefile",
-                "gpus.smk",
-                *OPTIONS[:6],
-            ),
-            *("--config", "cluster={gpu: {partition: gpu, model: h100}}", changes),
-        ],
+        [*command, "--config", names, smaller],
         cwd=checkout.folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    nodes, gres, _cores = (checkout.folder / "gpus.txt").read_text().split()
-    assert (nodes, gres) == ("2", "gres:gpu:h100:8")
+    all_eight = "0,1,2,3,4,5,6,7"
+    assert (checkout.folder / "gpus.txt").read_text() == f"a1 {all_eight}\na2 {all_eight}\n"
