@@ -100,7 +100,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def second(checkout: Cluster) -> Iterator[subprocess.Popen[str]]:
-    """Another experiment, at work while all else happens, on machines that somebody more important may take."""
+    """Another experiment, at work while all else happens, on machines that may be taken from it."""
     # On a slow machine a job must last long enough to get beyond the start of its training.
     seconds = json.loads((checkout.folder / "seconds.json").read_text())
     minutes = min(60, max(1, math.ceil(2.5 * seconds / 60)))
