@@ -25,9 +25,9 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
             key's path, the value and what is allowed.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    resolved = copy.deepcopy(dict(config))
-    _fill_defaults(resolved, schema, schema)
-    resolved = _typed(resolved, schema, schema)
+    filled = copy.deepcopy(dict(config))
+    _fill_defaults(filled, schema, schema)
+    resolved: dict[str, Any] = _typed(filled, schema, schema)
     validator = jsonschema.Draft202012Validator(schema)
     problems = [_explain(error) for error in validator.iter_errors(resolved)]
     if problems:
@@ -200,7 +200,12 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any
             _fill_defaults(value[key], part, root)
 
 
-_TYPES = {"integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
 
 
 def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -224,9 +229,9 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> An
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         return value
-    wanted = tuple(_TYPES[name] for name in names if name in _TYPES)
-    fits = any(isinstance(read, kind) for kind in wanted)
-    return read if fits and (bool in wanted or not isinstance(read, bool)) else value
+    wanted = [kind for name in names for kind in _TYPES.get(name, ())]
+    # Not isinstance: True is an int.
+    return read if type(read) in wanted else value
 
 
 def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
