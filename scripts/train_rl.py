@@ -20,7 +20,7 @@ from grrm.files import UserError, write_jsonl
 from grrm.lock import held
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
-from grrm.slurm.allocation import find_allocation
+from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
@@ -109,7 +109,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary)
+            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python),
