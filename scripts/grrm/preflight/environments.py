@@ -1,0 +1,78 @@
+"""Whether the environments of the stages are there, from today's locks."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from grrm.files import sha256
+from grrm.preflight.findings import Finding, failed, ok, unknown, warning
+
+
+def check_environment(name: str, folder: Path, lock: Path, *, cuda: bool) -> list[Finding]:
+    """Findings about a virtual environment and its record.
+
+    Args:
+        name: of the environment.
+        folder: of all environments.
+        lock: its hashed requirements.
+        cuda: whether it has to run on GPUs.
+    """
+    check, record = f"environment {name}", folder / f"{name}.json"
+    if not lock.is_file():
+        return [failed(check, f"{lock} is missing", "restore it from the repository")]
+    build = "snakemake environments builds it where there is network"
+    if not record.is_file():
+        return [warning(check, f"not built yet in {folder}", f"it is built first; {build}")]
+    try:
+        built = json.loads(record.read_text(encoding="utf-8"))
+        digest = built["lock_sha256"]
+    except (ValueError, KeyError, TypeError):
+        return [failed(check, f"{record} is damaged", f"remove it: {build}")]
+    if digest != sha256(lock):
+        return [warning(check, f"built from another {lock}", f"it is built anew first; {build}")]
+    python = folder / name / "bin/python"
+    if not python.exists():
+        found = f"{python} is missing or points nowhere"
+        return [failed(check, found, f"remove {record}: {build}; on a cluster keep environments.folder and "
+                       "the Python it was built with on storage that the nodes share")]
+    findings = [ok(check, f"built from {lock}")]
+    if cuda:
+        findings += _check_torch(check, folder / name, built)
+    return findings
+
+
+def _check_torch(check: str, environment: Path, record: dict[str, object]) -> list[Finding]:
+    version = next(environment.glob("lib/python3*/site-packages/torch/version.py"), None)
+    match = version and re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", version.read_text(encoding="utf-8"), re.M)
+    if not match:
+        found = "its torch is not built for CUDA" if version else "it has no torch"
+        return [failed(check, found, "remove its record, and build it from PyPI's wheels (unset UV_TORCH_BACKEND)")]
+    findings = []
+    attention = record.get("flash_attn")
+    if isinstance(attention, dict) and attention.get("version") is None:
+        findings.append(
+            warning(check, f"without flash-attn: {attention.get('reason')}", "attention will be sdpa: slower, same "
+                    "numbers up to rounding; see environments.flash_attn")
+        )
+    return findings
+
+
+def check_images(names: list[str], folder: Path) -> list[Finding]:
+    """Whether the container image of each environment is there."""
+    return [
+        ok(f"image {name}", str(image))
+        if (image := folder / f"{name}.sif").is_file()
+        else failed(
+            f"image {name}",
+            f"{image} does not exist",
+            f"apptainer build {image} containers/{name}.def, or change containers.folder",
+        )
+        for name in names
+    ]
+
+
+def not_looked_at(method: str) -> Finding:
+    """The environments that a deployment method of Snakemake makes."""
+    return unknown("environments", f"left to --sdm {method}")
