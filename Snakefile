@@ -6,6 +6,7 @@ min_version("9.1.0")
 
 
 configfile: "config/config.yaml"
+configfile: "config/cluster.yaml"
 
 
 report: "report/workflow.rst"

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
@@ -26,6 +27,11 @@ try:
         resolve_experiment(
             config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
         )
+    )
+    RESOURCES = load_resources(
+        "config/resources.yaml",
+        Path(workflow.basedir) / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
     )
     if config["prompts"]["ranking"] != UPSTREAM:
         load_ranking_prompt(config["prompts"]["ranking"])
@@ -62,6 +68,16 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+
+
+def threads(rule):
+    """Cores of a rule on each node, from config/resources.yaml."""
+    return request(rule, RESOURCES, config).threads
+
+
+def resources(rule):
+    """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
+    return snakemake_resources(request(rule, RESOURCES, config), config["cluster"])
 
 
 def model(stage):
@@ -165,8 +181,11 @@ def named(files):
 
 
 def settings(*path):
-    """A part of the configuration as JSON, for a script's --settings."""
-    value = config
+    """A part of the configuration as JSON, for a script's --settings; by default what makes the experiment."""
+    # Where it runs is no part of it.
+    value = {
+        key: part for key, part in config.items() if key not in ("cluster", "resources")
+    }
     for key in path:
         value = value[key]
     return json.dumps(value)

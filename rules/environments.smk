@@ -1,6 +1,10 @@
 # One virtual environment per stage, from its hash-locked requirements.
 
 
+localrules:
+    build_environment,
+
+
 rule build_environment:
     input:
         lock="envs/{name}.txt",
@@ -10,6 +14,8 @@ rule build_environment:
         f"{config['environments']['folder']}/{{name}}.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("build_environment"),
     params:
         folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
     message:

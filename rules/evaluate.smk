@@ -15,7 +15,9 @@ rule rank_candidates:
         f"{BENCHMARKS}/rank_candidates_{{judge}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    threads: threads("rank_candidates")
+    resources:
+        **resources("rank_candidates"),
     params:
         python=python_of(RL),
         max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
@@ -41,6 +43,8 @@ rule score_rankings:
         f"{BENCHMARKS}/score_rankings.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_rankings"),
     params:
         rankings=named(RANKINGS),
         samples=config["evaluate"]["bootstrap_samples"],
@@ -66,7 +70,9 @@ rule translate_segments:
         f"{BENCHMARKS}/translate_segments_{{translator}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    threads: threads("translate_segments")
+    resources:
+        **resources("translate_segments"),
     params:
         python=python_of(RL),
         max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
@@ -92,7 +98,9 @@ rule train_comet:
         f"{BENCHMARKS}/train_comet.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    threads: threads("train_comet")
+    resources:
+        **resources("train_comet"),
     params:
         python=python_of("comet"),
         steps=config["comet"]["steps"],
@@ -118,7 +126,9 @@ rule score_comet:
         f"{BENCHMARKS}/score_comet.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
     params:
         python=python_of("comet"),
         translations=named(TRANSLATIONS),
@@ -142,6 +152,8 @@ rule score_translations:
         f"{BENCHMARKS}/score_translations.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_translations"),
     params:
         translations=named(TRANSLATIONS),
         samples=config["evaluate"]["bootstrap_samples"],

@@ -8,6 +8,9 @@ PARTS = {"comet": model_source(ENCODER)} if ENCODER else {}
 
 if TAKEN:
 
+    localrules:
+        take_model,
+
     ruleorder:
         take_model
         > make_base_models
@@ -29,6 +32,8 @@ if TAKEN:
             taken="|".join(TAKEN),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("take_model"),
         params:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],

@@ -1,6 +1,14 @@
 # What was found: tables, curves, samples, and Snakemake's own report.
 
 
+localrules:
+    render_samples,
+    plot_curves,
+    summarize,
+    write_config,
+    render_report,
+
+
 rule judge_translations:
     input:
         **TRANSLATIONS,
@@ -16,6 +24,9 @@ rule judge_translations:
         f"{BENCHMARKS}/judge_translations.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    threads: threads("judge_translations")
+    resources:
+        **resources("judge_translations"),
     params:
         python=python_of(RL),
         translations=named(TRANSLATIONS),
@@ -45,6 +56,8 @@ rule render_samples:
         f"{LOGS}/render_samples.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_samples"),
     message:
         "Rendering the samples"
     shell:
@@ -65,6 +78,8 @@ rule plot_curves:
         f"{LOGS}/plot_curves_{{stage}}.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("plot_curves"),
     message:
         "Plotting the curves of {wildcards.stage}"
     shell:
@@ -92,6 +107,8 @@ rule summarize:
         f"{LOGS}/summarize.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("summarize"),
     params:
         experiment=config["experiment"],
         seed=config["seed"],
@@ -113,6 +130,8 @@ rule write_config:
         f"{LOGS}/write_config.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("write_config"),
     params:
         config=settings(),
     message:
@@ -133,6 +152,8 @@ rule render_report:
         f"{LOGS}/render_report.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_report"),
     params:
         targets=lambda wildcards, input: [
             path for path in input if path != input.config

@@ -40,7 +40,7 @@ NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("
 
 
 def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> dict[str, Any]:
-    """The configuration as the workflow reads it: config/config.yaml, with other files laid over it in order.
+    """The configuration as the workflow reads it, with other files laid over config/config.yaml in order.
 
     Args:
         folder: that of the workflow.
@@ -50,7 +50,8 @@ def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> 
         UserError: a file is missing or not YAML; or see `resolve_experiment`.
     """
     config: dict[str, Any] = {}
-    for path in (Path(folder) / "config/config.yaml", *overlays):
+    own = (Path(folder) / "config/config.yaml", Path(folder) / "config/cluster.yaml")
+    for path in (*own, *overlays):
         try:
             layer = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:

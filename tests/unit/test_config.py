@@ -60,6 +60,19 @@ LEFT_OUT = {
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
     *("downloads", "bad_rows", "semantics", "test_sets"),
+    *(
+        "cluster",
+        "account",
+        "cpu",
+        "gpu",
+        "partition",
+        "qos",
+        "constraint",
+        "max_runtime",
+        "model",
+        "stop_before",
+    ),
+    "resources",
 }
 
 
