@@ -81,11 +81,12 @@ rule train_mt_sft:
         **resources("train_mt_sft"),
     params:
         python=python_of(SFT),
+        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
 rule prepare_mt_grpo:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, resources, stop, verl, verl_fork, verl_runs
 from grrm.files import UserError, write_jsonl
+from grrm.lock import held
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
+from grrm.slurm.allocation import find_allocation
+from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -49,29 +52,31 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.check_model(model)
     prompts_available = _check_rows(args.data, config[verl.BATCH])
     training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
-    checkpoints.claim(working, training)
     steps = verl.total_steps(config, prompts_available)
-    if not checkpoints.is_finished(working):
-        if config.get(verl.DEVICE) == "cpu":
-            resources.check_memory(initial, judges)
-        if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working, steps, fork)
-        checkpoints.mark_finished(working)
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            if config.get(verl.DEVICE) == "cpu":
+                resources.check_memory(initial, judges)
+            if verl_runs.prepare_resume(working) != steps:
+                with stop.stop_on_signal(working):
+                    _train(args.python, config, working, steps, fork)
+            checkpoints.mark_finished(working)
 
-    done = verl_runs.last_complete_step(working) or steps
-    files = verl_runs.model_files(working, done)
-    _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
-    attempts = verl_runs.attempts(working)
-    rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
-    if lost := verl_runs.unrecorded(rows, done):
-        print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
-    write_jsonl(args.curve, rows)
-    if args.judgements:
-        write_jsonl(
-            args.judgements,
-            verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
-        )
-    checkpoints.publish(files, args.model, training)
+        done = verl_runs.last_complete_step(working) or steps
+        files = verl_runs.model_files(working, done)
+        _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
+        attempts = verl_runs.attempts(working)
+        rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
+        if lost := verl_runs.unrecorded(rows, done):
+            print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
+        write_jsonl(args.curve, rows)
+        if args.judgements:
+            write_jsonl(
+                args.judgements,
+                verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
+            )
+        checkpoints.publish(files, args.model, training)
 
 
 def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
@@ -95,9 +100,11 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
                 verl_runs.remove_older(working, last)
                 kept = last
 
-    with _temporary_folder() as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        machines = verl.machines(config)
         if fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
@@ -105,11 +112,25 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             environment = verl_fork.environment(checkout=fork, temporary=temporary)
         else:
             overrides = verl.launch_overrides(
-                _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
+                _with_attention(config, python),
+                temporary=temporary,
+                ledger=attempt / "judgements.jsonl",
+                cluster=machines > 1,
             )
-            command = verl.command(python, overrides)
+            command = verl.command(python, overrides, cluster=machines > 1)
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+            )
+        if machines > 1:
+            environment |= stack.enter_context(
+                ray_cluster(
+                    find_allocation(machines, verl.devices_per_machine(config)),
+                    python=python,
+                    offers=verl.ray_offers(config),
+                    environment=environment,
+                    temporary=temporary,
+                    logs=attempt / "machines",
+                )
             )
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
@@ -119,6 +140,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             f"verl ended with status {status}; the last error it reported is: {reported}. "
             f"The whole output stands above in this log. The same command goes on after step {last or 0}"
         )
+    stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.
     if last is None or (last != steps and not (config.get(verl.FILTERED) and last < steps)):
         raise UserError(

@@ -142,7 +142,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
                 f"over {devices} devices"
             )
-    yield from _wrong_for_device(config, hardware["device"], devices)
+    yield from _wrong_for_device(config, hardware["device"])
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
     bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
@@ -164,7 +164,7 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
     return later is None
 
 
-def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> Iterator[str]:
+def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     engines = {
         "grrm_rlvr.rollout_engine": config["grrm_rlvr"]["rollout_engine"],
         "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
@@ -176,8 +176,8 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
             yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
     if device == "cuda":
         return
-    if devices > 1:
-        yield f"hardware.nodes x gpus_per_node is {devices}, expected 1 with hardware.device 'cpu'"
+    if (processes := config["hardware"]["gpus_per_node"]) > 1:
+        yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
     if config["hardware"]["precision"] != "fp32":
         yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
