@@ -14,6 +14,7 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/environments.smk"
+include: "rules/preflight.smk"
 include: "rules/prompts.smk"
 include: "rules/datasets.smk"
 include: "rules/download.smk"

@@ -20,7 +20,8 @@ _NEEDED_BYTES = 8 * 10**9
 # Not in the locks: PyPI has its source only, and what it compiles fits one torch and one CUDA.
 _FLASH_ATTN = "flash-attn==2.8.3"  # the version that verl 0.9.1 names
 _FLASH_ATTN_SHA256 = "1e71dd64a9e0280e0447b8a0c2541bad4bf6ac65bdeaa2f90e51a9e57de0370d"
-# DeepSpeed's source would otherwise compile kernels for the machine that builds; ZeRO with torch's AdamW needs none.
+# DeepSpeed's source would otherwise compile kernels for the machine that builds; ZeRO with torch's own
+# AdamW needs none.
 _BUILD = {"DS_BUILD_OPS": "0"}
 
 
@@ -94,7 +95,7 @@ def _install(uv: str, python: Path, wheel: str | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "flash_attn.txt"
         requirement.write_text(f"{_FLASH_ATTN} --hash=sha256:{_FLASH_ATTN_SHA256}\n", encoding="utf-8")
-        # Its setup.py imports the torch that it is compiled for: no isolation. Nor may it fetch a wheel by itself.
+        # Its setup.py imports the torch that it is compiled for: no isolation. Nor may it fetch a wheel itself.
         return run_engine(
             [*command, "--no-build-isolation", "--require-hashes", "--requirements", str(requirement)],
             env={**os.environ, "FLASH_ATTENTION_FORCE_BUILD": "TRUE"},

@@ -1,4 +1,4 @@
-"""Lock every environment: envs/*.in to hashed requirements (envs/*.txt); the same pins as conda files and containers."""
+"""Lock every environment: envs/*.in to hashed requirements, and the same pins as conda files and containers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTAINERS = {
     "sft_cuda": "llamafactory, deepspeed",
     "rl_cuda": "verl, vllm",
 }
-# With headers and without a package manager's Python; triton and torch compile kernels with g++ while they run.
+# Python with its headers: triton and torch compile kernels with g++ while they run.
 _BASE_IMAGE = "python:3.11.14-slim-bookworm"
 # These have wheels for one platform only, and their requirements contradict each other elsewhere.
 _LINUX = ("sft_cuda", "rl_cuda")
@@ -94,8 +94,8 @@ def conda_file(lock: str) -> str:
 def recipe(name: str, digest: str) -> str:
     """The Apptainer recipe of an environment, to be built from the repository's root.
 
-    The lock itself goes into the image, so the pins are the same; the recipe names its SHA-256, so that neither
-    changes without the other.
+    The lock itself goes into the image, so the pins are the same; the recipe names its SHA-256, so that
+    neither changes without the other.
 
     Args:
         name: of the environment.
@@ -121,7 +121,8 @@ From: {_BASE_IMAGE}
     apt-get install --yes --no-install-recommends g++
     rm -rf /var/lib/apt/lists/*
     # DeepSpeed compiles what it needs when it needs it, on the machine that has the GPU.
-    DS_BUILD_OPS=0 python -m pip install --no-cache-dir --no-deps --require-hashes -r /opt/grrm/requirements.txt
+    export DS_BUILD_OPS=0
+    python -m pip install --no-cache-dir --no-deps --require-hashes -r /opt/grrm/requirements.txt
 
 %environment
     export LC_ALL=C.UTF-8 PYTHONNOUSERSITE=1

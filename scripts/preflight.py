@@ -1,4 +1,4 @@
-"""Look whether an experiment can run, before anything is submitted: cluster, GPUs, disk, hub, environments."""
+"""Look whether an experiment can run before anything is submitted: cluster, GPUs, disk, hub, environments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 
 from grrm.config import load_experiment
 from grrm.files import UserError, write_json
-from grrm.preflight.checks import check_experiment
+from grrm.preflight.checks import check_experiment, jobs_of
 from grrm.preflight.findings import failures, format_table
-from grrm.preflight.slurm import request
 from grrm.process import run_main
 
 
@@ -22,13 +21,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--config", type=Path, nargs="+", default=[], metavar="FILE", help="laid over config/config.yaml in this order"
+        "--config",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="laid over config/config.yaml in this order",
     )
     which.add_argument("--settings", type=json.loads, help="the resolved configuration as JSON")
     parser.add_argument(
-        "--requests",
-        type=json.loads,
-        help="threads and resources of each rule that Slurm is to run, as JSON; without it all runs here",
+        "--slurm",
+        nargs="*",
+        metavar="RULE",
+        help="Slurm runs the jobs of these rules (none named: of all); without it everything runs here",
     )
     parser.add_argument("--software", choices=["uv", "conda", "apptainer"], default="uv", help="default: uv")
     parser.add_argument("--workflow", type=Path, default=Path(), help="its folder (default: this one)")
@@ -36,17 +41,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     config = args.settings or load_experiment(args.workflow, args.config)
-    requests = None
-    if args.requests is not None:
-        requests = [
-            request(rule, asked["threads"], asked["resources"]) for rule, asked in args.requests.items()
-        ]
-    findings = check_experiment(config, args.workflow, software=args.software, requests=requests)
+    jobs = None if args.slurm is None else jobs_of(config, args.workflow, args.slurm or None)
+    findings = check_experiment(config, args.workflow, software=args.software, jobs=jobs)
     print(format_table(findings), flush=True)
     if broken := failures(findings):
         raise UserError(
-            f"{len(broken)} of {len(findings)} checks failed, the first is {broken[0].check}: {broken[0].found}; "
-            "the table above says what to do about each"
+            f"{len(broken)} of {len(findings)} checks failed, the first is {broken[0].check}: {broken[0].found}"
+            "; the table above says what to do about each"
         )
     if args.output:
         write_json(args.output, {"findings": [asdict(finding) for finding in findings]})

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from grrm.config import trained_stages
+from grrm.cluster import load_resources, request
+from grrm.config import STAGES, trained_stages
 from grrm.data.datasets import load_datasets, load_lock
 from grrm.files import UserError
 from grrm.preflight import probes
@@ -14,7 +15,6 @@ from grrm.preflight.environments import check_environment, check_images, not_loo
 from grrm.preflight.findings import Finding, failed, merge, unknown
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
-from grrm.cluster import Request, load_resources, request
 from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
 from grrm.report.forecast import Stage, forecast, load_assumptions, source_tables
@@ -22,6 +22,8 @@ from grrm.report.forecast import Stage, forecast, load_assumptions, source_table
 Software = Literal["uv", "conda", "apptainer"]
 
 _GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
+# Of the table of resources, those that run where Snakemake does.
+_LOCAL = {"download_dataset", "build_environment"}
 # Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
 _ENVIRONMENT_BYTES = {"train": 6.3e9, "comet": 5.5e9, "sft_cuda": 6.5e9, "rl_cuda": 12e9}
 
@@ -34,12 +36,36 @@ def environments_of(config: Mapping[str, Any]) -> list[str]:
     return sorted({rl, "comet", *([sft] if {"grrm_sft", "mt_sft"} & set(trained) else [])})
 
 
+def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | None = None) -> list[Job]:
+    """What Slurm is asked for.
+
+    Args:
+        config: resolved configuration.
+        workflow: its folder.
+        rules: whose jobs it runs; None for all of config/resources.yaml that belong to the experiment.
+
+    Raises:
+        UserError: config/resources.yaml is damaged.
+    """
+    table = load_resources(
+        workflow / "config/resources.yaml",
+        workflow / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
+    )
+    if rules is None:
+        skipped = {f"train_{stage}" for stage in STAGES} - {
+            f"train_{stage}" for stage in trained_stages(config)
+        }
+        rules = [rule for rule in table["rules"] if rule not in skipped | _LOCAL]
+    return [job(rule, request(rule, table, config), config["cluster"]) for rule in rules]
+
+
 def check_experiment(
     config: Mapping[str, Any],
     workflow: Path,
     *,
     software: Software = "uv",
-    requests: Sequence[Request] | None = None,
+    jobs: Sequence[Job] | None = None,
 ) -> list[Finding]:
     """Findings about everything that an experiment needs.
 
@@ -47,7 +73,7 @@ def check_experiment(
         config: resolved configuration.
         workflow: its folder; paths of the configuration are relative to it.
         software: how the environments come about.
-        requests: what its rules ask of Slurm; None where they run on this machine.
+        jobs: what Slurm is to run, see `jobs_of`; None where everything runs on this machine.
 
     Raises:
         UserError: the table of data sets or of assumptions is damaged.
@@ -57,11 +83,11 @@ def check_experiment(
     assumptions = load_assumptions(workflow / "config/forecast.yaml")
     stages = forecast(config, source_tables(config, assumptions, workflow), assumptions)
     findings: list[Finding] = []
-    if requests is not None:
-        findings += probes.ask_slurm(requests)
-        findings += _check_times(requests, stages, config)
+    if jobs is not None:
+        findings += probes.ask_slurm(jobs)
+        findings += _check_times(jobs, stages, config)
     if config["hardware"]["device"] == "cuda":
-        if requests is None:
+        if jobs is None:
             cuda = {
                 name: cuda_of_lock(lock.read_text(encoding="utf-8"))
                 for name, lock in locks.items()
@@ -70,23 +96,29 @@ def check_experiment(
             gpus, said = probes.visible_gpus()
             findings += check_gpus(gpus, config["hardware"]["gpus_per_node"], said, cuda)
         else:
-            findings.append(unknown("gpus", "jobs see them, this machine need not; each training looks first"))
+            findings.append(
+                unknown("gpus", "jobs see them, this machine need not; each training looks first")
+            )
     findings += _check_storage(config, workflow, stages, environments, software)
     findings += _check_environments(config, workflow, locks, software)
     findings += _check_hub(config, workflow)
     return merge(findings)
 
 
-def _check_times(
-    requests: Sequence[Request], stages: Sequence[Stage], config: Mapping[str, Any]
-) -> list[Finding]:
+def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:
     by_rule = {f"train_{stage.name}": stage for stage in stages}
     findings = []
-    for asked in requests:
-        stage = by_rule.get(asked.rule)
+    for one in jobs:
+        stage = by_rule.get(one.rule)
         if stage is not None and stage.hours is not None:
-            step = stage.hours.high * 60 / max(stage.steps.high, 1)
-            findings += check_time(asked, stage.hours.high * 60, step * config[stage.name]["save_steps"])
+            minutes = stage.hours.high * 60
+            findings += check_time(
+                one,
+                minutes,
+                step=minutes / max(stage.steps.high, 1),
+                save_steps=config[stage.name]["save_steps"],
+                stop_before=config["cluster"]["stop_before"],
+            )
     return findings
 
 
@@ -106,7 +138,7 @@ def _check_storage(
         if not (results / "models" / stage.name).exists():
             there = size_of(results / "checkpoints" / stage.name)
             low, high = (max(end - there, 0) for end in stage.disk)
-            needs.append(Need(results, f"checkpoints of {stage.name}", low, high, "the working folder (results/)"))
+            needs.append(Need(results, "checkpoints and models", low, high, "the working folder (results/)"))
     if config["data"]["source"] == "hub":
         places.append((downloads, "data.downloads"))
     if software == "uv":
@@ -114,7 +146,7 @@ def _check_storage(
         for name in environments:
             if not (folder / f"{name}.json").exists():
                 size = _ENVIRONMENT_BYTES[name]
-                needs.append(Need(folder, f"environment {name}", size / 2, size, "environments.folder"))
+                needs.append(Need(folder, "environments", size / 2, size, "environments.folder"))
     try:
         entries, lock = _tables(workflow)
         missing = missing_bytes(needed_entries(config, entries), lock, downloads)
@@ -145,9 +177,7 @@ def _check_hub(config: Mapping[str, Any], workflow: Path) -> list[Finding]:
     except UserError as error:
         return [failed("data sets", str(error), "see there")]
     needed = needed_entries(config, entries)
-    return check_hub(
-        needed, lock, Path("config/datasets.lock.yaml"), workflow / config["data"]["downloads"]
-    )
+    return check_hub(needed, lock, Path("config/datasets.lock.yaml"), workflow / config["data"]["downloads"])
 
 
 def _tables(workflow: Path) -> tuple[Any, Any]:

@@ -35,12 +35,18 @@ def check_environment(name: str, folder: Path, lock: Path, *, cuda: bool) -> lis
     python = folder / name / "bin/python"
     if not python.exists():
         found = f"{python} is missing or points nowhere"
-        return [failed(check, found, f"remove {record}: {build}; on a cluster keep environments.folder and "
-                       "the Python it was built with on storage that the nodes share")]
-    findings = [ok(check, f"built from {lock}")]
-    if cuda:
-        findings += _check_torch(check, folder / name, built)
-    return findings
+        return [
+            failed(
+                check,
+                found,
+                f"remove {record}: {build}; on a cluster keep environments.folder and "
+                "the Python it was built with on storage that the nodes share",
+            )
+        ]
+    problems = _check_torch(check, folder / name, built) if cuda else []
+    if any(problem.status == "failed" for problem in problems):
+        return problems
+    return [ok(check, f"built from {lock}"), *problems]
 
 
 def _check_torch(check: str, environment: Path, record: dict[str, object]) -> list[Finding]:
@@ -48,13 +54,20 @@ def _check_torch(check: str, environment: Path, record: dict[str, object]) -> li
     match = version and re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", version.read_text(encoding="utf-8"), re.M)
     if not match:
         found = "its torch is not built for CUDA" if version else "it has no torch"
-        return [failed(check, found, "remove its record, and build it from PyPI's wheels (unset UV_TORCH_BACKEND)")]
+        return [
+            failed(
+                check, found, "remove its record, and build it from PyPI's wheels (unset UV_TORCH_BACKEND)"
+            )
+        ]
     findings = []
     attention = record.get("flash_attn")
     if isinstance(attention, dict) and attention.get("version") is None:
         findings.append(
-            warning(check, f"without flash-attn: {attention.get('reason')}", "attention will be sdpa: slower, same "
-                    "numbers up to rounding; see environments.flash_attn")
+            warning(
+                check,
+                f"without flash-attn: {attention.get('reason')}",
+                "attention will be sdpa: slower, same numbers up to rounding; see environments.flash_attn",
+            )
         )
     return findings
 

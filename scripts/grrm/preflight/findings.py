@@ -15,7 +15,7 @@ class Finding:
 
     Attributes:
         check: what was looked at.
-        status: ok; warning: the run may suffer; failed: it cannot work; unknown: it could not be looked at here.
+        status: ok; warning: the run may suffer; failed: it cannot work; unknown: not to be seen from here.
         found: what was seen.
         remedy: what to do, with the key to change; empty if nothing is.
     """
@@ -47,8 +47,16 @@ def unknown(check: str, found: str) -> Finding:
 
 
 def merge(findings: Iterable[Finding]) -> list[Finding]:
-    """Each finding once, in their order: several rules ask for the same."""
-    return list(dict.fromkeys(findings))
+    """Those that say the same in one, in the order of the first: most rules ask for the same."""
+    alike: dict[tuple[Status, str, str], list[str]] = {}
+    for finding in findings:
+        alike.setdefault((finding.status, finding.found, finding.remedy), []).append(finding.check)
+    merged = []
+    for (status, found, remedy), checks in alike.items():
+        others = len(set(checks)) - 1
+        check = checks[0] + (f" and {others} other{'s' if others > 1 else ''}" if others else "")
+        merged.append(Finding(check, status, found, remedy))
+    return merged
 
 
 def failures(findings: Iterable[Finding]) -> list[Finding]:

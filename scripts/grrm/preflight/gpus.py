@@ -12,7 +12,7 @@ from grrm.preflight.findings import Finding, failed, ok, unknown, warning
 QUERY = "index,name,memory.total,driver_version"
 """What `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` is asked for."""
 
-# Oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility, minor version compatibility).
+# Oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility: minor versions).
 _DRIVERS = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
 # The experiment was published on GPUs of 80 GB; 24 GB carry the smallest overlay.
 _SMALLEST_MB = 22_000
@@ -29,7 +29,7 @@ class Gpu:
 
 
 def parse_gpus(text: str) -> list[Gpu]:
-    """The GPUs from nvidia-smi's CSV (see `QUERY`); lines of another form, such as its errors, are no GPUs."""
+    """The GPUs from nvidia-smi's CSV (see `QUERY`); lines of another form, such as errors, are none."""
     found = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
         if len(row) == 4 and row[0].isdigit() and row[2].isdigit():
@@ -38,7 +38,7 @@ def parse_gpus(text: str) -> list[Gpu]:
 
 
 def cuda_of_lock(lock: str) -> str | None:
-    """The version of CUDA that an environment's hashed requirements bring, such as 13.0; None without CUDA."""
+    """The version of CUDA that an environment's lock brings, such as 13.0; None without CUDA."""
     match = re.search(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+\.\d+)", lock, re.M)
     return match[1] if match else None
 
@@ -57,11 +57,15 @@ def check_gpus(
     check, key = "gpus", "hardware.gpus_per_node"
     if gpus is None:
         found = "nvidia-smi is not there: no NVIDIA driver on this machine"
-        return [failed(check, found, "run it where the GPUs are (--profile slurm), or set hardware.device to cpu")]
+        return [
+            failed(check, found, "run it where the GPUs are (--profile slurm), or set hardware.device to cpu")
+        ]
     if not gpus:
         words = said.strip().splitlines()
         found = f"nvidia-smi sees none{f': {words[0]}' if words else ''}"
-        return [failed(check, found, "check the driver and CUDA_VISIBLE_DEVICES, or set hardware.device to cpu")]
+        return [
+            failed(check, found, "check the driver and CUDA_VISIBLE_DEVICES, or set hardware.device to cpu")
+        ]
     findings = []
     names = sorted({gpu.name for gpu in gpus})
     if len(gpus) < wanted:
@@ -71,7 +75,9 @@ def check_gpus(
         findings.append(ok(check, f"{len(gpus)} x {', '.join(names)}, driver {gpus[0].driver}"))
     if small := [gpu for gpu in gpus if gpu.memory < _SMALLEST_MB]:
         found = f"GPU {small[0].index} has {small[0].memory / 1000:.0f} GB of memory"
-        findings.append(warning(check, found, "the smallest overlay, config/one_gpu.yaml, was made for 24 GB"))
+        findings.append(
+            warning(check, found, "the smallest overlay, config/one_gpu.yaml, was made for 24 GB")
+        )
     return findings + [
         _check_driver(name, cuda, gpus[0].driver) for name, cuda in environments.items() if cuda is not None
     ]

@@ -29,7 +29,7 @@ def needed_entries(config: Mapping[str, Any], entries: Mapping[str, Entry]) -> l
 
 
 def models_read(config: Mapping[str, Any]) -> dict[str, str]:
-    """The models that are taken from elsewhere and read: the bases of the stages that are run, finished ones, COMET."""
+    """Models taken from elsewhere that are read: bases of the stages that are run, finished ones, COMET."""
     trained, taken = trained_stages(config), taken_models(config)
     bases = {"grrm_sft": "grrm_base", "grrm_rlvr": "grrm_sft", "mt_sft": "mt_base", "mt_grpo": "mt_sft"}
     read = {bases[stage] for stage in trained} | {"comet", "grrm_rlvr"}
@@ -55,9 +55,10 @@ def check_hub(
 ) -> list[Finding]:
     """Findings about the token and about every entry that is not downloaded yet.
 
-    The hub is asked only for what has to come from it: without network and with everything there, all is well.
+    The hub is asked only for what has to come from it: with everything there, no network is needed.
     """
-    findings, wanted = [], []
+    findings: list[Finding] = []
+    wanted: list[tuple[Entry, Locked | None]] = []
     for entry in needed:
         check = f"{entry.kind} {entry.name}"
         try:
@@ -83,7 +84,20 @@ def check_hub(
         findings.append(token)
         if token.status == "failed":
             return findings
-    return findings + [_check_access(entry, locked) for entry, locked in wanted]
+    return findings + _check_all_access(wanted)
+
+
+def _check_all_access(wanted: list[tuple[Entry, Locked | None]]) -> list[Finding]:
+    """A finding for each; only one if the hub cannot be reached at all."""
+    findings: list[Finding] = []
+    for index, (entry, locked) in enumerate(wanted):
+        finding, connected = _check_access(entry, locked)
+        if not connected:
+            missing = [entry.name for entry, _ in wanted[index:] if entry.hub]
+            found = f"cannot be reached, for {', '.join(missing)}: {finding.found}"
+            return [*findings, failed("hub", found, _no_network())]
+        findings.append(finding)
+    return findings
 
 
 def check_token() -> Finding | None:
@@ -107,23 +121,29 @@ def check_token() -> Finding | None:
             return failed(check, found, "make a new token, or unset HF_TOKEN where nothing is private")
         return warning(check, f"{constants.ENDPOINT} answered {status}", "try again later")
     except Exception as error:  # whatever the client raises without a connection
-        return failed(check, f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", _no_network())
+        return failed(
+            check, f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", _no_network()
+        )
     return ok(check, f"HF_TOKEN is that of {user.get('name', 'a user')}")
 
 
-def _check_access(entry: Entry, locked: Locked | None) -> Finding:
-    """Whether the hub serves an entry at its revision, to this token."""
+def _check_access(entry: Entry, locked: Locked | None) -> tuple[Finding, bool]:
+    """Whether the hub serves an entry at its revision, to this token; and whether it answered at all."""
     check, origin = f"{entry.kind} {entry.name}", entry.origin
     if entry.hub is None:
-        return ok(check, f"to be downloaded from {origin.split('/')[2]}")
+        return ok(check, f"to be downloaded from {origin.split('/')[2]}"), True
+    from httpx2 import TransportError
+
     from grrm.data.hub import Patience, reachable
 
     try:
         reachable(entry, locked.revision if locked else entry.revision, Patience(retries=1, backoff=0.5))
     except UserError as error:
-        return failed(check, str(error), _no_network())
+        if isinstance(error.__cause__, TransportError):
+            return failed(check, f"{type(error.__cause__).__name__}: {error.__cause__}", _no_network()), False
+        return failed(check, str(error).removeprefix(f"{entry.name}: "), "see there"), True
     how = "to be downloaded" if locked else "to be locked (snakemake lock_data) and downloaded"
-    return ok(check, f"{how} from {origin}")
+    return ok(check, f"{how} from {origin}"), True
 
 
 def _check_cache(entry: Entry, locked: Locked | None, downloads: Path) -> Finding:
@@ -145,8 +165,12 @@ def _check_cache(entry: Entry, locked: Locked | None, downloads: Path) -> Findin
             missing.append(file)
     if not missing:
         return ok(check, "in the cache of the hub's client")
-    found = f"{len(missing)} of {len(locked.files)} files are not in the cache ({missing[0]}), HF_HUB_OFFLINE is set"
-    how = f"hf download {entry.hub} --repo-type {entry.kind} --revision {locked.revision}" if entry.hub else ""
+    found = (
+        f"{len(missing)} of {len(locked.files)} files are not in the cache ({missing[0]}), and we are offline"
+    )
+    how = (
+        f"hf download {entry.hub} --repo-type {entry.kind} --revision {locked.revision}" if entry.hub else ""
+    )
     return failed(check, found, f"{_ON_CLUSTERS}{f', or {how}' if how else ''}; or unset HF_HUB_OFFLINE")
 
 

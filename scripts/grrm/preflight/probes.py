@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed
 from grrm.preflight.gpus import QUERY, Gpu, parse_gpus
-from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, test_arguments, verdict
+from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
 
 _SECONDS = 30
 _NOT_FOUND = 127
@@ -20,10 +20,12 @@ def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     try:
         findings = check_jobs(jobs, _cluster())
     except UserError as error:
-        return [failed("slurm", str(error), "run it on a login node of the cluster, or without --profile slurm")]
+        return [
+            failed("slurm", str(error), "run it on a login node of the cluster, or without --profile slurm")
+        ]
     # Slurm's own word on those that nothing is known against: limits of accounts, rules of the site.
     refused = {finding.check for finding in findings if finding.status == "failed"}
-    alike = {tuple(test_arguments(job)): job for job in jobs if f"slurm {job.rule}" not in refused}
+    alike = {tuple(sbatch_arguments(job)): job for job in jobs if f"slurm {job.rule}" not in refused}
     for arguments, job in alike.items():
         findings += verdict(job, *_run("sbatch", "--test-only", *arguments, "--wrap=true"))
     return findings

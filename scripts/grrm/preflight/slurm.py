@@ -87,7 +87,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Association:
-    """An account that the user may charge, and the partition (empty: all) and qualities of service with it."""
+    """An account that the user may charge, with its partition (empty: all) and qualities of service."""
 
     account: str
     partition: str
@@ -121,13 +121,15 @@ def parse_cluster(partitions: str, nodes: str, config: str, associations: str | 
         partitions: `scontrol --oneliner show partition`.
         nodes: `scontrol --oneliner show node`.
         config: `scontrol show config`.
-        associations: `sacctmgr --noheader --parsable2 show associations user=... format=Account,Partition,QOS`;
-            None if it failed.
+        associations: `sacctmgr --noheader --parsable2 show associations format=Account,Partition,QOS` of the
+            user; None if it failed.
 
     Raises:
         UserError: there is not one partition in the output.
     """
-    found = {partition.name: partition for partition in map(_partition, _records(partitions, "PartitionName"))}
+    found = {
+        partition.name: partition for partition in map(_partition, _records(partitions, "PartitionName"))
+    }
     if not found:
         raise UserError(f"scontrol names no partition; it printed {partitions.strip()[:200]!r}")
     enforced = re.search(r"^AccountingStorageEnforce\s*=\s*(\S+)", config, re.M)
@@ -142,7 +144,7 @@ def parse_cluster(partitions: str, nodes: str, config: str, associations: str | 
 
 def _records(text: str, first: str) -> list[dict[str, str]]:
     lines = (line for line in text.splitlines() if line.startswith(f"{first}="))
-    return [dict(_PAIR.findall(line)) for line in lines]
+    return [{key: value.strip() for key, value in _PAIR.findall(line)} for line in lines]
 
 
 def _partition(record: Mapping[str, str]) -> Partition:
@@ -241,7 +243,7 @@ def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
     )
 
 
-def test_arguments(job: Job) -> list[str]:
+def sbatch_arguments(job: Job) -> list[str]:
     """Arguments of `sbatch --test-only` for a job."""
     asked = job.asked
     options = {
@@ -262,12 +264,12 @@ def test_arguments(job: Job) -> list[str]:
 # ---------------------------------------------------------------- the two compared
 
 _TABLE = "config/resources.yaml"
-# From the start of a job to its first step: environments from shared storage, weights, engines. Minutes, a guess.
+# Minutes from the start of a job to its first step (environments from shared storage, weights): a guess.
 _START = 15
 
 
 def check_jobs(jobs: Sequence[Job], cluster: Cluster) -> list[Finding]:
-    """What the cluster would object to in each job; a line for each that it would take, one for all without GPUs."""
+    """What the cluster would object to in each job; a line for each it would take, one for all without GPUs."""
     findings, plain = [], []
     for job in jobs:
         problems = [*_check_partition(job, cluster), *_check_account(job, cluster)]
@@ -295,31 +297,41 @@ def verdict(job: Job, status: int, words: str) -> list[Finding]:
     """
     if status == 0:
         return []
-    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in words.splitlines() if line.strip()]
+    lines = [
+        line.removeprefix("sbatch: ").removeprefix("error: ") for line in words.splitlines() if line.strip()
+    ]
     said = next((line for line in lines if "allocation failure" in line), lines[-1] if lines else "no reason")
     remedy = f"correct the section cluster (config/cluster.yaml) or {job.rule} in {_TABLE}"
     return [failed(_subject(job), f"Slurm refuses it: {said.removeprefix('allocation failure: ')}", remedy)]
 
 
-def check_time(job: Job, minutes: float, to_checkpoint: float) -> list[Finding]:
+def check_time(job: Job, minutes: float, step: float, save_steps: int, stop_before: int) -> list[Finding]:
     """Whether a training gets anywhere within the time of one job.
 
     Args:
         job: that of its rule.
         minutes: of the whole training, at most.
-        to_checkpoint: minutes between two checkpoints, at most.
+        step: minutes of one step, at most.
+        save_steps: between two checkpoints.
+        stop_before: seconds before its end that it is told to write one.
     """
-    given, first = job.asked.runtime, _START + to_checkpoint
+    given = job.asked.runtime
+    first = _START + min(step * save_steps, step + stop_before / 60)
     if given < first:
         found = f"{given} min end before its first checkpoint (forecast: after up to {first:.0f} min)"
-        remedy = f"raise {_runtime(job)}, or lower {job.rule.removeprefix('train_')}.save_steps"
-        return [failed(_subject(job), found, remedy)]
+        return [failed(_subject(job), found, f"raise {_runtime(job)}")]
     jobs = -(-minutes // (given - _START))
     if jobs > 1:
-        found = f"forecast: up to {minutes / 60:.0f} h, which is {jobs:.0f} jobs of {given / 60:.0f} h"
-        remedy = f"each goes on from the last checkpoint; let retries in slurm/config.v8+.yaml be {jobs - 1:.0f}"
+        found = f"forecast: up to {_time(minutes)}, which is {jobs:.0f} jobs of {_time(given)}"
+        remedy = (
+            f"each goes on where the last stopped; let retries in slurm/config.v8+.yaml be {jobs - 1:.0f}"
+        )
         return [warning(_subject(job), found, remedy)]
     return []
+
+
+def _time(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
 
 
 def _check_partition(job: Job, cluster: Cluster) -> list[Finding]:
@@ -363,7 +375,9 @@ def _check_limits(job: Job, partition: Partition, cluster: Cluster) -> list[Find
         if value is not None and (value in denied or (allowed is not None and value not in allowed)):
             admitted = f"; it admits {', '.join(sorted(allowed))}" if allowed else ""
             refuse(f"partition {name} does not admit {what} {value!r}{admitted}", f"set {_named(job, what)}")
-    return findings + _check_nodes(job, partition, [node for node in cluster.nodes if name in node.partitions])
+    return findings + _check_nodes(
+        job, partition, [node for node in cluster.nodes if name in node.partitions]
+    )
 
 
 def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[Finding]:
@@ -456,7 +470,8 @@ def _check_account(job: Job, cluster: Cluster) -> list[Finding]:
         return [failed(subject, found, f"set {key}")]
     qualities = frozenset().union(*(association.qos for association in usable))
     if job.qos is not None and job.qos not in qualities:
-        found = f"qos {job.qos!r} does not go with account {job.account!r}; these do: {', '.join(sorted(qualities))}"
+        known = ", ".join(sorted(qualities))
+        found = f"qos {job.qos!r} does not go with account {job.account!r}; these do: {known}"
         return [failed(subject, found, f"set {_named(job, 'qos')}")]
     return []
 

@@ -44,7 +44,13 @@ def check_space(needs: Iterable[Need]) -> list[Finding]:
 def _judge(needs: list[Need], free: float) -> Finding:
     folders = list(dict.fromkeys(str(need.folder) for need in needs))
     low, high = sum(need.low for need in needs), sum(need.high for need in needs)
-    parts = ", ".join(f"{need.what} {_size(need.low, need.high)}" for need in needs)
+    kinds: dict[str, list[Need]] = {}
+    for need in needs:
+        kinds.setdefault(need.what, []).append(need)
+    parts = ", ".join(
+        f"{what} {_size(sum(need.low for need in group), sum(need.high for need in group))}"
+        for what, group in kinds.items()
+    )
     found = f"{free / _GB:,.0f} GB free, {_size(low, high)} needed ({parts})"
     check = f"disk {', '.join(folders)}"
     keys = ", ".join(dict.fromkeys(need.key for need in needs))
