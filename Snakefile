@@ -14,7 +14,6 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/environments.smk"
-include: "rules/preflight.smk"
 include: "rules/prompts.smk"
 include: "rules/datasets.smk"
 include: "rules/download.smk"
@@ -25,6 +24,7 @@ include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/provenance.smk"
+include: "rules/preflight.smk"
 
 
 localrules:

@@ -1,12 +1,17 @@
 # Whether the experiment can run here: by itself (snakemake preflight), and before the first job of a training.
 
+import yaml
+
 
 localrules:
     preflight,
 
 
 def on_slurm():
-    return workflow.executor_plugin is not None and workflow.executor_plugin.name == "slurm"
+    return (
+        workflow.executor_plugin is not None
+        and workflow.executor_plugin.name == "slurm"
+    )
 
 
 def software():
@@ -23,36 +28,46 @@ def software():
 
 def preflight_options(rules=()):
     """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
-    slurm = ["--slurm", *rules] if on_slurm() else []
-    return ["--settings", json.dumps(config), "--software", software(), *slurm]
+    return ["--software", software(), *(["--slurm", *rules] if on_slurm() else [])]
 
 
 rule preflight:
+    input:
+        config=rules.write_config.output.config,
     output:
         findings=f"{RESULTS}/preflight.json",
     log:
         f"{LOGS}/preflight.log",
+    # Whatever the profile says: it finds the same again.
+    retries: 0
     conda:
         "../envs/driver.yaml"
     params:
+        where=json.dumps({key: config[key] for key in ("cluster", "resources")}),
         options=lambda wildcards: preflight_options(),
     message:
         "Looking whether the experiment can run here"
     shell:
-        "python scripts/preflight.py {params.options:q} --output {output.findings} 2>&1 | tee {log}"
+        "python scripts/preflight.py --config {input.config} --overlay {params.where:q} {params.options} "
+        "--output {output.findings} 2>&1 | tee {log}"
 
 
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
 # made anew because a disk was looked at.
 onstart:
-    rules_to_run = sorted(
+    submitted = sorted(
         {job.rule.name for job in workflow.dag.needrun_jobs() if not job.is_local}
     )
     if (CUDA or on_slurm()) and any(
-        name.startswith("train_") for name in rules_to_run
+        name.startswith("train_") for name in submitted
     ):
+        command = [sys.executable, "scripts/preflight.py", "--config", "/dev/stdin"]
         done = subprocess.run(
-            [sys.executable, "scripts/preflight.py", *preflight_options(rules_to_run)]
+            [*command, *preflight_options(submitted)],
+            input=yaml.safe_dump(config),
+            text=True,
         )
         if done.returncode:
-            raise WorkflowError("preflight: nothing was started, see the table above")
+            raise WorkflowError(
+                "nothing was started: the table above says what to change"
+            )

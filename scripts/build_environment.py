@@ -95,7 +95,7 @@ def _install(uv: str, python: Path, wheel: str | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         requirement = Path(folder) / "flash_attn.txt"
         requirement.write_text(f"{_FLASH_ATTN} --hash=sha256:{_FLASH_ATTN_SHA256}\n", encoding="utf-8")
-        # Its setup.py imports the torch that it is compiled for: no isolation. Nor may it fetch a wheel itself.
+        # Its setup.py imports the torch that it is compiled for. Nor may it fetch a wheel by itself.
         return run_engine(
             [*command, "--no-build-isolation", "--require-hashes", "--requirements", str(requirement)],
             env={**os.environ, "FLASH_ATTENTION_FORCE_BUILD": "TRUE"},

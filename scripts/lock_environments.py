@@ -1,4 +1,4 @@
-"""Lock every environment: envs/*.in to hashed requirements, and the same pins as conda files and containers."""
+"""Lock every environment: hashed requirements, and the same pins as conda files and containers."""
 
 from __future__ import annotations
 

@@ -19,16 +19,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="environment: HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, CUDA_VISIBLE_DEVICES"
     )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
+    parser.add_argument(
         "--config",
         type=Path,
         nargs="+",
         default=[],
         metavar="FILE",
-        help="laid over config/config.yaml in this order",
+        help="laid over config/config.yaml and config/cluster.yaml in this order",
     )
-    which.add_argument("--settings", type=json.loads, help="the resolved configuration as JSON")
+    parser.add_argument("--overlay", type=json.loads, default={}, help="keys laid over them, as JSON")
     parser.add_argument(
         "--slurm",
         nargs="*",
@@ -40,13 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="the findings to write (JSON), if none is a failure")
     args = parser.parse_args(argv)
 
-    config = args.settings or load_experiment(args.workflow, args.config)
+    config = load_experiment(args.workflow, args.config, args.overlay)
     jobs = None if args.slurm is None else jobs_of(config, args.workflow, args.slurm or None)
     findings = check_experiment(config, args.workflow, software=args.software, jobs=jobs)
     print(format_table(findings), flush=True)
     if broken := failures(findings):
         raise UserError(
-            f"{len(broken)} of {len(findings)} checks failed, the first is {broken[0].check}: {broken[0].found}"
+            f"{len(broken)} of {len(findings)} checks failed, first {broken[0].check}: {broken[0].found}"
             "; the table above says what to do about each"
         )
     if args.output:

@@ -269,7 +269,7 @@ _START = 15
 
 
 def check_jobs(jobs: Sequence[Job], cluster: Cluster) -> list[Finding]:
-    """What the cluster would object to in each job; a line for each it would take, one for all without GPUs."""
+    """What the cluster would object to; a line for each job it would take, one for all without GPUs."""
     findings, plain = [], []
     for job in jobs:
         problems = [*_check_partition(job, cluster), *_check_account(job, cluster)]
