@@ -13,7 +13,7 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 
-.PHONY: demo smoke environments check test lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments check test test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -38,6 +38,10 @@ check: lint types ## Lint, types, units, dry runs (under three minutes)
 test: check environments ## Everything: check, the engines' tests, and whole small runs
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
 	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q tests/slurm
+
+test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
+	$(BIN)/python -m pytest -q tests/slurm
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks

@@ -145,6 +145,9 @@ def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str,
     resources["disk_mb"] = asked.disk_mb
     if asked.nodes > 1 or asked.gpus:
         resources["nodes"] = asked.nodes
+    if asked.nodes > 1 and not asked.gpus:
+        # Without GPUs the executor asks for one task, and Slurm gives one task one node.
+        resources["tasks"] = asked.nodes
     if asked.gpus:
         # `gres` counts on each node; the executor's `gpu` is a total, and breaks on more than one.
         resources["gres"] = ":".join(filter(None, ["gpu", kind["model"], str(asked.gpus)]))

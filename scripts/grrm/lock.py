@@ -38,6 +38,7 @@ class Holder:
         pid: process there.
         born: when that process started, in seconds since the epoch: numbers are used again.
         job: Slurm job, or None.
+        cluster: Slurm's name of the cluster of that job.
         since: when it took the lock, as text.
         beat: counts on for as long as it lives.
     """
@@ -47,6 +48,7 @@ class Holder:
     pid: int
     born: float
     job: str | None
+    cluster: str | None
     since: str
     beat: int = 0
 
@@ -164,8 +166,11 @@ def _is_gone(holder: Holder) -> bool:
             return abs(psutil.Process(holder.pid).create_time() - holder.born) > 1
         except psutil.NoSuchProcess:
             return True
+    own_job, own_cluster = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_CLUSTER_NAME")
     # A job that was requeued has its number still: only silence can tell.
-    return holder.job not in (None, os.environ.get("SLURM_JOB_ID")) and not _may_run(str(holder.job))
+    if holder.job is None or own_job in (None, holder.job) or own_cluster != holder.cluster:
+        return False
+    return not _may_run(holder.job)
 
 
 def _may_run(job: str) -> bool:
@@ -187,6 +192,7 @@ def _myself() -> Holder:
         pid=os.getpid(),
         born=psutil.Process().create_time(),
         job=os.environ.get("SLURM_JOB_ID"),
+        cluster=os.environ.get("SLURM_CLUSTER_NAME"),
         since=time.strftime("%Y-%m-%d %H:%M:%S"),
     )
 

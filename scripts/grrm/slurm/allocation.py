@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
 
-# Below Linux's own range for outgoing connections (32768), in blocks for each job.
-_FIRST_PORT, _LAST_PORT, _PORTS = 10_000, 32_000, 100
+# Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
+_FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,9 @@ def ray_cluster(
             "--dashboard-agent-listen-port": allocation.port(10 + 3 * index),
             "--runtime-env-agent-port": allocation.port(11 + 3 * index),
             "--metrics-export-port": allocation.port(12 + 3 * index),
+            # Whatever is free, or workers of two jobs on one machine meet.
+            "--min-worker-port": 0,
+            "--max-worker-port": 0,
             **offers,
         }
         if index == 0:
