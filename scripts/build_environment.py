@@ -60,6 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "packages": len(re.findall(r"^[A-Za-z0-9]", args.lock.read_text(encoding="utf-8"), re.M)),
     }
+    if deepspeed := re.search(r"^deepspeed==(\S+)", args.lock.read_text(encoding="utf-8"), re.M):
+        record["deepspeed"] = {"version": deepspeed[1], "kernels": "none built in; compiled if ever used"}
     if args.flash_attn:
         record["flash_attn"] = install_flash_attn(args.uv, python, wheel)
     write_json(args.output, record)

@@ -162,7 +162,7 @@ def _check_environments(
     if software == "conda":
         return [not_looked_at("conda")]
     if software == "apptainer":
-        return check_images(list(locks), workflow / config["containers"]["folder"])
+        return check_images(list(locks), workflow / config["environments"]["images"])
     folder = workflow / config["environments"]["folder"]
     return [
         finding

@@ -80,7 +80,7 @@ def check_images(names: list[str], folder: Path) -> list[Finding]:
         else failed(
             f"image {name}",
             f"{image} does not exist",
-            f"apptainer build {image} containers/{name}.def, or change containers.folder",
+            f"apptainer build {image} containers/{name}.def, or change environments.images",
         )
         for name in names
     ]
