@@ -14,21 +14,9 @@ def on_slurm():
     )
 
 
-def software():
-    methods = workflow.deployment_settings.deployment_method
-    return next(
-        (
-            name
-            for name in ("apptainer", "conda")
-            if name in {method.name.lower() for method in methods}
-        ),
-        "uv",
-    )
-
-
 def preflight_options(rules=()):
     """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
-    return ["--software", software(), *(["--slurm", *rules] if on_slurm() else [])]
+    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
 
 
 rule preflight:

@@ -15,7 +15,7 @@ from configurations import experiment
 from grrm.data.datasets import Locked, LockedFile, load_datasets
 from grrm.files import UserError, sha256, write_json
 from grrm.preflight import checks, hub, probes, storage
-from grrm.preflight.environments import check_environment
+from grrm.preflight.environments import check_environment, check_images
 from grrm.preflight.findings import Finding, failed, format_table, merge, ok
 from grrm.preflight.gpus import check_gpus, cuda_of_lock, parse_gpus
 from grrm.preflight.storage import Need, check_space, check_write
@@ -167,6 +167,26 @@ def test_environments(tmp_path: Path) -> None:
     assert "built from another" in check(tmp_path / "good")[0].found
     (tmp_path / "good/rl_cuda.json").write_text("{")
     assert statuses(check(tmp_path / "good")) == ["failed"]
+
+
+def test_images(tmp_path: Path) -> None:
+    lock = tmp_path / "rl_cuda.txt"
+    lock.write_text("torch==2.11.0\n")
+
+    def check(said: str, nodes: int = 1) -> list[Finding]:
+        return check_images({"rl_cuda": lock}, tmp_path, lambda image: said, nodes=nodes)
+
+    (missing,) = check("")
+    assert missing.status == "failed" and "apptainer build" in missing.remedy
+    (tmp_path / "rl_cuda.sif").touch()
+    # As apptainer inspect --labels prints them.
+    good = (
+        f"grrm.environment: rl_cuda\ngrrm.lock.sha256: {sha256(lock)}\norg.label-schema.schema-version: 1.0\n"
+    )
+    assert statuses(check(good)) == ["ok"]
+    assert statuses(check(good.replace(sha256(lock), "0" * 64))) == ["failed"]
+    assert statuses(check("apptainer is not on this machine")) == ["unknown"]
+    assert "hardware.nodes" in check(good, nodes=2)[1].remedy
 
 
 # ---------------------------------------------------------------- the hub

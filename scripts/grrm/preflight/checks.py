@@ -162,7 +162,8 @@ def _check_environments(
     if software == "conda":
         return [not_looked_at("conda")]
     if software == "apptainer":
-        return check_images(list(locks), workflow / config["environments"]["images"])
+        images = workflow / config["environments"]["images"]
+        return check_images(locks, images, probes.image_labels, nodes=config["hardware"]["nodes"])
     folder = workflow / config["environments"]["folder"]
     return [
         finding

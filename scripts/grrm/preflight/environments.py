@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from grrm.files import sha256
@@ -72,18 +73,34 @@ def _check_torch(check: str, environment: Path, record: dict[str, object]) -> li
     return findings
 
 
-def check_images(names: list[str], folder: Path) -> list[Finding]:
-    """Whether the container image of each environment is there."""
-    return [
-        ok(f"image {name}", str(image))
-        if (image := folder / f"{name}.sif").is_file()
-        else failed(
-            f"image {name}",
-            f"{image} does not exist",
-            f"apptainer build {image} containers/{name}.def, or change environments.images",
-        )
-        for name in names
-    ]
+def check_images(
+    locks: Mapping[str, Path], folder: Path, labels: Callable[[Path], str], *, nodes: int
+) -> list[Finding]:
+    """Whether the container image of each environment is there, built from today's lock.
+
+    Args:
+        locks: the hashed requirements of each environment.
+        folder: of the images.
+        labels: what `apptainer inspect --labels` prints about an image.
+        nodes: machines of a training.
+    """
+    findings = [_check_image(name, folder / f"{name}.sif", lock, labels) for name, lock in locks.items()]
+    if nodes > 1:
+        found = f"trainings on {nodes} machines start their processes through Slurm, which images do not hold"
+        findings.append(failed("images", found, "leave out --sdm apptainer, or set hardware.nodes to 1"))
+    return findings
+
+
+def _check_image(name: str, image: Path, lock: Path, labels: Callable[[Path], str]) -> Finding:
+    check, build = f"image {name}", f"apptainer build {image} containers/{name}.def"
+    if not image.is_file():
+        return failed(check, f"{image} does not exist", f"{build}, or change environments.images")
+    said = re.search(r"grrm\.lock\.sha256: *([0-9a-f]{64})", labels(image))
+    if said is None:
+        return unknown(check, f"{image} does not say which lock it was built from")
+    if said[1] != sha256(lock):
+        return failed(check, f"{image} was built from another {lock}", f"{build} --force")
+    return ok(check, f"{image}, built from {lock}")
 
 
 def not_looked_at(method: str) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed
@@ -35,6 +36,11 @@ def visible_gpus() -> tuple[list[Gpu] | None, str]:
     """The GPUs of this machine (None without nvidia-smi), and what nvidia-smi printed."""
     status, words = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
     return (None if status == _NOT_FOUND else parse_gpus(words)), words
+
+
+def image_labels(image: Path) -> str:
+    """The labels of a container image, or why they cannot be read."""
+    return _run("apptainer", "inspect", "--labels", str(image))[1]
 
 
 def _cluster() -> Cluster:
