@@ -25,6 +25,7 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/provenance.smk"
 include: "rules/preflight.smk"
+include: "rules/efficiency.smk"
 
 
 localrules:
@@ -44,6 +45,7 @@ rule all:
     input:
         rules.render_report.output,
         rules.write_provenance.output,
+        rules.measure_efficiency.output,
 
 
 rule environments:

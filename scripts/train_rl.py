@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, stop, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, resources, sessions, stop, verl, verl_fork, verl_runs
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
 from grrm.lock import held
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_memory(initial, judges)
             if verl_runs.prepare_resume(working) != steps:
-                with stop.stop_on_signal(working):
+                with stop.stop_on_signal(working), sessions.recorded(working):
                     _train(args.python, config, working, steps, fork)
             checkpoints.mark_finished(working)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints, stop
+from grrm.engines import checkpoints, sessions, stop
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             _remove_broken_checkpoints(working)
-            with stop.stop_on_signal(working):
+            with stop.stop_on_signal(working), sessions.recorded(working):
                 status = _train(args, config, working)
             if status != 0:
                 raise UserError(
