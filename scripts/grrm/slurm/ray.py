@@ -9,12 +9,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from grrm.process import end_helper, start_helper
 from grrm.slurm.allocation import Allocation, own_address
-from grrm.slurm.steps import DEADLINE, await_all, start_on_all
+from grrm.slurm.steps import DEADLINE, await_all, on_machine, start_steps
 
 
 @contextmanager
@@ -69,46 +70,29 @@ def ray_cluster(
             options |= {"--ray-client-server-port": allocation.port(1), "--include-dashboard": "false"}
         else:
             options["--address"] = connection["RAY_ADDRESS"]
+        flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
         words = [str(word) for option in options.items() for word in option]
-        head = ["--head"] if index == 0 else []
-        return [
-            python,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            "--block",
-            "--disable-usage-stats",
-            *head,
-            *words,
-        ]
+        ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
+        return on_machine(allocation.nodes[index], ray, temporary=temporary)
 
     began = time.monotonic()
     logs.mkdir(parents=True, exist_ok=True)
     listing = logs / "joined.txt"
     listing.unlink(missing_ok=True)
-    with (
-        start_on_all(
-            allocation,
-            start,
-            environment=variables,
-            logs=logs,
-            options=lambda index: ["--temporary", str(temporary)],
-        ) as steps,
-        (logs / "watch.log").open("wb") as output,
-    ):
-        watch = start_helper(
-            [python, "-m", "grrm.slurm.ray_watch", "--output", str(listing), "--nodes", *allocation.nodes],
-            env=variables,
-            output=output,
-        )
-        try:
-            await_all(
-                steps,
-                lambda: set(listing.read_text(encoding="utf-8").split()) if listing.exists() else set(),
-                what="Ray",
-                deadline=deadline,
-            )
-        finally:
-            end_helper(watch)
+
+    def joined() -> set[str]:
+        return set(listing.read_text(encoding="utf-8").split()) if listing.exists() else set()
+
+    first, *others = allocation.nodes
+    watching = [python, "-m", "grrm.slurm.ray_watch", "--output", str(listing), "--nodes", first, *others]
+    with ExitStack() as stack:
+        run = partial(start_steps, allocation, environment=variables, logs=logs)
+        steps = stack.enter_context(run({first: start(0)}))
+        output = stack.enter_context((logs / "watch.log").open("wb"))
+        stack.callback(end_helper, start_helper(watching, env=variables, output=output))
+        await_all(steps, joined, what="Ray", deadline=deadline)
+        # Only now: they look up the first machine in Ray's own list, and do not wait for it.
+        steps |= stack.enter_context(run({node: start(index) for index, node in enumerate(others, 1)}))
+        await_all(steps, joined, what="Ray", deadline=deadline)
         print(f"Ray runs on {', '.join(allocation.nodes)} after {time.monotonic() - began:.0f} s", flush=True)
         yield connection

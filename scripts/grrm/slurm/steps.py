@@ -32,6 +32,9 @@ class Steps:
     processes: Mapping[str, Popen[bytes]]
     logs: Mapping[str, Path]
 
+    def __or__(self, other: Steps) -> Steps:
+        return Steps({**self.processes, **other.processes}, {**self.logs, **other.logs})
+
     def ended(self) -> list[str]:
         """Machines whose step is over."""
         return [node for node, process in self.processes.items() if process.poll() is not None]
@@ -52,34 +55,46 @@ class Steps:
         )
 
 
+def on_machine(
+    node: str, command: Sequence[str], *, temporary: Path | None = None, reach: str | None = None
+) -> list[str]:
+    """A command as `grrm.slurm.node` runs it on one machine.
+
+    Args:
+        node: the machine's name.
+        command: program and arguments.
+        temporary: folder that it makes there, and removes at the end.
+        reach: host:port that must be reached first.
+    """
+    options = ["--temporary", str(temporary)] if temporary else []
+    options += ["--reach", reach] if reach else []
+    return [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options, "--", *command]
+
+
 @contextmanager
-def start_on_all(
+def start_steps(
     allocation: Allocation,
-    command: Callable[[int], Sequence[str]],
+    commands: Mapping[str, Sequence[str]],
     *,
     environment: Mapping[str, str],
     logs: Path,
-    options: Callable[[int], Sequence[str]] = lambda index: (),
 ) -> Iterator[Steps]:
-    """Run a command on each machine; all are ended with the block, however it ends.
+    """Run a command on each of some machines; all are ended with the block, however it ends.
 
     Args:
         allocation: where.
-        command: program and arguments for the machine with an index.
+        commands: of each machine.
         environment: theirs.
         logs: folder for what each prints, `<machine>.log`.
-        options: of `grrm.slurm.node` for the machine with an index.
     """
     variables = step_environment(environment)
-    outputs = {node: logs / f"{node}.log" for node in allocation.nodes}
+    outputs = {node: logs / f"{node}.log" for node in commands}
     processes: dict[str, Popen[bytes]] = {}
     with ExitStack() as stack:
-        for index, node in enumerate(allocation.nodes):
-            wrapper = [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options(index), "--"]
-            output = stack.enter_context(outputs[node].open("wb"))
-            step = allocation.step(node, [*wrapper, *command(index)])
-            processes[node] = start_helper(step, env=variables, output=output)
         try:
+            for node, command in commands.items():
+                output = stack.enter_context(outputs[node].open("wb"))
+                processes[node] = start_helper(allocation.step(node, command), env=variables, output=output)
             yield Steps(processes, outputs)
         finally:
             # All at once: each takes some seconds.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from grrm.slurm.allocation import Allocation, own_address
-from grrm.slurm.steps import DEADLINE, Steps, await_all, start_on_all
+from grrm.slurm.steps import DEADLINE, Steps, await_all, on_machine, start_steps
 
 
 def torchrun(python: str, processes: int) -> list[str]:
@@ -46,16 +46,15 @@ def torchrun_on_all(
     """
     host, port = own_address(), allocation.port(0)
 
-    def command(index: int) -> list[str]:
+    def command(index: int, node: str) -> list[str]:
         where = ["--nnodes", str(len(allocation.nodes)), "--node-rank", str(index)]
         meet = ["--master-addr", host, "--master-port", str(port), "--nproc-per-node", str(processes)]
-        return [python, "-m", "torch.distributed.run", *where, *meet, "-m", *module]
-
-    def reach(index: int) -> list[str]:
-        return ["--reach", f"{host}:{port}", "--deadline", str(deadline)] if index else []
+        run = [python, "-m", "torch.distributed.run", *where, *meet, "-m", *module]
+        return on_machine(node, run, reach=f"{host}:{port}" if index else None)
 
     logs.mkdir(parents=True, exist_ok=True)
-    with start_on_all(allocation, command, environment=environment, logs=logs, options=reach) as steps:
+    commands = {node: command(index, node) for index, node in enumerate(allocation.nodes)}
+    with start_steps(allocation, commands, environment=environment, logs=logs) as steps:
         await_all(steps, steps.ready, what="torchrun", deadline=deadline)
         return _follow(steps, allocation.nodes[0])
 
