@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import measure_efficiency  # noqa: E402
 
-# sacct --allocations --duplicates --parsable2 --noheader --format=JobID,ElapsedRaw of Slurm 22.05.8; 8 was requeued.
+# sacct --allocations --duplicates --parsable2 --noheader --format=JobID,ElapsedRaw (22.05.8), 8 was requeued.
 SACCT = "4|4\n6|8\n8|3\n8|6\n"
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

@@ -17,7 +17,7 @@ from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
 from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
-from grrm.report.forecast import Stage, forecast, load_assumptions, source_tables
+from grrm.report.forecast import Stage, forecast_experiment, load_assumptions
 
 Software = Literal["uv", "conda", "apptainer"]
 
@@ -81,7 +81,7 @@ def check_experiment(
     environments = environments_of(config)
     locks = {name: workflow / f"envs/{name}.txt" for name in environments}
     assumptions = load_assumptions(workflow / "config/forecast.yaml")
-    stages = forecast(config, source_tables(config, assumptions, workflow), assumptions)
+    stages = forecast_experiment(config, workflow, assumptions)
     findings: list[Finding] = []
     if jobs is not None:
         findings += probes.ask_slurm(jobs)

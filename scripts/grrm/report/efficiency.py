@@ -16,7 +16,7 @@ from grrm.cluster import load_resources, request
 from grrm.config import STAGES
 from grrm.engines.sessions import read_sessions
 from grrm.report.benchmarks import read_benchmarks
-from grrm.report.forecast import Range, Stage, forecast, load_assumptions, source_tables
+from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"
 SACCT = ("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader", f"--format={_SACCT_COLUMNS}")
@@ -52,7 +52,7 @@ def efficiency_of(config: Mapping[str, Any], workflow: Path) -> dict[str, Any]:
         workflow / "config/schemas/resources.schema.yaml",
         changes=config["resources"],
     )
-    stages = forecast(config, source_tables(config, assumptions, workflow), assumptions)
+    stages = forecast_experiment(config, workflow, assumptions)
     return measure_efficiency(config, resources, results, stages, _ask_slurm(jobs_of_trainings(results)))
 
 
