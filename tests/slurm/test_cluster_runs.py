@@ -28,13 +28,15 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no test cluster her
 OVERLAY = {
     "hardware": {"nodes": 2},
     "cluster": {"cpu": {"partition": "cpu", "max_runtime": 60}, "stop_before": 1},
-    # Longer than the one minute that its job may last (see OPTIONS): about 2 minutes in all.
-    "mt_sft": {"max_steps": 2500, "save_steps": 5000},
-    "resources": {"train_mt_sft": {"runtime": 1}},
 }
-OPTIONS = [
-    *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"),
-    *("--latency-wait", "10", "--set-resources", "train_mt_sft:slurm_partition=short"),
+OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+OPTIONS += ["--latency-wait", "10"]
+# Another experiment, whose training takes longer than the two minutes that its job may last, on machines that
+# somebody more important may take.
+STEPS, SAVED = 2500, 250
+SECOND = [
+    *("mt_sft", "--config", "experiment=second", f"mt_sft={{max_steps: {STEPS}, save_steps: {SAVED}}}"),
+    *("resources={train_mt_sft: {runtime: 2}}", "--set-resources", "train_mt_sft:slurm_partition=scavenge"),
 ]
 PATIENCE = 300.0
 
@@ -85,6 +87,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         local_cluster.stop()
 
 
+@pytest.fixture(scope="module")
+def second(checkout: Cluster) -> Iterator[subprocess.Popen[str]]:
+    """The other experiment, at work while all else happens."""
+    workflow = checkout.submit(*SECOND, log="second.log")
+    yield workflow
+    if workflow.poll() is None:
+        workflow.kill()
+
+
 def slurm(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -98,56 +109,45 @@ def restarts(job: str) -> int:
     return int(shown.partition("Restarts=")[2].split()[0])
 
 
-def test_two_experiments_at_once_one_preempted_the_other_orphaned(checkout: Cluster) -> None:
+def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(
+    checkout: Cluster, second: subprocess.Popen[str]
+) -> None:
     workflow = checkout.submit("grrm_sft")
-    second = checkout.submit(
-        *("grrm_sft", "--config", "experiment=second", "--set-resources"),
-        *("train_grrm_sft:slurm_partition=scavenge", "train_mt_sft:slurm_partition=short"),
-        log="second.log",
-    )
     orphan = wait_for(lambda: checkout.job_of("grrm_sft"), PATIENCE, "the SFT of the judge has its lock")
-
-    # Snakemake is killed; its job goes on. It is held up until the next one has found it.
     workflow.send_signal(signal.SIGKILL)
     workflow.wait()
+    assert state(orphan) == "RUNNING"
+    # It is held up until the next one has found it.
     slurm("scontrol", "suspend", orphan)
-    unlock = checkout.submit("grrm_sft", "--unlock")
-    checkout.finish(unlock)
+    checkout.finish(checkout.submit("grrm_sft", "--unlock"))
     again = checkout.submit("grrm_sft")
-
-    # Meanwhile somebody more important needs the machines of the second experiment.
-    preempted = wait_for(
-        lambda: checkout.job_of("grrm_sft", "second"), PATIENCE, "the second SFT has its lock"
-    )
-    slurm(
-        "sbatch",
-        "--partition",
-        "urgent",
-        "--nodes",
-        "2",
-        "--exclusive",
-        "--output",
-        "/dev/null",
-        "--wrap",
-        "sleep 5",
-    )
-    wait_for(lambda: restarts(preempted) == 1, 60, "the second SFT is back in the queue")
-
     found = f"grrm_sft.lock: held by Slurm job {orphan}, "
     wait_for(lambda: found in checkout.training_log("grrm_sft"), 80, "the rerun has found the orphan")
     slurm("scontrol", "resume", orphan)
     checkout.finish(again)
-    checkout.finish(second, log="second.log")
     assert state(orphan) == "COMPLETED"
-    assert state(preempted) == "COMPLETED"
-    for experiment in ("smoke", "second"):
-        curve = checkout.read_jsonl(f"results/{experiment}/curves/grrm_sft.jsonl")
-        assert [row["step"] for row in curve] == [1, 2, 3]
-        assert (checkout.results(experiment) / "models/grrm_sft/model.safetensors").exists()
-        assert not list(checkout.results(experiment).glob("checkpoints/*.lock*"))
+    assert [row["step"] for row in checkout.read_jsonl("results/smoke/curves/grrm_sft.jsonl")] == [1, 2, 3]
+    assert (checkout.results() / "models/grrm_sft/model.safetensors").exists()
+    assert not (checkout.results() / "checkpoints/grrm_sft.lock").exists()
 
 
-def test_the_chain_survives_its_time_limit_and_the_loss_of_slurmctld(checkout: Cluster) -> None:
+def test_a_preempted_training_goes_on_from_its_checkpoint(
+    checkout: Cluster, second: subprocess.Popen[str]
+) -> None:
+    working = checkout.results("second") / "checkpoints/mt_sft"
+    wait_for(lambda: list(working.glob("checkpoint-*/trainer_state.json")), PATIENCE, "there is a checkpoint")
+    job = checkout.job_of("mt_sft", "second")
+    assert job is not None
+    urgent = ("--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null")
+    slurm("sbatch", *urgent, "--wrap", "sleep 5")
+    wait_for(lambda: restarts(job) == 1, 60, "the training is back in the queue")
+    wait_for(lambda: state(job) == "RUNNING", PATIENCE, "it runs again")
+    resumed = "Resuming training from"
+    wait_for(lambda: resumed in checkout.training_log("mt_sft", "second"), PATIENCE, "it goes on")
+    assert second.poll() is None
+
+
+def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: subprocess.Popen[str]) -> None:
     workflow = checkout.submit()
     wait_for(lambda: checkout.job_of("grrm_rlvr"), PATIENCE, "RLVR has its lock")
     local_cluster.kill_controller()
@@ -164,14 +164,17 @@ def test_the_chain_survives_its_time_limit_and_the_loss_of_slurmctld(checkout: C
         assert "Ray runs on a1, a2" in checkout.training_log(stage)
 
 
-def test_a_training_longer_than_a_job_may_last_was_finished_by_several(checkout: Cluster) -> None:
-    log = (checkout.folder / "workflow.log").read_text()
-    assert log.count("train_mt_sft/") >= 2, "it was submitted once only"
-    steps = [row["step"] for row in checkout.read_jsonl("results/smoke/curves/mt_sft.jsonl")]
-    assert steps[-1] == OVERLAY["mt_sft"]["max_steps"]
-    # Only what was asked for before the end of the time was saved before the end of the training.
-    saved = (checkout.results() / "checkpoints/mt_sft").glob("checkpoint-*")
-    assert len(list(saved)) >= 2
+def test_a_training_longer_than_its_job_may_last_is_finished_by_several(
+    checkout: Cluster, second: subprocess.Popen[str]
+) -> None:
+    checkout.finish(second, log="second.log")
+    # Slurm's logs of jobs that ended before the training did.
+    logs = list((checkout.folder / ".snakemake/slurm_logs/rule_train_mt_sft").glob("*.log"))
+    assert logs, "it was done within two minutes: raise STEPS"
+    assert all("after the checkpoint of step" in log.read_text(errors="replace") for log in logs)
+    steps = [row["step"] for row in checkout.read_jsonl("results/second/curves/mt_sft.jsonl")]
+    assert steps[-1] == STEPS
+    assert steps == sorted(set(steps))
 
 
 def test_nothing_runs_on_after_the_jobs(checkout: Cluster) -> None:

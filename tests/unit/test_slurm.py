@@ -160,4 +160,4 @@ def test_a_training_that_stopped_ends_with_a_status_of_its_own(
     with pytest.raises(SystemExit) as end:
         stop.end_if_stopped(tmp_path)
     assert end.value.code == stop.STOPPED_STATUS
-    assert "after the checkpoint of step 12" in capsys.readouterr().out
+    assert "after the checkpoint of step 12" in capsys.readouterr().err

@@ -53,5 +53,10 @@ def end_if_stopped(working: Path) -> None:
     done = working / _DONE
     if done.exists():
         step = done.read_text(encoding="utf-8")
-        print(f"Stopped after the checkpoint of step {step}: the next job goes on from there", flush=True)
+        print(
+            f"error: stopped before the end of the job's time, after the checkpoint of step {step}; "
+            "when the job is tried again, it goes on from there",
+            file=sys.stderr,
+            flush=True,
+        )
         sys.exit(STOPPED_STATUS)
