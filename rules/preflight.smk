@@ -43,12 +43,10 @@ rule preflight:
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
 # made anew because a disk was looked at.
 onstart:
-    submitted = sorted(
-        {job.rule.name for job in workflow.dag.needrun_jobs() if not job.is_local}
-    )
-    if (CUDA or on_slurm()) and any(
-        name.startswith("train_") for name in submitted
-    ):
+    jobs = list(workflow.dag.needrun_jobs())
+    submitted = sorted({job.rule.name for job in jobs if not job.is_local})
+    trains = any(job.rule.name.startswith("train_") for job in jobs)
+    if trains and (CUDA or on_slurm()):
         command = [sys.executable, "scripts/preflight.py", "--config", "/dev/stdin"]
         done = subprocess.run(
             [*command, *preflight_options(submitted)],

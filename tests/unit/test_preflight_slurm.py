@@ -130,11 +130,16 @@ def test_qos_must_go_with_the_account(cluster: Cluster) -> None:
     assert finding.found == "qos 'long' does not go with account 'mt'; these do: normal"
 
 
-def test_too_few_large_nodes_are_counted(cluster: Cluster) -> None:
-    finding = only_failure(
-        training(replace(ASKED, gpus=4, runtime=60), partition="old", model=None, account="root"), cluster
+def test_too_few_nodes_and_too_few_large_ones(cluster: Cluster) -> None:
+    asked = replace(ASKED, gpus=4, runtime=60)
+    finding = only_failure(training(asked, partition="old", model=None, account="root"), cluster)
+    assert finding.found == "asks for 2 nodes, partition old has 1 with GPUs"
+    assert "hardware.nodes" in finding.remedy
+    smaller = [replace(node, cpus=32) if node.name == "g2" else node for node in cluster.nodes]
+    finding = only_failure(training(), replace(cluster, nodes=smaller))
+    assert (
+        finding.found == "asks for 64 cores a node, partition h100 has 128 at most; 1 of the 2 nodes would do"
     )
-    assert "1 of the 2 nodes would do" in finding.found
 
 
 def test_a_closed_partition_and_one_for_others(cluster: Cluster) -> None:

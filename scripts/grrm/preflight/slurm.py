@@ -385,6 +385,15 @@ def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[
     subject, where, asked = _subject(job), f"partition {partition.name}", job.asked
     if not nodes:
         return [failed(subject, f"{where} has no nodes", f"set {_named(job, 'partition')}")]
+    fitting = [node for node in nodes if node.gpus or not asked.gpus]
+    if not fitting:
+        found = f"asks for GPUs, the nodes of {where} have none"
+        return [failed(subject, found, f"set {_named(job, 'partition')}")]
+    if len(fitting) < asked.nodes:
+        found = (
+            f"asks for {asked.nodes} nodes, {where} has {len(fitting)}{' with GPUs' if asked.gpus else ''}"
+        )
+        return [failed(subject, found, f"lower hardware.nodes, or set {_named(job, 'partition')}")]
 
     def gpus(node: Node) -> int:
         return sum(node.gpus.values()) if job.model is None else node.gpus.get(job.model, 0)
@@ -396,11 +405,6 @@ def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[
     most_cores = min(partition.max_cpus, max(node.cpus for node in nodes))
     most_memory = min(partition.max_memory, max(node.memory for node in nodes))
     lacks: list[tuple[Callable[[Node], bool], str, str]] = [
-        (
-            lambda node: not asked.gpus or bool(node.gpus),
-            f"asks for GPUs, the nodes of {where} have none",
-            f"set {_named(job, 'partition')}",
-        ),
         (
             lambda node: not asked.gpus or gpus(node) > 0,
             f"asks for GPU model {job.model!r}, {where} has {', '.join(models) or 'GPUs without names'}",
@@ -427,7 +431,6 @@ def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[
             f"lower {'mem_gb_per_gpu' if asked.gpus else 'mem_gb'} of {job.rule} ({_TABLE})",
         ),
     ]
-    fitting = list(nodes)
     for fits, found, remedy in lacks:
         fitting = [node for node in fitting if fits(node)]
         if len(fitting) < asked.nodes:
