@@ -27,6 +27,7 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
     resolved = copy.deepcopy(dict(config))
     _fill_defaults(resolved, schema, schema)
+    resolved = _typed(resolved, schema, schema)
     validator = jsonschema.Draft202012Validator(schema)
     problems = [_explain(error) for error in validator.iter_errors(resolved)]
     if problems:
@@ -201,6 +202,35 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any
             value[key] = copy.deepcopy(part["default"])
         if key in value:
             _fill_defaults(value[key], part, root)
+
+
+_TYPES = {"integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+
+
+def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """`value` with text read as the number or null that the schema wants.
+
+    `snakemake --config 'hardware={nodes: 1}'` hands on every value within braces as text.
+    """
+    schema = dereference(schema, root)
+    if isinstance(value, dict):
+        others = schema.get("additionalProperties")
+        parts = {key: schema.get("properties", {}).get(key, others) for key in value}
+        return {
+            key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
+            for key, part in value.items()
+        }
+    allowed = schema.get("type", [])
+    names = [allowed] if isinstance(allowed, str) else allowed
+    if not isinstance(value, str) or names == ["string"]:
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    wanted = tuple(_TYPES[name] for name in names if name in _TYPES)
+    fits = any(isinstance(read, kind) for kind in wanted)
+    return read if fits and (bool in wanted or not isinstance(read, bool)) else value
 
 
 def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

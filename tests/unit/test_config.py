@@ -107,6 +107,24 @@ def test_the_given_configuration_is_left_as_it_was(demo: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("hardware.nodes", "2", 2),
+        ("grrm_sft.learning_rate", "0.5", 0.5),
+        ("grrm_rlvr.start_from", "null", None),
+        ("grrm_rlvr.filter_overlong_prompts", "true", True),
+        ("experiment", "2024", "2024"),
+        ("cluster.account", "1234", "1234"),
+    ],
+)
+def test_text_within_braces_of_the_command_line_is_read(
+    demo: dict[str, Any], path: str, text: str, value: Any
+) -> None:
+    resolved = resolve(set_key(resolve(demo, SCHEMA), path, text), SCHEMA)
+    assert at(resolved, path) == value
+
+
+@pytest.mark.parametrize(
     ("path", "value", "words"),
     [
         ("grrm_sft.learning_rate", "1e-5", ["grrm_sft.learning_rate", "'1e-5'", "number", "1.0e-05"]),
