@@ -24,6 +24,8 @@ include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/provenance.smk"
+include: "rules/preflight.smk"
+include: "rules/efficiency.smk"
 
 
 localrules:
@@ -43,6 +45,7 @@ rule all:
     input:
         rules.render_report.output,
         rules.write_provenance.output,
+        rules.measure_efficiency.output,
 
 
 rule environments:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -102,10 +103,17 @@ def prompt(kind):
     return upstream_prompt(kind) if path == UPSTREAM else path
 
 
-def uses_conda():
-    return "conda" in {
+def deployed_by():
+    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
+    methods = {
         method.name.lower() for method in workflow.deployment_settings.deployment_method
     }
+    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
+
+
+def image(name):
+    """Container image of an environment, for --sdm apptainer."""
+    return f"{config['environments']['images']}/{name}.sif"
 
 
 def environment_folder(name):
@@ -117,13 +125,15 @@ def environment_record(name):
 
 
 def environment(name):
-    """Input of whatever runs in the environment of a stage: its record, unless conda provides it."""
-    return [] if uses_conda() else [environment_record(name)]
+    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
+    return [environment_record(name)] if deployed_by() == "uv" else []
 
 
 def python_of(name):
     """Interpreter of the environment of a stage."""
-    return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
+    if deployed_by() == "uv":
+        return f"{environment_folder(name)}/bin/python"
+    return "python"
 
 
 def rl_environment():

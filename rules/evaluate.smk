@@ -15,6 +15,8 @@ rule rank_candidates:
         f"{BENCHMARKS}/rank_candidates_{{judge}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("rank_candidates")
     resources:
         **resources("rank_candidates"),
@@ -70,6 +72,8 @@ rule translate_segments:
         f"{BENCHMARKS}/translate_segments_{{translator}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("translate_segments")
     resources:
         **resources("translate_segments"),
@@ -98,6 +102,8 @@ rule train_comet:
         f"{BENCHMARKS}/train_comet.tsv"
     conda:
         "../envs/comet.yaml"
+    container:
+        image("comet")
     threads: threads("train_comet")
     resources:
         **resources("train_comet"),
@@ -126,6 +132,8 @@ rule score_comet:
         f"{BENCHMARKS}/score_comet.tsv"
     conda:
         "../envs/comet.yaml"
+    container:
+        image("comet")
     threads: threads("score_comet")
     resources:
         **resources("score_comet"),

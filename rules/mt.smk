@@ -76,6 +76,8 @@ rule train_mt_sft:
         f"{BENCHMARKS}/train_mt_sft.tsv"
     conda:
         f"../envs/{SFT}.yaml"
+    container:
+        image(SFT)
     threads: threads("train_mt_sft")
     resources:
         **resources("train_mt_sft"),
@@ -165,6 +167,8 @@ rule train_mt_grpo:
         f"{BENCHMARKS}/train_mt_grpo.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("train_mt_grpo")
     resources:
         **resources("train_mt_grpo"),

@@ -24,6 +24,8 @@ rule judge_translations:
         f"{BENCHMARKS}/judge_translations.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("judge_translations")
     resources:
         **resources("judge_translations"),

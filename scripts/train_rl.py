@@ -15,7 +15,8 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, stop, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, resources, sessions, stop, verl, verl_fork, verl_runs
+from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
 from grrm.lock import held
 from grrm.process import run_engine, run_main
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_memory(initial, judges)
             if verl_runs.prepare_resume(working) != steps:
-                with stop.stop_on_signal(working):
+                with stop.stop_on_signal(working), sessions.recorded(working):
                     _train(args.python, config, working, steps, fork)
             checkpoints.mark_finished(working)
 
@@ -151,11 +152,8 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
 
 def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:
     """The same attention by torch's own kernels, if flash-attn is wanted and not installed."""
-    if config.get(verl.ATTENTION) != "flash_attention_2":
+    if config.get(verl.ATTENTION) != "flash_attention_2" or has_flash_attn(python):
         return config
-    if run_engine([python, "-c", "import flash_attn"]) == 0:
-        return config
-    print("flash-attn cannot be imported: training with attention sdpa", flush=True)
     return config | {verl.ATTENTION: "sdpa"}
 
 

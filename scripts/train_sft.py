@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints, stop
+from grrm.engines import checkpoints, sessions, stop
+from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             _remove_broken_checkpoints(working)
-            with stop.stop_on_signal(working):
+            with stop.stop_on_signal(working), sessions.recorded(working):
                 status = _train(args, config, working)
             if status != 0:
                 raise UserError(
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:
-    module = ["grrm.engines.sft_main", str(args.config)]
+    module = ["grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)]
     environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)
     on_gpus = not config.get("use_cpu")
     if args.nodes > 1:
@@ -70,6 +71,12 @@ def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> i
     # DeepSpeed insists on torchrun even for one GPU.
     launcher = torchrun(args.python, args.devices) if on_gpus else [args.python]
     return run_engine([*launcher, "-m", *module], env=environment)
+
+
+def _overrides(config: dict[str, Any], python: str) -> list[str]:
+    """What LLaMA-Factory reads after the file: what this environment lacks is no part of the training."""
+    wants_flash_attn = config.get("flash_attn") == "fa2"
+    return [] if not wants_flash_attn or has_flash_attn(python) else ["flash_attn=sdpa"]
 
 
 def _remove_broken_checkpoints(working: Path) -> None:

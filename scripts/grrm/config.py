@@ -40,12 +40,15 @@ STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
 NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("mt_sft", "grrm_rlvr")}
 
 
-def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> dict[str, Any]:
+def load_experiment(
+    folder: str | Path, overlays: Iterable[str | Path] = (), changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The configuration as the workflow reads it, with other files laid over config/config.yaml in order.
 
     Args:
         folder: that of the workflow.
         overlays: files, as after --configfile.
+        changes: keys laid over them, as after --config.
 
     Raises:
         UserError: a file is missing or not YAML; or see `resolve_experiment`.
@@ -62,6 +65,7 @@ def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> 
         if not isinstance(layer, dict):
             raise UserError(f"{path}: expected keys and values, found {type(layer).__name__}")
         _lay_over(config, layer)
+    _lay_over(config, changes or {})
     return resolve_experiment(config, Path(folder) / "config/schemas/config.schema.yaml")
 
 

@@ -73,6 +73,7 @@ LEFT_OUT = {
         "stop_before",
     ),
     "resources",
+    *("flash_attn", "sft_cuda", "rl_cuda", "images"),
 }
 
 
@@ -92,7 +93,8 @@ def test_defaults_are_filled_in_at_every_depth(demo: dict[str, Any]) -> None:
     del demo["environments"]
     del demo["mt_grpo"]["reward"]
     resolved = resolve(demo, SCHEMA)
-    assert resolved["environments"] == {"folder": ".snakemake/environments"}
+    assert resolved["environments"]["folder"] == ".snakemake/environments"
+    assert resolved["environments"]["flash_attn"] == {"sft_cuda": None, "rl_cuda": None}
     assert resolved["hardware"] == {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
     assert resolved["mt_grpo"]["reward"]["semantics"] == "strict"
 
