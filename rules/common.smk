@@ -15,6 +15,7 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
@@ -180,9 +181,18 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 

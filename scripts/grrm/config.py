@@ -86,7 +86,11 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
         "grrm_sft": config["grrm_rlvr"]["start_from"],
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
-        "comet": config["comet"]["start_from"],
+        **{
+            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
+            for name in config["evaluate"]["metrics"]
+            if name != "llm_judge"
+        },
     }
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
     return {name: model for name, model in (taken | finished).items() if model}
@@ -125,6 +129,8 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _missing_metric_models(config["evaluate"])
+    yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
     for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
@@ -156,6 +162,44 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
             "expected a model for both or null for both: base models are made in pairs"
         )
+
+
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
+    """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if "mt_grpo" not in trained_stages(config):
+        return []
+    if wanted == "all":
+        return list(range(stage["save_steps"], stage["steps"], stage["save_steps"]))
+    return sorted(wanted)
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
 
 
 _RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))

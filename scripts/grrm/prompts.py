@@ -66,6 +66,11 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "sqm": {"prompt": (_LANGUAGES | {"source", "translation"}, {"fence"})},
     "codeblock-think": _TRANSLATION,
     "plain": _TRANSLATION,
+    "judge_translation": {
+        "prompt": (_LANGUAGES | {"source", "translation"}, {"fence", "reference", "hints"}),
+        "reference": ({"reference"}, {"fence"}),
+        "hints": ({"hints"}, {"fence"}),
+    },
     "judge_pairwise": {
         "prompt": ({"question", "first", "second"}, {"fence", "reference"}),
         **_JUDGE,

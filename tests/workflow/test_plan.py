@@ -27,6 +27,7 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
+    "take_checkpoint": "take_model",
 }
 
 

@@ -15,15 +15,25 @@ from grrm.report.pages import Block
 # Name in tables, and the factor by which shares are shown as per cent.
 METRICS = {
     "ranking_accuracy": ("Ranking accuracy (%)", 100),
+    "ranking_accuracy_calibrated": ("Ranking accuracy, ties calibrated (%)", 100),
     "ranking_accuracy_half_ties": ("Ranking accuracy, half credit for ties (%)", 100),
     "ranking_accuracy_untied": ("Ranking accuracy, pairs without ties (%)", 100),
+    "ranking_accuracy_orders": ("Ranking accuracy, mean over orders (%)", 100),
+    "flipped_pairs": ("Pairs flipped by another order (%)", 100),
+    "changed_pairs": ("Pairs changed by another order (%)", 100),
     "exact_share": ("Groups ranked exactly (%)", 100),
     "valid_rate": ("Valid answers (%)", 100),
     "bleu": ("BLEU", 1),
     "chrf++": ("chrF++", 1),
     "comet": ("COMET (× 100)", 100),
+    "cometkiwi": ("CometKiwi (× 100)", 100),
+    "xcomet": ("XCOMET (× 100)", 100),
+    "bleurt": ("BLEURT (× 100)", 100),
+    "metricx": ("MetricX (lower is better)", 1),
+    "llm_judge": ("LLM judge (0-100)", 1),
     "format_rate": ("Translations found (%)", 100),
     "length_ratio": ("Length ratio", 1),
+    "off_target_rate": ("Translations in another language (%)", 100),
 }
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
 
