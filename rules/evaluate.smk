@@ -200,7 +200,11 @@ rule score_comet:
         f"{BENCHMARKS}/score_{{comet}}.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -226,7 +230,11 @@ rule score_bleurt:
         f"{BENCHMARKS}/score_bleurt.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_bleurt")
+    resources:
+        **resources("score_bleurt"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -252,7 +260,11 @@ rule score_metricx:
         f"{BENCHMARKS}/score_metricx.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_metricx")
+    resources:
+        **resources("score_metricx"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -283,6 +295,8 @@ rule score_llm_judge:
         f"{BENCHMARKS}/score_llm_judge.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_llm_judge"),
     params:
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
         settings=settings("evaluate", "llm_judge"),
@@ -338,6 +352,8 @@ rule take_checkpoint:
         step="[0-9]+",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("take_checkpoint"),
     params:
         source=f"{checkpoints('mt_grpo')}/kept/{{step}}",
     message:
@@ -362,6 +378,8 @@ rule score_checkpoints:
         f"{BENCHMARKS}/score_checkpoints.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_checkpoints"),
     params:
         before=option("--before", named(answers("translation", ["mt_sft"]))),
         checkpoints=named(CHECKPOINT_TRANSLATIONS),
