@@ -163,6 +163,13 @@ def test_retries_are_hotter_up_to_a_limit(first, temperatures):
     assert [retries.temperature(first, attempt) for attempt in range(3)] == pytest.approx(temperatures)
 
 
+def test_the_same_text_is_asked_once_if_the_answer_is_greedy_and_each_time_if_it_is_sampled():
+    backend = Script(lambda _, decoding: "```\nx\n```" if decoding.temperature else "no block")
+    results = translate(backend, rows("a", "a", "b"), TRANSLATION, Decoding(9), retries=Retries(1))
+    assert [result.translation for result in results] == ["x", "x", "x"]
+    assert [decoding.temperature for _, decoding in backend.asked] == [0, 0, 0.1, 0.1, 0.1]
+
+
 def test_prompts_without_a_chat_template_are_continued():
     for name, chat in [("codeblock-think", True), ("tower", True), ("seed-x", False), ("SSR", False)]:
         backend = Script(lambda *_: "x")
