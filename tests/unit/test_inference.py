@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from grrm.inference import Completion, Decoding, Engine, Request, Retries, rank,
 from grrm.inference.asking import seed_of
 from grrm.inference.backends import choose_backend, find_model
 from grrm.inference.journal import Journal
-from grrm.inference.runs import rank_rows, settings, shuffled_order, translate_rows
+from grrm.inference.progress import Progress
+from grrm.inference.runs import Tally, rank_rows, settings, shuffled_order, translate_rows
 from grrm.prompts import find_ranking_prompt, find_translation_prompt
 
 RANKING = find_ranking_prompt("config/prompts/toy_ranking.yaml")
@@ -310,3 +312,31 @@ def test_a_model_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="somebody/nothing: no such model folder, and the hub"):
         find_model("somebody/nothing")
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"), [(Terminal(), "3/3"), (io.StringIO(), "3 of 3 answers, 1 failed")]
+)
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(stream, shown):
+    tally = Tally()
+    with Progress(3, stream) as progress:
+        for failure in (None, "scores", None):
+            tally.count(failure)
+            progress(tally)
+    assert shown in stream.getvalue()
+    assert ("\r" in stream.getvalue()) is stream.isatty()
+
+
+def test_a_single_answer_needs_no_progress():
+    stream = Terminal()
+    with Progress(1, stream) as progress:
+        progress(Tally(usable=1))
+    assert stream.getvalue() == ""
