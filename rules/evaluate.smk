@@ -37,17 +37,16 @@ rule rank_candidates:
         **resources("rank_candidates"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=config["evaluate"]["runs"],
         order="row",
         seed=config["seed"],
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
         "{params.python} scripts/rank_candidates.py --model {input.model} --input {input.groups} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--candidate-order {params.order} --seed {params.seed} --threads {threads} --output {output.answers} "
-        "> {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --candidate-order {params.order} "
+        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 use rule rank_candidates as rank_shuffled_candidates with:
@@ -59,8 +58,8 @@ use rule rank_candidates as rank_shuffled_candidates with:
         f"{BENCHMARKS}/rank_shuffled_candidates_{{judge}}_{{order}}.tsv"
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=1,
         order="shuffled",
         seed=lambda wildcards: config["seed"] + int(wildcards.order),
     message:
@@ -118,15 +117,15 @@ rule translate_segments:
         **resources("translate_segments"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("translation"),
+        runs=config["evaluate"]["runs"],
         seed=config["seed"],
     message:
         "Translating the held-out segments with {wildcards.translator}"
     shell:
         "{params.python} scripts/translate_segments.py --model {input.model} --input {input.segments} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
+        "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 rule train_comet:

@@ -59,7 +59,6 @@ LEFT_OUT = {
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
-    *("downloads", "bad_rows", "semantics", "test_sets"),
     *(
         "cluster",
         "account",
@@ -74,6 +73,7 @@ LEFT_OUT = {
     ),
     "resources",
     *("flash_attn", "sft_cuda", "rl_cuda", "images"),
+    *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
 }
 # Metrics that the demo does not ask for.
 UNUSED = tuple(f"evaluate.{name}" for name in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"))
