@@ -14,7 +14,7 @@ from grrm.data.judge_data import (
     Demonstration,
     Graded,
     Preferred,
-    Unused,
+    UnusedRow,
     both_orders,
     conversation_key,
     parse_row,
@@ -137,17 +137,20 @@ def test_what_parquet_fills_with_nothing_does_not_count() -> None:
         ("pointwise", {"input": [USER], "output": [answer("yes", helpfulness=2.5)]}, "helpfulness is 2.5"),
         ("pointwise", {"input": [USER], "output": [answer("yes", helpfulness=True)]}, "helpfulness is True"),
         ("pointwise", {"input": [], "output": [answer("yes", helpfulness=1)]}, "input is []"),
-        ("pointwise", {"input": [{"role": "bot", "content": "x"}], "output": answer("y", helpfulness=1)}, "input[0]"),
+        ("pointwise", {"input": [{"role": "bot", "content": "x"}], "output": answer("y", helpfulness=1)},
+         "input[0]"),
         ("pairwise", {"input": [USER], "output": [answer("a")]}, "output has 1 answers; expected two"),
         ("pairwise", {"input": [USER], "output": [answer("a"), answer("b")]}, "no preference"),
         ("pairwise", {"input": [USER], "output": [answer("a", preference="A"), answer("b", preference="B")]},
          "labels and metadata disagree: A, B"),
         ("pairwise", {"input": [USER], "output": [answer("a", preference="C"), answer("b")]}, "'C'"),
-        ("pairwise", {"input": [USER], "output": [answer("a", preference="A"), answer("a")]}, "the same, yet A"),
+        ("pairwise", {"input": [USER], "output": [answer("a", preference="A"), answer("a")]},
+         "the same, yet A"),
         ("bradley_terry", {"chosen": "same", "rejected": "same"}, "the same response"),
         ("bradley_terry", {"chosen": [USER], "rejected": [USER]}, "chosen ends with a message of user"),
         ("bradley_terry", {"chosen": [*TURNS, {"role": "assistant", "content": "x"}],
-                           "rejected": [USER, {"role": "assistant", "content": "y"}]}, "different conversations"),
+                           "rejected": [USER, {"role": "assistant", "content": "y"}]},
+         "different conversations"),
         ("sft", {"messages": [USER]}, "messages are of user"),
         ("sft", {"messages": [USER, USER]}, "user and assistant in turn"),
     ],
@@ -164,9 +167,9 @@ def test_demonstrations_and_what_is_not_imitated() -> None:
     assert parse_row({"messages": turns}, "sft") == Demonstration(tuple(turns))
     row = {"prompt": USER["content"], "response": "yes", "correctness": 4}
     assert parse_row(row, "sft").messages == (USER, turns[-1])
-    with pytest.raises(Unused):
+    with pytest.raises(UnusedRow):
         parse_row({**row, "correctness": 3}, "sft")
-    with pytest.raises(Unused):
+    with pytest.raises(UnusedRow):
         parse_row(
             {"context": [USER], "response1": "a", "response2": "b", "overall_preference": 0}, "bradley_terry"
         )

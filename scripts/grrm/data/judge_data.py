@@ -1,21 +1,20 @@
-"""Data that judges are trained on: every published row layout in, one layout out, and a split by conversation.
+"""Data that judges are trained on: every published layout in, one layout out, and a split by conversation.
 
-Four kinds of records. Each is read from any of the layouts below and written (`Record.row`) in the first of its
-kind, which is the layout of OpenJudge (cookbooks/training_judge_model), so that what is exported here can be
-read there:
+Four kinds of records. Each is read from any of the layouts below, and written (`row`) in the first of its
+kind. That is OpenJudge's (cookbooks/training_judge_model), so what is exported here can be read there.
 
-- pointwise (`Graded`): `input` and `output` with `answer.label.helpfulness`; HelpSteer2's `prompt`, `response`,
-  `helpfulness`;
+- pointwise (`Graded`): `input` and `output` with `answer.label.helpfulness`; HelpSteer2's `prompt`,
+  `response`, `helpfulness`;
 - pairwise (`Compared`): `input` and two `output`s with `answer.label.preference` or `metadata.preferred`;
-  HelpSteer2's `prompt`, `response_1`, `response_2`, `preference_strength`; HelpSteer3's `context`, `response1`,
-  `response2`, `overall_preference`; and rows of the next kind;
-- bradley_terry (`Preferred`): `chosen` and `rejected`, texts or conversations, with `prompt`, `x` or `input` if
-  they are texts; and rows of the kind before, ties excepted;
+  HelpSteer2's `prompt`, `response_1`, `response_2`, `preference_strength`; HelpSteer3's `context`,
+  `response1`, `response2`, `overall_preference`; and rows of the next kind;
+- bradley_terry (`Preferred`): `chosen` and `rejected`, texts or conversations, with `prompt`, `x` or `input`
+  if they are texts; and rows of the kind before, ties excepted;
 - sft (`Demonstration`): `messages`; HelpSteer2's `prompt` and `response` where `correctness` is 4.
 
-Any value may be a JSON string instead. `input` may be a conversation, one message or a text; `output` may be an
-answer or a list of them, with or without the key `answer` around each. A row of no known layout is an error
-that shows the row: nothing becomes an empty response, or a score of 0.
+Any value may be a JSON string instead. `input` may be a conversation, one message or a text; `output` may be
+an answer or a list of them, with or without the key `answer` around each. A row of no known layout is an
+error that shows the row: nothing becomes an empty response, or a score of 0.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ _BEST_CORRECTNESS = 4
 _SHOWN = 600
 
 
-class Unused(Exception):
+class UnusedRow(Exception):  # noqa: N818 (no error: the row is sound)
     """A sound row that this kind of training has no use for, such as a tie without a chosen response."""
 
 
@@ -142,7 +141,7 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def read_records(paths: Iterable[str | Path], kind: Kind, bad_rows: BadRows = "error") -> list[Any]:
-    """The records of one kind in files (parquet, JSON lines, either also as a JSON list; .gz allowed), in order.
+    """The records of one kind in files (parquet, JSON lines, a JSON list; the last two also .gz), in order.
 
     What is left out, and why, is printed.
 
@@ -165,7 +164,7 @@ def read_records(paths: Iterable[str | Path], kind: Kind, bad_rows: BadRows = "e
         for number, row in enumerate(read_rows(path)):
             try:
                 records.append(parse_row(row, kind))
-            except Unused as reason:
+            except UnusedRow as reason:
                 left_out[str(reason)] += 1
             except UserError as error:
                 if bad_rows == "error":
@@ -271,7 +270,7 @@ def conversation_key(record: Record) -> str:
 def split_records(
     records: Sequence[AnyRecord], shares: Mapping[str, float], seed: int
 ) -> dict[str, list[AnyRecord]]:
-    """Split records; those about the same conversation, both orders of a comparison among them, stay together.
+    """Split records; those about one conversation, both orders of a comparison too, stay together.
 
     Args:
         records: what to split.
@@ -337,9 +336,9 @@ def parse_row(row: Row, kind: Kind) -> Any:
         `Graded`, `Compared`, `Preferred` or `Demonstration`, by kind.
 
     Raises:
-        UserError: the layout is not known, or a value is missing, of a wrong type or out of range; the message
-            shows the row.
-        Unused: this kind of training has no use for the row.
+        UserError: the layout is not known, or a value is missing, of a wrong type or out of range; the
+            message shows the row.
+        UnusedRow: this kind of training has no use for the row.
     """
     # Parquet gives every row every key.
     row = {key: value for key, value in row.items() if value is not None}
@@ -401,7 +400,7 @@ def _preferred(row: Row) -> Preferred:
     if not row.keys() >= {"chosen", "rejected"}:
         compared = _compared(row)
         if compared.preference == "tie":
-            raise Unused("ties, which have no chosen response")
+            raise UnusedRow("ties, which have no chosen response")
         better, worse = compared.first, compared.second
         if compared.preference == "B":
             better, worse = worse, better
@@ -431,7 +430,7 @@ def _demonstration(row: Row) -> Demonstration:
         messages = _conversation(row["messages"], "messages")
     elif row.keys() >= {"prompt", "response", "correctness"}:
         if _number(row["correctness"], "correctness") < _BEST_CORRECTNESS:
-            raise Unused(f"responses with a correctness below {_BEST_CORRECTNESS}")
+            raise UnusedRow(f"responses with a correctness below {_BEST_CORRECTNESS}")
         response = {"role": "assistant", "content": _text(row["response"], "response")}
         messages = (*_helpsteer2(row["prompt"]), response)
     else:
