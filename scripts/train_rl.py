@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> None:
             args.judgements,
             verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
         )
-    checkpoints.publish(files, args.model, training)
+    checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
 def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
