@@ -1,4 +1,4 @@
-"""Let a judge answer a held-out set: scores, both orders of comparisons, or numbers for chosen and rejected."""
+"""Let a judge answer a held-out set: scores, comparisons in both orders, or numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grrm.process import run_main
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write one line per question, in the order of the rows; both orders of a comparison follow each other."""
+    """Write one line per question, in the order of the rows; both orders of a pair follow each other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=["pointwise", "pairwise", "bradley_terry"], required=True)
     parser.add_argument("--model", type=Path, required=True, help="model folder of the judge")
@@ -32,10 +32,8 @@ def main(argv: list[str] | None = None) -> None:
 
     card = read_card(args.card.parent if args.card else args.model)
     records = read_records([args.input], args.mode)
-    if args.mode == "bradley_terry":
-        answers = _scored(args, card, records)
-    else:
-        answers = _answered(args, card, records)
+    answer = _scored if args.mode == "bradley_terry" else _answered
+    answers = answer(args, card, records)
     write_jsonl(args.output, answers)
     print(f"{sum(answer['failure'] is None for answer in answers)} of {len(answers)} answers are valid")
 

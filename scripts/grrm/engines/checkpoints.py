@@ -100,7 +100,7 @@ def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> 
 
 
 def remove_broken(working: Path) -> None:
-    """Remove checkpoints of Hugging Face's trainer that a kill left half-written: it writes its state last."""
+    """Remove checkpoints that a kill left half-written: Hugging Face's trainer writes its state last."""
     for folder in working.glob("checkpoint-*"):
         if not (folder / "trainer_state.json").exists():
             print(f"{folder}: incomplete, removed", flush=True)
@@ -108,7 +108,7 @@ def remove_broken(working: Path) -> None:
 
 
 def model_files(working: Path) -> list[Path]:
-    """The files of the model that Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
+    """What Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
     names = (
         "*.safetensors",
         "*.safetensors.index.json",
