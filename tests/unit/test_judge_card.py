@@ -35,11 +35,8 @@ def card() -> JudgeCard:
 def test_a_card_is_read_back(card: JudgeCard, tmp_path: Path) -> None:
     write_card(tmp_path / "judge.json", card)
     found = read_card(tmp_path)
-    assert (found, found.stage, found.modes) == (
-        card,
-        "judge_sft",
-        ["pointwise", "pairwise", "bradley_terry"],
-    )
+    assert (found, found.stage) == (card, "judge_sft")
+    assert found.modes == ["pointwise", "pairwise", "bradley_terry"]
 
 
 def test_a_judge_is_asked_and_read_as_in_its_training(card: JudgeCard) -> None:
@@ -49,8 +46,8 @@ def test_a_judge_is_asked_and_read_as_in_its_training(card: JudgeCard) -> None:
     assert card.pointwise.read("<think>right</think>\n<score>4</score>") == 4
     with pytest.raises(ValueError, match="expected an integer from 0 to 4"):
         card.pointwise.read("<score>5</score>")
-    asked = card.pairwise.asks.render(question="q", first="one", second="two")
-    assert asked.index("one") < asked.index("two")
+    asked = card.pairwise.asks.render(question="q", first="un", second="deux")
+    assert asked.index("\nun\n") < asked.index("\ndeux\n")
     assert card.pairwise.read("<think>...</think><better>TIE</better>") == "tie"
 
 
@@ -99,17 +96,8 @@ def test_a_model_without_a_card_says_what_to_do(tmp_path: Path) -> None:
 def test_the_script_writes_what_the_stages_need(tmp_path: Path) -> None:
     limits = ["--pairwise-limits", "64", "72"]
     prompt = ["--pairwise-prompt", str(PROMPTS / "toy_pairwise.yaml")]
-    main(
-        [
-            "--stage",
-            "judge_pairwise",
-            *prompt,
-            *limits,
-            "--one-order",
-            "--output",
-            str(tmp_path / "judge.json"),
-        ]
-    )
+    output = ["--output", str(tmp_path / "judge.json")]
+    main(["--stage", "judge_pairwise", *prompt, *limits, "--one-order", *output])
     found = read_card(tmp_path)
     assert found.modes == ["pairwise"] and found.pairwise and not found.pairwise.both_orders
     assert (found.pairwise.max_prompt_length, found.pairwise.max_new_tokens) == (64, 72)

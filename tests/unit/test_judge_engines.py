@@ -81,7 +81,7 @@ def test_consistency_keeps_both_orders_in_one_step() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config |= yaml.safe_load((ROOT / "config/judges.yaml").read_text())
     config["judges"]["pairwise"] |= {"consistency": 0.3, "train_batch_size": 15, "mini_batch_size": 15}
-    with pytest.raises(UserError, match="judges.pairwise.train_batch_size is 15, expected an even number"):
+    with pytest.raises(UserError, match=r"judges\.pairwise\.train_batch_size is 15, expected an even number"):
         resolve_experiment(config, SCHEMA)
 
 

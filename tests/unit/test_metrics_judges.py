@@ -107,10 +107,9 @@ def test_calibration_of_a_judge_that_is_too_sure() -> None:
 
 
 def test_nothing_to_score() -> None:
-    for call in (
-        lambda: score_pointwise([], []),
-        lambda: score_pairwise([]),
-        lambda: score_bradley_terry([], []),
-    ):
-        with pytest.raises(ValueError):
-            call()
+    with pytest.raises(ValueError):
+        score_pointwise([], [])
+    with pytest.raises(ValueError):
+        score_pairwise([])
+    with pytest.raises(ValueError):
+        score_bradley_terry([1.0], [])
