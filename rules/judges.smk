@@ -340,7 +340,7 @@ if JUDGES:
             "Training {output.model} with verl against what is annotated (progress: {log})"
         shell:
             "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-            "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
+            "--ray-from-environment --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule render_bradley_terry:
         input:

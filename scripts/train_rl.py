@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, ray_address, resources, verl, verl_fork, verl_runs
 from grrm.files import UserError, write_jsonl
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -36,6 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -56,7 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         if config.get(verl.DEVICE) == "cpu":
             resources.check_memory(initial, judges)
         if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working, steps, fork)
+            cluster = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+            _train(args.python, config, working, steps, fork, cluster)
         checkpoints.mark_finished(working)
 
     done = verl_runs.last_complete_step(working) or steps
@@ -75,7 +81,14 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
-def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
+def _train(
+    python: str,
+    config: dict[str, Any],
+    working: Path,
+    steps: int,
+    fork: Path | None,
+    cluster: str | None = None,
+) -> None:
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
@@ -112,6 +125,10 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
+            if cluster:
+                overrides = ray_address.join_cluster(overrides, cluster)
+                command = verl.command(python, overrides)
+                command = ray_address.submit(command, environment, os.environ, cluster)
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:

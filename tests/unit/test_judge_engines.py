@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import yaml
 
 from configurations import ROOT, experiment
 from grrm.config import load_experiment, resolve_experiment, taken_models, with_environment
+from grrm.engines.ray_address import join_cluster, submit
 from grrm.engines.trl import bradley_terry_config, command
+from grrm.engines.verl import launch_overrides
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import UserError
 
@@ -150,3 +153,28 @@ def test_wrong_variables_are_named(variables: dict[str, str], words: str) -> Non
     with pytest.raises(UserError) as error:
         with_variables(["judges"], **variables)
     assert words in str(error.value)
+
+
+# ---------------------------------------------------------------- RAY_ADDRESS
+
+
+def launch(address: str, tmp_path: Path) -> tuple[dict[str, Any], list[str]]:
+    rendered = overrides(experiment("judges"), "pointwise")
+    found = join_cluster(launch_overrides(rendered, temporary=tmp_path, ledger=tmp_path / "l"), address)
+    variables = {"PYTHONPATH": "scripts", "HF_TOKEN": "secret", "TMPDIR": "/tmp/x", "OMP_NUM_THREADS": "1"}
+    return found, submit(["/e/bin/python", "-m", "x"], variables, {"HF_TOKEN": "secret"}, address)
+
+
+def test_a_cluster_is_joined_by_the_trainer(tmp_path: Path) -> None:
+    found, command = launch("10.0.0.1:6379", tmp_path)
+    ray = {key: value for key, value in found.items() if "ray_init" in key}
+    assert ray == {"+ray_kwargs.ray_init.address": "10.0.0.1:6379"}
+    assert command == ["/e/bin/python", "-m", "x"]
+
+
+def test_a_dashboard_is_handed_a_job_without_secrets(tmp_path: Path) -> None:
+    found, command = launch("http://127.0.0.1:8265", tmp_path)
+    assert found["+ray_kwargs.ray_init.address"] == "auto"
+    assert command[:5] == ["/e/bin/ray", "job", "submit", "--address", "http://127.0.0.1:8265"]
+    assert command[-4:] == ["--", "/e/bin/python", "-m", "x"]
+    assert json.loads(command[6]) == {"env_vars": {"PYTHONPATH": "scripts", "OMP_NUM_THREADS": "1"}}
