@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/judges_learning.py --seeds 0 1 2
 
 Marks, for every seed: the agreement of the pointwise, the pairwise and the Bradley-Terry judge with held-out
-annotations rises through training, and the 95 % interval of each difference lies above zero; the position bias
-of the pairwise judge falls. Exit status 1 if a mark is missed.
+annotations rises through training, and the 95 % interval of each difference lies above zero; the position
+bias of the pairwise judge falls. Exit status 1 if a mark is missed.
 """
 
 from __future__ import annotations
@@ -57,15 +57,11 @@ def main() -> None:
         for kind, metric, direction in MARKS:
             document = json.loads((folder / f"evaluation/judge_{kind}.json").read_text())
             before, after, difference = estimates(document, metric)
-            low, high = sorted(direction * difference[bound] for bound in ("low", "high"))
-            missed += low <= 0
-            numbers = [
-                before["value"],
-                after["value"],
-                *(difference[key] for key in ("value", "low", "high")),
-            ]
-            row = [f"{100 * number:.1f}" for number in numbers]
-            rows.append([str(seed), kind, metric, *row, f"{minutes:.1f}", "yes" if low > 0 else "NO"])
+            passed = min(direction * difference[bound] for bound in ("low", "high")) > 0
+            missed += not passed
+            change = [difference[key] for key in ("value", "low", "high")]
+            row = [f"{100 * number:.1f}" for number in (before["value"], after["value"], *change)]
+            rows.append([str(seed), kind, metric, *row, f"{minutes:.1f}", "yes" if passed else "NO"])
     widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
     for line in [header, *rows]:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
@@ -84,7 +80,8 @@ def run_judges(seed: int, cores: int) -> Path:
 def estimates(document: dict[str, Any], metric: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Of a metric: before training, after, and their paired difference."""
     before, after = document["systems"]
-    return before["metrics"][metric], after["metrics"][metric], document["differences"][0]["metrics"][metric]
+    difference = document["differences"][0]
+    return before["metrics"][metric], after["metrics"][metric], difference["metrics"][metric]
 
 
 if __name__ == "__main__":
