@@ -203,6 +203,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             )
     if judges := config["judges"]:
         yield from _inconsistent_pairs(judges["pairwise"])
+        if hardware["nodes"] > 1:
+            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
     yield from _wrong_for_device(config, hardware["device"], devices)
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
