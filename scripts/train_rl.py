@@ -15,7 +15,16 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, sessions, stop, verl, verl_fork, verl_runs
+from grrm.engines import (
+    checkpoints,
+    ray_address,
+    resources,
+    sessions,
+    stop,
+    verl,
+    verl_fork,
+    verl_runs,
+)
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
 from grrm.lock import held
@@ -46,6 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         default=[],
         help="steps whose models stay in the working folder (kept/)",
     )
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -67,8 +82,9 @@ def main(argv: list[str] | None = None) -> None:
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
+                address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
                 with stop.stop_on_signal(working), sessions.recorded(working):
-                    _train(args.python, config, working, steps, fork, args.keep)
+                    _train(args.python, config, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
 
@@ -93,11 +109,17 @@ def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[
             args.judgements,
             verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
         )
-    checkpoints.publish(files, args.model, training)
+    checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
 def _train(
-    python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None, keep: Sequence[int]
+    python: str,
+    config: dict[str, Any],
+    working: Path,
+    steps: int,
+    fork: Path | None,
+    keep: Sequence[int],
+    address: str | None = None,
 ) -> None:
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
@@ -140,6 +162,10 @@ def _train(
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
+            if address:
+                overrides = ray_address.join_cluster(overrides, address)
+                command = verl.command(python, overrides)
+                command = ray_address.submit(command, environment, os.environ, address)
         if machines > 1:
             environment |= stack.enter_context(
                 ray_cluster(

@@ -591,23 +591,38 @@ def load_templates(path: str | Path, kind: str) -> dict[str, str]:
     return _load(path, (kind,))[1]
 
 
-def _load(path: str | Path, kinds: Sequence[str]) -> tuple[str, dict[str, str]]:
-    data = _read_yaml(path)
+def check_templates(where: str | Path, data: Mapping[str, Any], *kinds: str) -> dict[str, str]:
+    """The templates in the content of a prompt file of one of these kinds, checked.
+
+    Args:
+        where: what errors call it, a path for example.
+        data: kind and templates.
+        *kinds: those allowed.
+
+    Raises:
+        UserError: it is not of these kinds, or has unknown or missing placeholders.
+    """
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"{path}: kind is {kind!r}; expected {' or '.join(map(repr, kinds))}")
+        raise UserError(f"{where}: kind is {kind!r}; expected {' or '.join(map(repr, kinds))}")
     templates = {key: value for key, value in data.items() if key != "kind"}
     known = _KINDS[kind]
     if templates.keys() - known.keys() or known.keys() - templates.keys() - _MAY_BE_LEFT_OUT:
-        raise UserError(f"{path}: keys are {sorted(data)}; expected {_key_words(known)}")
+        raise UserError(f"{where}: keys are {sorted(data)}; expected {_key_words(known)}")
     for key, template in templates.items():
         if not isinstance(template, str):
-            raise UserError(f"{path}: {key} is {template!r}; expected a text")
-        _check_placeholders(f"{path}: {key}", template, *known[key])
+            raise UserError(f"{where}: {key} is {template!r}; expected a text")
+        _check_placeholders(f"{where}: {key}", template, *known[key])
     for key in templates.keys() & _MAY_BE_LEFT_OUT:
         if f"{{{key}}}" not in templates["prompt"]:
-            raise UserError(f"{path}: prompt has no place {{{key}}} for {key}; add it, or leave out {key}")
-    return kind, templates
+            raise UserError(f"{where}: prompt has no place {{{key}}} for {key}; add it, or leave out {key}")
+    return templates
+
+
+def _load(path: str | Path, kinds: Sequence[str]) -> tuple[str, dict[str, str]]:
+    data = _read_yaml(path)
+    templates = check_templates(path, data, *kinds)
+    return data["kind"], templates
 
 
 def _key_words(known: Mapping[str, object]) -> str:
