@@ -198,11 +198,12 @@ if JUDGES:
             **resources("train_judge_sft"),
         params:
             python=python_of(SFT),
+            hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
         message:
             "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
         shell:
             "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-            "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
+            "{params.hardware} --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule prepare_judge_rl:
         input:

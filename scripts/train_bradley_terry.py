@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints, trl
+from grrm.engines import checkpoints, sessions, stop, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.lock import held
 from grrm.process import run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
@@ -31,19 +32,22 @@ def main(argv: list[str] | None = None) -> None:
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
     checkpoints.check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])
-    checkpoints.claim(working, training)
-    if not checkpoints.is_finished(working):
-        checkpoints.remove_broken(working)
-        command = trl.command(config, args.python, args.config)
-        status = run_engine(command, env=trl.environment(_SCRIPTS))
-        if status != 0:
-            raise UserError(
-                f"TRL ended with status {status}; the reason stands above in this log. "
-                "The same command resumes from the last checkpoint"
-            )
-        checkpoints.mark_finished(working)
-    write_jsonl(args.curve, _curve(working / "log.jsonl"))
-    checkpoints.publish([*checkpoints.model_files(working), args.card], args.model, training)
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            checkpoints.remove_broken(working)
+            command = trl.command(config, args.python, args.config)
+            with stop.stop_on_signal(working), sessions.recorded(working):
+                status = run_engine(command, env=trl.environment(_SCRIPTS))
+            if status != 0:
+                raise UserError(
+                    f"TRL ended with status {status}; the reason stands above in this log. "
+                    "The same command resumes from the last checkpoint"
+                )
+            stop.end_if_stopped(working)
+            checkpoints.mark_finished(working)
+        write_jsonl(args.curve, _curve(working / "log.jsonl"))
+        checkpoints.publish([*checkpoints.model_files(working), args.card], args.model, training)
 
 
 def _curve(log: Path) -> Iterator[dict[str, float]]:
