@@ -19,6 +19,7 @@ from grrm.engines import checkpoints, resources, sessions, stop, verl, verl_fork
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
 from grrm.lock import held
+from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import find_allocation
@@ -81,6 +82,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
+    if config.get(verl.DEVICE) != "cpu":
+        require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), python)
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
