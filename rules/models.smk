@@ -1,12 +1,5 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
-PART = {
-    "comet": ("encoder", config["comet"]["encoder"]),
-    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
-    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
-    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
-}
 SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
 PARTS = {
     name: (kind, *model_source(reference))
