@@ -13,7 +13,7 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 
-.PHONY: demo smoke environments check test lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments check test test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -40,6 +40,10 @@ test: check environments ## Everything: check, the engines' tests, whole small r
 	$(BIN)/python -m pytest -q tests/integration
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q tests/browser
+	$(BIN)/python -m pytest -q tests/slurm
+
+test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
+	$(BIN)/python -m pytest -q tests/slurm
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks

@@ -1,6 +1,14 @@
 # What was found: tables, curves, samples, and Snakemake's own report.
 
 
+localrules:
+    render_page,
+    plot_curves,
+    summarize,
+    write_config,
+    render_report,
+
+
 rule judge_translations:
     input:
         **TRANSLATIONS,
@@ -16,19 +24,23 @@ rule judge_translations:
         f"{BENCHMARKS}/judge_translations.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
+    threads: threads("judge_translations")
+    resources:
+        **resources("judge_translations"),
     params:
         python=python_of(RL),
         translations=named(TRANSLATIONS),
         limit=config["evaluate"]["samples"],
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        seed=config["seed"],
     message:
         "Asking the judge about the translations before and after GRPO"
     shell:
         "{params.python} scripts/judge_translations.py --model {input.model} --reference {input.segments} "
         "--translations {params.translations} --prompt {input.prompt} --limit {params.limit} "
-        "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--threads {threads} --output {output.samples} > {log} 2>&1"
+        "{params.answering} --seed {params.seed} --threads {threads} --output {output.samples} > {log} 2>&1"
 
 
 rule plot_curves:
@@ -45,6 +57,8 @@ rule plot_curves:
         f"{LOGS}/plot_curves_{{stage}}.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("plot_curves"),
     message:
         "Plotting the curves of {wildcards.stage}"
     shell:
@@ -68,6 +82,7 @@ rule summarize:
             if config.get("reward_comparison")
             else []
         ),
+        efficiency=f"{RESULTS}/efficiency.json",
     output:
         summary=f"{RESULTS}/summary.json",
         markdown=f"{RESULTS}/summary.md",
@@ -75,6 +90,8 @@ rule summarize:
         f"{LOGS}/summarize.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("summarize"),
     params:
         curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
@@ -113,6 +130,8 @@ rule render_page:
         f"{LOGS}/render_page.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_page"),
     params:
         translations=named(TRANSLATIONS),
         segment_scores=named(SEGMENT_SCORES),
@@ -131,6 +150,8 @@ rule write_config:
         f"{LOGS}/write_config.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("write_config"),
     params:
         config=settings(),
     message:
@@ -151,6 +172,8 @@ rule render_report:
         f"{LOGS}/render_report.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_report"),
     params:
         targets=lambda wildcards, input: [
             path for path in input if path != input.config
