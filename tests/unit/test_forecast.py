@@ -152,6 +152,7 @@ def test_tables_that_are_there_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     for name in (
         "config.yaml",
+        "cluster.yaml",
         "datasets.yaml",
         "schemas/config.schema.yaml",
         "schemas/datasets.schema.yaml",
