@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,9 +15,11 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
+    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
@@ -25,7 +28,8 @@ from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 try:
     config.update(
         resolve_experiment(
-            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+            with_environment(config, os.environ),
+            Path(workflow.basedir) / "config/schemas/config.schema.yaml",
         )
     )
     RESOURCES = load_resources(
@@ -68,6 +72,15 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
+# All that is read of other people's models.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
 
 
 def threads(rule):
@@ -102,10 +115,17 @@ def prompt(kind):
     return upstream_prompt(kind) if path == UPSTREAM else path
 
 
-def uses_conda():
-    return "conda" in {
+def deployed_by():
+    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
+    methods = {
         method.name.lower() for method in workflow.deployment_settings.deployment_method
     }
+    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
+
+
+def image(name):
+    """Container image of an environment, for --sdm apptainer."""
+    return f"{config['environments']['images']}/{name}.sif"
 
 
 def environment_folder(name):
@@ -117,13 +137,15 @@ def environment_record(name):
 
 
 def environment(name):
-    """Input of whatever runs in the environment of a stage: its record, unless conda provides it."""
-    return [] if uses_conda() else [environment_record(name)]
+    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
+    return [environment_record(name)] if deployed_by() == "uv" else []
 
 
 def python_of(name):
     """Interpreter of the environment of a stage."""
-    return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
+    if deployed_by() == "uv":
+        return f"{environment_folder(name)}/bin/python"
+    return "python"
 
 
 def rl_environment():
@@ -143,6 +165,19 @@ def deepspeed(stage):
 def option(name, value):
     """A command-line option, or nothing if it has no value."""
     return f"{name} {value}" if value else ""
+
+
+def answering(kind):
+    """Options of a program that asks a model for rankings or translations."""
+    asked, how = config["evaluate"], config["evaluate"][kind]
+    backend = asked["backend"]
+    if backend == "auto":
+        backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
+    return (
+        f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
+        f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+    )
 
 
 def preparation():
@@ -170,9 +205,18 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 

@@ -172,6 +172,8 @@ rule make_base_models:
         f"{BENCHMARKS}/make_base_models.tsv"
     conda:
         "../envs/train.yaml"
+    container:
+        image("train")
     resources:
         **resources("make_base_models"),
     params:

@@ -18,8 +18,11 @@ rule build_environment:
         **resources("build_environment"),
     params:
         folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
+        flash_attn=lambda wildcards: option(
+            "--flash-attn", config["environments"]["flash_attn"].get(wildcards.name)
+        ),
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"
     shell:
-        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} "
+        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} {params.flash_attn} "
         "--output {output.record} > {log} 2>&1"

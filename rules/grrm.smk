@@ -77,6 +77,8 @@ rule train_grrm_sft:
     priority: 1
     conda:
         f"../envs/{SFT}.yaml"
+    container:
+        image(SFT)
     threads: threads("train_grrm_sft")
     resources:
         **resources("train_grrm_sft"),
@@ -188,6 +190,8 @@ rule train_grrm_rlvr:
         f"{BENCHMARKS}/train_grrm_rlvr.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("train_grrm_rlvr")
     resources:
         **resources("train_grrm_rlvr"),

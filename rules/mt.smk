@@ -76,6 +76,8 @@ rule train_mt_sft:
         f"{BENCHMARKS}/train_mt_sft.tsv"
     conda:
         f"../envs/{SFT}.yaml"
+    container:
+        image(SFT)
     threads: threads("train_mt_sft")
     resources:
         **resources("train_mt_sft"),
@@ -165,14 +167,18 @@ rule train_mt_grpo:
         f"{BENCHMARKS}/train_mt_grpo.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
     threads: threads("train_mt_grpo")
     resources:
         **resources("train_mt_grpo"),
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
+        keep=option("--keep", " ".join(map(str, CHECKPOINTS.values()))),
     message:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.fork} --model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"
+        "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
+        "--judgements {output.judgements} > {log} 2>&1"

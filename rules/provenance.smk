@@ -31,7 +31,7 @@ rule write_provenance:
         locks=named({name: f"envs/{name}.txt" for name in ENVIRONMENTS}),
         records=(
             ""
-            if uses_conda()
+            if deployed_by() != "uv"
             else "--records "
             + named({name: environment_record(name) for name in ENVIRONMENTS})
         ),
