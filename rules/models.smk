@@ -2,8 +2,11 @@
 
 # COMET's checkpoint holds weights only; its encoder's configuration and tokenizer come with it.
 ENCODER = config["comet"]["encoder"] if "comet" in TAKEN else None
-SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
-PARTS = {"comet": model_source(ENCODER)} if ENCODER else {}
+SOURCES = {
+    name: model_source(reference, key_of_taken(config, name))
+    for name, reference in TAKEN.items()
+}
+PARTS = {"comet": model_source(ENCODER, "comet.encoder")} if ENCODER else {}
 
 
 if TAKEN:

@@ -22,7 +22,7 @@ from grrm.lock import held
 from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
-from grrm.slurm.allocation import find_allocation
+from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
@@ -113,7 +113,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary)
+            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python),

@@ -25,9 +25,9 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
             key's path, the value and what is allowed.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    resolved = copy.deepcopy(dict(config))
-    _fill_defaults(resolved, schema, schema)
-    resolved = _typed(resolved, schema, schema)
+    filled = copy.deepcopy(dict(config))
+    _fill_defaults(filled, schema, schema)
+    resolved: dict[str, Any] = _typed(filled, schema, schema)
     validator = jsonschema.Draft202012Validator(schema)
     problems = [_explain(error) for error in validator.iter_errors(resolved)]
     if problems:
@@ -92,6 +92,20 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: model for name, model in (taken | finished).items() if model}
 
 
+_TAKEN_BY = {
+    "grrm_base": "grrm_sft.start_from",
+    "grrm_sft": "grrm_rlvr.start_from",
+    "mt_base": "mt_sft.start_from",
+    "mt_sft": "mt_grpo.start_from",
+    "comet": "comet.start_from",
+}
+
+
+def key_of_taken(config: Mapping[str, Any], name: str) -> str:
+    """The key of the configuration that names a model that is taken, see `taken_models`."""
+    return f"evaluate.start_from.{name}" if config["evaluate"]["start_from"].get(name) else _TAKEN_BY[name]
+
+
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Models before and after reinforcement learning; without the first if only the second is there."""
     taken = taken_models(config)
@@ -131,7 +145,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         stage = config[name]
         if (stage[steps] is None) == (stage["epochs"] is None):
             yield (
-                f"{name}.{steps} is {stage[steps]} and {name}.epochs is {stage['epochs']}, "
+                f"{name}.{steps} is {_shown(stage[steps])} and {name}.epochs is {_shown(stage['epochs'])}, "
                 "expected a number for one of them and null for the other"
             )
     for name in ("grrm_sft", "mt_sft"):
@@ -204,7 +218,12 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any
             _fill_defaults(value[key], part, root)
 
 
-_TYPES = {"integer": int, "number": (int, float), "boolean": bool, "null": type(None)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
 
 
 def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
@@ -228,9 +247,9 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> An
         read = yaml.safe_load(value)
     except yaml.YAMLError:
         return value
-    wanted = tuple(_TYPES[name] for name in names if name in _TYPES)
-    fits = any(isinstance(read, kind) for kind in wanted)
-    return read if fits and (bool in wanted or not isinstance(read, bool)) else value
+    wanted = [kind for name in names for kind in _TYPES.get(name, ())]
+    # Not isinstance: True is an int.
+    return read if type(read) in wanted else value
 
 
 def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -263,8 +282,18 @@ def _explain(error: Any) -> str:
         "exclusiveMinimum": f"a number above {value}",
         "exclusiveMaximum": f"a number below {value}",
         "pattern": f"text of the form {value}",
+        "minLength": "some text",
+        "minItems": f"at least {value} of them",
+        "uniqueItems": "each of them once",
     }.get(str(error.validator), str(error.message))
-    return f"{where} is {error.instance!r}, expected {allowed}{_number_hint(error)}"
+    return f"{where} is {_shown(error.instance)}, expected {allowed}{_number_hint(error)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def _number_hint(error: Any) -> str:
@@ -279,7 +308,8 @@ def _number_hint(error: Any) -> str:
 
 
 def _type_words(types: Any) -> str:
-    return " or ".join(types) if isinstance(types, list) else str(types)
+    names = types if isinstance(types, list) else [types]
+    return " or ".join("object (keys and values)" if name == "object" else str(name) for name in names)
 
 
 def _suggest(key: str, known: list[str]) -> str:

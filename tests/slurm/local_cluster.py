@@ -8,6 +8,7 @@ process ids that its daemons wrote. Needs root, and Debian's or Ubuntu's apt if 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -59,6 +60,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=5
+UnkillableStepTimeout=600
 MinJobAge=600
 InactiveLimit=0
 DefMemPerCPU=256
@@ -126,6 +128,9 @@ def stop() -> None:
     if not FOLDER.exists():
         return
     subprocess.run(["scancel", "--user", "root"], capture_output=True, check=False)
+    # Before the daemons: what is left of a job would find the next cluster's.
+    with contextlib.suppress(RuntimeError):
+        _wait(_no_job, "all jobs are over", 30)
     pids = [
         _pid(file) for file in [*FOLDER.glob("slurmd-*.pid"), FOLDER / "slurmctld.pid", FOLDER / "munged.pid"]
     ]
@@ -174,6 +179,11 @@ def _start_munge() -> None:
     subprocess.run([*as_munge, "/usr/sbin/munged", "--force", f"--pid-file={pid_file}"], check=True)
     _wait(lambda: _succeeds("munge", "-n"), "munged answers")
     shutil.copy(pid_file, FOLDER / "munged.pid")
+
+
+def _no_job() -> bool:
+    done = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=False)
+    return not done.stdout.strip()
 
 
 def _all_idle() -> bool:

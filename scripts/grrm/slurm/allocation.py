@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
@@ -68,6 +69,18 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
     if len(found) != nodes:
         raise UserError(f"{wanted}, but Slurm job {job} has {len(found)} ({', '.join(found)})")
     return Allocation(job, found, gpus)
+
+
+def end_of_job() -> float | None:
+    """When this Slurm job's time is over, in seconds since the epoch; None where there is no limit."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    try:
+        end = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e")
+        return datetime.fromisoformat(end).timestamp()
+    except ValueError:  # "NONE", "N/A"
+        return None
 
 
 def step_environment(variables: Mapping[str, str]) -> dict[str, str]:
