@@ -30,20 +30,23 @@ rule rank_candidates:
         f"{BENCHMARKS}/rank_candidates_{{judge}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    container:
+        image(RL)
+    threads: threads("rank_candidates")
+    resources:
+        **resources("rank_candidates"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=config["evaluate"]["runs"],
         order="row",
         seed=config["seed"],
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
         "{params.python} scripts/rank_candidates.py --model {input.model} --input {input.groups} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--candidate-order {params.order} --seed {params.seed} --threads {threads} --output {output.answers} "
-        "> {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --candidate-order {params.order} "
+        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 use rule rank_candidates as rank_shuffled_candidates with:
@@ -55,8 +58,8 @@ use rule rank_candidates as rank_shuffled_candidates with:
         f"{BENCHMARKS}/rank_shuffled_candidates_{{judge}}_{{order}}.tsv"
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=1,
         order="shuffled",
         seed=lambda wildcards: config["seed"] + int(wildcards.order),
     message:
@@ -76,6 +79,8 @@ rule score_rankings:
         f"{BENCHMARKS}/score_rankings.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_rankings"),
     params:
         rankings=named(RANKINGS),
         shuffled=named(
@@ -105,18 +110,22 @@ rule translate_segments:
         f"{BENCHMARKS}/translate_segments_{{translator}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    container:
+        image(RL)
+    threads: threads("translate_segments")
+    resources:
+        **resources("translate_segments"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("translation"),
+        runs=config["evaluate"]["runs"],
         seed=config["seed"],
     message:
         "Translating the held-out segments with {wildcards.translator}"
     shell:
         "{params.python} scripts/translate_segments.py --model {input.model} --input {input.segments} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
+        "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 rule train_comet:
@@ -131,7 +140,11 @@ rule train_comet:
         f"{BENCHMARKS}/train_comet.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("train_comet")
+    resources:
+        **resources("train_comet"),
     params:
         python=python_of("comet"),
         steps=config["comet"]["steps"],
@@ -155,7 +168,11 @@ rule train_bleurt:
         f"{BENCHMARKS}/train_bleurt.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
     params:
         python=python_of("comet"),
         steps=config["evaluate"]["bleurt"]["steps"],
@@ -182,7 +199,11 @@ rule score_comet:
         f"{BENCHMARKS}/score_{{comet}}.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -208,7 +229,11 @@ rule score_bleurt:
         f"{BENCHMARKS}/score_bleurt.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_bleurt")
+    resources:
+        **resources("score_bleurt"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -234,7 +259,11 @@ rule score_metricx:
         f"{BENCHMARKS}/score_metricx.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_metricx")
+    resources:
+        **resources("score_metricx"),
     params:
         python=python_of("comet"),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
@@ -265,6 +294,8 @@ rule score_llm_judge:
         f"{BENCHMARKS}/score_llm_judge.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_llm_judge"),
     params:
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
         settings=settings("evaluate", "llm_judge"),
@@ -291,6 +322,8 @@ rule score_translations:
         f"{BENCHMARKS}/score_translations.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_translations"),
     params:
         translations=named(TRANSLATIONS),
         segment_scores=named(SEGMENT_SCORES),
@@ -318,6 +351,8 @@ rule take_checkpoint:
         step="[0-9]+",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("take_checkpoint"),
     params:
         source=f"{checkpoints('mt_grpo')}/kept/{{step}}",
     message:
@@ -342,6 +377,8 @@ rule score_checkpoints:
         f"{BENCHMARKS}/score_checkpoints.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_checkpoints"),
     params:
         before=option("--before", named(answers("translation", ["mt_sft"]))),
         checkpoints=named(CHECKPOINT_TRANSLATIONS),

@@ -10,6 +10,9 @@ PARTS = {
 
 if TAKEN:
 
+    localrules:
+        take_model,
+
     ruleorder:
         take_model
         > make_base_models
@@ -32,6 +35,8 @@ if TAKEN:
             taken="|".join(TAKEN),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("take_model"),
         params:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],

@@ -11,8 +11,8 @@ from typing import Any
 from grrm.files import UserError, read_jsonl, write_json
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.scores import parse_named_files, scores_document
+from grrm.metrics.systems import read_translation_systems
 from grrm.process import run_main
-from score_translations import read_systems
 
 # In the curve: name in the document -> verl's metric.
 _TRAINING = {
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         **dict.fromkeys(after, int(curve[-1]["step"])),
     }
     translations = before | checkpoints | after
-    systems = read_systems(
+    systems = read_translation_systems(
         args.reference,
         {name: translations[name] for name in sorted(translations, key=lambda name: steps[name])},
         parse_named_files(args.segment_scores, "--segment-scores"),

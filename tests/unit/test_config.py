@@ -51,6 +51,7 @@ def at(config: dict[str, Any], path: str) -> Any:
 
 # Without a meaning on a CPU, for published data, or null.
 LEFT_OUT = {
+    "judges",
     *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
     *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),
     *("epochs", "gradient_accumulation", "warmup_ratio", "attention", "deepspeed"),
@@ -59,7 +60,21 @@ LEFT_OUT = {
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
-    *("downloads", "bad_rows", "semantics", "test_sets"),
+    *(
+        "cluster",
+        "account",
+        "cpu",
+        "gpu",
+        "partition",
+        "qos",
+        "constraint",
+        "max_runtime",
+        "model",
+        "stop_before",
+    ),
+    "resources",
+    *("flash_attn", "sft_cuda", "rl_cuda", "images"),
+    *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
 }
 # Metrics that the demo does not ask for.
 UNUSED = tuple(f"evaluate.{name}" for name in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"))
@@ -82,7 +97,8 @@ def test_defaults_are_filled_in_at_every_depth(demo: dict[str, Any]) -> None:
     del demo["environments"]
     del demo["mt_grpo"]["reward"]
     resolved = resolve(demo, SCHEMA)
-    assert resolved["environments"] == {"folder": ".snakemake/environments"}
+    assert resolved["environments"]["folder"] == ".snakemake/environments"
+    assert resolved["environments"]["flash_attn"] == {"sft_cuda": None, "rl_cuda": None}
     assert resolved["hardware"] == {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
     assert resolved["mt_grpo"]["reward"]["semantics"] == "strict"
 
@@ -92,6 +108,24 @@ def test_the_given_configuration_is_left_as_it_was(demo: dict[str, Any]) -> None
     before = copy.deepcopy(demo)
     resolve(demo, SCHEMA)
     assert demo == before
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("hardware.nodes", "2", 2),
+        ("grrm_sft.learning_rate", "0.5", 0.5),
+        ("grrm_rlvr.start_from", "null", None),
+        ("grrm_rlvr.filter_overlong_prompts", "true", True),
+        ("experiment", "2024", "2024"),
+        ("cluster.account", "1234", "1234"),
+    ],
+)
+def test_text_within_braces_of_the_command_line_is_read(
+    demo: dict[str, Any], path: str, text: str, value: Any
+) -> None:
+    resolved = resolve(set_key(resolve(demo, SCHEMA), path, text), SCHEMA)
+    assert at(resolved, path) == value
 
 
 @pytest.mark.parametrize(
