@@ -11,8 +11,8 @@ import yaml
 
 from configurations import experiment
 from grrm.config import (
-    key_of_taken,
     kept_checkpoints,
+    key_of_taken,
     load_experiment,
     resolve,
     resolve_experiment,
