@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, resources, trackers, verl, verl_fork, verl_runs
 from grrm.files import UserError, write_jsonl
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -36,6 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
+    parser.add_argument(
+        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
+    )
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -55,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         if config.get(verl.DEVICE) == "cpu":
             resources.check_memory(initial, judges)
         if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working, steps, fork)
+            _train(args.python, config, working, steps, fork, args.tracker)
         checkpoints.mark_finished(working)
 
     done = verl_runs.last_complete_step(working) or steps
@@ -71,7 +74,18 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints.publish(files, args.model, training)
 
 
-def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
+def _train(
+    python: str,
+    config: dict[str, Any],
+    working: Path,
+    steps: int,
+    fork: Path | None,
+    tracker: trackers.Tracker,
+) -> None:
+    trackers.check_installed(tracker, python)
+    tracking = trackers.environment(tracker, working / "tracking", run=working.name)
+    if tracker != "none":
+        config = config | {verl.LOGGERS: trackers.verl_loggers(config[verl.LOGGERS], tracker)}
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
@@ -108,7 +122,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
-        status = run_engine(command, env=environment, on_line=read)
+        status = run_engine(command, env=environment | tracking, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
         reported = exceptions[-1] if exceptions else "none"

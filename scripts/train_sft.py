@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints
+from grrm.engines import checkpoints, trackers
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.process import run_engine, run_main
@@ -24,6 +24,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
+    parser.add_argument(
+        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
+    )
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -33,9 +36,14 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints.claim(working, training)
     if not checkpoints.is_finished(working):
         _remove_broken_checkpoints(working)
+        trackers.check_installed(args.tracker, args.python)
+        tracking = trackers.environment(args.tracker, working / "tracking", run=args.model.name)
         status = run_engine(
-            [args.python, "-m", "llamafactory.cli", "train", str(args.config)],
-            env={**os.environ, **launch_environment(config, args.python)},
+            [
+                *(args.python, "-m", "llamafactory.cli", "train", str(args.config)),
+                *trackers.llamafactory_arguments(args.tracker),
+            ],
+            env={**os.environ, **launch_environment(config, args.python), **tracking},
         )
         if status != 0:
             raise UserError(

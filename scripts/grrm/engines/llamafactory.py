@@ -91,7 +91,6 @@ def launch_environment(config: Mapping[str, Any], python: str) -> dict[str, str]
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_MODE": "disabled",
     }
     if not config.get("use_cpu"):
         # LLaMA-Factory calls torchrun by name, and DeepSpeed insists on it even for one GPU.

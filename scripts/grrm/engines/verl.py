@@ -18,6 +18,7 @@ from grrm.engines.llamafactory import CPU
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
 CHECKPOINTS = "trainer.default_local_dir"
+LOGGERS = "trainer.logger"
 STEPS = "trainer.total_training_steps"
 EPOCHS = "trainer.total_epochs"
 JUDGE = "reward.reward_model.model_path"
@@ -251,7 +252,7 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
         CHECKPOINTS: str(checkpoints),
         "trainer.project_name": "grrm",
         "trainer.experiment_name": stage,
-        "trainer.logger": ["console", "file"],
+        LOGGERS: ["console", "file"],
         "trainer.v1.sampler.custom_sampler.path": "pkg://grrm.verl_plugin.step_sampler",
         "trainer.v1.sampler.custom_sampler.name": buffer,
         "trainer.nnodes": 1,
@@ -470,7 +471,6 @@ def environment(
         "RAY_prestart_worker_first_driver": "0",
         # Ray's workers give way to everything (15) unless told otherwise; here they are the work itself.
         "RAY_worker_niceness": "0",
-        "WANDB_MODE": "disabled",
     }
     if config[DEVICE] == "cpu":
         variables |= {

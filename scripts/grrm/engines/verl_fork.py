@@ -260,5 +260,4 @@ def environment(*, checkout: Path, temporary: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "WANDB_MODE": "disabled",
     }
