@@ -1,4 +1,4 @@
-"""What a trained judge must be asked with: `judge.json` in its model folder, made when the model is published.
+"""What a trained judge must be asked with: `judge.json` in its folder, written when the model is published.
 
 The prompt and the parser of the training travel with the model, so that nobody asks it another question than
 the one it has learnt to answer. docs/judges.md describes the file.
