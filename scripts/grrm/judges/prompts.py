@@ -55,8 +55,8 @@ def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
     ) -> str:
         if missing := languages - responses.keys():
             raise UserError(
-                f"{spec}: asks for {', '.join(sorted(missing))}, but what is judged is no translation; use "
-                "a prompt without"
+                f"the judge's prompt asks for {', '.join(sorted(missing))}, but what is judged is no "
+                "translation; use a prompt without"
             )
         fence = code_fence(question, reference or "", *candidates, *responses.values())
         values = {"fence": fence, "question": question, "reference": "", "candidates": "", **responses}

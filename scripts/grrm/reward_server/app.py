@@ -19,6 +19,7 @@ from grrm.reward_server.collect import Collector, Incomplete, Reward, Score
 from grrm.reward_server.protocol import Health, Item, Problem, RewardRequest, RewardResponse, items
 
 _PROBLEMS = {
+    400: "the body is no text in UTF-8",
     413: "more than the server takes at once",
     422: "the request cannot be understood, or has no group to compare",
     502: "the judge gave no usable answer, so there is no reward",
