@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from grrm import cli
 from grrm.files import UserError
 from grrm.reward_server.app import ServerOptions, create_app
-from grrm.reward_server.collect import Collector, Incomplete, Reward
+from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
 from grrm.rewards.kinds import ScoringOptions
@@ -202,7 +202,7 @@ def test_responses_sent_one_by_one_are_judged_together_and_once() -> None:
 def test_a_group_that_stays_incomplete_is_told_to_ask_again_and_forgotten() -> None:
     async def run() -> None:
         groups = collector(patience=0.05)
-        with pytest.raises(Incomplete, match="1 of 2 responses to the prompt have come in 0.05 s"):
+        with pytest.raises(IncompleteError, match=r"1 of 2 responses to the prompt have come in 0\.05 s"):
             await groups.rewards([item("late")])
         # Had the first one stayed, these two would not be a group of their own.
         pair = await asyncio.gather(groups.rewards([item("a")]), groups.rewards([item("bb")]))
@@ -304,14 +304,21 @@ def test_a_label_tells_what_is_translated(as_text: bool) -> None:
         ("pointwise", [1], "expected an object or a text"),
     ],
 )
-def test_a_label_that_lacks_something_is_refused_before_anybody_waits(kind: Any, label: Any, words: str) -> None:
+def test_a_label_that_lacks_something_is_refused_before_anybody_waits(
+    kind: Any, label: Any, words: str
+) -> None:
     answer = post(app(check=checker(kind)), body("x", label=label))
     assert answer.status_code == 422
     assert words in answer.json()["detail"].replace("src_text is", "question is")
 
 
 def test_a_response_without_the_part_that_is_judged_earns_the_invalid_reward() -> None:
-    label = {"src_text": "Hund", "src_lang": "de", "trg_lang": "en", "trg_text": "a dog runs by the old house"}
+    label = {
+        "src_text": "Hund",
+        "src_lang": "de",
+        "trg_lang": "en",
+        "trg_text": "a dog runs by the old house",
+    }
     group = [Item("p", text, label) for text in ("no block", "```\na dog runs by the old house\n```")]
 
     async def run() -> Sequence[Reward]:
@@ -401,7 +408,14 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
         async with (
             JudgeServer(first_is_longer) as judge,
             served(
-                *("--kind", "pairwise_dgr", "--prompt", "config/prompts/judge_pairwise.yaml", "--group-size", "4"),
+                *(
+                    "--kind",
+                    "pairwise_dgr",
+                    "--prompt",
+                    "config/prompts/judge_pairwise.yaml",
+                    "--group-size",
+                    "4",
+                ),
                 *("--judge-url", judge.url, "--judge-model", "judge", "--judge", "temperature=0.5"),
             ) as url,
             httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as client,

@@ -9,7 +9,9 @@ from typing import get_args
 from grrm.data.judge_data import BadRows, Kind, both_orders, read_records, split_records, write_records
 from grrm.files import UserError
 
-HELP = "judges' training data from any published layout: converted, split by conversation, JSON lines or parquet"
+HELP = (
+    "judges' training data from any published layout: converted, split by conversation, JSON lines or parquet"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "conversation stay in one part (default: all in one)",
     )
     parser.add_argument("--seed", type=int, default=42, help="of the split (default: 42)")
-    parser.add_argument("--both-orders", action="store_true", help="every comparison in both orders (pairwise)")
+    parser.add_argument(
+        "--both-orders", action="store_true", help="every comparison in both orders (pairwise)"
+    )
     parser.add_argument(
         "--bad-rows", choices=get_args(BadRows), default="error", help="drop: leave them out, and say so"
     )

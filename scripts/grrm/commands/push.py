@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="store_true", help="make a private repository")
     parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and send nothing")
     parser.add_argument(
-        "--summary", type=Path, help="summary.json with its evaluation (default: the experiment's, if it is there)"
+        "--summary",
+        type=Path,
+        help="summary.json with its evaluation (default: the experiment's, if it is there)",
     )
     parser.add_argument(
         "--provenance", type=Path, help="folder to upload with it (default: the experiment's, if it is there)"
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{name}: {size} bytes")
     if args.dry_run:
         visibility = "a private" if args.private else "a public"
-        print(f"dry run: {len(files)} files would go to {args.repository} ({visibility} repository if it is new)")
+        print(f"dry run: {len(files)} files would go to {args.repository} ({visibility} one if it is new)")
     else:
         print(upload(args.repository, files, private=args.private))
 

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extract",
         default="none",
-        help="what of a response is judged: none (all of it, default), thinking (all but it), code_block, last_line",
+        help="what of a response is judged: none (all of it, default), thinking (all but it), code_block or "
+        "last_line",
     )
     parser.add_argument(
         "--invalid-reward", type=float, help="reward of a response in which there is no such part"
@@ -88,9 +89,7 @@ def run(args: argparse.Namespace) -> None:
     Scorer(options)  # a prompt that cannot be used is said before anybody asks
     reading = Reading(args.extract, args.invalid_reward)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
-    server = ServerOptions(
-        reward=args.kind, compares=options.relative, group_size=args.group_size, **limits
-    )
+    server = ServerOptions(reward=args.kind, compares=options.relative, group_size=args.group_size, **limits)
     if args.host not in ("127.0.0.1", "::1", "localhost"):
         print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
     app = create_app(lambda: scoring(options, reading), server, checker(args.kind))

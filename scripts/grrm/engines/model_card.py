@@ -1,7 +1,7 @@
 """The card of a trained model: README.md with the metadata that the Hugging Face hub reads.
 
-Everything in it comes from what the training was (`training.json`); evaluations, which come later, are added when a
-model is uploaded.
+Everything in it comes from what the training was (`training.json`); evaluations, which come later, are added
+when a model is uploaded.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Training = Mapping[str, Any]
 _INITIAL = ("model_name_or_path", "actor_rollout_ref.model.path", "model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _STAGES = {
-    "grrm_sft": "generative reward model for translations, after supervised finetuning",
-    "grrm_rlvr": "generative reward model for translations, after reinforcement learning with verified rankings",
+    "grrm_sft": "reward model for translations, after supervised finetuning",
+    "grrm_rlvr": "reward model for translations, after reinforcement learning from verified rankings",
     "mt_sft": "translation model, after supervised finetuning",
     "mt_grpo": "translation model, after reinforcement learning with a judge as its reward",
     "judge_sft": "judge of responses, after supervised finetuning",
-    "judge_pointwise": "judge that scores a response, after reinforcement learning with verified scores",
-    "judge_pairwise": "judge that compares two responses, after reinforcement learning with verified preferences",
+    "judge_pointwise": "judge that scores responses, after reinforcement learning from verified scores",
+    "judge_pairwise": "judge that compares responses, after reinforcement learning from verified preferences",
     "judge_bradley_terry": "reward model (Bradley-Terry), trained on chosen and rejected responses",
     "alignment_grpo": "policy, after reinforcement learning with a judge as its reward",
 }
 _LIMITS = {
-    "judge": "It judges what it was trained on, and can be deceived: by length, by order, and by a policy that is "
-    "trained against it for long. Its scores are not a measure of quality elsewhere.",
+    "judge": "It judges what it was trained on, and can be deceived: by length, by order, and by a policy "
+    "that is trained against it for long. Its scores are not a measure of quality elsewhere.",
     "policy": "It optimises what its judge rewards, which is not the same as quality; the figures of an "
     "independent metric say how far the two agree.",
     "sft": "It answers in the form of its training data; nothing was done to make it refuse anything.",
@@ -139,9 +139,7 @@ def read_licence(folder: Path) -> str | None:
     return licence if isinstance(licence, str) else None
 
 
-def _metadata(
-    name: str, base: str | None, licence: str | None, metrics: Sequence[Metric]
-) -> dict[str, Any]:
+def _metadata(name: str, base: str | None, licence: str | None, metrics: Sequence[Metric]) -> dict[str, Any]:
     scores = name.endswith("bradley_terry")
     metadata: dict[str, Any] = {
         "library_name": "transformers",
@@ -178,7 +176,9 @@ def _lineage(name: str, training: Training, ancestors: Sequence[Training]) -> li
         start = initial_model(step)
         lines.append(f"- `{stage}`, trained from `{_shown(start or 'nothing')}` on:")
         lines += [
-            f"  - `{_shown(path)}` ({digest[:12]})" for path, digest in step["inputs"].items() if path != start
+            f"  - `{_shown(path)}` ({digest[:12]})"
+            for path, digest in step["inputs"].items()
+            if path != start
         ]
     return lines
 
@@ -203,13 +203,19 @@ def _hyperparameters(config: Mapping[str, Any]) -> str:
 
 def _evaluation(metrics: Sequence[Metric]) -> str:
     if not metrics:
-        return "Not measured when this card was written; the experiment's `summary.json` has what was measured."
-    head = ["| task | data | metric | value [interval] | n | signature |", "| --- | --- | --- | --- | --- | --- |"]
+        return (
+            "Not measured when this card was written; the experiment's `summary.json` has what was measured."
+        )
+    head = [
+        "| task | data | metric | value [interval] | n | signature |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     rows = []
     for metric in metrics:
         signature = metric.signature.replace("|", "\\|")
         rows.append(
-            f"| {metric.task} | {metric.data} | {metric.name} | {_number(metric)} | {metric.n} | {signature} |"
+            f"| {metric.task} | {metric.data} | {metric.name} | {_number(metric)} | {metric.n} "
+            f"| {signature} |"
         )
     return "\n".join(head + rows)
 

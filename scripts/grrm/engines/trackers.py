@@ -1,8 +1,8 @@
 """Experiment trackers: where a training's figures go besides the project's own curves.
 
 A tracker belongs to one launch, not to the training: it is no part of the rendered configuration, so that
-switching it on neither trains a model anew nor forbids resuming. Whatever it writes stays on this machine, in the
-training's working folder, unless the environment says otherwise (WANDB_MODE=online, SWANLAB_MODE=cloud,
+switching it on neither trains a model anew nor forbids resuming. Whatever it writes stays on this machine, in
+the training's working folder, unless the environment says otherwise (WANDB_MODE=online, SWANLAB_MODE=cloud,
 MLFLOW_TRACKING_URI); keys are read from the environment by the tracker itself.
 """
 

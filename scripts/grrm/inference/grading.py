@@ -292,9 +292,7 @@ def _reader(used: Pointwise | Pairwise) -> Any:
     return read
 
 
-def _settled(
-    row: GradeRow, judgements: list[Judgement], used: Pointwise | Pairwise, method: Method
-) -> Grade:
+def _settled(row: GradeRow, judgements: list[Judgement], used: Pointwise | Pairwise, method: Method) -> Grade:
     if isinstance(used, Pointwise):
         scores = [None if j.verdict is None else float(j.verdict) for j in judgements]
     else:
@@ -340,15 +338,15 @@ def _score_each(
     device = "cuda" if engine.gpus and _has_gpu(python) else "cpu"
     scorer = ModelScores(
         "bradley_terry",
-        ModelOptions(
-            str(model), python, device=device, batch_size=engine.batch_size, threads=engine.threads
-        ),
+        ModelOptions(str(model), python, device=device, batch_size=engine.batch_size, threads=engine.threads),
     )
     with closing(scorer), asyncio.Runner() as runner:
         for start in range(0, len(rows), engine.batch_size):
             batch = rows[start : start + engine.batch_size]
             items = [
-                {"messages": with_response(row.messages, response)} for row in batch for response in row.responses
+                {"messages": with_response(row.messages, response)}
+                for row in batch
+                for response in row.responses
             ]
             scored = iter(runner.run(scorer.score(items)))
             for number, row in enumerate(batch, start):

@@ -35,7 +35,9 @@ def model_files(model: Path, summary: Path | None = None, provenance: Path | Non
     checkpoints.check_model(model)
     identity = model / checkpoints.IDENTITY
     if not identity.is_file():
-        raise UserError(f"{identity}: no such file; only models that were trained here can be described, and pushed")
+        raise UserError(
+            f"{identity}: no such file; only models that were trained here can be described, and pushed"
+        )
     files: Files = {
         file.relative_to(model).as_posix(): file
         for file in sorted(model.rglob("*"))
@@ -110,7 +112,8 @@ def upload(repository: str, files: Files, *, private: bool) -> str:
         ) from error
     except httpx2.HTTPError as error:
         raise UserError(
-            f"{repository}: {constants.ENDPOINT} cannot be reached ({_line(error)}); check the network and HF_ENDPOINT"
+            f"{repository}: {constants.ENDPOINT} cannot be reached ({_line(error)}); check the network "
+            "and HF_ENDPOINT"
         ) from error
     return str(commit.commit_url)
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grrm import __version__
 from grrm.files import UserError
-from grrm.reward_server.collect import Collector, Incomplete, Reward, Score
+from grrm.reward_server.collect import Collector, IncompleteError, Reward, Score
 from grrm.reward_server.protocol import Health, Item, Problem, RewardRequest, RewardResponse, items
 
 _PROBLEMS = {
@@ -40,7 +40,7 @@ class ServerOptions:
     compares: bool = False
     """Whether a reward is worth something only beside the group's others."""
     group_size: int = 0
-    """Responses to a prompt that are judged together, whichever requests they come in; 0: those of a request."""
+    """Responses to a prompt judged together, whichever requests they come in; 0: those of a request."""
     patience: float = 150.0
     """Longest wait for siblings; OpenRLHF gives up after 180 s."""
     concurrency: int = 64
@@ -65,7 +65,7 @@ class ServerOptions:
             raise UserError(f"group_size: 1, but {self.reward} compares the responses of a group: at least 2")
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """An answer without rewards."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -107,8 +107,8 @@ def create_app(
     app.state.waiting = 0
     app.add_middleware(BodyLimit, limit=options.max_body)
 
-    @app.exception_handler(Refusal)
-    async def refuse(_: Request, refusal: Refusal) -> JSONResponse:
+    @app.exception_handler(RefusedError)
+    async def refuse(_: Request, refusal: RefusedError) -> JSONResponse:
         headers = {"Retry-After": "1"} if refusal.status == 503 else None
         return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
 
@@ -127,7 +127,7 @@ def create_app(
     async def get_reward(body: RewardRequest, request: Request) -> RewardResponse:
         asked = _checked(body, options, check)
         if app.state.waiting >= options.max_waiting:
-            raise Refusal(503, f"{options.max_waiting} requests wait already; ask again in a second")
+            raise RefusedError(503, f"{options.max_waiting} requests wait already; ask again in a second")
         app.state.waiting += 1
         try:
             return _response(await _unless_gone(request, app.state.collector, asked))
@@ -151,27 +151,30 @@ def create_app(
 
 def _checked(body: RewardRequest, options: ServerOptions, check: Callable[[Item], None]) -> list[Item]:
     if len(body.query) > options.max_queries:
-        raise Refusal(413, f"query: {len(body.query)} responses, at most {options.max_queries} are taken at once")
+        raise RefusedError(
+            413, f"query: {len(body.query)} responses, at most {options.max_queries} are taken at once"
+        )
     try:
         asked = items(body)
         for item in asked:
             check(item)
     except UserError as error:
-        raise Refusal(422, str(error)) from error
+        raise RefusedError(422, str(error)) from error
     if options.group_size:
         return asked
     sizes: dict[str, int] = {}
     for item in asked:
         sizes[item.group] = sizes.get(item.group, 0) + 1
     if max(sizes.values()) > options.max_group:
-        raise Refusal(
-            413, f"query: {max(sizes.values())} responses to a prompt, at most {options.max_group} are compared"
+        raise RefusedError(
+            413,
+            f"query: {max(sizes.values())} responses to a prompt, at most {options.max_group} are compared",
         )
     if options.compares and min(sizes.values()) < 2:
-        raise Refusal(
+        raise RefusedError(
             422,
-            f"query: a single response to its prompt, but {options.reward} compares the responses of a group; "
-            "if the trainer sends them one by one, start the server with --group-size",
+            f"query: a single response to its prompt, but {options.reward} compares the responses of a "
+            "group; if the trainer sends them one by one, start the server with --group-size",
         )
     return asked
 
@@ -183,7 +186,7 @@ async def _unless_gone(request: Request, collector: Collector, asked: list[Item]
     try:
         await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise Refusal(503, "the client went away")
+            raise RefusedError(503, "the client went away")
         return answer.result()
     finally:
         for task in (answer, gone):
@@ -194,10 +197,10 @@ async def _unless_gone(request: Request, collector: Collector, asked: list[Item]
 async def _ask(collector: Collector, asked: list[Item]) -> list[Reward]:
     try:
         return await collector.rewards(asked)
-    except Incomplete as error:
-        raise Refusal(503, str(error)) from error
+    except IncompleteError as error:
+        raise RefusedError(503, str(error)) from error
     except UserError as error:
-        raise Refusal(502, str(error)) from error
+        raise RefusedError(502, str(error)) from error
 
 
 async def _disconnected(request: Request) -> None:
@@ -211,7 +214,7 @@ def _response(rewards: list[Reward]) -> RewardResponse:
     if len(values) < len(rewards):
         failed = next(reward for reward in rewards if reward.value is None or not math.isfinite(reward.value))
         count = len(rewards) - len(values)
-        raise Refusal(502, f"{count} of {len(rewards)} responses have no reward: {failed.failure}")
+        raise RefusedError(502, f"{count} of {len(rewards)} responses have no reward: {failed.failure}")
     logs = {key: [reward.info[key] for reward in rewards] for key in rewards[0].info}
     return RewardResponse(rewards=values, scores=values, extra_logs=logs)
 

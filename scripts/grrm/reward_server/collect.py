@@ -1,9 +1,9 @@
 """Bringing the responses to a prompt together, whichever requests they come in.
 
-Current versions of OpenRLHF send each response in a request of its own, and give up after three minutes to send
-it again. So a request waits here until its siblings have come; if they have not after `patience`, it is told to
-ask again, and leaves the group. A client that goes away leaves it, too. A group that is complete is scored once;
-the reward of a client that went away meanwhile is kept for the next time it asks.
+Current versions of OpenRLHF send each response in a request of its own, and give up after three minutes to
+send it again. So a request waits here until its siblings have come; if they have not after `patience`, it is
+told to ask again, and leaves the group. A client that goes away leaves it, too. A group that is complete is
+scored once; the reward of a client that went away meanwhile is kept for the next time it asks.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Score = Callable[[Sequence[Item]], Awaitable[Sequence[Reward]]]
 """Rewards responses to one prompt; one reward per response, in their order."""
 
 
-class Incomplete(Exception):
+class IncompleteError(Exception):
     """A group was not complete in time."""
 
 
@@ -75,7 +75,7 @@ class Collector:
         """The rewards of a request's responses, in their order.
 
         Raises:
-            Incomplete: siblings of a response did not come in time.
+            IncompleteError: siblings of a response did not come in time.
         """
         members = [_Member(item, asyncio.get_running_loop().create_future()) for item in items]
         try:
@@ -112,10 +112,10 @@ class Collector:
                     await member.together.wait()
         except TimeoutError:
             alone = next(member for member in members if not member.together.is_set())
-            raise Incomplete(
-                f"{len(self._waiting[alone.item.group])} of {self._size} responses to the prompt have come in "
-                f"{self._patience:g} s: ask again; if it stays so, start the server with the number of samples "
-                "that the trainer draws per prompt as --group-size"
+            raise IncompleteError(
+                f"{len(self._waiting[alone.item.group])} of {self._size} responses to the prompt have come "
+                f"in {self._patience:g} s: ask again; if it stays so, start the server with the number of "
+                "samples that the trainer draws per prompt as --group-size"
             ) from None
 
     def _leave(self, members: Sequence[_Member]) -> None:

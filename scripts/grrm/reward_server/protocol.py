@@ -1,9 +1,9 @@
 """What a trainer sends and gets: the protocol of OpenRLHF's `--remote_rm_url`.
 
-OpenRLHF posts {"query": [...], "prompts": [...], "labels": [...]}: a query is a prompt with its response, both
-as the policy's tokenizer decodes them, special tokens included. Current versions send one response a request,
-older ones a batch (openrlhf/utils/agent.py and remote_rm_utils.py). It reads `rewards`, a list as long as the
-query; also `scores` and `extra_logs` where they are there. Headers cannot be set.
+OpenRLHF posts {"query": [...], "prompts": [...], "labels": [...]}: a query is a prompt with its response,
+both as the policy's tokenizer decodes them, special tokens included. Current versions send one response a
+request, older ones a batch (openrlhf/utils/agent.py and remote_rm_utils.py). It reads `rewards`, a list as
+long as the query; also `scores` and `extra_logs` where they are there. Headers cannot be set.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Health(BaseModel):
 
     status: str
     reward: Annotated[str, Field(description="kind of the reward")]
-    group_size: Annotated[int, Field(description="responses to a prompt judged together; 0: those of a request")]
+    group_size: Annotated[
+        int, Field(description="responses to a prompt judged together; 0: those of a request")
+    ]
     waiting: Annotated[int, Field(description="requests that are being answered")]
     groups: Annotated[int, Field(description="groups rewarded")]
     failed: Annotated[int, Field(description="groups without a reward")]
@@ -113,7 +115,7 @@ def items(request: RewardRequest, end_marks: Sequence[str] = END_MARKS) -> list[
     for number, (query, prompt, label) in enumerate(zip(request.query, request.prompts, labels, strict=True)):
         if not query.startswith(prompt):
             raise UserError(
-                f"query {number}: it does not begin with prompt {number}, so that its response cannot be told "
+                f"query {number}: it does not begin with prompt {number}, so its response cannot be told "
                 "from it; send both as the same tokenizer decodes them"
             )
         found.append(Item(prompt, _without_end(query[len(prompt) :], end_marks), label))

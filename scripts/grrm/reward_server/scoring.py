@@ -41,7 +41,7 @@ class Reading:
     """What of a response is judged.
 
     Attributes:
-        extract: none: all of it; thinking: what is left without its thinking; code_block or last_line: that part.
+        extract: none: all of it; thinking: all but its thinking; code_block or last_line: that part.
         invalid_reward: reward of a response in which nothing of the kind is found: less than any other's.
     """
 
@@ -84,8 +84,8 @@ def read_group(kind: Kind, items: Sequence[Item], candidates: Sequence[str] = ()
         missing = [_FIELDS[field][0] for field in ("question", "src_lang", "trg_lang") if not values[field]]
         if missing:
             raise UserError(
-                f"labels: no {', '.join(missing)}; {kind} judges translations and needs an object with src_text, "
-                "src_lang and trg_lang (or the same as JSON text)"
+                f"labels: no {', '.join(missing)}; {kind} judges translations and needs an object with "
+                "src_text, src_lang and trg_lang (or the same as JSON text)"
             )
     if kind in REFERENCE_KINDS - {"comet"} and not values["reference"]:
         raise UserError(f"labels: no trg_text; {kind} compares with a reference")
