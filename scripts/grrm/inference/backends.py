@@ -130,6 +130,10 @@ class Backend(Protocol):
         """What makes the texts, for provenance: `model` and `weights` (a digest, or where it is served)."""
         ...
 
+    def context(self) -> int | None:
+        """Longest prompt and completion together, in tokens; None if it cannot be known."""
+        ...
+
     def close(self) -> None:
         """Free the model."""
         ...

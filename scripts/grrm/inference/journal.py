@@ -11,10 +11,10 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 from grrm.files import UserError, atomic_path
 
@@ -71,6 +71,11 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    @property
+    def hint(self) -> str:
+        """What to do when not everything was answered."""
+        return f"what was is in {self.path}: the same command asks for the rest"
 
     @property
     def total(self) -> int:
@@ -165,6 +170,52 @@ class Journal:
                 f"({'; '.join(differences) or 'its rows, prompt, runs or retries'}); name another output, or "
                 "remove this one"
             )
+
+
+class Printer:
+    """Results on a stream, in the order of runs and rows, each as soon as all before it have come.
+
+    Args:
+        stream: where they are printed.
+        line: what is printed of a result, without its line end.
+        runs: how often each row is answered.
+        rows: how many there are.
+    """
+
+    hint = "what was has been printed; an output file (--output) would be completed by the same command"
+
+    def __init__(
+        self, stream: TextIO, line: Callable[[Mapping[str, Any]], str], runs: int, rows: int
+    ) -> None:
+        self._stream, self._line = stream, line
+        self._keys = [(run, index) for run in range(runs) for index in range(rows)]
+        self._waiting: dict[Key, str] = {}
+        self._next = 0
+        self.total = len(self._keys)
+
+    def missing(self) -> list[Key]:
+        """Run and row number of everything."""
+        return self._keys
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """None are kept."""
+        return iter(())
+
+    def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
+        """Print a result, or keep it until those before it have come."""
+        self._waiting[run, index] = self._line({"index": index, "run": run, **result})
+        while self._next < self.total and self._keys[self._next] in self._waiting:
+            self._print(self._waiting.pop(self._keys[self._next]))
+            self._next += 1
+
+    def publish(self) -> None:
+        """Print what still waits for results that will not come."""
+        for key in sorted(self._waiting):
+            self._print(self._waiting[key])
+        self._waiting.clear()
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
 
 
 def rows_digest(rows: Iterable[Any]) -> str:

@@ -70,6 +70,10 @@ class OpenAIBackend:
             "weights": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
         }
 
+    def context(self) -> None:
+        """The server's own affair."""
+        return
+
     def close(self) -> None:
         """Close the connections."""
         self._loop.run_until_complete(self._client.__aexit__(None, None, None))

@@ -17,7 +17,7 @@ class Progress:
     """To be used as `with Progress(total) as progress`, and called with the tally so far.
 
     Args:
-        total: answers there will be.
+        total: answers there will be; of a single one nothing is shown.
         stream: where it is shown.
     """
 
@@ -25,9 +25,8 @@ class Progress:
         self._total = total
         self._stream = sys.stderr if stream is None else stream
         self._started = self._shown = time.monotonic()
-        self._done = -1
         self._bar = None
-        if self._stream.isatty():
+        if total > 1 and self._stream.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit="answer", file=self._stream, dynamic_ncols=True)
@@ -43,17 +42,19 @@ class Progress:
 
     def __call__(self, tally: Tally) -> None:
         """Show a tally."""
+        if self._total <= 1:
+            return
         failed = tally.failures.total() + tally.unanswered.total()
-        self._done = tally.usable + failed
+        done = tally.usable + failed
         if self._bar is not None:
             self._bar.set_postfix(failed=failed, refresh=False)
-            self._bar.update(self._done - self._bar.n)
+            self._bar.update(done - self._bar.n)
             return
         now = time.monotonic()
-        if now - self._shown >= _SECONDS or self._done == self._total:
+        if now - self._shown >= _SECONDS or done == self._total:
             self._shown = now
             print(
-                f"{self._done} of {self._total} answers, {failed} failed, {now - self._started:.1f} s",
+                f"{done} of {self._total} answers, {failed} failed, {now - self._started:.1f} s",
                 file=self._stream,
                 flush=True,
             )

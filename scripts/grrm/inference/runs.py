@@ -12,7 +12,7 @@ from grrm.files import UserError
 from grrm.inference.answers import RankedGroup, Row, TranslatedSegment, rank_each, translate_each
 from grrm.inference.asking import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
-from grrm.inference.journal import Journal, Key, rows_digest
+from grrm.inference.journal import Journal, Key, Printer, rows_digest
 from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
 
 Result: TypeAlias = RankedGroup | TranslatedSegment
@@ -81,7 +81,7 @@ def rank_rows(
     rows: Sequence[Row],
     prompt: RankingPrompt | PointwisePrompt,
     decoding: Decoding,
-    journal: Journal,
+    journal: Journal | Printer,
     *,
     retries: Retries = NO_RETRIES,
     candidate_order: CandidateOrder = "row",
@@ -121,7 +121,7 @@ def translate_rows(
     rows: Sequence[Row],
     prompt: TranslationPrompt,
     decoding: Decoding,
-    journal: Journal,
+    journal: Journal | Printer,
     *,
     retries: Retries = NO_RETRIES,
     watch: Watch | None = None,
@@ -155,7 +155,7 @@ def _keys(todo: Sequence[Key], decoding: Decoding) -> list[tuple[int, ...]]:
 
 
 def _keep(
-    journal: Journal,
+    journal: Journal | Printer,
     todo: Sequence[Key],
     results: Iterator[tuple[int, Result]],
     rows: Sequence[Row],
@@ -187,7 +187,7 @@ def _keep(
     if tally.unanswered:
         raise UserError(
             f"{tally.unanswered.total()} of {journal.total} rows were not answered "
-            f"({_words(tally.unanswered)}); what was is in {journal.path}: the same command asks for the rest"
+            f"({_words(tally.unanswered)}); {journal.hint}"
         )
     return tally
 

@@ -52,7 +52,7 @@ class TransformersBackend:
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
         """Complete all requests, batch by batch."""
         encoded = encode(self._tokenizer, requests)
-        room = self._network.config.max_position_embeddings - decoding.max_new_tokens
+        room = self.context() - decoding.max_new_tokens
         for position, tokens in enumerate(encoded):
             if len(tokens) > room:
                 yield position, prompt_too_long(len(tokens), room)
@@ -72,22 +72,26 @@ class TransformersBackend:
         """Folder and digest of the weights."""
         return folder_origin(self._model, self._model)
 
+    def context(self) -> int:
+        """Positions of the model."""
+        return int(self._network.config.max_position_embeddings)
+
     def close(self) -> None:
         """Free the model."""
         del self._network
 
-    @torch.inference_mode()
     def _complete(self, prompts: list[list[int]], seeds: list[int], decoding: Decoding) -> list[Completion]:
         inputs = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self._device)
-        output = self._network.generate(
-            **inputs,
-            generation_config=GenerationConfig(
-                max_new_tokens=decoding.max_new_tokens, eos_token_id=sorted(self._stops), do_sample=False
-            ),
-            logits_processor=LogitsProcessorList(
-                [_Draw(seeds, decoding, self._device)] if decoding.temperature > 0 else []
-            ),
-        )
+        with torch.inference_mode():
+            output = self._network.generate(
+                **inputs,
+                generation_config=GenerationConfig(
+                    max_new_tokens=decoding.max_new_tokens, eos_token_id=sorted(self._stops), do_sample=False
+                ),
+                logits_processor=LogitsProcessorList(
+                    [_Draw(seeds, decoding, self._device)] if decoding.temperature > 0 else []
+                ),
+            )
         return [self._completion(tokens) for tokens in output[:, inputs["input_ids"].shape[1] :].tolist()]
 
     def _completion(self, tokens: list[int]) -> Completion:

@@ -45,7 +45,7 @@ class VllmBackend:
         from vllm import SamplingParams
 
         encoded = encode(self._tokenizer, requests)
-        room = self._llm.llm_engine.model_config.max_model_len - decoding.max_new_tokens
+        room = self.context() - decoding.max_new_tokens
         fitting = []
         for position, tokens in enumerate(encoded):
             if len(tokens) > room:
@@ -80,6 +80,10 @@ class VllmBackend:
     def origin(self) -> dict[str, Any]:
         """Folder and digest of the weights."""
         return folder_origin(self._model, self._model)
+
+    def context(self) -> int:
+        """Longest sequence that the engine was made for."""
+        return int(self._llm.llm_engine.model_config.max_model_len)
 
     def close(self) -> None:
         """Free the model; GPU memory is free for certain only when the process has ended."""
