@@ -16,6 +16,7 @@ from grrm.config import (
     resolve_experiment,
     taken_models,
     trained_stages,
+    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
@@ -24,7 +25,8 @@ from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 try:
     config.update(
         resolve_experiment(
-            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+            with_environment(config, os.environ),
+            Path(workflow.basedir) / "config/schemas/config.schema.yaml",
         )
     )
     if config["prompts"]["ranking"] != UPSTREAM:

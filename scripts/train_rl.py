@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     parser.add_argument(
         "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
             args.judgements,
             verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
         )
-    checkpoints.publish(files, args.model, training)
+    checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
 def _train(

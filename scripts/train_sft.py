@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
     )
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     training = checkpoints.identity(args.config, [args.data, initial])
     checkpoints.claim(working, training)
     if not checkpoints.is_finished(working):
-        _remove_broken_checkpoints(working)
+        checkpoints.remove_broken(working)
         trackers.check_installed(args.tracker, args.python)
         tracking = trackers.environment(args.tracker, working / "tracking", run=args.model.name)
         status = run_engine(
@@ -52,37 +52,14 @@ def main(argv: list[str] | None = None) -> None:
             )
         checkpoints.mark_finished(working)
     write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
-    checkpoints.publish(_model_files(working), args.model, training)
-
-
-def _remove_broken_checkpoints(working: Path) -> None:
-    """Remove checkpoints that a kill left half-written: the trainer writes its state last."""
-    for folder in working.glob("checkpoint-*"):
-        if not (folder / "trainer_state.json").exists():
-            print(f"{folder}: incomplete, removed", flush=True)
-            shutil.rmtree(folder)
+    cards = [args.card] if args.card else []
+    checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
 
 
 def _curve(log: Path) -> Iterator[dict[str, float]]:
     steps = {row["current_steps"]: row for row in read_jsonl(log) if "loss" in row}
     for step, row in sorted(steps.items()):
         yield {"step": step, "loss": row["loss"], "lr": row["lr"]}
-
-
-def _model_files(working: Path) -> list[Path]:
-    names = (
-        "*.safetensors",
-        "*.safetensors.index.json",
-        "config.json",
-        "generation_config.json",
-        "tokenizer*",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.jinja",
-    )
-    return sorted({file for name in names for file in working.glob(name)})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 import yaml
@@ -73,8 +73,68 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
             config[key] = value
 
 
+JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
+
+
+def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration in which the variables of the published scripts go before keys of the judges' stages.
+
+    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine;
+    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
+    `judges.environment`. Without the section `judges`, and where a variable is empty, nothing changes.
+
+    Args:
+        config: as Snakemake or `load_experiment` reads it, without defaults.
+        environ: the environment.
+
+    Raises:
+        UserError: a number is none, or the batch cannot be put together from equal forward passes.
+    """
+    changed = copy.deepcopy(dict(config))
+    judges = changed.get("judges")
+    read = {name: environ[name] for name in _VARIABLES if environ.get(name)}
+    if not judges or not read:
+        return changed
+    judges["environment"] = read
+    if "MODEL_PATH" in read:
+        for name in JUDGES:
+            judges[name]["start_from"] = read["MODEL_PATH"]
+    if "N_GPUS_PER_NODE" in read:
+        changed.setdefault("hardware", {})["gpus_per_node"] = _count(read, "N_GPUS_PER_NODE")
+    if "TRAIN_BATCH_SIZE" in read:
+        rows, hardware = _count(read, "TRAIN_BATCH_SIZE"), changed.get("hardware", {})
+        for name in ("pointwise", "pairwise"):
+            judges[name]["train_batch_size"] = rows
+            judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
+        for name in ("sft", "bradley_terry"):
+            devices = hardware.get("nodes", 1) * hardware.get("gpus_per_node", 1)
+            pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
+            if rows % (pass_rows * devices):
+                raise UserError(
+                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of judges.{name}.batch_size {pass_rows} "
+                    f"x {devices} devices"
+                )
+            judges[name] |= {
+                "batch_size": pass_rows,
+                "gradient_accumulation": rows // (pass_rows * devices),
+            }
+    return changed
+
+
+_VARIABLES = ("MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+
+
+def _count(variables: Mapping[str, str], name: str) -> int:
+    if not variables[name].isdecimal() or int(variables[name]) < 1:
+        raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
+    return int(variables[name])
+
+
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
-    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it."""
+    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it.
+
+    A judge's is called `<stage>_base`: each may start from another one.
+    """
     taken = {
         "grrm_base": config["grrm_sft"]["start_from"],
         "grrm_sft": config["grrm_rlvr"]["start_from"],
@@ -83,7 +143,9 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
         "comet": config["comet"]["start_from"],
     }
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
-    return {name: model for name, model in (taken | finished).items() if model}
+    judges = config["judges"] or {}
+    bases = {f"judge_{name}_base": judges[name]["start_from"] for name in JUDGES if judges}
+    return {name: model for name, model in (taken | finished | bases).items() if model}
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -121,8 +183,7 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
-    for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
-        stage = config[name]
+    for name, stage, steps in [*_sft_stages(config), *_rl_stages(config)]:
         if (stage[steps] is None) == (stage["epochs"] is None):
             yield (
                 f"{name}.{steps} is {stage[steps]} and {name}.epochs is {stage['epochs']}, "
@@ -131,8 +192,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in ("grrm_sft", "mt_sft"):
         if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
             yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
-    for name, _ in _RL_STEPS:
-        stage = config[name]
+    for name, stage, _ in _rl_stages(config):
         batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
         if batch % mini:
             yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
@@ -152,7 +212,22 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-_RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))
+# A stage's name, its section, and the key of its number of steps.
+Stage: TypeAlias = tuple[str, Mapping[str, Any], str]
+
+
+def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "max_steps") for name in ("grrm_sft", "mt_sft")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "max_steps") for name in ("sft", "bradley_terry")]
+    return stages
+
+
+def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
+    return stages
 
 
 def _has_sft(config: Mapping[str, Any], name: str) -> bool:
@@ -164,11 +239,8 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
 
 
 def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> Iterator[str]:
-    engines = {
-        "grrm_rlvr.rollout_engine": config["grrm_rlvr"]["rollout_engine"],
-        "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
-        "mt_grpo.reward.rollout_engine": config["mt_grpo"]["reward"]["rollout_engine"],
-    }
+    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
+    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
     for key, value in engines.items():
         if value != engine:
@@ -181,8 +253,8 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
         yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
         yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
-    for name in ("grrm_sft", "mt_sft"):
-        if config[name]["deepspeed"] is not None:
+    for name, stage, _ in _sft_stages(config):
+        if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 
