@@ -259,6 +259,7 @@ if JUDGES:
             "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
         shell:
             "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
+            "--tracker {config[tracker]} "
             "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule prepare_judge_rl:
@@ -340,6 +341,7 @@ if JUDGES:
             "Training {output.model} with verl against what is annotated (progress: {log})"
         shell:
             "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
+            "--tracker {config[tracker]} "
             "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule render_bradley_terry:
@@ -388,7 +390,7 @@ if JUDGES:
         message:
             "Training {output.model} with TRL (progress: {log})"
         shell:
-            "python scripts/train_bradley_terry.py --config {input.config} --data {input.data} "
+            "python scripts/train_bradley_terry.py --config {input.config} --data {input.data} --tracker {config[tracker]} "
             "--python {params.python} --card {input.card} --model {output.model} --curve {output.curve} "
             "> {log} 2>&1"
 

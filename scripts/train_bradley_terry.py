@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints, trl
+from grrm.engines import checkpoints, trackers, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.process import run_engine, run_main
 
@@ -25,6 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--card", type=Path, required=True, help="the judge's judge.json")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="metrics by step to write (JSON lines)")
+    parser.add_argument(
+        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
+    )
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -34,8 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     checkpoints.claim(working, training)
     if not checkpoints.is_finished(working):
         checkpoints.remove_broken(working)
-        command = trl.command(config, args.python, args.config)
-        status = run_engine(command, env=trl.environment(_SCRIPTS))
+        trackers.check_installed(args.tracker, args.python)
+        tracking = trackers.environment(args.tracker, working / "tracking", run=args.model.name)
+        command = trl.command(config, args.python, args.config, args.tracker)
+        status = run_engine(command, env={**trl.environment(_SCRIPTS), **tracking})
         if status != 0:
             raise UserError(
                 f"TRL ended with status {status}; the reason stands above in this log. "

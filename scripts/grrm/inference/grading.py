@@ -5,26 +5,41 @@ An answer that cannot be used is a failure with a reason, never a score and neve
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from grrm.engines.checkpoints import check_model
 from grrm.files import UserError
-from grrm.inference.asking import Question, Retries, Unusable, ask
-from grrm.inference.backends import Backend, Decoding, Engine, folder_origin, open_backend
+from grrm.inference.answers import Row
+from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
+from grrm.inference.backends import (
+    DEFAULT_ENGINE,
+    Backend,
+    Decoding,
+    Engine,
+    Request,
+    choose_backend,
+    folder_origin,
+    open_backend,
+)
+from grrm.inference.journal import Journal, Printer, rows_digest
+from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
 from grrm.judges.conversation import question_text, with_response
-from grrm.rewards.model_scores import ModelOptions, ModelScores
 from grrm.tournament import Comparison, Method, score
 from grrm.verdicts import Preference, swap
 
+Use: TypeAlias = Pointwise | Pairwise | BradleyTerry
+"""How a judge is used: prompt, parser and limits of its training."""
+
 _ROLES = ("system", "user", "assistant")
+# Rows that a Bradley-Terry model scores before they are written.
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,8 @@ class Grade:
             bradley_terry, the logit; pairwise, from -1 to 1 by `grrm.tournament`. None if there is none.
         ranks: the place of each response, 1 is best, equal scores share a place; None without a score.
         judgements: what was asked and answered.
-        failure: why not every response has a score, in one word; None if every one has.
+        failure: of an answer that could not be used, in one word, a server's failure before others; None if
+            all could.
     """
 
     scores: list[float | None]
@@ -64,81 +80,17 @@ class Grade:
     failure: str | None
 
 
-@dataclass(frozen=True)
-class GradeOptions:
-    """How a judge is used.
-
-    Attributes:
-        temperature: 0 is greedy.
-        seed: of sampling.
-        max_new_tokens: longest answer; None: as in its training.
-        method: how comparisons become scores (pairwise).
-        retries: what is done about answers that cannot be used.
-        reference: show the judge the reference of a row, if there is one.
-    """
-
-    temperature: float = 0.0
-    seed: int = 0
-    max_new_tokens: int | None = None
-    method: Method = "dgr"
-    retries: Retries = Retries(1)
-    reference: bool = False
-
-
-@dataclass(frozen=True)
-class GradeRow:
-    """A request with responses to it.
-
-    Attributes:
-        messages: the conversation before the responses.
-        responses: at least one; to compare, at least two.
-        reference: a good response, for orientation.
-    """
-
-    messages: tuple[Mapping[str, str], ...]
-    responses: tuple[str, ...]
-    reference: str | None = None
-
-
-def read_row(row: Mapping[str, Any], where: str = "row") -> GradeRow:
-    """A row to grade: `question` (a text) or `messages` (role and content); `response` or `responses`; maybe
-    `reference`.
-
-    Args:
-        row: keys and values; other keys do not matter.
-        where: what errors call it.
-
-    Raises:
-        UserError: a key is missing, or its value of another type.
-    """
-    messages = row.get("messages")
-    if messages is None and isinstance(row.get("question"), str):
-        messages = [{"role": "user", "content": row["question"]}]
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        raise UserError(
-            f"{where}: expected question, a text, or messages, each with role ({', '.join(_ROLES)}) and content; "
-            f"the keys are {sorted(row)}"
-        )
-    responses = row.get("responses", [row["response"]] if "response" in row else None)
-    if not isinstance(responses, list) or not responses or not all(isinstance(r, str) for r in responses):
-        raise UserError(
-            f"{where}: expected response, a text, or responses, a list of texts; the keys are {sorted(row)}"
-        )
-    reference = row.get("reference")
-    if reference is not None and not isinstance(reference, str):
-        raise UserError(f"{where}: reference is {reference!r}, expected a text")
-    return GradeRow(tuple(messages), tuple(responses), reference)
-
-
 def grade(
     model: str | Path,
     rows: Sequence[Mapping[str, Any]],
     mode: Mode | None = None,
     *,
-    options: GradeOptions = GradeOptions(),
-    engine: Engine = Engine(),
+    method: Method = "dgr",
+    reference: bool = False,
+    decoding: Decoding | None = None,
+    retries: Retries = NO_RETRIES,
+    engine: Engine = DEFAULT_ENGINE,
     card: str | Path | None = None,
-    python: str = "",
 ) -> list[Grade]:
     """Let a trained judge grade responses.
 
@@ -146,10 +98,12 @@ def grade(
         model: folder of the judge, or a server's name for it.
         rows: see `read_row`.
         mode: pointwise, pairwise or bradley_terry; None: what it was trained for.
-        options: how it is used.
-        engine: what runs it.
+        method: how comparisons become scores (pairwise), see `grrm.tournament`.
+        reference: show the judge the reference of a row, if there is one.
+        decoding: how answers are generated; None: greedy, as long as in its training.
+        retries: what is done about answers that cannot be used.
+        engine: what runs the model.
         card: folder that holds its judge.json; None: the model's. Needed where a server has the model.
-        python: interpreter that scores with a Bradley-Terry model; empty is this one.
 
     Returns:
         one result per row, in the order of the rows.
@@ -157,66 +111,24 @@ def grade(
     Raises:
         UserError: the judge cannot be loaded or asked, was not trained for this, or a row cannot be graded.
     """
-    read = [read_row(row, f"row {i}") for i, row in enumerate(rows)]
-    with closing(Judge(model, mode, options=options, engine=engine, card=card, python=python)) as judge:
-        results = dict(judge.grade(read))
-    return [results[i] for i in range(len(read))]
+    used = judge_use(card or model, mode)
+    table = [read_row(row, f"row {number}") for number, row in enumerate(rows)]
+    with closing(open_judge(model, engine, used)) as judge:
+        results = dict(
+            grade_each(
+                judge,
+                table,
+                used,
+                decoding or default_decoding(used),
+                method=method,
+                reference=reference,
+                retries=retries,
+            )
+        )
+    return [results[number] for number in range(len(table))]
 
 
-class Judge:
-    """A trained judge, ready to be asked until `close`; arguments and errors as of `grade`."""
-
-    def __init__(
-        self,
-        model: str | Path,
-        mode: Mode | None = None,
-        *,
-        options: GradeOptions = GradeOptions(),
-        engine: Engine = Engine(),
-        card: str | Path | None = None,
-        python: str = "",
-    ) -> None:
-        self.model, self.options = model, options
-        self.use = judge_use(card or model, mode)
-        self._engine, self._python = engine, python
-        self._backend = None if isinstance(self.use, BradleyTerry) else open_backend(model, engine)
-        if self._backend is None:
-            _check_classifier(model, engine)
-
-    def grade(
-        self, rows: Sequence[GradeRow], keys: Sequence[int] | None = None
-    ) -> Iterator[tuple[int, Grade]]:
-        """Grade rows, result by result as they are settled, each with its position in `rows`.
-
-        Args:
-            rows: what is graded.
-            keys: per row, the number that its seeds are made from; by default the position.
-
-        Raises:
-            UserError: a row has too few responses for this judge, or the judge cannot be asked.
-        """
-        if isinstance(self.use, BradleyTerry) or self._backend is None:
-            yield from _score_each(self.model, rows, self._engine, self._python)
-            return
-        if isinstance(self.use, Pairwise):
-            for number, row in enumerate(rows):
-                if len(row.responses) < 2:
-                    raise UserError(f"row {number}: one response; a pairwise judge compares at least two")
-        numbers = range(len(rows)) if keys is None else keys
-        yield from _ask_each(self._backend, rows, self.use, self.options, numbers)
-
-    def origin(self) -> dict[str, Any]:
-        """What gives the grades, for provenance: model, weights, and how it is asked."""
-        made_by = self._backend.origin() if self._backend else folder_origin(self.model, Path(self.model))
-        return {**made_by, "judge": asdict(self.use), "options": asdict(self.options)}
-
-    def close(self) -> None:
-        """Free the model."""
-        if self._backend:
-            self._backend.close()
-
-
-def judge_use(model: str | Path, mode: Mode | None) -> Pointwise | Pairwise | BradleyTerry:
+def judge_use(model: str | Path, mode: Mode | None) -> Use:
     """How a judge is used, by the file in its folder.
 
     Raises:
@@ -225,101 +137,298 @@ def judge_use(model: str | Path, mode: Mode | None) -> Pointwise | Pairwise | Br
     card = read_card(model)
     if mode is None:
         if len(card.modes) > 1:
-            raise UserError(f"{model}: trained for {' and '.join(card.modes)}; say which with --mode")
+            raise UserError(f"{model}: trained for {' and '.join(card.modes)}; say which (--mode)")
         mode = card.modes[0]
     return use(card, mode, model)
 
 
-# ---------------------------------------------------------------- generative judges
+def default_decoding(used: Use) -> Decoding:
+    """Greedy, and as long as in its training."""
+    return Decoding(1 if isinstance(used, BradleyTerry) else used.max_new_tokens)
 
 
-def _ask_each(
+# ---------------------------------------------------------------- rows
+
+
+def read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A row to grade: `question` (a text) or `messages` (role and content); `response` or `responses`; maybe
+    `reference` and `id`. Other keys are passed over.
+
+    Returns:
+        id, messages, responses and reference.
+
+    Raises:
+        UserError: a key is missing, or its value of another type; `where` says in which row.
+    """
+    messages = row.get("messages")
+    if messages is None and _is_text(row.get("question")):
+        messages = [{"role": "user", "content": row["question"]}]
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        raise UserError(
+            f"{where}: expected question, a text, or messages, each with role ({', '.join(_ROLES)}) and "
+            f"content; the keys are {sorted(row)}"
+        )
+    responses = row.get("responses")
+    if responses is None:
+        responses = [row.get("response")]
+    if not isinstance(responses, list) or not responses or not all(map(_is_text, responses)):
+        raise UserError(
+            f"{where}: expected response, a text, or responses, a list of texts; the keys are {sorted(row)}"
+        )
+    reference = row.get("reference")
+    if reference is not None and not _is_text(reference):
+        raise UserError(f"{where}: reference is {reference!r}; expected a text")
+    turns = [{"role": message["role"], "content": message["content"]} for message in messages]
+    return {"id": row.get("id"), "messages": turns, "responses": responses, "reference": reference}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, Mapping) and message.get("role") in _ROLES and _is_text(message.get("content"))
+
+
+# ---------------------------------------------------------------- the judge
+
+
+class Classifier:
+    """A Bradley-Terry judge in the place of a backend: it scores, and writes nothing."""
+
+    def __init__(self, model: Path, engine: Engine, max_length: int) -> None:
+        from grrm.inference.bradley_terry import load
+
+        self._model = model
+        self.score: Callable[[Sequence[Sequence[Mapping[str, str]]]], list[float]] = load(
+            model, max_length, batch_size=engine.batch_size, threads=engine.threads
+        )
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Any]:
+        """Not what it is for; see `score`."""
+        raise NotImplementedError
+
+    def origin(self) -> dict[str, Any]:
+        """Folder and digest of the weights."""
+        return folder_origin(self._model, self._model)
+
+    def context(self) -> int | None:
+        """Nothing is generated."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def open_judge(model: str | Path, engine: Engine, used: Use) -> Backend:
+    """Load a judge, or get ready to ask a server for it.
+
+    Raises:
+        UserError: as `open_backend`; or a Bradley-Terry judge is asked for by another backend than
+            transformers.
+    """
+    if not isinstance(used, BradleyTerry):
+        return open_backend(model, engine)
+    if choose_backend(engine) != "transformers":
+        raise UserError(
+            f"{model}: a Bradley-Terry judge writes no text, so vLLM and servers of chats cannot run it; "
+            "choose the backend transformers (--backend transformers)"
+        )
+    check_model(Path(model))
+    return Classifier(Path(model), engine, used.max_length)
+
+
+# ---------------------------------------------------------------- grading
+
+
+def grade_rows(
     backend: Backend,
-    rows: Sequence[GradeRow],
-    used: Pointwise | Pairwise,
-    options: GradeOptions,
-    keys: Sequence[int],
+    rows: Sequence[Row],
+    decoding: Decoding,
+    journal: Journal | Printer,
+    *,
+    used: Use,
+    method: Method = "dgr",
+    reference: bool = False,
+    retries: Retries = NO_RETRIES,
+    watch: Watch | None = None,
+) -> Tally:
+    """Grade what is missing in a journal; arguments as of `grade`, rows as `read_row` returns them.
+
+    Raises:
+        UserError: a server has not answered everything; the journal keeps what there is.
+    """
+    todo = journal.missing()
+    results = grade_each(
+        backend,
+        [rows[index] for _, index in todo],
+        used,
+        decoding,
+        method=method,
+        reference=reference,
+        retries=retries,
+        keys=[(decoding.seed + run, index) for run, index in todo],
+    )
+    return keep(journal, todo, results, rows, ("id",), backend, decoding, watch)
+
+
+def settings(
+    backend: Backend,
+    rows: Sequence[Row],
+    decoding: Decoding,
+    retries: Retries,
+    *,
+    used: Use,
+    method: Method,
+    reference: bool,
+    runs: int,
+) -> dict[str, Any]:
+    """What grades depend on, for the journal."""
+    return {
+        "task": "grade",
+        **backend.origin(),
+        "judge": asdict(used),
+        "method": method,
+        "reference": reference,
+        "decoding": asdict(decoding),
+        "retries": asdict(retries),
+        "runs": runs,
+        "rows": len(rows),
+        "rows_sha256": rows_digest(rows),
+    }
+
+
+def grade_each(
+    backend: Backend,
+    rows: Sequence[Row],
+    used: Use,
+    decoding: Decoding,
+    *,
+    method: Method = "dgr",
+    reference: bool = False,
+    retries: Retries = NO_RETRIES,
+    keys: Sequence[tuple[int, ...]] | None = None,
 ) -> Iterator[tuple[int, Grade]]:
-    shown = [_shown(row, used) for row in rows]
+    """As `grade`, result by result as they are settled, each with its position in `rows`.
+
+    Args:
+        keys: per row, the numbers that its seeds are made from; by default the decoding's seed and the
+            position.
+    """
+    if isinstance(used, BradleyTerry):
+        assert isinstance(backend, Classifier)
+        yield from _score_each(backend, rows)
+        return
+    shown = [_shown(len(row["responses"]), used, f"row {number}") for number, row in enumerate(rows)]
+    if keys is None:
+        keys = [(decoding.seed, number) for number in range(len(rows))]
     places = [(number, place) for number, orders in enumerate(shown) for place in range(len(orders))]
     questions = [
         Question(
-            _render(rows[number], shown[number][place], used, options),
+            _render(rows[number], shown[number][place], used, reference),
             _reader(used),
-            (options.seed, keys[number], place),
+            (*keys[number], place),
         )
         for number, place in places
     ]
-    decoding = Decoding(options.max_new_tokens or used.max_new_tokens, options.temperature, options.seed)
-    waiting: list[dict[int, Judgement]] = [{} for _ in rows]
-    for position, answer in ask(backend, questions, decoding, options.retries):
+    found: list[dict[int, Judgement]] = [{} for _ in rows]
+    for position, answer in ask(backend, questions, decoding, retries):
         number, place = places[position]
-        waiting[number][place] = Judgement(
+        found[number][place] = Judgement(
             shown[number][place], answer.value, answer.text, answer.failure, answer.detail
         )
-        if len(waiting[number]) == len(shown[number]):
-            judgements = [waiting[number][i] for i in range(len(shown[number]))]
-            waiting[number].clear()
-            yield number, _settled(rows[number], judgements, used, options.method)
+        if len(found[number]) == len(shown[number]):
+            judgements = [found[number][i] for i in range(len(shown[number]))]
+            found[number] = {}
+            if isinstance(used, Pointwise):
+                yield number, _graded(_verdicts(judgements), judgements)
+            else:
+                yield (
+                    number,
+                    _graded(tournament(len(rows[number]["responses"]), judgements, method), judgements),
+                )
 
 
-def _shown(row: GradeRow, used: Pointwise | Pairwise) -> list[tuple[int, ...]]:
+def _score_each(judge: Classifier, rows: Sequence[Row]) -> Iterator[tuple[int, Grade]]:
+    for start in range(0, len(rows), _ROWS):
+        batch = rows[start : start + _ROWS]
+        scored = iter(
+            judge.score([with_response(row["messages"], text) for row in batch for text in row["responses"]])
+        )
+        for number, row in enumerate(batch, start):
+            judgements = [_logit(index, next(scored)) for index in range(len(row["responses"]))]
+            yield number, _graded(_verdicts(judgements), judgements)
+
+
+def _logit(index: int, value: float) -> Judgement:
+    if math.isfinite(value):
+        return Judgement((index,), value, "")
+    return Judgement((index,), None, "", "not_a_number", f"the model's score is {value}")
+
+
+def _shown(responses: int, used: Pointwise | Pairwise, where: str) -> list[tuple[int, ...]]:
     """The responses that each question shows, in their order."""
     if isinstance(used, Pointwise):
-        return [(i,) for i in range(len(row.responses))]
-    pairs = combinations(range(len(row.responses)), 2)
+        return [(i,) for i in range(responses)]
+    if responses < 2:
+        raise UserError(f"{where}: one response; a pairwise judge compares at least two")
+    pairs = combinations(range(responses), 2)
     return [order for i, j in pairs for order in ([(i, j), (j, i)] if used.both_orders else [(i, j)])]
 
 
-def _render(
-    row: GradeRow, responses: tuple[int, ...], used: Pointwise | Pairwise, options: GradeOptions
-) -> str:
+def _render(row: Row, responses: tuple[int, ...], used: Pointwise | Pairwise, reference: bool) -> str:
     names = ("response",) if isinstance(used, Pointwise) else ("first", "second")
     return used.asks.render(
-        question=question_text(row.messages),
-        reference=row.reference if options.reference else None,
-        **{name: row.responses[i] for name, i in zip(names, responses, strict=True)},
+        question=question_text(row["messages"]),
+        reference=row["reference"] if reference else None,
+        **{name: row["responses"][i] for name, i in zip(names, responses, strict=True)},
     )
 
 
-def _reader(used: Pointwise | Pairwise) -> Any:
+def _reader(used: Pointwise | Pairwise) -> Callable[[str], float | Preference]:
     def read(text: str) -> float | Preference:
         try:
             return used.read(text)
         except ValueError as error:
-            raise Unusable("unparsable", str(error)) from error
+            raise AnswerError("unparsable", str(error)) from error
 
     return read
 
 
-def _settled(row: GradeRow, judgements: list[Judgement], used: Pointwise | Pairwise, method: Method) -> Grade:
-    if isinstance(used, Pointwise):
-        scores = [None if j.verdict is None else float(j.verdict) for j in judgements]
-    else:
-        scores = _tournament(len(row.responses), judgements, method)
-    failure = next((j.failure for j in judgements if j.failure), None) if None in scores else None
-    return Grade(scores, ranks(scores), judgements, failure)
+def _verdicts(judgements: Sequence[Judgement]) -> list[float | None]:
+    return [None if judgement.verdict is None else float(judgement.verdict) for judgement in judgements]
 
 
-def _tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[float | None]:
-    """Scores from comparisons; a pair with a missing answer is not compared, and what never was has no score."""
+def _graded(scores: list[float | None], judgements: list[Judgement]) -> Grade:
+    failures = [judgement.failure for judgement in judgements if judgement.failure]
+    # A server's first: the row is not recorded then, and asked about again.
+    failures.sort(key=lambda failure: failure not in SERVER_FAILURES)
+    return Grade(scores, ranks(scores), judgements, failures[0] if failures else None)
+
+
+def tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[float | None]:
+    """Scores of `n` responses from comparisons of two.
+
+    A pair is compared if every answer about it is there; two orders that disagree are a tie. A response that
+    was never compared has no score.
+    """
     said: dict[tuple[int, int], list[Preference | None]] = {}
     for judgement in judgements:
         i, j = judgement.responses
         verdict: Any = judgement.verdict
         turned = verdict if verdict is None or i < j else swap(verdict)
         said.setdefault((min(i, j), max(i, j)), []).append(turned)
-    compared: list[Comparison] = []
+    results: list[Comparison] = []
     for (i, j), preferences in said.items():
-        if None in preferences:
-            continue
-        # Two orders that disagree: neither is better.
-        agreed = preferences[0] if len(set(preferences)) == 1 else "tie"
-        compared.append((i, j, {"A": i, "B": j}.get(str(agreed))))
-    known = sorted({index for i, j, _ in compared for index in (i, j)})
+        if None not in preferences:
+            agreed = preferences[0] if len(set(preferences)) == 1 else "tie"
+            results.append((i, j, {"A": i, "B": j}.get(str(agreed))))
+    known = sorted({index for i, j, _ in results for index in (i, j)})
+    if not known:
+        return [None] * n
     place = {index: position for position, index in enumerate(known)}
-    local: list[Comparison] = [(place[i], place[j], None if w is None else place[w]) for i, j, w in compared]
-    values = dict(zip(known, score(method, len(known), local), strict=True)) if known else {}
+    local: list[Comparison] = [(place[i], place[j], None if w is None else place[w]) for i, j, w in results]
+    values = dict(zip(known, score(method, len(known), local), strict=True))
     return [values.get(index) for index in range(n)]
 
 
@@ -327,57 +436,3 @@ def ranks(scores: Sequence[float | None]) -> list[int | None]:
     """Places from 1, the highest score; equal scores share the better place: [3, 1, 3] -> [1, 3, 1]."""
     known = [value for value in scores if value is not None]
     return [None if value is None else 1 + sum(other > value for other in known) for value in scores]
-
-
-# ---------------------------------------------------------------- Bradley-Terry
-
-
-def _score_each(
-    model: str | Path, rows: Sequence[GradeRow], engine: Engine, python: str
-) -> Iterator[tuple[int, Grade]]:
-    device = "cuda" if engine.gpus and _has_gpu(python) else "cpu"
-    scorer = ModelScores(
-        "bradley_terry",
-        ModelOptions(str(model), python, device=device, batch_size=engine.batch_size, threads=engine.threads),
-    )
-    with closing(scorer), asyncio.Runner() as runner:
-        for start in range(0, len(rows), engine.batch_size):
-            batch = rows[start : start + engine.batch_size]
-            items = [
-                {"messages": with_response(row.messages, response)}
-                for row in batch
-                for response in row.responses
-            ]
-            scored = iter(runner.run(scorer.score(items)))
-            for number, row in enumerate(batch, start):
-                judgements = []
-                for index in range(len(row.responses)):
-                    value, detail = next(scored)
-                    failed = {} if value is not None else {"failure": "not_scored", "detail": detail}
-                    judgements.append(Judgement((index,), value, "", **failed))
-                scores = [None if j.verdict is None else float(j.verdict) for j in judgements]
-                failure = next((j.failure for j in judgements if j.failure), None)
-                yield number, Grade(scores, ranks(scores), judgements, failure)
-
-
-def _check_classifier(model: str | Path, engine: Engine) -> None:
-    if engine.backend not in ("auto", "transformers") or engine.base_url:
-        raise UserError(
-            f"{model}: a Bradley-Terry model is a sequence classifier and writes no text; it is scored by the "
-            "backend transformers only"
-        )
-    if not Path(model).is_dir():
-        raise UserError(f"{model}: no such model folder")
-
-
-def _has_gpu(python: str) -> bool:
-    probe = "import sys, torch; sys.exit(not torch.cuda.is_available())"
-    return subprocess.run([python or sys.executable, "-c", probe], check=False).returncode == 0
-
-
-def _is_message(message: object) -> bool:
-    return (
-        isinstance(message, Mapping)
-        and message.get("role") in _ROLES
-        and isinstance(message.get("content"), str)
-    )
