@@ -154,6 +154,7 @@ class Engine:
         base_url: of the server (openai), such as http://127.0.0.1:8000/v1.
         concurrency: requests at once (openai).
         timeout: seconds for one answer (openai).
+        call_retries: times a call that failed is sent again (openai).
         key_variable: environment variable that holds the server's API key (openai).
         revision: of a model of the hub; None: its main branch.
     """
@@ -167,6 +168,7 @@ class Engine:
     base_url: str = ""
     concurrency: int = 64
     timeout: float = 600.0
+    call_retries: int = 5
     key_variable: str = "OPENAI_API_KEY"
     revision: str | None = None
 

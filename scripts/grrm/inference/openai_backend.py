@@ -33,6 +33,7 @@ class OpenAIBackend:
             key_variable=engine.key_variable,
             max_concurrency=engine.concurrency,
             timeout=engine.timeout,
+            retries=engine.call_retries,
             deadline=_NO_DEADLINE,
         )
         self._client = self._loop.run_until_complete(self._enter())

@@ -33,6 +33,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-model-len", type=int, help="longest prompt and answer in tokens (vllm)")
     _number(group, "--concurrency", int, Engine.concurrency, "requests at once (openai)")
     _number(group, "--timeout", float, Engine.timeout, "seconds for an answer (openai)")
+    _number(group, "--call-retries", int, Engine.call_retries, "times a failed call is sent again (openai)")
 
 
 def engine_of(args: argparse.Namespace) -> Engine:
