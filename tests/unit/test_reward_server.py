@@ -27,6 +27,7 @@ from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
+from grrm.rewards import remote
 from grrm.rewards.kinds import ScoringOptions
 from judge_server import Act, JudgeServer
 
@@ -436,6 +437,32 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
             await judge.stop()
 
     asyncio.run(run())
+
+
+def test_plain_verl_is_served_by_the_function_it_loads() -> None:
+    rows = [
+        {"src_text": "Hund", "src_lang": "de", "trg_lang": "en", "trg_text": "the dog runs by the house"},
+        {"src_text": "Katze", "src_lang": "de", "trg_lang": "en", "trg_text": "the cat runs by the house"},
+    ]
+
+    async def run() -> list[Any]:
+        async with served("--kind", "bleu", "--group-size", "2") as url:
+            calls = [
+                remote.compute_score("towerblocks", text, "", row, url=f"{url}/get_reward", attempts=1)
+                for row in rows
+                for text in (row["trg_text"], "no")
+            ]
+            scores = await asyncio.gather(*calls)
+            late = remote.compute_score(
+                "towerblocks", "x", None, {"src_text": "?"}, url=f"{url}/get_reward", attempts=1
+            )
+            with pytest.raises(RuntimeError, match="no reward: labels: no src_lang, trg_lang"):
+                await late
+            return scores
+
+    scores = asyncio.run(run())
+    assert [score["score"] for score in scores] == [pytest.approx(100), 0, pytest.approx(100), 0]
+    assert all(score["valid"] == 1 for score in scores)
 
 
 @pytest.mark.parametrize(
