@@ -27,7 +27,6 @@ from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
-from grrm.rewards import remote
 from grrm.rewards.kinds import ScoringOptions
 from judge_server import Act, JudgeServer
 
@@ -331,6 +330,21 @@ def test_a_response_without_the_part_that_is_judged_earns_the_invalid_reward() -
     assert [reward.info["valid"] for reward in rewards] == [0, 1]
 
 
+def test_points_are_the_same_scale_for_every_kind() -> None:
+    label = {
+        "src_text": "Hund",
+        "src_lang": "de",
+        "trg_lang": "en",
+        "trg_text": "a dog runs by the old house",
+    }
+
+    async def run() -> Sequence[Reward]:
+        async with scoring(ScoringOptions("bleu"), Reading(points=True)) as score:
+            return await score([Item("p", "a dog runs by the old house", label)])
+
+    assert asyncio.run(run())[0].value == pytest.approx(10)
+
+
 def test_what_an_invalid_response_earns_must_be_said() -> None:
     with pytest.raises(UserError, match="--invalid-reward"):
         Reading("code_block")
@@ -437,32 +451,6 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
             await judge.stop()
 
     asyncio.run(run())
-
-
-def test_plain_verl_is_served_by_the_function_it_loads() -> None:
-    rows = [
-        {"src_text": "Hund", "src_lang": "de", "trg_lang": "en", "trg_text": "the dog runs by the house"},
-        {"src_text": "Katze", "src_lang": "de", "trg_lang": "en", "trg_text": "the cat runs by the house"},
-    ]
-
-    async def run() -> list[Any]:
-        async with served("--kind", "bleu", "--group-size", "2") as url:
-            calls = [
-                remote.compute_score("towerblocks", text, "", row, url=f"{url}/get_reward", attempts=1)
-                for row in rows
-                for text in (row["trg_text"], "no")
-            ]
-            scores = await asyncio.gather(*calls)
-            late = remote.compute_score(
-                "towerblocks", "x", None, {"src_text": "?"}, url=f"{url}/get_reward", attempts=1
-            )
-            with pytest.raises(RuntimeError, match="no reward: labels: no src_lang, trg_lang"):
-                await late
-            return scores
-
-    scores = asyncio.run(run())
-    assert [score["score"] for score in scores] == [pytest.approx(100), 0, pytest.approx(100), 0]
-    assert all(score["valid"] == 1 for score in scores)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--invalid-reward", type=float, help="reward of a response in which there is no such part"
     )
     parser.add_argument(
+        "--points", action="store_true", help="rewards from 0 to 10 whatever the kind, not on its own scale"
+    )
+    parser.add_argument(
         "--group-size",
         type=int,
         default=0,
@@ -87,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
         model=ModelOptions(args.model, args.model_python, args.device) if args.model else None,
     )
     Scorer(options)  # a prompt that cannot be used is said before anybody asks
-    reading = Reading(args.extract, args.invalid_reward)
+    reading = Reading(args.extract, args.invalid_reward, args.points)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
     server = ServerOptions(reward=args.kind, compares=options.relative, group_size=args.group_size, **limits)
     if args.host not in ("127.0.0.1", "::1", "localhost"):

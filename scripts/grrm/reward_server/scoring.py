@@ -43,10 +43,12 @@ class Reading:
     Attributes:
         extract: none: all of it; thinking: all but its thinking; code_block or last_line: that part.
         invalid_reward: reward of a response in which nothing of the kind is found: less than any other's.
+        points: rewards from 0 to 10 whatever the kind, instead of on the kind's own scale.
     """
 
     extract: Extract = "none"
     invalid_reward: float | None = None
+    points: bool = False
 
     def __post_init__(self) -> None:
         """Check that an invalid response has a reward."""
@@ -112,7 +114,7 @@ def conversation(prompt: str) -> list[dict[str, str]]:
 
 @asynccontextmanager
 async def scoring(options: ScoringOptions, reading: Reading) -> AsyncIterator[Score]:
-    """What rewards the responses to a prompt, on the kind's own scale.
+    """What rewards the responses to a prompt.
 
     Raises:
         UserError: the kind's prompt or model cannot be used.
@@ -124,7 +126,8 @@ async def scoring(options: ScoringOptions, reading: Reading) -> AsyncIterator[Sc
             candidates = [text for text in found if text is not None]
             group = read_group(options.kind, items, candidates)
             result = await scorer.score_group(group) if candidates else None
-            scores = iter(result.scores if result else ())
+            values = result.scores if result else ()
+            scores = iter(scorer.points(values) if reading.points else values)
             failure = "; ".join(result.failures[:3]) if result else ""
             rewards = []
             for text in found:
