@@ -363,7 +363,7 @@ def test_whatever_is_sent_is_answered_as_described(case: Any) -> None:
 
 
 LABELS = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
     max_leaves=3,
 )
