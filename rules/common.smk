@@ -131,6 +131,19 @@ def option(name, value):
     return f"{name} {value}" if value else ""
 
 
+def answering(kind):
+    """Options of a program that asks a model for rankings or translations."""
+    asked, how = config["evaluate"], config["evaluate"][kind]
+    backend = asked["backend"]
+    if backend == "auto":
+        backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
+    return (
+        f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
+        f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+    )
+
+
 def preparation():
     """How source rows become rows of training."""
     return f"--semantics {config['data']['semantics']} --bad-rows {config['data']['bad_rows']}"

@@ -18,15 +18,15 @@ rule rank_candidates:
     threads: 1
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=config["evaluate"]["runs"],
         seed=config["seed"],
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
         "{params.python} scripts/rank_candidates.py --model {input.model} --input {input.groups} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
+        "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 rule score_rankings:
@@ -69,15 +69,15 @@ rule translate_segments:
     threads: 1
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("translation"),
+        runs=config["evaluate"]["runs"],
         seed=config["seed"],
     message:
         "Translating the held-out segments with {wildcards.translator}"
     shell:
         "{params.python} scripts/translate_segments.py --model {input.model} --input {input.segments} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
+        "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 rule train_comet:

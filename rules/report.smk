@@ -20,15 +20,14 @@ rule judge_translations:
         python=python_of(RL),
         translations=named(TRANSLATIONS),
         limit=config["evaluate"]["samples"],
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        seed=config["seed"],
     message:
         "Asking the judge about the translations before and after GRPO"
     shell:
         "{params.python} scripts/judge_translations.py --model {input.model} --reference {input.segments} "
         "--translations {params.translations} --prompt {input.prompt} --limit {params.limit} "
-        "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--threads {threads} --output {output.samples} > {log} 2>&1"
+        "{params.answering} --seed {params.seed} --threads {threads} --output {output.samples} > {log} 2>&1"
 
 
 rule render_samples:

@@ -242,6 +242,11 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
     engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
     engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
+    evaluate = config["evaluate"]
+    if evaluate["backend"] == "vllm" and device == "cpu":
+        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
+    if evaluate["backend"] == "openai" and not evaluate["base_url"]:
+        yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
     for key, value in engines.items():
         if value != engine:
             yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"

@@ -60,7 +60,7 @@ LEFT_OUT = {
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
-    *("downloads", "bad_rows", "semantics", "test_sets"),
+    *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from grrm.inference import Completion, Decoding, Engine, Request, Retries, rank,
 from grrm.inference.asking import seed_of
 from grrm.inference.backends import choose_backend, find_model
 from grrm.inference.journal import Journal
-from grrm.inference.runs import rank_rows, settings, shuffled_order, translate_rows
+from grrm.inference.progress import Progress
+from grrm.inference.runs import Tally, rank_rows, settings, shuffled_order, translate_rows
 from grrm.prompts import find_ranking_prompt, find_translation_prompt
 
 RANKING = find_ranking_prompt("config/prompts/toy_ranking.yaml")
@@ -163,6 +165,13 @@ def test_retries_are_hotter_up_to_a_limit(first, temperatures):
     assert [retries.temperature(first, attempt) for attempt in range(3)] == pytest.approx(temperatures)
 
 
+def test_the_same_text_is_asked_once_if_the_answer_is_greedy_and_each_time_if_it_is_sampled():
+    backend = Script(lambda _, decoding: "```\nx\n```" if decoding.temperature else "no block")
+    results = translate(backend, rows("a", "a", "b"), TRANSLATION, Decoding(9), retries=Retries(1))
+    assert [result.translation for result in results] == ["x", "x", "x"]
+    assert [decoding.temperature for _, decoding in backend.asked] == [0, 0, 0.1, 0.1, 0.1]
+
+
 def test_prompts_without_a_chat_template_are_continued():
     for name, chat in [("codeblock-think", True), ("tower", True), ("seed-x", False), ("SSR", False)]:
         backend = Script(lambda *_: "x")
@@ -303,3 +312,31 @@ def test_a_model_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="somebody/nothing: no such model folder, and the hub"):
         find_model("somebody/nothing")
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"), [(Terminal(), "3/3"), (io.StringIO(), "3 of 3 answers, 1 failed")]
+)
+def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(stream, shown):
+    tally = Tally()
+    with Progress(3, stream) as progress:
+        for failure in (None, "scores", None):
+            tally.count(failure)
+            progress(tally)
+    assert shown in stream.getvalue()
+    assert ("\r" in stream.getvalue()) is stream.isatty()
+
+
+def test_a_single_answer_needs_no_progress():
+    stream = Terminal()
+    with Progress(1, stream) as progress:
+        progress(Tally(usable=1))
+    assert stream.getvalue() == ""

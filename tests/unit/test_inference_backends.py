@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 import types
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,26 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from grrm.files import UserError
 from grrm.inference import Completion, Decoding, Engine, Request, open_backend
-from judge_server import Act, JudgeServer, Script, completion
+from judge_server import Act, JudgeServer, completion
+from serving import serving
 
 # ---------------------------------------------------------------- a server
-
-
-@contextmanager
-def serving(script: Script) -> Iterator[JudgeServer]:
-    """A server in a thread of its own: the backend keeps the event loop of the test's thread busy."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    server = JudgeServer(script)
-    asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(5)
-    try:
-        yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
-        loop.close()
 
 
 GREEDY = Decoding(9)
@@ -233,6 +214,17 @@ def test_vllm_gets_large_pieces_and_what_is_made_of_one_is_passed_on_before_the_
         assert [len(prompts) for prompts, _, _ in vllm.calls] == [32]
         assert len(list(written)) == 39
     assert [len(prompts) for prompts, _, _ in vllm.calls] == [32, 8]
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [("config.json", "config.json"), ("tokenizer.json", "a tokenizer"), ("model.safetensors", "weights")],
+)
+def test_an_incomplete_model_folder_is_named_before_anything_is_loaded(tmp_path, missing, named):
+    for name in {"config.json", "model.safetensors", "tokenizer.json"} - {missing}:
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"{tmp_path}.*it lacks.*{named}"):
+        open_backend(tmp_path)
 
 
 def test_without_vllm_the_error_says_where_it_is(tmp_path):

@@ -5,7 +5,7 @@ An answer that cannot be used is a failure with a reason, never a score and neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,8 +229,8 @@ def check_orders(orders: Sequence[Sequence[int]], rows: Sequence[Row]) -> None:
             )
 
 
-def _group_reader(prompt: RankingPrompt, candidates: int) -> Any:
-    """Reads the scores by position out of an answer."""
+def _group_reader(prompt: RankingPrompt, candidates: int) -> Callable[[str], list[int]]:
+    """What reads the scores, by position, out of an answer."""
 
     def read(text: str) -> list[int]:
         parsed = prompt.read(text, candidates)

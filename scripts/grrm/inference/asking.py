@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from grrm.files import UserError
 from grrm.inference.backends import UNFINISHED, Backend, Completion, Decoding, Request
@@ -98,19 +98,25 @@ def ask(
     """
     waiting = list(range(len(questions)))
     for attempt in range(retries.count + 1):
+        at = decoding.at(retries.temperature(decoding.temperature, attempt))
+        # Greedy answers to the same text are the same, in every run.
+        asked: dict[Any, list[int]] = {}
+        for i in waiting:
+            same = (questions[i].text, questions[i].chat) if at.temperature == 0 else i
+            asked.setdefault(same, []).append(i)
+        members = list(asked.values())
         requests = [
             Request(questions[i].text, seed_of(*questions[i].key, attempt), questions[i].chat)
-            for i in waiting
+            for i, *_ in members
         ]
         again = []
-        at = decoding.at(retries.temperature(decoding.temperature, attempt))
         for position, completion in backend.generate(requests, at) if requests else ():
-            number = waiting[position]
-            answer, may_ask_again = _read(questions[number], completion, attempt + 1)
-            if may_ask_again and attempt < retries.count:
-                again.append(number)
-            else:
-                yield number, answer
+            for number in members[position]:
+                answer, may_ask_again = _read(questions[number], completion, attempt + 1)
+                if may_ask_again and attempt < retries.count:
+                    again.append(number)
+                else:
+                    yield number, answer
         waiting = sorted(again)
 
 

@@ -147,7 +147,7 @@ class Engine:
         backend: `auto`: `openai` if there is a base URL, `vllm` if it is installed and there is a GPU, else
             `transformers`.
         batch_size: prompts a batch (transformers), or handed over at once (vllm, 32 times as many).
-        threads: of the CPU (transformers).
+        threads: of the CPU (transformers); None: as many as torch takes by itself.
         gpus: over which the model is spread (vllm, tensor parallelism).
         gpu_memory: share of a GPU's memory to use (vllm).
         max_model_len: longest prompt and completion in tokens (vllm); None: the model's own.
@@ -161,7 +161,7 @@ class Engine:
 
     backend: str = "auto"
     batch_size: int = 32
-    threads: int = 1
+    threads: int | None = None
     gpus: int = 1
     gpu_memory: float = 0.9
     max_model_len: int | None = None
@@ -175,8 +175,8 @@ class Engine:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UserError(f"backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
-        for name in ("batch_size", "threads", "gpus", "concurrency"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "threads", "gpus", "concurrency", "max_model_len"):
+            if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{name}: {getattr(self, name)}, expected 1 or more")
         if self.base_url and self.backend not in ("auto", "openai"):
             raise UserError(f"backend {self.backend!r} has no use for a base URL; leave one of the two out")

@@ -38,7 +38,8 @@ def enter(engine: Engine) -> None:
     built = [root / folder / "bin/python" for root in roots for folder in _ENVIRONMENTS]
     pythons = [Path(named)] if named else built
     python = next((python for python in pythons if python.exists()), None)
-    if python is None or python.absolute() == Path(sys.executable).absolute():
+    # Only the command may be replaced by another process, not a program that calls its functions.
+    if python is None or Path(sys.argv[0]).name not in ("grrm", "cli.py"):
         raise UserError(
             f"backend {backend!r} needs {needed}, which {sys.executable} has not; build the environments "
             f"(make environments), name an interpreter that has it in {PYTHON}, or name a server (--base-url)"

@@ -27,7 +27,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--revision", help="commit or branch of a model of the hub")
     _number(group, "--batch-size", int, Engine.batch_size, "rows a batch")
-    _number(group, "--threads", int, Engine.threads, "CPU threads")
+    group.add_argument("--threads", type=int, help="CPU threads (default: as many as there are cores)")
     _number(group, "--gpus", int, Engine.gpus, "GPUs that the model is spread over (vllm)")
     _number(group, "--gpu-memory", float, Engine.gpu_memory, "share of a GPU's memory to use (vllm)")
     group.add_argument("--max-model-len", type=int, help="longest prompt and answer in tokens (vllm)")

@@ -33,7 +33,8 @@ class TransformersBackend:
     """A model of transformers. Prompts of like length share a batch, so little is padded."""
 
     def __init__(self, model: Path, engine: Engine) -> None:
-        torch.set_num_threads(engine.threads)
+        if engine.threads is not None:
+            torch.set_num_threads(engine.threads)
         disable_progress_bar()
         self._model, self._batch_size = model, engine.batch_size
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
