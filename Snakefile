@@ -22,6 +22,7 @@ include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/judge_names.smk"
 include: "rules/judges.smk"
 include: "rules/provenance.smk"
 

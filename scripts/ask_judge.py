@@ -1,24 +1,27 @@
-"""Let a judge answer a held-out set: scores, both orders of comparisons, or numbers for chosen and rejected."""
+"""Let a judge answer a held-out set: scores, comparisons in both orders, or numbers."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from grrm.data.judge_data import Compared, Graded, Preferred, read_records
 from grrm.data.prepare_judges import judge_prompt
 from grrm.files import UserError, write_jsonl
-from grrm.inference import Decoding, generate, origin
+from grrm.inference import Completion, Decoding, Engine, Request, open_backend
+from grrm.inference.backends import folder_origin
 from grrm.inference.bradley_terry import score
+from grrm.inference.runs import provenance
 from grrm.judges.card import BradleyTerry, JudgeCard, Pairwise, Pointwise, read_card, use
 from grrm.judges.conversation import with_response
 from grrm.process import run_main
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write one line per question, in the order of the rows; both orders of a comparison follow each other."""
+    """Write one line per question, in the order of the rows; both orders of a pair follow each other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=["pointwise", "pairwise", "bradley_terry"], required=True)
     parser.add_argument("--model", type=Path, required=True, help="model folder of the judge")
@@ -32,10 +35,8 @@ def main(argv: list[str] | None = None) -> None:
 
     card = read_card(args.card.parent if args.card else args.model)
     records = read_records([args.input], args.mode)
-    if args.mode == "bradley_terry":
-        answers = _scored(args, card, records)
-    else:
-        answers = _answered(args, card, records)
+    answer = _scored if args.mode == "bradley_terry" else _answered
+    answers = answer(args, card, records)
     write_jsonl(args.output, answers)
     print(f"{sum(answer['failure'] is None for answer in answers)} of {len(answers)} answers are valid")
 
@@ -52,11 +53,14 @@ def _answered(
     ]
     prompts = [judge_prompt(question, judge.asks) for question in questions]
     decoding = Decoding(judge.max_new_tokens)
-    completions = generate(args.model, prompts, decoding, batch_size=args.batch_size, threads=args.threads)
-    made_by = origin(args.model, decoding)
+    engine = Engine("transformers", batch_size=args.batch_size, threads=args.threads)
+    with closing(open_backend(args.model, engine)) as backend:
+        completions = dict(backend.generate([Request(prompt) for prompt in prompts], decoding))
+        made_by = provenance(backend, decoding)
     answers = []
-    for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        value, failure, detail = _read(judge, completion.text, completion.finish)
+    for index, prompt in enumerate(prompts):
+        completion = completions[index]
+        value, failure, detail = _read(judge, completion)
         answers.append(
             {
                 "index": index,
@@ -72,13 +76,13 @@ def _answered(
 
 
 def _read(
-    judge: Pointwise | Pairwise, text: str, finish: str
+    judge: Pointwise | Pairwise, completion: Completion
 ) -> tuple[int | str | None, str | None, str | None]:
     """Value; or the failure in one word, and in words."""
-    if finish != "stop":
-        return None, "unfinished" if finish == "length" else "prompt_too_long", None
+    if completion.failure:
+        return None, completion.failure, completion.detail
     try:
-        return judge.read(text), None, None
+        return judge.read(completion.text), None, None
     except ValueError as error:
         return None, "malformed", str(error)
 
@@ -101,7 +105,7 @@ def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferr
     )
     if any(value != value for value in scores):
         raise UserError(f"{args.model}: scores are not numbers; the training of this judge has diverged")
-    made_by = {**origin(args.model, Decoding(1)), "decoding": {"max_length": judge.max_length}}
+    made_by = {**folder_origin(args.model, args.model), "decoding": {"max_length": judge.max_length}}
     return [
         {
             "index": index,

@@ -1,4 +1,4 @@
-"""Prepare the reinforcement learning of a judge: verl rows, each with the whole prompt and what is annotated."""
+"""Prepare the reinforcement learning of a judge: verl rows with the whole prompt and what is annotated."""
 
 from __future__ import annotations
 

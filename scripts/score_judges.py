@@ -1,4 +1,4 @@
-"""Score judges on a held-out set, with intervals, paired differences, confusion, position bias and calibration."""
+"""Score judges on held-out rows: agreement, confusion, position bias, calibration, with intervals."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, trackers, verl, verl_fork, verl_runs
+from grrm.engines import checkpoints, ray_address, resources, trackers, verl, verl_fork, verl_runs
 from grrm.files import UserError, write_jsonl
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -36,6 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     parser.add_argument(
         "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
@@ -59,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
         if config.get(verl.DEVICE) == "cpu":
             resources.check_memory(initial, judges)
         if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working, steps, fork, args.tracker)
+            cluster = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+            _train(args.python, config, working, steps, fork, args.tracker, cluster)
         checkpoints.mark_finished(working)
 
     done = verl_runs.last_complete_step(working) or steps
@@ -85,6 +91,7 @@ def _train(
     steps: int,
     fork: Path | None,
     tracker: trackers.Tracker,
+    cluster: str | None = None,
 ) -> None:
     trackers.check_installed(tracker, python)
     tracking = trackers.environment(tracker, working / "tracking", run=working.name)
@@ -117,16 +124,23 @@ def _train(
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary)
+            environment = verl_fork.environment(checkout=fork, temporary=temporary) | tracking
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
             )
             command = verl.command(python, overrides)
-            environment = verl.environment(
-                config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+            environment = (
+                verl.environment(
+                    config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+                )
+                | tracking
             )
-        status = run_engine(command, env=environment | tracking, on_line=read)
+            if cluster:
+                overrides = ray_address.join_cluster(overrides, cluster)
+                command = verl.command(python, overrides)
+                command = ray_address.submit(command, environment, os.environ, cluster)
+        status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
         reported = exceptions[-1] if exceptions else "none"

@@ -111,8 +111,8 @@ def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> d
             pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
             if rows % (pass_rows * devices):
                 raise UserError(
-                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of judges.{name}.batch_size {pass_rows} "
-                    f"x {devices} devices"
+                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of "
+                    f"judges.{name}.batch_size {pass_rows} x {devices} devices"
                 )
             judges[name] |= {
                 "batch_size": pass_rows,
@@ -201,6 +201,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
                 f"over {devices} devices"
             )
+    if judges := config["judges"]:
+        yield from _inconsistent_pairs(judges["pairwise"])
+        if hardware["nodes"] > 1:
+            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
     yield from _wrong_for_device(config, hardware["device"], devices)
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
@@ -228,6 +232,22 @@ def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
     return stages
+
+
+def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
+    """Both orders of a pair can only be compared if they are in one step."""
+    if stage["consistency"] == 0:
+        return
+    for key, wrong, expected in (
+        ("both_orders", not stage["both_orders"], "true"),
+        ("filter_overlong_prompts", stage["filter_overlong_prompts"], "false"),
+        ("train_batch_size", stage["train_batch_size"] % 2, "an even number"),
+    ):
+        if wrong:
+            yield (
+                f"judges.pairwise.{key} is {stage[key]}, expected {expected} where "
+                "judges.pairwise.consistency is above 0: both orders of a pair share a step"
+            )
 
 
 def _has_sft(config: Mapping[str, Any], name: str) -> bool:

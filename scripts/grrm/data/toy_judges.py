@@ -1,8 +1,8 @@
 """Toy data for judges: translations of the toy world to grade, to compare, and to prefer.
 
 Requests are sentences of the toy language pair, responses are translations with known errors. As in the toy
-world, the demonstrations for the supervised start have faults that reinforcement learning can repair, and both
-are faults of real judges: the teacher sees every error, and yet
+world, the demonstrations for the supervised start have faults that reinforcement learning can repair, and
+both are faults of real judges: the teacher sees every error, and yet
 
 - grades generously: it often gives a point more than the errors leave (grade inflation);
 - prefers what it reads first: where the second response is little better, or neither is, it often says A

@@ -116,7 +116,7 @@ def card(name: str, training: Mapping[str, Any], metrics: Iterable[model_card.Me
 
 
 def remove_broken(working: Path) -> None:
-    """Remove checkpoints of Hugging Face's trainer that a kill left half-written: it writes its state last."""
+    """Remove checkpoints that a kill left half-written: Hugging Face's trainer writes its state last."""
     for folder in working.glob("checkpoint-*"):
         if not (folder / "trainer_state.json").exists():
             print(f"{folder}: incomplete, removed", flush=True)
@@ -124,7 +124,7 @@ def remove_broken(working: Path) -> None:
 
 
 def model_files(working: Path) -> list[Path]:
-    """The files of the model that Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
+    """What Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
     names = (
         "*.safetensors",
         "*.safetensors.index.json",

@@ -2,8 +2,8 @@
 
 python -m grrm.engines.trl_reward CONFIG [TRACKER]
 
-The loss is -log sigmoid(chosen - rejected), with a margin -log sigmoid(chosen - rejected - margin). A training
-goes on after its last checkpoint.
+The loss is -log sigmoid(chosen - rejected), with a margin -log sigmoid(chosen - rejected - margin). A
+training goes on after its last checkpoint.
 """
 
 from __future__ import annotations

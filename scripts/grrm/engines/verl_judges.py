@@ -1,7 +1,7 @@
 """verl 0.9.1 for judges: GRPO against annotated scores or preferences (OpenJudge, training_judge_model/grpo).
 
-The stage is one like any other (`grrm.engines.verl`); what differs is the reward function, and GRPO as published
-for judges: advantages divided by the standard deviation, PPO's clipped loss, a KL term to the initial model.
+A stage like any other (`grrm.engines.verl`); what differs is the reward function, and GRPO as published for
+judges: advantages divided by the standard deviation, PPO's clipped loss, a KL term to the initial model.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def score(
 
 
 def load(
-    model: str | Path, max_length: int, *, batch_size: int = 32, threads: int = 1, seed: int = 0
+    model: str | Path, max_length: int, *, batch_size: int = 32, threads: int | None = 1, seed: int = 0
 ) -> Callable[[Sequence[Sequence[Message]]], list[float]]:
     """What scores conversations, as `score` does, with a model that stays loaded.
 
@@ -54,9 +54,10 @@ def load(
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    if batch_size < 1 or threads < 1:
+    if batch_size < 1 or (threads is not None and threads < 1):
         raise UserError(f"batch_size {batch_size}, threads {threads}: expected 1 or more")
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(model)

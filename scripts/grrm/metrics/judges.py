@@ -5,7 +5,6 @@ An answer that cannot be used agrees with nothing; it is never left out of an ag
 
 from __future__ import annotations
 
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -29,8 +28,8 @@ class JudgedPair:
 
     Attributes:
         reference: the annotated preference, in the first order.
-        answers: what the judge said in the first order and in the other one, each in its own order; None where
-            it gave no valid answer.
+        answers: what the judge said in the first order and in the other one, each in its own order; None
+            where it gave no valid answer.
     """
 
     reference: Preference
@@ -38,7 +37,7 @@ class JudgedPair:
 
     @property
     def agreed(self) -> Preference | None:
-        """The preference, in the first order: a tie if the two orders disagree, None if an answer is missing."""
+        """The preference, in the first order: a tie if the orders disagree, None if an answer is missing."""
         first, second = self.answers
         if first is None or second is None:
             return None
@@ -77,10 +76,10 @@ def score_pointwise(reference: Sequence[int], said: Sequence[int | None]) -> Met
 def score_pairwise(pairs: Sequence[JudgedPair]) -> Metrics:
     """Statistics and signature of each metric of a judge that compares, by name; means over pairs.
 
-    `agreement`: share of the answers, in either order, that say what is annotated; `agreement_both_orders`: of
-    the pairs, with a disagreement of the orders taken for a tie; `position_bias`: pairs of which the response
-    at the same place won twice; `inconsistent`: pairs whose two answers disagree in any way; `says_first`:
-    answers that prefer the response shown first; `valid_rate`.
+    `agreement`: share of the answers, in either order, that say what is annotated; `agreement_both_orders`:
+    of the pairs, with a disagreement of the orders taken for a tie; `position_bias`: pairs in which the same
+    place won twice; `inconsistent`: pairs whose two answers disagree in any way; `says_first`: answers that
+    prefer the response shown first; `valid_rate`.
 
     Raises:
         ValueError: there are no pairs.
@@ -219,4 +218,5 @@ def bradley_terry_details(
 
 
 def _sigmoid(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.exp(-np.logaddexp(0.0, -values))
+    probabilities: np.ndarray[Any, np.dtype[np.float64]] = np.exp(-np.logaddexp(0.0, -values))
+    return probabilities

@@ -48,8 +48,8 @@ def judges_page(experiment: str, seed: int, documents: Sequence[Mapping[str, Any
         Block("title", f"Judges: {experiment}"),
         Block(
             "text",
-            f"Seed {seed}. On held-out rows, before and after training. In brackets: 95 % bootstrap intervals; "
-            "differences are paired. An answer that cannot be used agrees with nothing.",
+            f"Seed {seed}. On held-out rows, before and after training. In brackets: 95 % bootstrap "
+            "intervals; differences are paired. An answer that cannot be used agrees with nothing.",
         ),
         Block("table", [["", "before", "after", "difference", "rows"], *map(_headline, documents)]),
     ]

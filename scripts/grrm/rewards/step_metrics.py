@@ -15,8 +15,8 @@ def step_metrics(
     Args:
         groups: the group (prompt) of each rollout.
         rewards: one per rollout.
-        infos: `reward_extra_info` of each rollout, all with the same keys; texts are passed over. `judge_score` counts only where
-            `judged` is 1.
+        infos: `reward_extra_info` of each rollout, all with the same keys; texts are passed over.
+            `judge_score` counts only where `judged` is 1.
 
     Returns:
         reward/<key>: mean over rollouts; reward/judge_score_std: spread of the scores; reward/group_std: mean
