@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from grrm import cli
+from grrm.commands import serve_reward
 from grrm.files import UserError
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
-from grrm.rewards.kinds import ScoringOptions
+from grrm.rewards.kinds import KINDS, ScoringOptions
 from judge_server import Act, JudgeServer
 
 ROOT = Path(__file__).parents[2]
@@ -345,6 +346,10 @@ def test_points_are_the_same_scale_for_every_kind() -> None:
     assert asyncio.run(run())[0].value == pytest.approx(10)
 
 
+def test_every_kind_is_in_the_help() -> None:
+    assert set(re.findall(r"\w+", serve_reward._KINDS)) - {"or"} == set(KINDS)
+
+
 def test_what_an_invalid_response_earns_must_be_said() -> None:
     with pytest.raises(UserError, match="--invalid-reward"):
         Reading("code_block")
@@ -456,6 +461,7 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (("--kind", "pairwise"), "kind is 'pairwise', expected one of"),
         (("--kind", "pairwise_dgr"), "judge: model is missing"),
         (
             ("--kind", "listwise", "--judge-model", "x", "--judge-url", "http://127.0.0.1:1"),

@@ -46,3 +46,11 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_install_it() -> None
     trackers.check_installed("none", "no such python")
     with pytest.raises(UserError, match=f"swanlab is not installed for {sys.executable}.*uv pip install"):
         trackers.check_installed("swanlab", sys.executable)
+
+
+def test_every_training_rule_passes_the_tracker_on() -> None:
+    rules = "".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("rules/*.smk")))
+    commands = [command.partition("2>&1")[0] for command in rules.split('"python scripts/train_')[1:]]
+    engines = [command for command in commands if not command.startswith("comet")]
+    assert len(engines) >= 4
+    assert all("--tracker {config[tracker]}" in command for command in engines)

@@ -13,6 +13,11 @@ from grrm.files import UserError
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 
+# Not imported: what scores imports an HTTP client, which the other subcommands need not wait for.
+_KINDS = (
+    "grrm, sqm, pairwise_dgr, pairwise_copeland, pairwise_winrate, pairwise_elo, pointwise, listwise, "
+    "bradley_terry, bleu, chrf or comet"
+)
 _LIMITS = {
     "patience": "seconds a response waits for its siblings (--group-size)",
     "concurrency": "groups scored at once",
@@ -25,9 +30,7 @@ _LIMITS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    from grrm.rewards.kinds import KINDS
-
-    parser.add_argument("--kind", required=True, choices=KINDS, help="how responses are rewarded")
+    parser.add_argument("--kind", required=True, help=f"how responses are rewarded: {_KINDS}")
     parser.add_argument("--prompt", default="", help="prompt file of the judge, or path/to/file.py:function")
     parser.add_argument("--judge-url", help="of an OpenAI-compatible server (or JUDGE_API_URL)")
     parser.add_argument("--judge-model", help="the name it serves (or JUDGE_MODEL_NAME)")
