@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> None:
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         print(f"{name}: {size} bytes")
     if args.dry_run:
-        visibility = "a private" if args.private else "a public"
-        print(f"dry run: {len(files)} files would go to {args.repository} ({visibility} one if it is new)")
+        kind = "private" if args.private else "public"
+        print(f"dry run: {len(files)} files would go to {args.repository} ({kind} if it is new)")
     else:
         print(upload(args.repository, files, private=args.private))
 

@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> None:
     if args.host not in ("127.0.0.1", "::1", "localhost"):
         print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
     app = create_app(lambda: scoring(options, reading), server, checker(args.kind))
-    uvicorn.run(app, host=args.host, port=args.port, log_level="info", access_log=False)
+    uvicorn.run(
+        app, host=args.host, port=args.port, log_level="info", access_log=False, timeout_graceful_shutdown=5
+    )
 
 
 def _judge(args: argparse.Namespace) -> Any:
