@@ -75,7 +75,6 @@ rule train_grrm_sft:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--tracker {config[tracker]} "
         "--model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
@@ -179,5 +178,4 @@ rule train_grrm_rlvr:
         "Training {output.model} with verl against verified rankings (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--tracker {config[tracker]} "
         "{params.fork} --model {output.model} --curve {output.curve} > {log} 2>&1"

@@ -186,7 +186,6 @@ if JUDGES:
             "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
         shell:
             "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-            "--tracker {config[tracker]} "
             "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule prepare_judge_rl:
@@ -268,7 +267,6 @@ if JUDGES:
             "Training {output.model} with verl against what is annotated (progress: {log})"
         shell:
             "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-            "--tracker {config[tracker]} "
             "--ray-from-environment --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule render_bradley_terry:
@@ -317,7 +315,7 @@ if JUDGES:
         message:
             "Training {output.model} with TRL (progress: {log})"
         shell:
-            "python scripts/train_bradley_terry.py --config {input.config} --data {input.data} --tracker {config[tracker]} "
+            "python scripts/train_bradley_terry.py --config {input.config} --data {input.data} "
             "--python {params.python} --card {input.card} --model {output.model} --curve {output.curve} "
             "> {log} 2>&1"
 

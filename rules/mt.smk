@@ -74,7 +74,6 @@ rule train_mt_sft:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--tracker {config[tracker]} "
         "--model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
@@ -158,5 +157,4 @@ rule train_mt_grpo:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--tracker {config[tracker]} "
         "{params.fork} --model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"

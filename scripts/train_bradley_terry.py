@@ -25,9 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--card", type=Path, required=True, help="the judge's judge.json")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="metrics by step to write (JSON lines)")
-    parser.add_argument(
-        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
-    )
+    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))

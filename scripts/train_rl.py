@@ -42,9 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         help="train on the cluster at RAY_ADDRESS if set",
     )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
-    parser.add_argument(
-        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
-    )
+    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))

@@ -23,9 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
-    parser.add_argument(
-        "--tracker", choices=trackers.TRACKERS, default="none", help="where figures go besides the curve"
-    )
+    trackers.add_option(parser)
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     args = parser.parse_args(argv)
 

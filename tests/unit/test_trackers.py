@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from grrm.engines import trackers
 from grrm.files import UserError
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("tracker", [name for name in trackers.TRACKERS if name != "none"])
@@ -48,9 +51,14 @@ def test_a_package_that_is_missing_is_named_with_the_way_to_install_it() -> None
         trackers.check_installed("swanlab", sys.executable)
 
 
-def test_every_training_rule_passes_the_tracker_on() -> None:
-    rules = "".join(path.read_text() for path in sorted(Path(__file__).parents[2].glob("rules/*.smk")))
-    commands = [command.partition("2>&1")[0] for command in rules.split('"python scripts/train_')[1:]]
-    engines = [command for command in commands if not command.startswith("comet")]
-    assert len(engines) >= 4
-    assert all("--tracker {config[tracker]}" in command for command in engines)
+def test_the_workflow_tells_its_trainings_without_a_parameter(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f'{trackers.VARIABLE}=config["tracker"]' in (ROOT / "rules/common.smk").read_text()
+    for value, expected in (("wandb", "wandb"), (None, "none")):
+        if value:
+            monkeypatch.setenv(trackers.VARIABLE, value)
+        else:
+            monkeypatch.delenv(trackers.VARIABLE)
+        parser = argparse.ArgumentParser()
+        trackers.add_option(parser)
+        assert parser.parse_args([]).tracker == expected
+        assert parser.parse_args(["--tracker", "mlflow"]).tracker == "mlflow"

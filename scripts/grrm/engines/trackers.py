@@ -8,6 +8,7 @@ MLFLOW_TRACKING_URI); keys are read from the environment by the tracker itself.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 from collections.abc import Mapping
@@ -19,6 +20,18 @@ from grrm.files import UserError
 Tracker: TypeAlias = Literal["none", "wandb", "tensorboard", "mlflow", "swanlab"]
 TRACKERS: tuple[Tracker, ...] = get_args(Tracker)
 PROJECT = "grrm"
+# Set by the workflow from its key `tracker`: a parameter of a rule would train models anew when it changes.
+VARIABLE = "GRRM_TRACKER"
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """The option --tracker of a training."""
+    parser.add_argument(
+        "--tracker",
+        choices=TRACKERS,
+        default=os.environ.get(VARIABLE, "none"),
+        help=f"where figures go besides the curve (default: {VARIABLE} in the environment, else none)",
+    )
 
 
 def check_installed(tracker: Tracker, python: str) -> None:
