@@ -6,6 +6,7 @@ min_version("9.1.0")
 
 
 configfile: "config/config.yaml"
+configfile: "config/cluster.yaml"
 
 
 report: "report/workflow.rst"
@@ -25,6 +26,8 @@ include: "rules/report.smk"
 include: "rules/judge_names.smk"
 include: "rules/judges.smk"
 include: "rules/provenance.smk"
+include: "rules/preflight.smk"
+include: "rules/efficiency.smk"
 
 
 localrules:
@@ -49,6 +52,7 @@ rule all:
     input:
         rules.render_report.output,
         rules.write_provenance.output,
+        rules.measure_efficiency.output,
 
 
 rule environments:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,9 +11,11 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
@@ -28,6 +31,11 @@ try:
             with_environment(config, os.environ),
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
         )
+    )
+    RESOURCES = load_resources(
+        "config/resources.yaml",
+        Path(workflow.basedir) / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
     )
     if config["prompts"]["ranking"] != UPSTREAM:
         load_ranking_prompt(config["prompts"]["ranking"])
@@ -65,6 +73,25 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
+# All that is read of other people's models.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
+
+
+def threads(rule):
+    """Cores of a rule on each node, from config/resources.yaml."""
+    return request(rule, RESOURCES, config).threads
+
+
+def resources(rule):
+    """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
+    return snakemake_resources(request(rule, RESOURCES, config), config["cluster"])
 
 
 def model(stage):
@@ -89,10 +116,17 @@ def prompt(kind):
     return upstream_prompt(kind) if path == UPSTREAM else path
 
 
-def uses_conda():
-    return "conda" in {
+def deployed_by():
+    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
+    methods = {
         method.name.lower() for method in workflow.deployment_settings.deployment_method
     }
+    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
+
+
+def image(name):
+    """Container image of an environment, for --sdm apptainer."""
+    return f"{config['environments']['images']}/{name}.sif"
 
 
 def environment_folder(name):
@@ -104,13 +138,15 @@ def environment_record(name):
 
 
 def environment(name):
-    """Input of whatever runs in the environment of a stage: its record, unless conda provides it."""
-    return [] if uses_conda() else [environment_record(name)]
+    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
+    return [environment_record(name)] if deployed_by() == "uv" else []
 
 
 def python_of(name):
     """Interpreter of the environment of a stage."""
-    return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
+    if deployed_by() == "uv":
+        return f"{environment_folder(name)}/bin/python"
+    return "python"
 
 
 def rl_environment():
@@ -170,9 +206,18 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 
@@ -181,8 +226,11 @@ def named(files):
 
 
 def settings(*path):
-    """A part of the configuration as JSON, for a script's --settings."""
-    value = config
+    """A part of the configuration as JSON, for a script's --settings; by default what makes the experiment."""
+    # Where it runs is no part of it.
+    value = {
+        key: part for key, part in config.items() if key not in ("cluster", "resources")
+    }
     for key in path:
         value = value[key]
     return json.dumps(value)

@@ -18,12 +18,14 @@ rule lock_data:
         f"{LOGS}/lock_data.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("lock_data"),
     params:
         # The others are locked by hand when they are wanted.
         names=[
             name
             for name, entry in DATASETS.items()
-            if not entry.settings.get("optional") or entry.hub in TAKEN.values()
+            if not entry.settings.get("optional") or entry.hub in WANTED
         ],
     message:
         "Locking revision, size and SHA-256 of the published data"
@@ -42,6 +44,7 @@ rule download_dataset:
     conda:
         "../envs/driver.yaml"
     resources:
+        **resources("download_dataset"),
         downloads=1,
     params:
         folder=f"{DOWNLOADS}/{{dataset}}",

@@ -22,6 +22,8 @@ if JUDGES:
                 f"{BENCHMARKS}/make_judge_world.tsv"
             conda:
                 "../envs/driver.yaml"
+            resources:
+                **resources("make_judge_world"),
             params:
                 folder=lambda wildcards, output: str(Path(output[0]).parent),
                 rows=settings("judges", "data", "toy"),
@@ -46,6 +48,8 @@ if JUDGES:
                 f"{BENCHMARKS}/make_judge_base.tsv"
             conda:
                 "../envs/train.yaml"
+            resources:
+                **resources("make_judge_base"),
             params:
                 python=python_of("train"),
                 size=" ".join(
@@ -78,6 +82,8 @@ if JUDGES:
                 f"{LOGS}/split_judge_data_{{kind}}.log",
             conda:
                 "../envs/driver.yaml"
+            resources:
+                **resources("split_judge_data"),
             params:
                 rows=lambda wildcards: judge_sources(wildcards.kind)[1],
                 share=JUDGES["data"]["test_share"],
@@ -103,6 +109,8 @@ if JUDGES:
             f"{LOGS}/prepare_judge_sft.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("prepare_judge_sft"),
         params:
             rows=lambda wildcards, input: (
                 input.rows
@@ -126,6 +134,8 @@ if JUDGES:
             f"{LOGS}/render_judge_sft.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("render_judge_sft"),
         params:
             settings=settings("judges", "sft"),
             hardware=settings("hardware"),
@@ -153,6 +163,8 @@ if JUDGES:
             judge="judge_(sft|pointwise|pairwise|bradley_terry)",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("write_judge_card"),
         params:
             options=lambda wildcards: judge_card_options(wildcards.judge),
         message:
@@ -179,14 +191,19 @@ if JUDGES:
         priority: 1
         conda:
             f"../envs/{SFT}.yaml"
-        threads: JUDGES["sft"]["threads"]
+        container:
+            image(SFT)
+        threads: threads("train_judge_sft")
+        resources:
+            **resources("train_judge_sft"),
         params:
             python=python_of(SFT),
+            hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
         message:
             "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
         shell:
             "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-            "--card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
+            "{params.hardware} --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
     rule prepare_judge_rl:
         input:
@@ -201,6 +218,8 @@ if JUDGES:
             split="train|test",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("prepare_judge_rl"),
         params:
             orders=lambda wildcards: (
                 "--both-orders"
@@ -224,6 +243,8 @@ if JUDGES:
             kind="pointwise|pairwise",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("render_judge_rl"),
         params:
             settings=lambda wildcards: settings("judges", wildcards.kind),
             hardware=settings("hardware"),
@@ -260,7 +281,11 @@ if JUDGES:
             kind="pointwise|pairwise",
         conda:
             f"../envs/{RL}.yaml"
-        threads: lambda wildcards: JUDGES[wildcards.kind]["threads"]
+        container:
+            image(RL)
+        threads: threads("train_judge_rl")
+        resources:
+            **resources("train_judge_rl"),
         params:
             python=python_of(RL),
         message:
@@ -278,6 +303,8 @@ if JUDGES:
             f"{LOGS}/render_judge_bradley_terry.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("render_bradley_terry"),
         params:
             settings=settings("judges", "bradley_terry"),
             hardware=settings("hardware"),
@@ -309,7 +336,11 @@ if JUDGES:
             f"{BENCHMARKS}/train_judge_bradley_terry.tsv"
         conda:
             f"../envs/{SFT}.yaml"
-        threads: JUDGES["bradley_terry"]["threads"]
+        container:
+            image(SFT)
+        threads: threads("train_bradley_terry")
+        resources:
+            **resources("train_bradley_terry"),
         params:
             python=python_of(SFT),
         message:
@@ -334,7 +365,11 @@ if JUDGES:
             f"{BENCHMARKS}/ask_judge_{{kind}}_{{judge}}.tsv"
         conda:
             f"../envs/{RL}.yaml"
-        threads: 1
+        container:
+            image(RL)
+        threads: threads("ask_judge")
+        resources:
+            **resources("ask_judge"),
         params:
             python=python_of(RL),
             batch_size=JUDGES["evaluate"]["batch_size"],
@@ -356,6 +391,8 @@ if JUDGES:
             f"{LOGS}/score_judges_{{kind}}.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("score_judges"),
         params:
             answers=lambda wildcards: named(judge_answers(wildcards.kind)),
             samples=JUDGES["evaluate"]["bootstrap_samples"],
@@ -382,6 +419,8 @@ if JUDGES:
             f"{LOGS}/summarize_judges.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("summarize_judges"),
         params:
             scores=list(JUDGE_SCORES.values()),
             experiment=config["experiment"],
@@ -407,6 +446,8 @@ if JUDGES:
             f"{LOGS}/write_judge_provenance.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("write_judge_provenance"),
         params:
             locks=named({name: f"envs/{name}.txt" for name in sorted({SFT, RL})}),
             records=(

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     test_set = read_table(args.reference, "translation_test").to_pylist()
     sources = [row["src_text"] for row in test_set]
     answers = {
-        name: read_answers(path, sources, args.reference)
+        name: read_answers(path, sources, args.reference)[0]
         for name, path in parse_named_files(args.translations, "--translations").items()
     }
     samples = []

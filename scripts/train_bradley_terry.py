@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints, trackers, trl
+from grrm.engines import checkpoints, sessions, stop, trackers, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.lock import held
 from grrm.process import run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
@@ -32,21 +33,23 @@ def main(argv: list[str] | None = None) -> None:
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
     checkpoints.check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])
-    checkpoints.claim(working, training)
-    if not checkpoints.is_finished(working):
-        checkpoints.remove_broken(working)
-        trackers.check_installed(args.tracker, args.python)
-        tracking = trackers.environment(args.tracker, working / "tracking", run=args.model.name)
-        command = trl.command(config, args.python, args.config, args.tracker)
-        status = run_engine(command, env={**trl.environment(_SCRIPTS), **tracking})
-        if status != 0:
-            raise UserError(
-                f"TRL ended with status {status}; the reason stands above in this log. "
-                "The same command resumes from the last checkpoint"
-            )
-        checkpoints.mark_finished(working)
-    write_jsonl(args.curve, _curve(working / "log.jsonl"))
-    checkpoints.publish([*checkpoints.model_files(working), args.card], args.model, training)
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            checkpoints.remove_broken(working)
+            trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
+            command = trl.command(config, args.python, args.config, args.tracker)
+            with stop.stop_on_signal(working), sessions.recorded(working):
+                status = run_engine(command, env=trl.environment(_SCRIPTS))
+            if status != 0:
+                raise UserError(
+                    f"TRL ended with status {status}; the reason stands above in this log. "
+                    "The same command resumes from the last checkpoint"
+                )
+            stop.end_if_stopped(working)
+            checkpoints.mark_finished(working)
+        write_jsonl(args.curve, _curve(working / "log.jsonl"))
+        checkpoints.publish([*checkpoints.model_files(working), args.card], args.model, training)
 
 
 def _curve(log: Path) -> Iterator[dict[str, float]]:

@@ -6,8 +6,8 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,25 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, ray_address, resources, trackers, verl, verl_fork, verl_runs
+from grrm.engines import (
+    checkpoints,
+    ray_address,
+    resources,
+    sessions,
+    stop,
+    trackers,
+    verl,
+    verl_fork,
+    verl_runs,
+)
+from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
+from grrm.lock import held
+from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
+from grrm.slurm.allocation import end_of_job, find_allocation
+from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -35,6 +50,13 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        help="steps whose models stay in the working folder (kept/)",
+    )
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     parser.add_argument(
         "--ray-from-environment",
@@ -56,17 +78,32 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.check_model(model)
     prompts_available = _check_rows(args.data, config[verl.BATCH])
     training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
-    checkpoints.claim(working, training)
     steps = verl.total_steps(config, prompts_available)
-    if not checkpoints.is_finished(working):
-        if config.get(verl.DEVICE) == "cpu":
-            resources.check_memory(initial, judges)
-        if verl_runs.prepare_resume(working) != steps:
-            cluster = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
-            _train(args.python, config, working, steps, fork, args.tracker, cluster)
-        checkpoints.mark_finished(working)
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            if config.get(verl.DEVICE) == "cpu":
+                resources.check_memory(initial, judges)
+            if verl_runs.prepare_resume(working, args.keep) != steps:
+                address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+                trackers.switch_on(
+                    args.tracker, working / "tracking", run=args.model.name, python=args.python
+                )
+                launched = config | trackers.verl_overrides(config, args.tracker)
+                with stop.stop_on_signal(working), sessions.recorded(working):
+                    _train(args.python, launched, working, steps, fork, args.keep, address)
+            checkpoints.mark_finished(working)
+        _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
 
-    done = verl_runs.last_complete_step(working) or steps
+
+def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[str, Any]) -> None:
+    """Write what came out of a finished training of `done` steps."""
+    if missing := [step for step in args.keep if not verl_runs.kept_model(working, step).is_dir()]:
+        raise UserError(
+            f"{working}: steps {missing} of evaluate.checkpoints were not kept by this training, "
+            f"which is finished and has {done} steps; take them out of the configuration, or remove the "
+            "folder to train anew"
+        )
     files = verl_runs.model_files(working, done)
     _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
     attempts = verl_runs.attempts(working)
@@ -88,13 +125,11 @@ def _train(
     working: Path,
     steps: int,
     fork: Path | None,
-    tracker: trackers.Tracker,
-    cluster: str | None = None,
+    keep: Sequence[int],
+    address: str | None = None,
 ) -> None:
-    trackers.check_installed(tracker, python)
-    tracking = trackers.environment(tracker, working / "tracking", run=working.name)
-    if tracker != "none":
-        config = config | {verl.LOGGERS: trackers.verl_loggers(config[verl.LOGGERS], tracker)}
+    if config.get(verl.DEVICE) != "cpu" and not address:
+        require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), python)
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
@@ -112,32 +147,45 @@ def _train(
             print(report, flush=True)
             last = verl_runs.last_complete_step(working)
             if last is not None and last != kept:
-                verl_runs.remove_older(working, last)
+                verl_runs.remove_older(working, last, keep)
                 kept = last
 
-    with _temporary_folder() as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        machines = verl.machines(config)
         if fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary) | tracking
+            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
         else:
             overrides = verl.launch_overrides(
-                _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
+                _with_attention(config, python),
+                temporary=temporary,
+                ledger=attempt / "judgements.jsonl",
+                cluster=machines > 1,
             )
-            command = verl.command(python, overrides)
-            environment = (
-                verl.environment(
-                    config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
-                )
-                | tracking
+            command = verl.command(python, overrides, cluster=machines > 1)
+            environment = verl.environment(
+                config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
-            if cluster:
-                overrides = ray_address.join_cluster(overrides, cluster)
+            if address:
+                overrides = ray_address.join_cluster(overrides, address)
                 command = verl.command(python, overrides)
-                command = ray_address.submit(command, environment, os.environ, cluster)
+                command = ray_address.submit(command, environment, os.environ, address)
+        if machines > 1:
+            environment |= stack.enter_context(
+                ray_cluster(
+                    find_allocation(machines, verl.devices_per_machine(config)),
+                    python=python,
+                    offers=verl.ray_offers(config),
+                    environment=environment,
+                    temporary=temporary,
+                    logs=attempt / "machines",
+                )
+            )
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
@@ -146,6 +194,7 @@ def _train(
             f"verl ended with status {status}; the last error it reported is: {reported}. "
             f"The whole output stands above in this log. The same command goes on after step {last or 0}"
         )
+    stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.
     if last is None or (last != steps and not (config.get(verl.FILTERED) and last < steps)):
         raise UserError(
@@ -156,11 +205,8 @@ def _train(
 
 def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:
     """The same attention by torch's own kernels, if flash-attn is wanted and not installed."""
-    if config.get(verl.ATTENTION) != "flash_attention_2":
+    if config.get(verl.ATTENTION) != "flash_attention_2" or has_flash_attn(python):
         return config
-    if run_engine([python, "-c", "import flash_attn"]) == 0:
-        return config
-    print("flash-attn cannot be imported: training with attention sdpa", flush=True)
     return config | {verl.ATTENTION: "sdpa"}
 
 

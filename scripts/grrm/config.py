@@ -25,8 +25,9 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
             key's path, the value and what is allowed.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    resolved = copy.deepcopy(dict(config))
-    _fill_defaults(resolved, schema, schema)
+    filled = copy.deepcopy(dict(config))
+    _fill_defaults(filled, schema, schema)
+    resolved: dict[str, Any] = _typed(filled, schema, schema)
     validator = jsonschema.Draft202012Validator(schema)
     problems = [_explain(error) for error in validator.iter_errors(resolved)]
     if problems:
@@ -39,18 +40,22 @@ STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
 NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("mt_sft", "grrm_rlvr")}
 
 
-def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> dict[str, Any]:
-    """The configuration as the workflow reads it: config/config.yaml, with other files laid over it in order.
+def load_experiment(
+    folder: str | Path, overlays: Iterable[str | Path] = (), changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The configuration as the workflow reads it, with other files laid over config/config.yaml in order.
 
     Args:
         folder: that of the workflow.
         overlays: files, as after --configfile.
+        changes: keys laid over them, as after --config.
 
     Raises:
         UserError: a file is missing or not YAML; or see `resolve_experiment`.
     """
     config: dict[str, Any] = {}
-    for path in (Path(folder) / "config/config.yaml", *overlays):
+    own = (Path(folder) / "config/config.yaml", Path(folder) / "config/cluster.yaml")
+    for path in (*own, *overlays):
         try:
             layer = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -60,6 +65,7 @@ def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> 
         if not isinstance(layer, dict):
             raise UserError(f"{path}: expected keys and values, found {type(layer).__name__}")
         _lay_over(config, layer)
+    _lay_over(config, changes or {})
     return resolve_experiment(config, Path(folder) / "config/schemas/config.schema.yaml")
 
 
@@ -140,7 +146,11 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
         "grrm_sft": config["grrm_rlvr"]["start_from"],
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
-        "comet": config["comet"]["start_from"],
+        **{
+            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
+            for name in config["evaluate"]["metrics"]
+            if name != "llm_judge"
+        },
     }
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
     judges = config["judges"] or {}
@@ -181,6 +191,8 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _missing_metric_models(config["evaluate"])
+    yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
     for name, stage, steps in [*_sft_stages(config), *_rl_stages(config)]:
@@ -205,7 +217,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _inconsistent_pairs(judges["pairwise"])
         if hardware["nodes"] > 1:
             yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
-    yield from _wrong_for_device(config, hardware["device"], devices)
+    yield from _wrong_for_device(config, hardware["device"])
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
     bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
@@ -214,6 +226,44 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
             "expected a model for both or null for both: base models are made in pairs"
         )
+
+
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
+    """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if "mt_grpo" not in trained_stages(config):
+        return []
+    if wanted == "all":
+        return list(range(stage["save_steps"], stage["steps"], stage["save_steps"]))
+    return sorted(wanted)
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
 
 
 # A stage's name, its section, and the key of its number of steps.
@@ -258,7 +308,7 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
     return later is None
 
 
-def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> Iterator[str]:
+def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
     engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
@@ -272,8 +322,8 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
             yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
     if device == "cuda":
         return
-    if devices > 1:
-        yield f"hardware.nodes x gpus_per_node is {devices}, expected 1 with hardware.device 'cpu'"
+    if (processes := config["hardware"]["gpus_per_node"]) > 1:
+        yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
     if config["hardware"]["precision"] != "fp32":
         yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
@@ -293,6 +343,40 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any
             value[key] = copy.deepcopy(part["default"])
         if key in value:
             _fill_defaults(value[key], part, root)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """`value` with text read as the number or null that the schema wants.
+
+    `snakemake --config 'hardware={nodes: 1}'` hands on every value within braces as text.
+    """
+    schema = dereference(schema, root)
+    if isinstance(value, dict):
+        others = schema.get("additionalProperties")
+        parts = {key: schema.get("properties", {}).get(key, others) for key in value}
+        return {
+            key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
+            for key, part in value.items()
+        }
+    allowed = schema.get("type", [])
+    names = [allowed] if isinstance(allowed, str) else allowed
+    if not isinstance(value, str) or names == ["string"]:
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    wanted = [kind for name in names for kind in _TYPES.get(name, ())]
+    # Not isinstance: True is an int.
+    return read if type(read) in wanted else value
 
 
 def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -67,6 +67,11 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "sqm": {"prompt": (LANGUAGES | {"source", "translation"}, {"fence"})},
     "codeblock-think": _TRANSLATION,
     "plain": _TRANSLATION,
+    "judge_translation": {
+        "prompt": (LANGUAGES | {"source", "translation"}, {"fence", "reference", "hints"}),
+        "reference": ({"reference"}, {"fence"}),
+        "hints": ({"hints"}, {"fence"}),
+    },
     "seed-x": _TRANSLATION,
     "ssr": {"prompt": ({"target_language", "source"}, {"source_language", "fence", "target_code"})},
     "judge_pairwise": {

@@ -121,7 +121,7 @@ def test_verl_finds_the_group_reward_and_the_ranking_reward(tmp_path):
 @pytest.mark.parametrize("tracker", trackers.TRACKERS)
 def test_a_tracker_is_one_of_verls_loggers(tracker, tmp_path):
     given = overrides("grrm_rlvr", tmp_path)
-    given["trainer.logger"] = trackers.verl_loggers(given["trainer.logger"], tracker)
+    given |= trackers.verl_overrides(given, tracker)
     loggers = list(composed(given).trainer.logger)
     assert loggers == ["console", "file", *([] if tracker == "none" else [tracker])]
     assert set(loggers) <= set(Tracking.supported_backend)

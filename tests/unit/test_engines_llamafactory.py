@@ -129,8 +129,13 @@ def test_a_missing_deepspeed_configuration_is_named(tmp_path: Path, capsys: Any)
         render_sft_script.main([*arguments, "--deepspeed", "nowhere.yaml"])
 
 
-def test_gpus_are_launched_by_torchrun_of_the_same_environment() -> None:
-    variables = launch_environment(render_sft(experiment("paper"), "mt_sft"), "envs/x/bin/python")
-    assert variables["FORCE_TORCHRUN"] == "1"
-    assert variables["PATH"].startswith(str(Path("envs/x/bin").absolute()))
-    assert "FORCE_TORCHRUN" not in launch_environment(render_sft(experiment(), "mt_sft"), "python")
+def test_gpus_find_the_programs_of_their_own_environment() -> None:
+    on_gpus = launch_environment(
+        render_sft(experiment("paper"), "mt_sft"), python="envs/x/bin/python", scripts=Path("scripts")
+    )
+    assert on_gpus["PATH"].startswith(str(Path("envs/x/bin").absolute()))
+    assert on_gpus["PYTHONPATH"].startswith(str(Path("scripts").absolute()))
+    on_a_cpu = launch_environment(
+        render_sft(experiment(), "mt_sft"), python="python", scripts=Path("scripts")
+    )
+    assert "PYTORCH_CUDA_ALLOC_CONF" in set(on_gpus) - set(on_a_cpu)

@@ -37,12 +37,14 @@ def test_without_a_tracker_wandb_is_off_and_nothing_is_made(tmp_path: Path) -> N
     assert variables == {"WANDB_MODE": "disabled"}
     assert not folder.exists()
     assert trackers.llamafactory_arguments("none") == []
-    assert trackers.verl_loggers(["console", "file"], "none") == ["console", "file"]
+    assert trackers.verl_overrides({}, "none") == {}
 
 
 def test_the_figures_for_the_curve_are_kept_beside_the_tracker() -> None:
-    assert trackers.verl_loggers(["console", "file"], "wandb") == ["console", "file", "wandb"]
-    assert trackers.verl_loggers(["console", "wandb"], "wandb") == ["console", "wandb"]
+    config = {"trainer.logger": ["console", "file"], "trainer.nnodes": 1}
+    assert trackers.verl_overrides(config, "wandb") == {"trainer.logger": ["console", "file", "wandb"]}
+    fork = {"trainer.logger": ["console", "wandb"]}
+    assert trackers.verl_overrides(fork, "wandb") == fork
 
 
 def test_a_package_that_is_missing_is_named_with_the_way_to_install_it() -> None:

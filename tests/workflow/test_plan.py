@@ -28,6 +28,7 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
+    "take_checkpoint": "take_model",
     "render_judge_sft": "render_sft",
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",

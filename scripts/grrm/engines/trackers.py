@@ -13,13 +13,14 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from grrm.files import UserError
 
 Tracker: TypeAlias = Literal["none", "wandb", "tensorboard", "mlflow", "swanlab"]
 TRACKERS: tuple[Tracker, ...] = get_args(Tracker)
 PROJECT = "grrm"
+_VERL_LOGGERS = "trainer.logger"
 # Set by the workflow from its key `tracker`: a parameter of a rule would train models anew when it changes.
 VARIABLE = "GRRM_TRACKER"
 
@@ -51,14 +52,26 @@ def check_installed(tracker: Tracker, python: str) -> None:
         )
 
 
+def switch_on(tracker: Tracker, folder: Path, *, run: str, python: str) -> None:
+    """Let every engine that this process starts write to a tracker; arguments as of `environment`.
+
+    Raises:
+        UserError: see `check_installed`.
+    """
+    check_installed(tracker, python)
+    os.environ.update(environment(tracker, folder, run=run))
+
+
 def llamafactory_arguments(tracker: Tracker) -> list[str]:
     """What is added to LLaMA-Factory's command line, laid over its configuration file."""
     return [] if tracker == "none" else [f"report_to={tracker}"]
 
 
-def verl_loggers(loggers: list[str], tracker: Tracker) -> list[str]:
-    """verl's `trainer.logger` with the tracker."""
-    return loggers if tracker == "none" or tracker in loggers else [*loggers, tracker]
+def verl_overrides(config: Mapping[str, Any], tracker: Tracker) -> dict[str, Any]:
+    """What is laid over a rendered configuration of verl, or of its fork."""
+    if tracker == "none":
+        return {}
+    return {_VERL_LOGGERS: list(dict.fromkeys([*config[_VERL_LOGGERS], tracker]))}
 
 
 def environment(

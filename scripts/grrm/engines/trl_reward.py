@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import RewardConfig, RewardTrainer
 
 from grrm.data.judge_data import Preferred, read_records
+from grrm.engines.stop_callback import StopWhenAsked
 from grrm.files import UserError, write_jsonl
 from grrm.inference.bradley_terry import encode, load_tokenizer
 from grrm.judges.conversation import with_response
@@ -48,7 +49,11 @@ def main(argv: list[str] | None = None) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
     rows = training_rows(read_records([config["data"]], "bradley_terry"), tokenizer, config)
     trainer = RewardTrainer(
-        model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+        model=model,
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        callbacks=[StopWhenAsked()],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(working)))
     trainer.save_model(str(working))
