@@ -51,6 +51,7 @@ os.environ.update(
 )
 # Scripts end themselves when this process is gone.
 os.environ.update({WORKFLOW_PID: str(os.getpid())})
+os.environ.update(GRRM_TRACKER=config["tracker"])
 
 STARTED = time.time()
 RESULTS = f"results/{config['experiment']}"

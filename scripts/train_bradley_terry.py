@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints, sessions, stop, trl
+from grrm.engines import checkpoints, sessions, stop, trackers, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
 from grrm.process import run_engine, run_main
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--card", type=Path, required=True, help="the judge's judge.json")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="metrics by step to write (JSON lines)")
+    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -36,7 +37,8 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
-            command = trl.command(config, args.python, args.config)
+            trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
+            command = trl.command(config, args.python, args.config, args.tracker)
             with stop.stop_on_signal(working), sessions.recorded(working):
                 status = run_engine(command, env=trl.environment(_SCRIPTS))
             if status != 0:

@@ -21,6 +21,7 @@ from grrm.engines import (
     resources,
     sessions,
     stop,
+    trackers,
     verl,
     verl_fork,
     verl_runs,
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         help="train on the cluster at RAY_ADDRESS if set",
     )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
+    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -84,8 +86,12 @@ def main(argv: list[str] | None = None) -> None:
                 resources.check_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
                 address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+                trackers.switch_on(
+                    args.tracker, working / "tracking", run=args.model.name, python=args.python
+                )
+                launched = config | trackers.verl_overrides(config, args.tracker)
                 with stop.stop_on_signal(working), sessions.recorded(working):
-                    _train(args.python, config, working, steps, fork, args.keep, address)
+                    _train(args.python, launched, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints, sessions, stop
+from grrm.engines import checkpoints, sessions, stop, trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
+            trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
             with stop.stop_on_signal(working), sessions.recorded(working):
                 status = _train(args, config, working)
             if status != 0:
@@ -58,7 +60,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:
-    module = ["grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)]
+    module = [
+        *("grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)),
+        *trackers.llamafactory_arguments(args.tracker),
+    ]
     environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)
     on_gpus = not config.get("use_cpu")
     if on_gpus:

@@ -1,11 +1,13 @@
 """A small server that speaks the hub's protocol on the loopback, and misbehaves on request.
 
 Repositories have commits, branches and files; large files are redirected to a second port, as the
-hub redirects to its content network. Every request is kept in `requests`.
+hub redirects to its content network. Every request is kept in `requests`. Models can be uploaded with the
+token: *.safetensors as large files (LFS), all else within the commit.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -55,6 +57,9 @@ class HubServer:
     answers: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
     cuts: dict[str, list[int]] = field(default_factory=dict)
     corrupt: set[str] = field(default_factory=set)
+    # Large files that were uploaded, by their SHA-256; and whether the token may write.
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    writable: bool = True
 
     def repository(self, name: str) -> Repository:
         """The repository of that name, new if there is none; a data set is datasets/owner/name."""
@@ -95,8 +100,79 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
+    def do_POST(self) -> None:
+        self._take()
+
+    def do_PUT(self) -> None:
+        self._take()
+
     def log_message(self, *_: object) -> None:
         pass
+
+    def _take(self) -> None:
+        """What belongs to an upload."""
+        self.hub: HubServer = self.server.hub  # type: ignore[attr-defined]
+        path = unquote(urlsplit(self.path).path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        self.hub.requests.append(Request(self.command, path, headers, self.server.server_port))
+        if self.command == "PUT":
+            self.hub.uploads[hashlib.sha256(body).hexdigest()] = body
+            self._send(200, b"")
+        elif path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif headers.get("authorization") != f"Bearer {TOKEN}":
+            self._send(401, b"", {"X-Error-Message": "Invalid credentials in Authorization header"})
+        elif not self.hub.writable:
+            self._send(403, b"", {"X-Error-Message": "Forbidden"})
+        elif path == "/api/repos/create":
+            self._create(json.loads(body))
+        elif "/preupload/" in path:
+            modes = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(body)["files"]
+            ]
+            self._send_json({"files": modes})
+        elif path.endswith("/info/lfs/objects/batch"):
+            objects = [
+                {
+                    **{name: entry[name] for name in ("oid", "size")},
+                    "actions": {"upload": {"href": f"{self.hub.endpoint}/large/{entry['oid']}"}},
+                }
+                for entry in json.loads(body)["objects"]
+            ]
+            self._send_json({"transfer": "basic", "objects": objects})
+        else:
+            self._commit(path.removeprefix("/api/models/").partition("/commit/")[0], body)
+
+    def _create(self, wanted: dict[str, str]) -> None:
+        name = f"{wanted.get('organization') or 'owner'}/{wanted['name']}"
+        if name in self.hub.repositories:
+            self._send(409, b"{}")
+            return
+        self.hub.repository(name).private = wanted.get("visibility") == "private"
+        self._send_json({"url": f"{self.hub.endpoint}/{name}", "name": name})
+
+    def _commit(self, name: str, body: bytes) -> None:
+        files: dict[str, bytes] = {}
+        large: list[str] = []
+        for line in body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploads[value["oid"]]
+                large.append(value["path"])
+        commit = self.hub.repository(name).commit(files, tuple(large))
+        self._send_json({"commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit}", "commitOid": commit})
+
+    def _send_json(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def _answer(self) -> None:
         self.hub: HubServer = self.server.hub  # type: ignore[attr-defined]
@@ -204,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body[:cut])
         if cut is not None:
             self.wfile.flush()

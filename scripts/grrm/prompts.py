@@ -45,13 +45,14 @@ from grrm.verdicts import parse_quality
 UPSTREAM = "upstream"
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_LANGUAGES = {"source_language", "target_language"}
+# Placeholders for the names of the languages of a translation.
+LANGUAGES = {"source_language", "target_language"}
 _GROUP: dict[str, tuple[set[str], set[str]]] = {
-    "prompt": (_LANGUAGES | {"source", "candidates"}, {"fence", "count", "labels", "example"}),
+    "prompt": (LANGUAGES | {"source", "candidates"}, {"fence", "count", "labels", "example"}),
     "candidate": ({"label", "text"}, {"fence"}),
     "example": (set(), set()),
 }
-_TRANSLATION = {"prompt": (_LANGUAGES | {"source"}, {"fence", "target_code"})}
+_TRANSLATION = {"prompt": (LANGUAGES | {"source"}, {"fence", "target_code"})}
 # What prompts for general judges share: how a reference is put, and the tag of the verdict.
 _JUDGE: dict[str, tuple[set[str], set[str]]] = {
     "reference": ({"reference"}, {"fence"}),
@@ -63,26 +64,26 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "score": _GROUP,
     "ranking": _GROUP,
     "ranking_score": _GROUP,
-    "sqm": {"prompt": (_LANGUAGES | {"source", "translation"}, {"fence"})},
+    "sqm": {"prompt": (LANGUAGES | {"source", "translation"}, {"fence"})},
     "codeblock-think": _TRANSLATION,
     "plain": _TRANSLATION,
     "judge_translation": {
-        "prompt": (_LANGUAGES | {"source", "translation"}, {"fence", "reference", "hints"}),
+        "prompt": (LANGUAGES | {"source", "translation"}, {"fence", "reference", "hints"}),
         "reference": ({"reference"}, {"fence"}),
         "hints": ({"hints"}, {"fence"}),
     },
     "seed-x": _TRANSLATION,
     "ssr": {"prompt": ({"target_language", "source"}, {"source_language", "fence", "target_code"})},
     "judge_pairwise": {
-        "prompt": ({"question", "first", "second"}, {"fence", "reference"}),
+        "prompt": ({"question", "first", "second"}, {"fence", "reference"} | LANGUAGES),
         **_JUDGE,
     },
     "judge_pointwise": {
-        "prompt": ({"question", "response"}, {"fence", "reference"}),
+        "prompt": ({"question", "response"}, {"fence", "reference"} | LANGUAGES),
         **_JUDGE,
     },
     "judge_listwise": {
-        "prompt": ({"question", "candidates"}, {"fence", "count", "reference"}),
+        "prompt": ({"question", "candidates"}, {"fence", "count", "reference"} | LANGUAGES),
         "candidate": ({"number", "text"}, {"fence"}),
         **_JUDGE,
     },

@@ -17,6 +17,7 @@ from transformers.integrations import deepspeed as hf_deepspeed
 
 import train_sft
 from configurations import experiment, render_sft
+from grrm.engines import trackers
 
 STAGES = ["grrm_sft", "mt_sft"]
 
@@ -113,3 +114,13 @@ def test_deepspeed_takes_its_numbers_from_the_stage(stage, tmp_path, monkeypatch
         "stage3_prefetch_bucket_size",
         "stage3_param_persistence_threshold",
     }
+
+
+@pytest.mark.parametrize("tracker", trackers.TRACKERS)
+def test_a_tracker_is_laid_over_the_file_at_launch(tracker, tmp_path, monkeypatch):
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(rendered("demo", "mt_sft", tmp_path)))
+    arguments = trackers.llamafactory_arguments(tracker)
+    monkeypatch.setattr(sys, "argv", ["llamafactory-cli", str(path), *arguments])
+    _, _, training, _, _ = get_train_args()
+    assert training.report_to == ([] if tracker == "none" else [tracker])

@@ -9,8 +9,10 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
+from verl.utils.tracking import Tracking
 
 from configurations import experiment, render_rl
+from grrm.engines import trackers
 from grrm.engines.verl import hydra_arguments, launch_overrides
 
 OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
@@ -114,3 +116,12 @@ def test_verl_finds_the_group_reward_and_the_ranking_reward(tmp_path):
     answer = "good and bad\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 9, B: 2\n"
     score = get_custom_reward_fn(verified)
     assert score(data_source="x", solution_str=answer, ground_truth=truth)["score"] == 2.0
+
+
+@pytest.mark.parametrize("tracker", trackers.TRACKERS)
+def test_a_tracker_is_one_of_verls_loggers(tracker, tmp_path):
+    given = overrides("grrm_rlvr", tmp_path)
+    given |= trackers.verl_overrides(given, tracker)
+    loggers = list(composed(given).trainer.logger)
+    assert loggers == ["console", "file", *([] if tracker == "none" else [tracker])]
+    assert set(loggers) <= set(Tracking.supported_backend)

@@ -58,6 +58,7 @@ def at(config: dict[str, Any], path: str) -> Any:
 
 # Without a meaning on a CPU, for published data, or null.
 LEFT_OUT = {
+    "tracker",
     "judges",
     *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
     *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),

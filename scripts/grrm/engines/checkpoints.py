@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from grrm.files import UserError, atomic_path, read_json, sha256, write_json
+from grrm.engines import model_card
+from grrm.files import UserError, atomic_path, read_json, sha256, write_json, write_text
 
 IDENTITY = "training.json"
 _FINISHED = "finished"
@@ -85,7 +86,7 @@ def mark_finished(folder: Path) -> None:
 
 
 def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> None:
-    """Write the finished model folder whole: copies of `files`, and what the training was.
+    """Write the finished model folder whole: copies of `files`, what the training was, and the model's card.
 
     Raises:
         UserError: there is no weights file, configuration or tokenizer among the files.
@@ -97,6 +98,21 @@ def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> 
         for file in files:
             shutil.copy2(file, partial / file.name)
         write_json(partial / IDENTITY, training)
+        write_text(partial / model_card.FILE, card(model.name, training))
+
+
+def card(name: str, training: Mapping[str, Any], metrics: Iterable[model_card.Metric] = ()) -> str:
+    """The card of a model, with the trainings of the models it started from as far as they are still here."""
+    ancestors: list[Mapping[str, Any]] = []
+    folders: list[Path] = []
+    step: Mapping[str, Any] | None = training
+    while step is not None and (start := model_card.initial_model(step)) is not None:
+        folders.append(Path(start))
+        step = read_json(folders[-1] / IDENTITY) if (folders[-1] / IDENTITY).is_file() else None
+        if step is not None:
+            ancestors.append(step)
+    licence = model_card.read_licence(folders[-1]) if folders else None
+    return model_card.model_card(name, training, ancestors, licence=licence, metrics=tuple(metrics))
 
 
 def remove_broken(working: Path) -> None:

@@ -96,7 +96,6 @@ def launch_environment(config: Mapping[str, Any], *, python: str, scripts: Path)
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_MODE": "disabled",
     }
     if not config.get("use_cpu"):
         # DeepSpeed looks for ninja and its own programs by name.

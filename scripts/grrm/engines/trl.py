@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.engines.llamafactory import CPU
+from grrm.engines.trackers import Tracker
 
 
 def bradley_terry_config(
@@ -60,22 +61,22 @@ def bradley_terry_config(
             "logging_steps": 1 if cuda or steps is None else max(1, steps // 100),
             "save_steps": settings["save_steps"],
             "save_total_limit": 2,
-            "report_to": "none",
             "disable_tqdm": True,
             "seed": seed,
         },
     }
 
 
-def command(config: Mapping[str, Any], python: str, path: Path) -> list[str]:
+def command(config: Mapping[str, Any], python: str, path: Path, tracker: Tracker = "none") -> list[str]:
     """The command line of a training, one process a GPU.
 
     Args:
         config: what `bradley_terry_config` returned.
         python: interpreter of the environment with TRL.
         path: the file that holds the configuration.
+        tracker: where figures go besides the curve.
     """
-    module = ["-m", "grrm.engines.trl_reward", str(path)]
+    module = ["-m", "grrm.engines.trl_reward", str(path), tracker]
     if config["training"].get("use_cpu"):
         return [python, *module]
     processes = ["--nproc-per-node", str(config["gpus_per_node"])]
@@ -91,5 +92,4 @@ def environment(scripts: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
-        "WANDB_MODE": "disabled",
     }

@@ -1,6 +1,6 @@
 """Train a Bradley-Terry judge with TRL's RewardTrainer; run by the python of the environment that has it.
 
-python -m grrm.engines.trl_reward CONFIG
+python -m grrm.engines.trl_reward CONFIG [TRACKER]
 
 The loss is -log sigmoid(chosen - rejected), with a margin -log sigmoid(chosen - rejected - margin). A
 training goes on after its last checkpoint.
@@ -32,10 +32,12 @@ LOG = "log.jsonl"
 
 def main(argv: list[str] | None = None) -> None:
     """Train, then write the model and the log of its steps into the working folder."""
-    (path,) = sys.argv[1:] if argv is None else argv
+    path, *tracker = sys.argv[1:] if argv is None else argv
     config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     working = Path(config["output_dir"])
-    arguments = RewardConfig(output_dir=str(working), max_length=None, **config["training"])
+    arguments = RewardConfig(
+        output_dir=str(working), max_length=None, report_to=tracker or "none", **config["training"]
+    )
     torch.manual_seed(arguments.seed)  # of the head's first weights
     tokenizer = load_tokenizer(config["model_name_or_path"])
     model = AutoModelForSequenceClassification.from_pretrained(

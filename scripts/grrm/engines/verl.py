@@ -509,7 +509,6 @@ def environment(
         "RAY_prestart_worker_first_driver": "0",
         # Ray's workers give way to everything (15) unless told otherwise; here they are the work itself.
         "RAY_worker_niceness": "0",
-        "WANDB_MODE": "disabled",
     }
     if config[DEVICE] == "cpu":
         variables |= {

@@ -262,6 +262,5 @@ def environment(*, checkout: Path, temporary: Path, ends: float | None = None) -
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "WANDB_MODE": "disabled",
         **({"MLP_CURRENT_CAPACITY_BLOCK_EXPIRATION_TIMESTAMP": str(ends)} if ends else {}),
     }

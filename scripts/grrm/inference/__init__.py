@@ -29,6 +29,7 @@ from grrm.inference.backends import (
     choose_backend,
     open_backend,
 )
+from grrm.inference.grading import Grade, Judgement, grade
 
 __all__ = [
     "BACKENDS",
@@ -38,6 +39,8 @@ __all__ = [
     "Completion",
     "Decoding",
     "Engine",
+    "Grade",
+    "Judgement",
     "Question",
     "RankedGroup",
     "Request",
@@ -45,6 +48,7 @@ __all__ = [
     "TranslatedSegment",
     "ask",
     "choose_backend",
+    "grade",
     "open_backend",
     "rank",
     "rank_each",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,29 @@ def score(
         seed: of an untrained head.
 
     Raises:
+        UserError: see `load`.
+    """
+    started = time.monotonic()
+    scores = load(model, max_length, batch_size=batch_size, threads=threads, seed=seed)(conversations)
+    print(f"{len(scores)} scores, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    return scores
+
+
+def load(
+    model: str | Path, max_length: int, *, batch_size: int = 32, threads: int | None = 1, seed: int = 0
+) -> Callable[[Sequence[Sequence[Message]]], list[float]]:
+    """What scores conversations, as `score` does, with a model that stays loaded.
+
+    Raises:
         UserError: the tokenizer has no chat template, or batch_size or threads is below 1.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    if batch_size < 1 or threads < 1:
+    if batch_size < 1 or (threads is not None and threads < 1):
         raise UserError(f"batch_size {batch_size}, threads {threads}: expected 1 or more")
-    torch.set_num_threads(threads)
+    if threads is not None:
+        torch.set_num_threads(threads)
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(model)
@@ -51,19 +66,21 @@ def score(
     )
     network.config.pad_token_id = tokenizer.pad_token_id
     network.to(device).eval()
-    encoded = [encode(tokenizer, conversation, max_length) for conversation in conversations]
-    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
-    scores = [0.0] * len(encoded)
-    started = time.monotonic()
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt").to(device)
-        with torch.inference_mode():
-            logits = network(**inputs, use_cache=False).logits.float().squeeze(-1).tolist()
-        for i, value in zip(batch, logits, strict=True):
-            scores[i] = value
-    print(f"{len(scores)} scores, {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
-    return scores
+
+    def score_all(conversations: Sequence[Sequence[Message]]) -> list[float]:
+        encoded = [encode(tokenizer, conversation, max_length) for conversation in conversations]
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+        scores = [0.0] * len(encoded)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            inputs = tokenizer.pad({"input_ids": [encoded[i] for i in batch]}, return_tensors="pt").to(device)
+            with torch.inference_mode():
+                logits = network(**inputs, use_cache=False).logits.float().squeeze(-1).tolist()
+            for i, value in zip(batch, logits, strict=True):
+                scores[i] = value
+        return scores
+
+    return score_all
 
 
 def load_tokenizer(model: str | Path) -> Any:

@@ -1,4 +1,4 @@
-"""What `grrm rank` and `grrm translate` share: options, input, output, ends."""
+"""What `grrm rank`, `grrm translate` and `grrm grade` share: options, input, output, ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.answers import Row
-from grrm.inference.backends import Backend, Decoding, open_backend
+from grrm.inference.backends import Backend, Decoding, Engine, open_backend
 from grrm.inference.environment import enter
 from grrm.inference.journal import Journal, Printer
 from grrm.inference.options import (
@@ -74,6 +74,7 @@ def run(
     settings: Callable[..., Mapping[str, Any]],
     answer: Callable[..., Tally],
     text: Callable[[Mapping[str, Any]], str],
+    load: Callable[[str, Engine], Backend] = open_backend,
 ) -> None:
     """Answer all rows; ends the process with status 1 if some answers cannot be used, 130 if interrupted.
 
@@ -83,6 +84,7 @@ def run(
         settings: `grrm.inference.runs.settings` with task and prompt filled in.
         answer: `rank_rows` or `translate_rows` with the prompt filled in.
         text: a result as text.
+        load: gets the model ready.
 
     Raises:
         UserError: options contradict each other, or the input, the model or the output is no good.
@@ -102,7 +104,7 @@ def run(
     table = rows()
     where = args.output
     try:
-        with closing(open_backend(args.model, engine)) as backend:
+        with closing(load(args.model, engine)) as backend:
             decoding = fit(decoding, backend)
             common = {"backend": backend, "rows": table, "decoding": decoding, "retries": retries}
             if where == STDOUT:

@@ -47,11 +47,11 @@ def add_decoding_options(
     """How answers are generated; read by `decoding_of` and `retries_of`.
 
     Args:
-        max_new_tokens: default; None makes it required.
+        max_new_tokens: default; None makes it required; 0 is what the model was trained with.
         retries: default.
     """
     group = parser.add_argument_group("how answers are generated")
-    shown = "" if max_new_tokens is None else f" (default: {max_new_tokens})"
+    shown = "" if max_new_tokens is None else f" (default: {max_new_tokens or 'as in its training'})"
     group.add_argument(
         "--max-new-tokens",
         type=int,

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
-from grrm.inference.answers import RankedGroup, Row, TranslatedSegment, rank_each, translate_each
+from grrm.inference.answers import Row, rank_each, translate_each
 from grrm.inference.asking import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
 from grrm.inference.journal import Journal, Key, Printer, rows_digest
 from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
 
-Result: TypeAlias = RankedGroup | TranslatedSegment
 CandidateOrder: TypeAlias = Literal["row", "shuffled"]
 
 # The server's failures, not the model's: nothing is recorded, so that a later run asks again.
@@ -113,7 +112,7 @@ def rank_rows(
         retries=retries,
         keys=_keys(todo, decoding),
     )
-    return _keep(journal, todo, results, rows, ("src_text",), backend, decoding, watch)
+    return keep(journal, todo, results, rows, ("src_text",), backend, decoding, watch)
 
 
 def translate_rows(
@@ -136,7 +135,7 @@ def translate_rows(
         retries=retries,
         keys=_keys(todo, decoding),
     )
-    return _keep(journal, todo, results, rows, ("src_text", "src_lang", "trg_lang"), backend, decoding, watch)
+    return keep(journal, todo, results, rows, ("src_text", "src_lang", "trg_lang"), backend, decoding, watch)
 
 
 def shuffled_order(candidates: int, seed: int, index: int) -> list[int]:
@@ -154,16 +153,31 @@ def _keys(todo: Sequence[Key], decoding: Decoding) -> list[tuple[int, ...]]:
     return [(decoding.seed + run, index) for run, index in todo]
 
 
-def _keep(
+def keep(
     journal: Journal | Printer,
     todo: Sequence[Key],
-    results: Iterator[tuple[int, Result]],
+    results: Iterator[tuple[int, Any]],
     rows: Sequence[Row],
     shown: Sequence[str],
     backend: Backend,
     decoding: Decoding,
     watch: Watch | None,
 ) -> Tally:
+    """Write results into a journal as they come, and count them.
+
+    Args:
+        journal: takes them.
+        todo: run and row number of each position.
+        results: positions and results: data classes with a `failure`.
+        rows: what was asked about.
+        shown: columns of the rows that are written beside the results.
+        backend: what gives the results.
+        decoding: how.
+        watch: called after every result.
+
+    Raises:
+        UserError: a server has not answered everything.
+    """
     tally = Tally()
     for row in journal.results():
         tally.count(row["failure"])

@@ -59,18 +59,32 @@ def read_rows(
     Raises:
         UserError: the source cannot be read in this format, or a row is not complete; says which.
     """
+    if candidates and _format(source, file_format) == "text":
+        raise UserError(f"{source}: lines of text have no candidates; expected jsonl, tsv or parquet")
+    parsed = parse_rows(source, file_format)
+    return check_rows(parsed, candidates=candidates, src_lang=src_lang, trg_lang=trg_lang)
+
+
+def parse_rows(source: str, file_format: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a table as they are, each with the place it comes from; arguments as of `read_rows`.
+
+    Raises:
+        UserError: the source cannot be read in this format, or has no rows.
+    """
+    name = "standard input" if source == STDIN else source
+    parse = _PARSERS[_format(source, file_format)]
+    rows = [(f"{name}, {where}", row) for where, row in parse(_content(source), name)]
+    if not rows:
+        raise UserError(f"{name}: no rows")
+    return rows
+
+
+def _format(source: str, file_format: str | None) -> str:
     ending = Path(source).suffix.lower()
     kind = file_format or ("jsonl" if source == STDIN else _BY_ENDING.get(ending))
     if kind is None:
         raise UserError(f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}")
-    if kind == "text" and candidates:
-        raise UserError(f"{source}: lines of text have no candidates; expected jsonl, tsv or parquet")
-    name = "standard input" if source == STDIN else source
-    parsed = ((f"{name}, {where}", row) for where, row in _PARSERS[kind](_content(source), name))
-    rows = check_rows(parsed, candidates=candidates, src_lang=src_lang, trg_lang=trg_lang)
-    if not rows:
-        raise UserError(f"{name}: no rows")
-    return rows
+    return kind
 
 
 def check_rows(

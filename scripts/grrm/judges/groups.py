@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from grrm.languages import language_name
 from grrm.tournament import Comparison
 
 
@@ -17,11 +18,33 @@ class Group:
         question: what the candidates answer (a conversation, a text to translate and so on).
         candidates: the texts to judge; equal ones are judged once.
         reference: a text that the judge may see but does not judge.
+        src_lang: language of the question, if the candidates are its translations; else empty.
+        trg_lang: language of the candidates, likewise.
+        turns: the conversation that the candidates continue, if it has more than the question as the user's
+            only turn; messages with role and content.
     """
 
     question: str
     candidates: tuple[str, ...]
     reference: str | None = None
+    src_lang: str = ""
+    trg_lang: str = ""
+    turns: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def messages(self) -> list[Mapping[str, str]]:
+        """The conversation before the candidates."""
+        return list(self.turns) or [{"role": "user", "content": self.question}]
+
+    @property
+    def context(self) -> dict[str, str]:
+        """What prompts may name beside the texts: the languages of a translation."""
+        if not (self.src_lang and self.trg_lang):
+            return {}
+        return {
+            "source_language": language_name(self.src_lang),
+            "target_language": language_name(self.trg_lang),
+        }
 
 
 @dataclass(frozen=True)

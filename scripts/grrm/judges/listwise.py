@@ -39,6 +39,7 @@ async def judge_listwise(client: JudgeClient, groups: Sequence[Group], prompt: J
                     question=groups[number].question,
                     reference=groups[number].reference,
                     candidates=[groups[number].candidates[index] for index in shown[number]],
+                    **groups[number].context,
                 ),
                 partial(parse_order, n=len(shown[number]), name=prompt.tag),
             )

@@ -60,8 +60,8 @@ async def judge_pairwise(
 
     Returns:
         scores, and the metrics of `common_metrics` besides ties; says_a, the share of answers that prefer the
-        response shown first; conflicts; and with both orders position_bias, the share of pairs in which the
-        same place won twice, and inconsistent, of those with any disagreement.
+        response shown first; conflicts; and with both orders pairs, those answered twice, position_bias, the
+        share of them in which the same place won twice, and inconsistent, of those with any disagreement.
 
     Raises:
         UserError: too many failures, see `JudgeClient.decide`.
@@ -120,6 +120,7 @@ def _render(prompt: JudgePrompt, group: Group, question: _Question) -> str:
         reference=group.reference,
         first=group.candidates[question.first],
         second=group.candidates[question.second],
+        **group.context,
     )
 
 
@@ -158,6 +159,7 @@ def _score(group: Group, compared: list[Comparison], failed: list[str], method: 
 def _bias(matches: Sequence[_Match], answers: dict[_Question, Verdict[Preference]]) -> dict[str, float]:
     pairs = [said for match in matches if len(said := _said(match, answers)) == 2]
     return {
+        "pairs": len(pairs),
         "position_bias": share(sum(said in (["A", "A"], ["B", "B"]) for said in pairs), len(pairs)),
         "inconsistent": share(sum(first != swap(second) for first, second in pairs), len(pairs)),
     }

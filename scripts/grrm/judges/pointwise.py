@@ -70,7 +70,12 @@ async def judge_pointwise(
 
 
 def _render(prompt: JudgePrompt, group: Group, index: int) -> str:
-    return prompt.render(question=group.question, reference=group.reference, response=group.candidates[index])
+    return prompt.render(
+        question=group.question,
+        reference=group.reference,
+        response=group.candidates[index],
+        **group.context,
+    )
 
 
 def scale_scores(scores: Sequence[float | None], scale: Scale) -> list[float | None]:

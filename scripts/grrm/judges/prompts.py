@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from grrm.files import UserError
-from grrm.prompts import code_fence, fill_template, load_templates
+from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
@@ -22,7 +22,8 @@ class JudgePrompt:
 
     Attributes:
         render: called with keywords: question and reference (a text or None), and first and second
-            (pairwise), response (pointwise) or candidates (listwise, a sequence); returns the judge's prompt.
+            (pairwise), response (pointwise) or candidates (listwise, a sequence); if the candidates are
+            translations also source_language and target_language, names; returns the judge's prompt.
         tag: name of the tag.
     """
 
@@ -47,10 +48,16 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
 
 def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
     """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
+    languages = {name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"]}
 
     def render(
         *, question: str, reference: str | None = None, candidates: Sequence[str] = (), **responses: str
     ) -> str:
+        if missing := languages - responses.keys():
+            raise UserError(
+                f"the judge's prompt asks for {', '.join(sorted(missing))}, but what is judged is no "
+                "translation; use a prompt without"
+            )
         fence = code_fence(question, reference or "", *candidates, *responses.values())
         values = {"fence": fence, "question": question, "reference": "", "candidates": "", **responses}
         if reference is not None:

@@ -1,0 +1,125 @@
+"""`grrm serve-reward`: rewards over HTTP, for trainers of other projects."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from grrm.files import UserError
+
+HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
+
+# Not imported: what scores imports an HTTP client, which the other subcommands need not wait for.
+_KINDS = (
+    "grrm, sqm, pairwise_dgr, pairwise_copeland, pairwise_winrate, pairwise_elo, pointwise, listwise, "
+    "bradley_terry, bleu, chrf or comet"
+)
+_LIMITS = {
+    "patience": "seconds a response waits for its siblings (--group-size)",
+    "concurrency": "groups scored at once",
+    "max_waiting": "requests answered at once",
+    "max_queries": "responses a request",
+    "max_group": "responses a group",
+    "max_body": "bytes a request",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Its options."""
+    parser.add_argument("--kind", required=True, help=f"how responses are rewarded: {_KINDS}")
+    parser.add_argument("--prompt", default="", help="prompt file of the judge, or path/to/file.py:function")
+    parser.add_argument("--judge-url", help="of an OpenAI-compatible server (or JUDGE_API_URL)")
+    parser.add_argument("--judge-model", help="the name it serves (or JUDGE_MODEL_NAME)")
+    parser.add_argument(
+        "--judge",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="further options of the judge's client, such as temperature=0.6 cache=replies.sqlite",
+    )
+    parser.add_argument("--no-swap", action="store_true", help="ask about a pair in one order (pairwise)")
+    parser.add_argument("--scale", default="absolute", help="absolute (default) or group (pointwise)")
+    parser.add_argument("--reference", action="store_true", help="show the judge the reference")
+    parser.add_argument("--model", help="folder of the checkpoint (bradley_terry, comet)")
+    parser.add_argument("--model-python", default="", help="interpreter that can load it (default: this one)")
+    parser.add_argument("--device", default="cpu", help="of the checkpoint: cpu (default) or cuda")
+    parser.add_argument(
+        "--extract",
+        default="none",
+        help="what of a response is judged: none (all of it, default), thinking (all but it), code_block or "
+        "last_line",
+    )
+    parser.add_argument(
+        "--invalid-reward", type=float, help="reward of a response in which there is no such part"
+    )
+    parser.add_argument(
+        "--points", action="store_true", help="rewards from 0 to 10 whatever the kind, not on its own scale"
+    )
+    parser.add_argument(
+        "--group-size",
+        type=int,
+        default=0,
+        help="responses to a prompt that are judged together, whichever requests they come in; the trainer's "
+        "samples per prompt (default: the responses to a prompt within a request)",
+    )
+    for name, text in _LIMITS.items():
+        kind = float if name == "patience" else int
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=5000, help="0: any free one (default: 5000)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Serve until interrupted."""
+    import uvicorn
+
+    from grrm.reward_server.app import ServerOptions, create_app
+    from grrm.reward_server.scoring import Reading, checker, scoring
+    from grrm.rewards.kinds import Scorer, ScoringOptions
+    from grrm.rewards.model_scores import ModelOptions
+
+    judge = _judge(args)
+    options = ScoringOptions(
+        args.kind,
+        prompt=args.prompt,
+        swap=not args.no_swap,
+        scale=args.scale,
+        reference=args.reference,
+        judge=judge,
+        model=ModelOptions(args.model, args.model_python, args.device) if args.model else None,
+    )
+    Scorer(options)  # a prompt that cannot be used is said before anybody asks
+    reading = Reading(args.extract, args.invalid_reward, args.points)
+    limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
+    server = ServerOptions(reward=args.kind, compares=options.relative, group_size=args.group_size, **limits)
+    if args.host not in ("127.0.0.1", "::1", "localhost"):
+        print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
+    app = create_app(lambda: scoring(options, reading), server, checker(args.kind))
+    uvicorn.run(
+        app, host=args.host, port=args.port, log_level="info", access_log=False, timeout_graceful_shutdown=5
+    )
+
+
+def _judge(args: argparse.Namespace) -> Any:
+    from grrm.judges.client import JudgeOptions
+    from grrm.rewards.kinds import JUDGE_KINDS
+
+    if args.kind not in JUDGE_KINDS:
+        return None
+    values: dict[str, Any] = {"url": args.judge_url, "model": args.judge_model, **_pairs(args.judge)}
+    return JudgeOptions.from_mapping({name: value for name, value in values.items() if value is not None})
+
+
+def _pairs(texts: list[str]) -> Mapping[str, Any]:
+    """Options as YAML reads their values."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--judge: {text!r}, expected KEY=VALUE")
+        pairs[key] = yaml.safe_load(value)
+    return pairs

@@ -1,0 +1,438 @@
+"""Grading responses with a trained judge, asked as it was trained: prompt and parser come from its folder.
+
+An answer that cannot be used is a failure with a reason, never a score and never a rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from grrm.engines.checkpoints import check_model
+from grrm.files import UserError
+from grrm.inference.answers import Row
+from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
+from grrm.inference.backends import (
+    DEFAULT_ENGINE,
+    Backend,
+    Decoding,
+    Engine,
+    Request,
+    choose_backend,
+    folder_origin,
+    open_backend,
+)
+from grrm.inference.journal import Journal, Printer, rows_digest
+from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
+from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
+from grrm.judges.conversation import question_text, with_response
+from grrm.tournament import Comparison, Method, score
+from grrm.verdicts import Preference, swap
+
+Use: TypeAlias = Pointwise | Pairwise | BradleyTerry
+"""How a judge is used: prompt, parser and limits of its training."""
+
+_ROLES = ("system", "user", "assistant")
+# Rows that a Bradley-Terry model scores before they are written.
+_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One answer of the judge.
+
+    Attributes:
+        responses: which were shown, in this order; indices from 0.
+        verdict: the score of the one response; or of two A (the first), B or tie; None if there is none.
+        reason: the whole text the judge wrote; empty of a Bradley-Terry model.
+        failure: why there is no verdict, in one word; None if there is one.
+        detail: the failure in words.
+    """
+
+    responses: tuple[int, ...]
+    verdict: float | Preference | None
+    reason: str
+    failure: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a judge says about the responses to one request.
+
+    Attributes:
+        scores: one per response, higher is better: pointwise, the judge's own (0 to 4 as trained here);
+            bradley_terry, the logit; pairwise, from -1 to 1 by `grrm.tournament`. None if there is none.
+        ranks: the place of each response, 1 is best, equal scores share a place; None without a score.
+        judgements: what was asked and answered.
+        failure: of an answer that could not be used, in one word, a server's failure before others; None if
+            all could.
+    """
+
+    scores: list[float | None]
+    ranks: list[int | None]
+    judgements: list[Judgement]
+    failure: str | None
+
+
+def grade(
+    model: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    mode: Mode | None = None,
+    *,
+    method: Method = "dgr",
+    reference: bool = False,
+    decoding: Decoding | None = None,
+    retries: Retries = NO_RETRIES,
+    engine: Engine = DEFAULT_ENGINE,
+    card: str | Path | None = None,
+) -> list[Grade]:
+    """Let a trained judge grade responses.
+
+    Args:
+        model: folder of the judge, or a server's name for it.
+        rows: see `read_row`.
+        mode: pointwise, pairwise or bradley_terry; None: what it was trained for.
+        method: how comparisons become scores (pairwise), see `grrm.tournament`.
+        reference: show the judge the reference of a row, if there is one.
+        decoding: how answers are generated; None: greedy, as long as in its training.
+        retries: what is done about answers that cannot be used.
+        engine: what runs the model.
+        card: folder that holds its judge.json; None: the model's. Needed where a server has the model.
+
+    Returns:
+        one result per row, in the order of the rows.
+
+    Raises:
+        UserError: the judge cannot be loaded or asked, was not trained for this, or a row cannot be graded.
+    """
+    used = judge_use(card or model, mode)
+    table = [read_row(row, f"row {number}") for number, row in enumerate(rows)]
+    with closing(open_judge(model, engine, used)) as judge:
+        results = dict(
+            grade_each(
+                judge,
+                table,
+                used,
+                decoding or default_decoding(used),
+                method=method,
+                reference=reference,
+                retries=retries,
+            )
+        )
+    return [results[number] for number in range(len(table))]
+
+
+def judge_use(model: str | Path, mode: Mode | None) -> Use:
+    """How a judge is used, by the file in its folder.
+
+    Raises:
+        UserError: there is no such file; it was not trained for the mode, or for several and none is named.
+    """
+    card = read_card(model)
+    if mode is None:
+        if len(card.modes) > 1:
+            raise UserError(f"{model}: trained for {' and '.join(card.modes)}; say which (--mode)")
+        mode = card.modes[0]
+    return use(card, mode, model)
+
+
+def default_decoding(used: Use) -> Decoding:
+    """Greedy, and as long as in its training."""
+    return Decoding(1 if isinstance(used, BradleyTerry) else used.max_new_tokens)
+
+
+# ---------------------------------------------------------------- rows
+
+
+def read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A row to grade: `question` (a text) or `messages` (role and content); `response` or `responses`; maybe
+    `reference` and `id`. Other keys are passed over.
+
+    Returns:
+        id, messages, responses and reference.
+
+    Raises:
+        UserError: a key is missing, or its value of another type; `where` says in which row.
+    """
+    messages = row.get("messages")
+    if messages is None and _is_text(row.get("question")):
+        messages = [{"role": "user", "content": row["question"]}]
+    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+        raise UserError(
+            f"{where}: expected question, a text, or messages, each with role ({', '.join(_ROLES)}) and "
+            f"content; the keys are {sorted(row)}"
+        )
+    responses = row.get("responses")
+    if responses is None:
+        responses = [row.get("response")]
+    if not isinstance(responses, list) or not responses or not all(map(_is_text, responses)):
+        raise UserError(
+            f"{where}: expected response, a text, or responses, a list of texts; the keys are {sorted(row)}"
+        )
+    reference = row.get("reference")
+    if reference is not None and not _is_text(reference):
+        raise UserError(f"{where}: reference is {reference!r}; expected a text")
+    turns = [{"role": message["role"], "content": message["content"]} for message in messages]
+    return {"id": row.get("id"), "messages": turns, "responses": responses, "reference": reference}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, Mapping) and message.get("role") in _ROLES and _is_text(message.get("content"))
+
+
+# ---------------------------------------------------------------- the judge
+
+
+class Classifier:
+    """A Bradley-Terry judge in the place of a backend: it scores, and writes nothing."""
+
+    def __init__(self, model: Path, engine: Engine, max_length: int) -> None:
+        from grrm.inference.bradley_terry import load
+
+        self._model = model
+        self.score: Callable[[Sequence[Sequence[Mapping[str, str]]]], list[float]] = load(
+            model, max_length, batch_size=engine.batch_size, threads=engine.threads
+        )
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Any]:
+        """Not what it is for; see `score`."""
+        raise NotImplementedError
+
+    def origin(self) -> dict[str, Any]:
+        """Folder and digest of the weights."""
+        return folder_origin(self._model, self._model)
+
+    def context(self) -> int | None:
+        """Nothing is generated."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def open_judge(model: str | Path, engine: Engine, used: Use) -> Backend:
+    """Load a judge, or get ready to ask a server for it.
+
+    Raises:
+        UserError: as `open_backend`; or a Bradley-Terry judge is asked for by another backend than
+            transformers.
+    """
+    if not isinstance(used, BradleyTerry):
+        return open_backend(model, engine)
+    if choose_backend(engine) != "transformers":
+        raise UserError(
+            f"{model}: a Bradley-Terry judge writes no text, so vLLM and servers of chats cannot run it; "
+            "choose the backend transformers (--backend transformers)"
+        )
+    check_model(Path(model))
+    return Classifier(Path(model), engine, used.max_length)
+
+
+# ---------------------------------------------------------------- grading
+
+
+def grade_rows(
+    backend: Backend,
+    rows: Sequence[Row],
+    decoding: Decoding,
+    journal: Journal | Printer,
+    *,
+    used: Use,
+    method: Method = "dgr",
+    reference: bool = False,
+    retries: Retries = NO_RETRIES,
+    watch: Watch | None = None,
+) -> Tally:
+    """Grade what is missing in a journal; arguments as of `grade`, rows as `read_row` returns them.
+
+    Raises:
+        UserError: a server has not answered everything; the journal keeps what there is.
+    """
+    todo = journal.missing()
+    results = grade_each(
+        backend,
+        [rows[index] for _, index in todo],
+        used,
+        decoding,
+        method=method,
+        reference=reference,
+        retries=retries,
+        keys=[(decoding.seed + run, index) for run, index in todo],
+    )
+    return keep(journal, todo, results, rows, ("id",), backend, decoding, watch)
+
+
+def settings(
+    backend: Backend,
+    rows: Sequence[Row],
+    decoding: Decoding,
+    retries: Retries,
+    *,
+    used: Use,
+    method: Method,
+    reference: bool,
+    runs: int,
+) -> dict[str, Any]:
+    """What grades depend on, for the journal."""
+    return {
+        "task": "grade",
+        **backend.origin(),
+        "judge": asdict(used),
+        "method": method,
+        "reference": reference,
+        "decoding": asdict(decoding),
+        "retries": asdict(retries),
+        "runs": runs,
+        "rows": len(rows),
+        "rows_sha256": rows_digest(rows),
+    }
+
+
+def grade_each(
+    backend: Backend,
+    rows: Sequence[Row],
+    used: Use,
+    decoding: Decoding,
+    *,
+    method: Method = "dgr",
+    reference: bool = False,
+    retries: Retries = NO_RETRIES,
+    keys: Sequence[tuple[int, ...]] | None = None,
+) -> Iterator[tuple[int, Grade]]:
+    """As `grade`, result by result as they are settled, each with its position in `rows`.
+
+    Args:
+        keys: per row, the numbers that its seeds are made from; by default the decoding's seed and the
+            position.
+    """
+    if isinstance(used, BradleyTerry):
+        assert isinstance(backend, Classifier)
+        yield from _score_each(backend, rows)
+        return
+    shown = [_shown(len(row["responses"]), used, f"row {number}") for number, row in enumerate(rows)]
+    if keys is None:
+        keys = [(decoding.seed, number) for number in range(len(rows))]
+    places = [(number, place) for number, orders in enumerate(shown) for place in range(len(orders))]
+    questions = [
+        Question(
+            _render(rows[number], shown[number][place], used, reference),
+            _reader(used),
+            (*keys[number], place),
+        )
+        for number, place in places
+    ]
+    found: list[dict[int, Judgement]] = [{} for _ in rows]
+    for position, answer in ask(backend, questions, decoding, retries):
+        number, place = places[position]
+        found[number][place] = Judgement(
+            shown[number][place], answer.value, answer.text, answer.failure, answer.detail
+        )
+        if len(found[number]) == len(shown[number]):
+            judgements = [found[number][i] for i in range(len(shown[number]))]
+            found[number] = {}
+            if isinstance(used, Pointwise):
+                yield number, _graded(_verdicts(judgements), judgements)
+            else:
+                yield (
+                    number,
+                    _graded(tournament(len(rows[number]["responses"]), judgements, method), judgements),
+                )
+
+
+def _score_each(judge: Classifier, rows: Sequence[Row]) -> Iterator[tuple[int, Grade]]:
+    for start in range(0, len(rows), _ROWS):
+        batch = rows[start : start + _ROWS]
+        scored = iter(
+            judge.score([with_response(row["messages"], text) for row in batch for text in row["responses"]])
+        )
+        for number, row in enumerate(batch, start):
+            judgements = [_logit(index, next(scored)) for index in range(len(row["responses"]))]
+            yield number, _graded(_verdicts(judgements), judgements)
+
+
+def _logit(index: int, value: float) -> Judgement:
+    if math.isfinite(value):
+        return Judgement((index,), value, "")
+    return Judgement((index,), None, "", "not_a_number", f"the model's score is {value}")
+
+
+def _shown(responses: int, used: Pointwise | Pairwise, where: str) -> list[tuple[int, ...]]:
+    """The responses that each question shows, in their order."""
+    if isinstance(used, Pointwise):
+        return [(i,) for i in range(responses)]
+    if responses < 2:
+        raise UserError(f"{where}: one response; a pairwise judge compares at least two")
+    pairs = combinations(range(responses), 2)
+    return [order for i, j in pairs for order in ([(i, j), (j, i)] if used.both_orders else [(i, j)])]
+
+
+def _render(row: Row, responses: tuple[int, ...], used: Pointwise | Pairwise, reference: bool) -> str:
+    names = ("response",) if isinstance(used, Pointwise) else ("first", "second")
+    return used.asks.render(
+        question=question_text(row["messages"]),
+        reference=row["reference"] if reference else None,
+        **{name: row["responses"][i] for name, i in zip(names, responses, strict=True)},
+    )
+
+
+def _reader(used: Pointwise | Pairwise) -> Callable[[str], float | Preference]:
+    def read(text: str) -> float | Preference:
+        try:
+            return used.read(text)
+        except ValueError as error:
+            raise AnswerError("unparsable", str(error)) from error
+
+    return read
+
+
+def _verdicts(judgements: Sequence[Judgement]) -> list[float | None]:
+    return [None if judgement.verdict is None else float(judgement.verdict) for judgement in judgements]
+
+
+def _graded(scores: list[float | None], judgements: list[Judgement]) -> Grade:
+    failures = [judgement.failure for judgement in judgements if judgement.failure]
+    # A server's first: the row is not recorded then, and asked about again.
+    failures.sort(key=lambda failure: failure not in SERVER_FAILURES)
+    return Grade(scores, ranks(scores), judgements, failures[0] if failures else None)
+
+
+def tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[float | None]:
+    """Scores of `n` responses from comparisons of two.
+
+    A pair is compared if every answer about it is there; two orders that disagree are a tie. A response that
+    was never compared has no score.
+    """
+    said: dict[tuple[int, int], list[Preference | None]] = {}
+    for judgement in judgements:
+        i, j = judgement.responses
+        verdict: Any = judgement.verdict
+        turned = verdict if verdict is None or i < j else swap(verdict)
+        said.setdefault((min(i, j), max(i, j)), []).append(turned)
+    results: list[Comparison] = []
+    for (i, j), preferences in said.items():
+        if None not in preferences:
+            agreed = preferences[0] if len(set(preferences)) == 1 else "tie"
+            results.append((i, j, {"A": i, "B": j}.get(str(agreed))))
+    known = sorted({index for i, j, _ in results for index in (i, j)})
+    if not known:
+        return [None] * n
+    place = {index: position for position, index in enumerate(known)}
+    local: list[Comparison] = [(place[i], place[j], None if w is None else place[w]) for i, j, w in results]
+    values = dict(zip(known, score(method, len(known), local), strict=True))
+    return [values.get(index) for index in range(n)]
+
+
+def ranks(scores: Sequence[float | None]) -> list[int | None]:
+    """Places from 1, the highest score; equal scores share the better place: [3, 1, 3] -> [1, 3, 1]."""
+    known = [value for value in scores if value is not None]
+    return [None if value is None else 1 + sum(other > value for other in known) for value in scores]
