@@ -47,10 +47,10 @@ def main(argv: list[str] | None = None) -> None:
     prompts = [Path(config[key]) for key in (verl.JUDGE_PROMPT,) if key in config]
     for model in [initial, *judges]:
         checkpoints.check_model(model)
-    rows = _check_rows(args.data, config[verl.BATCH])
+    prompts_available = _check_rows(args.data, config[verl.BATCH])
     training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
     checkpoints.claim(working, training)
-    steps = verl.total_steps(config, rows)
+    steps = verl.total_steps(config, prompts_available)
     if not checkpoints.is_finished(working):
         if config.get(verl.DEVICE) == "cpu":
             resources.check_memory(initial, judges)
@@ -62,7 +62,10 @@ def main(argv: list[str] | None = None) -> None:
     files = verl_runs.model_files(working, done)
     _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
     attempts = verl_runs.attempts(working)
-    write_jsonl(args.curve, verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts))
+    rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
+    if lost := verl_runs.unrecorded(rows, done):
+        print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
+    write_jsonl(args.curve, rows)
     if args.judgements:
         write_jsonl(
             args.judgements,

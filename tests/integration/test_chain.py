@@ -72,10 +72,14 @@ def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace) ->
     tracker = results(workspace) / "checkpoints" / "grrm_rlvr" / "latest_checkpointed_iteration.txt"
     kill_workflow_when(workspace, tracker.exists, "RLVR has written a checkpoint", "grrm_rlvr")
     assert not (results(workspace) / "models" / "grrm_rlvr").exists()
+    kept = int(tracker.read_text())
     assert workspace.run("grrm_rlvr", *SMOKE) == 0, workspace.log[-3000:]
     assert finetuned.stat().st_mtime_ns == trained_at, "a finished stage was trained again"
-    steps = [row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_rlvr.jsonl")]
-    assert steps == [1, 2]
+    steps = {row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_rlvr.jsonl")}
+    # verl records a step after its checkpoint: of that step alone the record may be lost.
+    assert {1, 2} - {kept} <= steps <= {1, 2}
+    log = (results(workspace) / "logs" / "train_grrm_rlvr.log").read_text()
+    assert ("has no metrics of steps" in log) == (steps != {1, 2})
     nothing_is_left(workspace)
 
 

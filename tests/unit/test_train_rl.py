@@ -282,6 +282,17 @@ def test_the_later_attempt_wins_and_a_line_cut_off_does_not_count(tmp_path):
     assert [(row["step"], row["a"]) for row in merged] == [(1, 1), (2, 1), (3, 2), (4, 2)]
 
 
+def test_a_validation_on_resuming_adds_to_the_row_of_its_step(tmp_path):
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_text('{"step": 1, "data": {"loss": 0.5}}\n')
+    second.write_text('{"step": 1, "data": {"validation": 0.7}}\n')
+    assert verl_runs.merge_metrics([first, second]) == [{"step": 1, "loss": 0.5, "validation": 0.7}]
+
+
+def test_steps_that_were_trained_but_never_recorded_are_named():
+    assert verl_runs.unrecorded([{"step": 0}, {"step": 1}, {"step": 3}], 4) == [2, 4]
+
+
 def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
     first.write_text('{"step": 1, "uid": "a"}\n{"step": 1, "uid": "b"}\n{"step": 2, "uid": "c"}\n')

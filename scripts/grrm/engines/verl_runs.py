@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,22 @@ def attempts(working: Path) -> list[Path]:
 
 
 def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float]]:
-    """One row per step from verl's metrics of all attempts; of a step done twice, the later one counts."""
+    """One row per step from verl's metrics of all attempts; of a step done twice, the later values count.
+
+    verl writes a step's row after its checkpoint and the validation that may follow. An attempt killed
+    between the two leaves a step that is trained, but has no row: see `unrecorded`.
+    """
     steps: dict[int, dict[str, float]] = {}
     for log in logs:
         for row in _whole_rows(log):
             numbers = {key: value for key, value in row["data"].items() if isinstance(value, int | float)}
-            steps[row["step"]] = {"step": row["step"], **numbers}
+            steps.setdefault(row["step"], {"step": row["step"]}).update(numbers)
     return [steps[step] for step in sorted(steps)]
+
+
+def unrecorded(rows: Iterable[Mapping[str, float]], last: int) -> list[int]:
+    """Steps up to the last that were trained, but whose metrics no attempt lived to write."""
+    return sorted(set(range(1, last + 1)) - {int(row["step"]) for row in rows})
 
 
 def merge_judgements(logs: Iterable[Path]) -> list[dict[str, Any]]:
