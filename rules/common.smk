@@ -19,12 +19,20 @@ from grrm.config import (
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
+from grrm.reward_config import (
+    prompt_file,
+    reward_of,
+    scoring_model_of,
+    translation_prompt_of,
+)
 from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 
 try:
     config.update(
         resolve_experiment(
-            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+            config,
+            Path(workflow.basedir) / "config/schemas/config.schema.yaml",
+            os.environ,
         )
     )
     if config["prompts"]["ranking"] != UPSTREAM:
@@ -158,6 +166,37 @@ EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
 ]
+
+
+# Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
+# every other kind that is compared.
+GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
+    f"mt_grpo_{kind}": reward_of(config["mt_grpo"]["reward"], kind)
+    for kind in config["reward_comparison"]
+    if kind != config["mt_grpo"]["reward"]["kind"]
+}
+
+
+def scoring_model(wildcards):
+    """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
+    name = scoring_model_of(GRPO_RUNS[wildcards.run])
+    return name and model(name)
+
+
+def scoring_python(wildcards):
+    """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
+    if GRPO_RUNS[wildcards.run]["kind"] != "comet":
+        return None
+    if uses_conda():
+        raise WorkflowError(
+            "mt_grpo.reward.kind 'comet' needs two environments in one rule, which conda does not give: run "
+            "without --sdm conda"
+        )
+    return python_of("comet")
+
+
+def judge_prompt(wildcards):
+    return translation_prompt_of(GRPO_RUNS[wildcards.run], prompt("ranking"))
 
 
 def named(files):

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
-from grrm.files import UserError, write_jsonl
+from grrm.files import UserError, write_json, write_jsonl
+from grrm.judges.client import JudgeOptions
+from grrm.judges.ledger import total_calls
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--judge-calls", type=Path, help="totals of the calls to a judge to write (JSON)")
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -44,11 +47,13 @@ def main(argv: list[str] | None = None) -> None:
     if verl_fork.is_fork(config) != (fork is not None):
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
     judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
-    prompts = [Path(config[key]) for key in (verl.JUDGE_PROMPT,) if key in config]
     for model in [initial, *judges]:
         checkpoints.check_model(model)
+    if verl.is_asked_over_http(config):
+        JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
-    training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
+    inputs = [args.data, initial, *judges, *verl.scoring_files(config)]
+    training = checkpoints.identity(args.config, inputs, ignored=verl.TRANSPORT)
     checkpoints.claim(working, training)
     steps = verl.total_steps(config, prompts_available)
     if not checkpoints.is_finished(working):
@@ -71,6 +76,8 @@ def main(argv: list[str] | None = None) -> None:
             args.judgements,
             verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
         )
+    if args.judge_calls:
+        write_json(args.judge_calls, total_calls(attempt / "judge_calls.jsonl" for attempt in attempts))
     checkpoints.publish(files, args.model, training)
 
 

@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from grrm.files import UserError
+from grrm.reward_config import apply_environment, contradictions
 
 
 def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
@@ -81,7 +82,11 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
         "comet": config["comet"]["start_from"],
+        "mt_reward": config["mt_grpo"]["reward"]["model"],
     }
+    if config["alignment"] is not None:
+        grpo = config["alignment"]["grpo"]
+        taken |= {"alignment_policy": grpo["start_from"], "alignment_judge": grpo["reward"]["model"]}
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
     return {name: model for name, model in (taken | finished).items() if model}
 
@@ -106,14 +111,22 @@ def trained_stages(config: Mapping[str, Any]) -> list[str]:
     return [stage for stage in STAGES if stage in run]
 
 
-def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
+def resolve_experiment(
+    config: Mapping[str, Any], schema_path: str | Path, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """As `resolve`, for an experiment: relations between keys are checked as well.
+
+    Args:
+        config: as it was read.
+        schema_path: the schema.
+        environment: variables that say something about judges (`grrm.reward_config.apply_environment`).
 
     Raises:
         UserError: see `resolve`; or two keys contradict each other.
     """
     resolved = resolve(config, schema_path)
-    if problems := list(_contradictions(resolved)):
+    apply_environment(resolved, environment or {})
+    if problems := [*_contradictions(resolved), *contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved
 
@@ -169,6 +182,10 @@ def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> I
         "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
         "mt_grpo.reward.rollout_engine": config["mt_grpo"]["reward"]["rollout_engine"],
     }
+    if config["alignment"] is not None:
+        grpo = config["alignment"]["grpo"]
+        engines["alignment.grpo.rollout_engine"] = grpo["rollout_engine"]
+        engines["alignment.grpo.reward.rollout_engine"] = grpo["reward"]["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
     for key, value in engines.items():
         if value != engine:

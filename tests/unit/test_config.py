@@ -60,6 +60,11 @@ LEFT_OUT = {
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
     *("downloads", "bad_rows", "semantics", "test_sets"),
+    *("alignment", "reward_comparison"),
+    *("kind", "prompt", "model", "swap", "scale", "reference", "judge", "url", "max_concurrency"),
+    *("timeout", "deadline", "retries"),
+    *("requests_per_minute", "tokens_per_minute", "extra", "cache", "replay", "verbose"),
+    *("prompt_price", "completion_price"),
 }
 
 
