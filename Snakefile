@@ -20,6 +20,7 @@ include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/grrm.smk"
 include: "rules/mt.smk"
+include: "rules/alignment.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/provenance.smk"
@@ -33,6 +34,7 @@ localrules:
     grrm_rlvr,
     mt_sft,
     mt_grpo,
+    alignment_grpo,
     evaluate,
     report,
 

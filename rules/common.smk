@@ -20,6 +20,8 @@ from grrm.config import (
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
 from grrm.reward_config import (
+    alignment_prompt_of,
+    has_alignment_judge,
     prompt_file,
     reward_of,
     scoring_model_of,
@@ -144,7 +146,10 @@ def preparation():
 
 def base_model_size(name):
     """Width, layers, heads and feed-forward width of a base model, for make_base_models."""
-    size = config["base_models"][name]
+    return model_size(config["base_models"][name])
+
+
+def model_size(size):
     return f"{size['hidden_size']} {size['layers']} {size['heads']} {2 * size['hidden_size']}"
 
 

@@ -7,7 +7,6 @@ Imported while the Snakefile is parsed, so nothing heavy is imported here. The k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
@@ -136,6 +135,14 @@ def translation_prompt_of(reward: Mapping[str, Any], ranking: str) -> str | None
     return f"config/prompts/translation_{kind.partition('_')[0]}.yaml"
 
 
+def has_alignment_judge(alignment: Mapping[str, Any]) -> bool:
+    """Whether a model or checkpoint scores the policy's responses, not an endpoint."""
+    reward = alignment["grpo"]["reward"]
+    if reward["model"] is not None:
+        return True
+    return reward["judge"]["url"] is None and not reward["judge"]["replay"]
+
+
 def alignment_prompt_of(reward: Mapping[str, Any]) -> str | None:
     """Prompt of the judge of any responses; None if the kind needs none."""
     if reward["kind"] not in GENERAL_JUDGES:
@@ -179,9 +186,6 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     data = config["alignment"]["data"]
     if (data["train"] is None) != (data["validation"] is None):
         yield "alignment.data.train and .validation: expected a file for both or null for both"
-    for name in ("train", "validation"):
-        if data[name] is not None and not Path(data[name]).is_file():
-            yield f"alignment.data.{name} is {data[name]!r}: no such file"
     if config["alignment"]["grpo"]["start_from"] is None and "policy_sft" not in config["alignment"]:
         yield "alignment.grpo.start_from is null, expected a model (or alignment.policy_sft, for the toy)"
     judges = (reward["model"], reward["judge"]["url"], config["alignment"].get("judge_sft"))
