@@ -22,6 +22,7 @@ include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/alignment.smk"
 include: "rules/evaluate.smk"
+include: "rules/reward_comparison.smk"
 include: "rules/report.smk"
 include: "rules/provenance.smk"
 
@@ -35,6 +36,7 @@ localrules:
     mt_sft,
     mt_grpo,
     alignment_grpo,
+    reward_kinds,
     evaluate,
     report,
 
@@ -44,6 +46,7 @@ rule all:
     input:
         rules.render_report.output,
         rules.write_provenance.output,
+        REWARD_COMPARISON,
 
 
 rule environments:

@@ -44,17 +44,25 @@ def apply_environment(config: Mapping[str, Any], environment: Mapping[str, str])
         UserError: a value cannot be used; the message names the variable.
     """
     translation = config["mt_grpo"]["reward"]
-    if translation["kind"] in ASKED_JUDGES and translation["model"] is None:
+    if any(_asks_endpoint(reward_of(translation, kind)) for kind in _kinds(config)):
         _apply(translation, environment)
-    for kind in config["reward_comparison"]:
-        if kind in ASKED_JUDGES and translation["model"] is None:
-            _apply(translation, environment)
     if config["alignment"] is not None:
         reward = config["alignment"]["grpo"]["reward"]
         _apply_modes(reward, environment)
         _apply(reward, environment)
         if environment.get("JUDGE_API_URL", "").strip():
             reward["model"] = None
+
+
+def _kinds(config: Mapping[str, Any]) -> list[str]:
+    """Kinds of reward that the translation model is trained with."""
+    return [config["mt_grpo"]["reward"]["kind"], *config["reward_comparison"]]
+
+
+def _asks_endpoint(reward: Mapping[str, Any]) -> bool:
+    if reward["kind"] in ASKED_JUDGES:
+        return reward["model"] is None
+    return bool(reward["kind"] == "grrm" and reward["placement"] == "endpoint")
 
 
 def _apply(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
@@ -112,7 +120,7 @@ def scoring_model_of(reward: Mapping[str, Any]) -> str | None:
     if reward["model"] is not None:
         return "mt_reward"
     if kind == "grrm":
-        return "grrm_rlvr" if reward["judge"]["url"] is None else None
+        return None if reward["placement"] == "endpoint" else "grrm_rlvr"
     return "comet" if kind == "comet" else None
 
 
@@ -158,11 +166,23 @@ def prompt_file(prompt: str | None) -> str | list[str]:
     return path if colon and path.endswith(".py") else prompt
 
 
+def _reachable(reward: Mapping[str, Any]) -> bool:
+    judge = reward["judge"]
+    return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
+
+
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
     translation = config["mt_grpo"]["reward"]
-    for kind in {translation["kind"], *config["reward_comparison"]}:
+    for kind in dict.fromkeys(_kinds(config)):
         reward = reward_of(translation, kind)
+        if _asks_endpoint(reward) and not _reachable(reward):
+            yield (
+                f"mt_grpo.reward: no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and "
+                "judge.model (or JUDGE_MODEL_NAME), or model for one that verl serves"
+            )
+        if reward["placement"] == "endpoint" and reward["model"] is not None:
+            yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
         if kind == "bradley_terry" and reward["model"] is None:
             yield "mt_grpo.reward.model is null, expected a checkpoint for kind 'bradley_terry'"
         if kind in ("bleu", "chrf", "comet") and config["mt_grpo"]["cross_lingual_augmentation"]:
