@@ -80,6 +80,16 @@ rule mt_grpo:
         model("mt_grpo"),
 
 
+rule alignment_grpo:
+    input:
+        alignment_target,
+
+
+rule reward_kinds:
+    input:
+        reward_kinds_target,
+
+
 rule evaluate:
     input:
         EVALUATIONS,

@@ -193,7 +193,7 @@ if ALIGNMENT is not None:
             judge_calls=rules.train_alignment_grpo.output.judge_calls,
             validation=ALIGNMENT_ROWS["validation"],
         output:
-            summary=f"{RESULTS}/alignment.json",
+            summary=ALIGNMENT_SUMMARY,
         log:
             f"{LOGS}/summarize_alignment.log",
         conda:
@@ -207,17 +207,3 @@ if ALIGNMENT is not None:
             "python scripts/summarize_alignment.py --curve {input.curve} --judge-calls {input.judge_calls} "
             "--validation {input.validation} --kind {params.kind} --seed {params.seed} "
             "--output {output.summary} > {log} 2>&1"
-
-
-def alignment_target(wildcards):
-    if ALIGNMENT is None:
-        raise WorkflowError(
-            "key 'alignment' is not set; snakemake --configfile config/alignment.yaml alignment_grpo is the "
-            "demonstration"
-        )
-    return rules.summarize_alignment.output
-
-
-rule alignment_grpo:
-    input:
-        alignment_target,

@@ -204,6 +204,29 @@ def judge_prompt(wildcards):
     return translation_prompt_of(GRPO_RUNS[wildcards.run], prompt("ranking"))
 
 
+ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
+REWARD_KINDS = f"{RESULTS}/evaluation/reward_kinds.json"
+# Part of everything that is made, if it is asked for.
+REWARD_COMPARISON = REWARD_KINDS if config["reward_comparison"] else []
+
+
+def alignment_target(wildcards):
+    if config["alignment"] is None:
+        raise WorkflowError(
+            "key 'alignment' is not set; snakemake --configfile config/alignment.yaml alignment_grpo is the "
+            "demonstration"
+        )
+    return ALIGNMENT_SUMMARY
+
+
+def reward_kinds_target(wildcards):
+    if not config["reward_comparison"]:
+        raise WorkflowError(
+            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
+        )
+    return REWARD_KINDS
+
+
 def named(files):
     return " ".join(f"{name}={path}" for name, path in files.items())
 

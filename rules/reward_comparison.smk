@@ -56,7 +56,7 @@ if COMPARED_KINDS:
                 for run in COMPARED_KINDS.values()
             ],
         output:
-            comparison=f"{RESULTS}/evaluation/reward_kinds.json",
+            comparison=REWARD_KINDS,
         log:
             f"{LOGS}/compare_reward_kinds.log",
         conda:
@@ -70,20 +70,3 @@ if COMPARED_KINDS:
         shell:
             "python scripts/compare_reward_kinds.py --scores {input.scores} --runs {params.runs} "
             "--curves {params.curves} --seed {params.seed} --output {output.comparison} > {log} 2>&1"
-
-
-# Part of everything that is made, if it is asked for.
-REWARD_COMPARISON = rules.compare_reward_kinds.output if COMPARED_KINDS else []
-
-
-def reward_kinds_target(wildcards):
-    if not COMPARED_KINDS:
-        raise WorkflowError(
-            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
-        )
-    return rules.compare_reward_kinds.output
-
-
-rule reward_kinds:
-    input:
-        reward_kinds_target,
