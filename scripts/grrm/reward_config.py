@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from grrm.files import UserError
 
@@ -71,6 +72,9 @@ def _apply(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
             text = environment.get(variable, "").strip()
             if not text:
                 continue
+            if variable == "JUDGE_API_URL" and urlsplit(text).password is not None:
+                # What stands in the configuration is written to disk.
+                raise UserError("JUDGE_API_URL holds a password; put the key into JUDGE_API_KEY instead")
             try:
                 section[key] = kind(text)
             except (ValueError, KeyError) as error:

@@ -94,6 +94,12 @@ def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, expecte
         resolved(experiment("alignment"), **{variable: value})
 
 
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match="holds a password") as caught:
+        resolved(experiment("alignment"), JUDGE_API_URL="http://me:hush@judge/v1")
+    assert "hush" not in str(caught.value)
+
+
 def test_the_grrm_is_not_moved_to_an_endpoint_by_the_environment() -> None:
     config = resolved(experiment(), JUDGE_API_URL="http://judge/v1", JUDGE_MODEL_NAME="j")
     assert config == experiment()
