@@ -121,11 +121,11 @@ def scoring_model_of(reward: Mapping[str, Any]) -> str | None:
     kind = reward["kind"]
     if kind in ("bleu", "chrf"):
         return None
+    if kind == "comet":
+        return "comet"
     if reward["model"] is not None:
         return "mt_reward"
-    if kind == "grrm":
-        return None if reward["placement"] == "endpoint" else "grrm_rlvr"
-    return "comet" if kind == "comet" else None
+    return "grrm_rlvr" if kind == "grrm" and reward["placement"] != "endpoint" else None
 
 
 def translation_prompt_of(reward: Mapping[str, Any], ranking: str) -> str | None:
@@ -136,8 +136,10 @@ def translation_prompt_of(reward: Mapping[str, Any], ranking: str) -> str | None
         ranking: the ranking prompt of the experiment.
     """
     kind = reward["kind"]
-    if reward["prompt"] is not None or kind in ("bleu", "chrf", "comet"):
-        return reward["prompt"] if kind not in ("bleu", "chrf", "comet") else None
+    if kind in ("bleu", "chrf", "comet"):
+        return None
+    if reward["prompt"] is not None:
+        return str(reward["prompt"])
     if kind == "grrm":
         return ranking
     if kind == "bradley_terry":
@@ -189,6 +191,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
         if kind == "bradley_terry" and reward["model"] is None:
             yield "mt_grpo.reward.model is null, expected a checkpoint for kind 'bradley_terry'"
+        if kind == "comet" and reward["model"] is not None:
+            yield "mt_grpo.reward.model is set, expected null for kind 'comet': its model is comet.start_from"
         if kind in ("bleu", "chrf", "comet") and config["mt_grpo"]["cross_lingual_augmentation"]:
             yield (
                 f"mt_grpo.cross_lingual_augmentation is true, expected false for reward {kind!r}: what is "

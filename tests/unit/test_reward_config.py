@@ -127,7 +127,6 @@ def test_other_judges_of_translations_take_their_endpoint_from_the_environment()
         ({"kind": "listwise", "model": "m"}, "mt_reward", "config/prompts/translation_listwise.yaml"),
         ({"kind": "bradley_terry", "model": "m"}, "mt_reward", "config/prompts/translation_plain.yaml"),
         ({"kind": "comet"}, "comet", None),
-        ({"kind": "comet", "model": "m"}, "mt_reward", None),
         ({"kind": "bleu", "prompt": "unused"}, None, None),
     ],
 )
@@ -178,6 +177,7 @@ def test_a_reward_model_is_taken_like_any_model() -> None:
             "placement is 'endpoint', expected null",
         ),
         ({"placement": "endpoint"}, "no judge for kind 'grrm'"),
+        ({"kind": "comet", "model": "m"}, "model is set, expected null for kind 'comet'"),
         ({"kind": "tfas"}, "key 'mt_grpo.reward.kind'"),
     ],
 )
