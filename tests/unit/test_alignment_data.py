@@ -153,7 +153,7 @@ def test_in_the_toy_the_chosen_response_is_the_kinder_one_and_the_judge_tells_th
         first, second = asked.split(" A: ")[1].split(" Describe")[0].split(" B: ")
         difference = politeness(first) - politeness(second)
         expected = "A" if difference > 0 else "B" if difference < 0 else "tie"
-        assert answer == f"<better>{expected}</better>"
+        assert answer.endswith(f"</think><better>{expected}</better>")
         verdicts.append(expected)
     assert all(verdicts.count(verdict) > 20 for verdict in ("A", "B", "tie"))
 

@@ -1,9 +1,9 @@
 """Toy data for alignment: a policy that describes things in kind and in rude words, and a judge that
 prefers the kinder description.
 
-A request names a thing, a response describes it with four adjectives. The truth about a response is its
+A request names a thing, a response describes it with three adjectives. The truth about a response is its
 number of kind adjectives minus that of rude ones. The policy's demonstrations use both alike; the judge's are
-pairs of descriptions of all mixtures, with the better one told by the truth.
+pairs of descriptions of all mixtures, with the reasons and the better one told by the truth.
 """
 
 from __future__ import annotations
@@ -14,21 +14,8 @@ from typing import Any
 
 from grrm.judges.prompts import JudgePrompt
 
-KIND = (
-    "bright",
-    "warm",
-    "gentle",
-    "lovely",
-    "clever",
-    "fresh",
-    "merry",
-    "noble",
-    "neat",
-    "calm",
-    "fair",
-    "sweet",
-)
-RUDE = ("dull", "cold", "rough", "ugly", "silly", "stale", "gloomy", "mean", "messy", "loud", "false", "sour")
+KIND = ("bright", "warm", "gentle", "lovely", "clever", "merry")
+RUDE = ("dull", "cold", "rough", "ugly", "silly", "gloomy")
 THINGS = (
     *("garden", "river", "teacher", "song", "kitchen", "letter", "market", "window", "story", "horse"),
     *("bridge", "baker", "dance", "lamp", "road", "painter", "cake", "tower", "friend", "boat"),
@@ -37,18 +24,24 @@ PLACES = (
     *("village", "harbour", "forest", "school", "castle", "island", "valley", "station", "palace", "farm"),
     *("museum", "desert", "city", "camp", "library", "monastery", "theatre", "beach", "factory", "mill"),
 )
-ADJECTIVES = 4
+ADJECTIVES = 3
 SOURCE = "toy_manners"
 
-_CHOSEN, _REJECTED = 0.75, 0.3  # shares of kind adjectives
+_CHOSEN, _REJECTED = 0.6, 0.3  # shares of kind adjectives
 
 Row = dict[str, Any]
 
 
+def manners(response: str) -> list[str]:
+    """What each adjective is, kind or rude, in their order."""
+    words = response.replace(".", " ").split()
+    return ["kind" if word in KIND else "rude" for word in words if word in KIND or word in RUDE]
+
+
 def politeness(response: str) -> int:
     """Kind adjectives minus rude ones."""
-    words = response.replace(".", " ").split()
-    return sum(word in KIND for word in words) - sum(word in RUDE for word in words)
+    found = manners(response)
+    return found.count("kind") - found.count("rude")
 
 
 def preference_rows(count: int, seed: int, name: str, requests: list[str]) -> list[Row]:
@@ -96,7 +89,10 @@ def policy_chats(count: int, seed: int, requests: list[str]) -> Iterator[Row]:
 
 
 def judge_chats(count: int, seed: int, requests: list[str], prompt: JudgePrompt) -> Iterator[Row]:
-    """Demonstrations for the judge: the kinder of two descriptions, or a tie."""
+    """Demonstrations for the judge: what each adjective is, then the kinder description, or a tie.
+
+    Without the reasons so small a model does not learn to tell.
+    """
     rng = random.Random(f"{seed}/judge")
     for _ in range(count):
         request = rng.choice(requests)
@@ -104,7 +100,8 @@ def judge_chats(count: int, seed: int, requests: list[str], prompt: JudgePrompt)
         difference = politeness(first) - politeness(second)
         verdict = "A" if difference > 0 else "B" if difference < 0 else "tie"
         asked = prompt.render(question=request, reference=None, first=first, second=second)
-        yield _chat(asked, f"<{prompt.tag}>{verdict}</{prompt.tag}>")
+        reasons = f"A {' '.join(manners(first))} B {' '.join(manners(second))}"
+        yield _chat(asked, f"<think>{reasons}</think><{prompt.tag}>{verdict}</{prompt.tag}>")
 
 
 def _describe(request: str, kind: float, rng: random.Random) -> str:
