@@ -33,7 +33,7 @@ environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
 
 check: lint types ## Lint, types, units, dry runs (under three minutes)
-	$(BIN)/python -m pytest -q tests/unit tests/workflow
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
 test: check environments ## Everything: check, the engines' tests, and whole small runs
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
