@@ -21,7 +21,9 @@ include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/grrm.smk"
 include: "rules/mt.smk"
+include: "rules/alignment.smk"
 include: "rules/evaluate.smk"
+include: "rules/reward_comparison.smk"
 include: "rules/report.smk"
 include: "rules/judge_names.smk"
 include: "rules/judges.smk"
@@ -38,6 +40,8 @@ localrules:
     grrm_rlvr,
     mt_sft,
     mt_grpo,
+    alignment_grpo,
+    reward_kinds,
     evaluate,
     report,
     judge_sft,
@@ -53,6 +57,7 @@ rule all:
         rules.render_report.output,
         rules.write_provenance.output,
         rules.measure_efficiency.output,
+        REWARD_COMPARISON,
 
 
 rule environments:
@@ -84,6 +89,16 @@ rule mt_sft:
 rule mt_grpo:
     input:
         model("mt_grpo"),
+
+
+rule alignment_grpo:
+    input:
+        alignment_target,
+
+
+rule reward_kinds:
+    input:
+        reward_kinds_target,
 
 
 rule evaluate:

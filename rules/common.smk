@@ -24,6 +24,14 @@ from grrm.config import (
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
+from grrm.reward_config import (
+    alignment_prompt_of,
+    has_alignment_judge,
+    prompt_file,
+    reward_of,
+    scoring_model_of,
+    translation_prompt_of,
+)
 from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 
 try:
@@ -31,6 +39,7 @@ try:
         resolve_experiment(
             with_environment(config, os.environ),
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
+            os.environ,
         )
     )
     RESOURCES = load_resources(
@@ -189,7 +198,10 @@ def preparation():
 
 def base_model_size(name):
     """Width, layers, heads and feed-forward width of a base model, for make_base_models."""
-    size = config["base_models"][name]
+    return model_size(config["base_models"][name])
+
+
+def model_size(size):
     return f"{size['hidden_size']} {size['layers']} {size['heads']} {2 * size['hidden_size']}"
 
 
@@ -220,6 +232,60 @@ EVALUATIONS = [
     f"{RESULTS}/evaluation/translation.json",
     *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
+
+
+# Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
+# every other kind that is compared.
+GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
+    f"mt_grpo_{kind}": reward_of(config["mt_grpo"]["reward"], kind)
+    for kind in config["reward_comparison"]
+    if kind != config["mt_grpo"]["reward"]["kind"]
+}
+
+
+def scoring_model(wildcards):
+    """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
+    name = scoring_model_of(GRPO_RUNS[wildcards.run])
+    return name and model(name)
+
+
+def scoring_python(wildcards):
+    """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
+    if GRPO_RUNS[wildcards.run]["kind"] != "comet":
+        return None
+    if deployed_by() != "uv":
+        raise WorkflowError(
+            "mt_grpo.reward.kind 'comet' needs two environments in one rule, which conda does not give: run "
+            "without --sdm conda"
+        )
+    return python_of("comet")
+
+
+def judge_prompt(wildcards):
+    return translation_prompt_of(GRPO_RUNS[wildcards.run], prompt("ranking"))
+
+
+ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
+REWARD_KINDS = f"{RESULTS}/evaluation/reward_kinds.json"
+# Part of everything that is made, if it is asked for.
+REWARD_COMPARISON = REWARD_KINDS if config["reward_comparison"] else []
+
+
+def alignment_target(wildcards):
+    if config["alignment"] is None:
+        raise WorkflowError(
+            "key 'alignment' is not set; snakemake --configfile config/alignment.yaml alignment_grpo is the "
+            "demonstration"
+        )
+    return ALIGNMENT_SUMMARY
+
+
+def reward_kinds_target(wildcards):
+    if not config["reward_comparison"]:
+        raise WorkflowError(
+            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
+        )
+    return REWARD_KINDS
 
 
 def named(files):

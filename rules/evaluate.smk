@@ -12,7 +12,7 @@ SHUFFLED = {
 
 wildcard_constraints:
     judge="|".join(COMPARISONS["ranking"]),
-    translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS]),
+    translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS, *GRPO_RUNS]),
     comet="comet|cometkiwi|xcomet",
 
 

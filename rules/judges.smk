@@ -363,6 +363,8 @@ if JUDGES:
             f"{LOGS}/ask_judge_{{kind}}_{{judge}}.log",
         benchmark:
             f"{BENCHMARKS}/ask_judge_{{kind}}_{{judge}}.tsv"
+        wildcard_constraints:
+            judge="judge_[a-z_]+",
         conda:
             f"../envs/{RL}.yaml"
         container:
@@ -452,7 +454,7 @@ if JUDGES:
             locks=named({name: f"envs/{name}.txt" for name in sorted({SFT, RL})}),
             records=(
                 ""
-                if uses_conda()
+                if deployed_by() != "uv"
                 else "--records "
                 + named({name: environment_record(name) for name in sorted({SFT, RL})})
             ),

@@ -121,31 +121,37 @@ rule prepare_mt_grpo:
         "{params.languages} --seed {params.seed} --output {output.rows} > {log} 2>&1"
 
 
+# The same training with every kind of reward that is compared: {run} is mt_grpo or mt_grpo_<kind>.
 rule render_mt_grpo:
     output:
-        config=f"{RESULTS}/configs/mt_grpo.yaml",
+        config=f"{RESULTS}/configs/{{run}}.yaml",
     log:
-        f"{LOGS}/render_mt_grpo.log",
+        f"{LOGS}/render_{{run}}.log",
+    wildcard_constraints:
+        run="|".join(GRPO_RUNS),
     conda:
         "../envs/driver.yaml"
     resources:
         **resources("render_mt_grpo"),
     params:
-        settings=settings("mt_grpo"),
+        settings=lambda wildcards: json.dumps(
+            {**config["mt_grpo"], "reward": GRPO_RUNS[wildcards.run]}
+        ),
         hardware=settings("hardware"),
         engine=config["rl_engine"],
         model=model("mt_sft"),
         data=f"{RESULTS}/prepared/mt_grpo.parquet",
-        judge=model("grrm_rlvr"),
-        judge_prompt=prompt("ranking"),
-        checkpoints=checkpoints("mt_grpo"),
+        judge=lambda wildcards: option("--reward-model", scoring_model(wildcards)),
+        judge_prompt=lambda wildcards: option("--judge-prompt", judge_prompt(wildcards)),
+        scorer=lambda wildcards: option("--scorer-python", scoring_python(wildcards)),
+        checkpoints=lambda wildcards: checkpoints(wildcards.run),
         seed=config["seed"],
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_rl.py --stage mt_grpo --settings {params.settings:q} "
+        "python scripts/render_rl.py --stage {wildcards.run} --settings {params.settings:q} "
         "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
-        "--data {params.data} --reward-model {params.judge} --ranking-prompt {params.judge_prompt} "
+        "--data {params.data} {params.judge} {params.judge_prompt} {params.scorer} "
         "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
 
 
@@ -154,17 +160,23 @@ rule train_mt_grpo:
         config=rules.render_mt_grpo.output.config,
         data=rules.prepare_mt_grpo.output.rows,
         model=model("mt_sft"),
-        judge=model("grrm_rlvr"),
-        judge_prompt=prompt("ranking"),
+        judge=lambda wildcards: scoring_model(wildcards) or [],
+        judge_prompt=lambda wildcards: prompt_file(judge_prompt(wildcards)),
         environment=rl_environment(),
+        scorer_environment=lambda wildcards: (
+            environment("comet") if scoring_python(wildcards) else []
+        ),
     output:
-        model=directory(model("mt_grpo")),
-        curve=curve("mt_grpo"),
-        judgements=f"{RESULTS}/curves/mt_grpo.judgements.jsonl",
+        model=directory(model("{run}")),
+        curve=curve("{run}"),
+        judgements=f"{RESULTS}/curves/{{run}}.judgements.jsonl",
+        judge_calls=f"{RESULTS}/curves/{{run}}.judge_calls.json",
     log:
-        f"{LOGS}/train_mt_grpo.log",
+        f"{LOGS}/train_{{run}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_mt_grpo.tsv"
+        f"{BENCHMARKS}/train_{{run}}.tsv"
+    wildcard_constraints:
+        run="|".join(GRPO_RUNS),
     conda:
         f"../envs/{RL}.yaml"
     container:
@@ -175,10 +187,17 @@ rule train_mt_grpo:
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
-        keep=option("--keep", " ".join(map(str, CHECKPOINTS.values()))),
+        keep=lambda wildcards: option(
+            "--keep",
+            (
+                " ".join(map(str, CHECKPOINTS.values()))
+                if wildcards.run == "mt_grpo"
+                else ""
+            ),
+        ),
     message:
-        "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
+        "Training {output.model} with verl, scored group by group (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
         "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
-        "--judgements {output.judgements} > {log} 2>&1"
+        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"

@@ -13,6 +13,7 @@ from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
 from grrm.process import run_main
+from grrm.rewards.kinds import JUDGE_KINDS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,15 +27,21 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="prepared rows (parquet, verl's columns)")
     parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
     parser.add_argument(
-        "--reward-model", type=Path, help="folder of the judge; without it rankings are verified"
+        "--reward-model",
+        type=Path,
+        help="folder of the judge that verl serves, or of a checkpoint that scores",
     )
-    parser.add_argument("--ranking-prompt", type=Path, help="prompt file of the judge")
+    parser.add_argument("--judge-prompt", help="prompt of the judge: its file, or path/to/file.py:function")
+    parser.add_argument("--scorer-python", default="", help="interpreter that runs the checkpoint")
+    parser.add_argument(
+        "--task", choices=["translation", "conversation"], default="translation", help="what the rows hold"
+    )
     parser.add_argument("--checkpoints", type=Path, required=True, help="working folder of the training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="configuration to write (YAML)")
     args = parser.parse_args(argv)
-    if (args.reward_model is None) != (args.ranking_prompt is None):
-        parser.error("--reward-model and --ranking-prompt belong together")
+    if args.settings.get("reward", {}).get("kind") in JUDGE_KINDS and not args.judge_prompt:
+        parser.error("a judge needs --judge-prompt")
 
     if args.engine == "verl":
         overrides = rl_overrides(
@@ -45,7 +52,9 @@ def main(argv: list[str] | None = None) -> None:
             checkpoints=args.checkpoints,
             seed=args.seed,
             judge=args.reward_model,
-            judge_prompt=args.ranking_prompt,
+            judge_prompt=args.judge_prompt,
+            scorer_python=args.scorer_python,
+            task=args.task,
             hardware=args.hardware,
             validation_data=args.validation_data,
         )

@@ -27,7 +27,9 @@ from grrm.engines import (
     verl_runs,
 )
 from grrm.engines.attention import has_flash_attn
-from grrm.files import UserError, write_jsonl
+from grrm.files import UserError, write_json, write_jsonl
+from grrm.judges.client import JudgeOptions
+from grrm.judges.ledger import total_calls
 from grrm.lock import held
 from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
@@ -50,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--judge-calls", type=Path, help="totals of the calls to a judge to write (JSON)")
     parser.add_argument(
         "--keep",
         type=int,
@@ -73,11 +76,13 @@ def main(argv: list[str] | None = None) -> None:
     if verl_fork.is_fork(config) != (fork is not None):
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
     judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
-    prompts = [Path(config[key]) for key in (verl.JUDGE_PROMPT,) if key in config]
     for model in [initial, *judges]:
         checkpoints.check_model(model)
+    if verl.is_asked_over_http(config):
+        JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
-    training = checkpoints.identity(args.config, [args.data, initial, *judges, *prompts])
+    inputs = [args.data, initial, *judges, *verl.scoring_files(config)]
+    training = checkpoints.identity(args.config, inputs, ignored=verl.TRANSPORT)
     steps = verl.total_steps(config, prompts_available)
     with held(working):
         checkpoints.claim(working, training)
@@ -116,6 +121,8 @@ def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[
             args.judgements,
             verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
         )
+    if args.judge_calls:
+        write_json(args.judge_calls, total_calls(attempt / "judge_calls.jsonl" for attempt in attempts))
     checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 

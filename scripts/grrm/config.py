@@ -15,6 +15,7 @@ import jsonschema
 import yaml
 
 from grrm.files import UserError
+from grrm.reward_config import apply_environment, contradictions
 
 
 def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
@@ -151,7 +152,11 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
             for name in config["evaluate"]["metrics"]
             if name != "llm_judge"
         },
+        "mt_reward": config["mt_grpo"]["reward"]["model"],
     }
+    if config["alignment"] is not None:
+        grpo = config["alignment"]["grpo"]
+        taken |= {"alignment_policy": grpo["start_from"], "alignment_judge": grpo["reward"]["model"]}
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
     judges = config["judges"] or {}
     bases = {f"judge_{name}_base": judges[name]["start_from"] for name in JUDGES if judges}
@@ -159,6 +164,9 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 _TAKEN_BY = {
+    "mt_reward": "mt_grpo.reward.model",
+    "alignment_policy": "alignment.grpo.start_from",
+    "alignment_judge": "alignment.grpo.reward.model",
     "grrm_base": "grrm_sft.start_from",
     "grrm_sft": "grrm_rlvr.start_from",
     "mt_base": "mt_sft.start_from",
@@ -196,14 +204,22 @@ def trained_stages(config: Mapping[str, Any]) -> list[str]:
     return [stage for stage in STAGES if stage in run]
 
 
-def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
+def resolve_experiment(
+    config: Mapping[str, Any], schema_path: str | Path, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """As `resolve`, for an experiment: relations between keys are checked as well.
+
+    Args:
+        config: as it was read.
+        schema_path: the schema.
+        environment: variables that say something about judges (`grrm.reward_config.apply_environment`).
 
     Raises:
         UserError: see `resolve`; or two keys contradict each other.
     """
     resolved = resolve(config, schema_path)
-    if problems := list(_contradictions(resolved)):
+    apply_environment(resolved, environment or {})
+    if problems := [*_contradictions(resolved), *contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved
 
@@ -292,6 +308,9 @@ def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
     stages: list[Stage] = [(name, config[name], "max_steps") for name in ("grrm_sft", "mt_sft")]
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "max_steps") for name in ("sft", "bradley_terry")]
+    if alignment := config["alignment"]:
+        names = [name for name in ("policy_sft", "judge_sft") if name in alignment]
+        stages += [(f"alignment.{name}", alignment[name], "max_steps") for name in names]
     return stages
 
 
@@ -299,6 +318,8 @@ def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
     stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
+    if alignment := config["alignment"]:
+        stages.append(("alignment.grpo", alignment["grpo"], "steps"))
     return stages
 
 
@@ -329,6 +350,10 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
 def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
     engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
+    if config["alignment"] is not None:
+        engines["alignment.grpo.reward.rollout_engine"] = config["alignment"]["grpo"]["reward"][
+            "rollout_engine"
+        ]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
     evaluate = config["evaluate"]
     if evaluate["backend"] == "vllm" and device == "cpu":

@@ -11,9 +11,10 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl.utils.tracking import Tracking
 
-from configurations import experiment, render_rl
+from configurations import ROOT, experiment, render_rl
 from grrm.engines import trackers
-from grrm.engines.verl import hydra_arguments, launch_overrides
+from grrm.engines.verl import hydra_arguments, launch_overrides, rl_overrides
+from grrm.rewards.group import GroupOptions, GroupRewardManager
 
 OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
 STAGES = ["grrm_rlvr", "mt_grpo"]
@@ -125,3 +126,77 @@ def test_a_tracker_is_one_of_verls_loggers(tracker, tmp_path):
     loggers = list(composed(given).trainer.logger)
     assert loggers == ["console", "file", *([] if tracker == "none" else [tracker])]
     assert set(loggers) <= set(Tracking.supported_backend)
+
+
+JUDGE = {"model": "judge", "url": "http://127.0.0.1:9/v1", "cache": "cache.sqlite", "extra": {"seed": 1}}
+PAIRWISE = str(ROOT / "config/prompts/translation_pairwise.yaml")
+# Section reward, folder of what scores, prompt.
+KINDS = {
+    "bleu": ({"kind": "bleu"}, None, None),
+    "comet": ({"kind": "comet", "device": "cuda:1"}, "checkpoint", None),
+    "endpoint": ({"kind": "pairwise_dgr", "judge": JUDGE}, None, PAIRWISE),
+    "served": ({"kind": "pairwise_elo", "swap": False}, "judge", PAIRWISE),
+    "colocated": ({"kind": "pairwise_elo", "placement": "colocated"}, "judge", PAIRWISE),
+}
+
+
+def other_kind(name, tmp_path, stage="mt_grpo", hardware="cpu"):
+    config = experiment(*(["paper", "small"] if hardware == "cuda" else []))
+    settings = config["mt_grpo"]
+    task = "translation"
+    if stage == "alignment":
+        overlays = ["alignment"] if hardware == "cpu" else ["paper", "small", "alignment_gpu"]
+        config = experiment(*overlays)
+        settings, task = config["alignment"]["grpo"], "conversation"
+    reward, folder, prompt = KINDS[name]
+    reward = {
+        **settings["reward"],
+        **reward,
+        "judge": {**settings["reward"]["judge"], **reward.get("judge", {})},
+    }
+    rendered = rl_overrides(
+        {**settings, "reward": reward},
+        stage=stage,
+        model=tmp_path,
+        data=tmp_path / "rows.parquet",
+        checkpoints=tmp_path / "checkpoints",
+        seed=0,
+        judge=tmp_path if folder else None,
+        judge_prompt=prompt,
+        scorer_python="envs/comet/bin/python" if name == "comet" else "",
+        task=task,
+        hardware=config["hardware"],
+        validation_data=tmp_path / "validation.parquet",
+    )
+    return launch_overrides(rendered, temporary=tmp_path / "t", ledger=tmp_path / "judgements.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "hardware"),
+    [
+        *((name, "mt_grpo", "cpu") for name in KINDS),
+        *((name, "mt_grpo", "cuda") for name in ("endpoint", "served")),
+        *(("endpoint", "alignment", hardware) for hardware in ("cpu", "cuda")),
+    ],
+)
+def test_every_kind_of_reward_lands_and_the_manager_reads_it(name, stage, hardware, tmp_path):
+    given = other_kind(name, tmp_path, stage, hardware)
+    config = composed(given)
+    for key, value in given.items():
+        if not key.startswith("hydra."):
+            found = OmegaConf.select(config, key.lstrip("+"))
+            assert (OmegaConf.to_container(found) if OmegaConf.is_config(found) else found) == value, key
+    validate_config(config, need_reference_policy(config), need_critic(config))
+    served = name in ("served", "colocated")
+    assert config.reward.reward_model.enable == served
+    assert need_reference_policy(config) == (stage == "alignment" and hardware == "cuda")
+    options = GroupOptions.from_mapping(OmegaConf.to_container(config.reward.reward_kwargs))
+    assert options.kind == KINDS[name][0]["kind"]
+    assert options.task == ("conversation" if stage == "alignment" else "translation")
+    GroupRewardManager(config, None, None, "127.0.0.1:9" if served else None)
+    if name == "comet":
+        assert options.model["device"] == "cuda:1"
+        assert options.model["python"].startswith("/")
+    if name == "endpoint":
+        assert options.judge["ledger"].endswith("judge_calls.jsonl")
+        assert options.judge["cache"].startswith("/")

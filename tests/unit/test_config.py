@@ -83,6 +83,11 @@ LEFT_OUT = {
     "resources",
     *("flash_attn", "sft_cuda", "rl_cuda", "images"),
     *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
+    *("alignment", "reward_comparison"),
+    *("kind", "prompt", "model", "swap", "scale", "reference", "judge", "url", "max_concurrency"),
+    *("timeout", "deadline", "retries"),
+    *("requests_per_minute", "tokens_per_minute", "extra", "cache", "replay", "verbose"),
+    *("prompt_price", "completion_price"),
 }
 # Metrics that the demo does not ask for.
 UNUSED = tuple(f"evaluate.{name}" for name in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"))

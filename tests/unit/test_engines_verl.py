@@ -112,7 +112,7 @@ def test_a_judge_without_its_prompt_is_refused(tmp_path, capsys):
         "--stage",
         "mt_grpo",
         "--settings",
-        "{}",
+        '{"reward": {"kind": "grrm"}}',
         "--model",
         "m",
         "--data",
@@ -122,7 +122,7 @@ def test_a_judge_without_its_prompt_is_refused(tmp_path, capsys):
     ]
     with pytest.raises(SystemExit):
         render_rl.main([*arguments, "--reward-model", "j", "--output", str(tmp_path / "x")])
-    assert "belong together" in capsys.readouterr().err
+    assert "a judge needs --judge-prompt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

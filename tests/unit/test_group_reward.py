@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from grrm.rewards.group import (
     GroupRewards,
     Rollout,
     Source,
+    judge_group,
     overlong_penalty,
     plan_group,
     published_code_block,
@@ -63,12 +65,16 @@ class Judge:
         return answer or ranking_answer("compared", [SCORES[text] for text in self.shown[-1]])
 
 
+def rewards_of(options, judge, *, render=render, fits=lambda prompt: True):
+    return GroupRewards(options, partial(judge_group, options=options, render=render, judge=judge, fits=fits))
+
+
 def run(texts, options=STRICT, judge=None, expected=None, lengths=None, **more):
     """Rewards of the responses of one group, the judge, and the reported figures."""
     judge = judge or Judge()
 
     async def main():
-        rewards = GroupRewards(options, render=render, judge=judge, **more)
+        rewards = rewards_of(options, judge, **more)
         rollouts = zip(texts, lengths or itertools.repeat(10), strict=False)
         calls = [
             rewards.reward("u", Rollout(text, length), SOURCE, expected=expected or len(texts), step=1)
@@ -215,7 +221,7 @@ def test_groups_that_arrive_interleaved_are_kept_apart():
     judge = Judge()
 
     async def main():
-        rewards = GroupRewards(STRICT, render=render, judge=judge)
+        rewards = rewards_of(STRICT, judge)
         arrivals = [("1", "good"), ("2", "poor"), ("1", "fair"), ("2", "good")]
         calls = [
             rewards.reward(uid, Rollout(response(text), 5), SOURCE, expected=2, step=1)
@@ -237,7 +243,7 @@ def test_rollouts_that_come_after_the_deadline_are_not_judged_against_each_other
     judge = Judge()
 
     async def main():
-        rewards = GroupRewards(replace(STRICT, deadline=0.05), render=render, judge=judge)
+        rewards = rewards_of(replace(STRICT, deadline=0.05), judge)
 
         async def reward(*texts):
             calls = [rewards.reward("u", Rollout(t, 5), SOURCE, expected=5, step=1) for t in texts]
@@ -257,7 +263,7 @@ def test_the_run_stops_when_too_many_judgements_fail(capsys):
 
     async def main():
         judge = Judge("?", None, "?", "?")
-        rewards = GroupRewards(options, render=render, judge=judge)
+        rewards = rewards_of(options, judge)
         for uid in range(9):
             texts = group("good", "poor")
             calls = [rewards.reward(str(uid), Rollout(t, 5), SOURCE, expected=2, step=1) for t in texts]
@@ -275,7 +281,7 @@ def test_an_error_in_judging_stops_the_run_instead_of_dropping_the_group(capsys)
         raise UserError("language 'xx' is not known")
 
     async def main():
-        rewards = GroupRewards(STRICT, render=broken, judge=Judge())
+        rewards = rewards_of(STRICT, Judge(), render=broken)
         calls = [rewards.reward("u", Rollout(t, 5), SOURCE, expected=2, step=1) for t in group("a", "b")]
         return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -287,7 +293,7 @@ def test_the_ledger_holds_every_group_and_the_texts_of_the_first_judged_one(tmp_
     options = replace(STRICT, ledger=str(tmp_path / "judgements.jsonl"), ledger_texts=1)
 
     async def main():
-        rewards = GroupRewards(options, render=render, judge=Judge(None, "?", "?"))
+        rewards = rewards_of(options, Judge(None, "?", "?"))
         for uid in "-ab":
             texts = [*group("good", "poor" if uid != "-" else "good"), "invalid"]
             calls = [rewards.reward(uid, Rollout(t, 7), SOURCE, expected=3, step=4) for t in texts]
@@ -374,7 +380,10 @@ def test_paper_keeps_the_language_tag():
     ("values", "message"),
     [
         ({}, "prompt is missing"),
-        ({"prompt": "p", "scale": 1}, "unknown scale; known are .*score_scale"),
+        ({"prompt": "p", "factor": 1}, "unknown factor; known are .*score_scale"),
+        ({"prompt": "p", "scale": "both"}, "scale is .both., expected .absolute. or .group."),
+        ({"prompt": "p", "semantics": "paper", "kind": "bleu"}, "paper.*kind is .bleu."),
+        ({"kind": "elo"}, "kind is .elo., expected one of grrm, sqm"),
         ({"prompt": "p", "semantics": "loose"}, "semantics is 'loose'"),
         ({"prompt": "p", "default_reward": 0.05}, "default_reward is 0.05.*invalid must not pay"),
         ({"prompt": "p", "overlong_buffer": 9, "max_response_length": 8}, "longer than the longest response"),

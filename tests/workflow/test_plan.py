@@ -15,6 +15,7 @@ CONFIGURATIONS = [
     *("", "smoke", "paper", "paper paper_cla", "paper paper_released"),
     *("paper small", "paper small one_gpu"),
     *("judges", "paper judges_paper"),
+    *("alignment", "paper small alignment_gpu"),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
@@ -33,6 +34,10 @@ SHARED = {
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",
     "write_judge_provenance": "write_provenance",
+    "render_alignment_sft": "render_sft",
+    "train_alignment_sft": "train_sft",
+    "render_alignment_grpo": "render_rl",
+    "train_alignment_grpo": "train_rl",
 }
 
 
@@ -108,6 +113,32 @@ def test_a_stage_plans_what_it_needs_and_no_more() -> None:
 
 def test_the_judge_of_grpo_is_the_model_that_rlvr_made() -> None:
     assert "train_grrm_rlvr" in planned_rules(plan("mt_grpo"))
+
+
+def test_an_endpoint_judges_in_place_of_the_model_that_was_to_be_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainings = r"^Finetuning (\S+) with|^Job \d+: Finetuning (\S+) with"
+    found = re.findall(trainings, plan("alignment_grpo", *overlay("alignment")), re.M)
+    assert len(found) == 2
+    monkeypatch.setenv("JUDGE_API_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("JUDGE_MODEL_NAME", "judge")
+    (found,) = re.findall(trainings, plan("alignment_grpo", *overlay("alignment")), re.M)
+    assert "alignment_policy" in "".join(found)
+
+
+def test_without_its_section_the_alignment_says_what_is_missing() -> None:
+    done = snakemake("--dry-run", "alignment_grpo")
+    assert done.returncode != 0
+    assert "key 'alignment' is not set" in done.stdout + done.stderr
+
+
+def test_compared_kinds_start_from_the_same_model_and_need_what_they_need() -> None:
+    output = plan("reward_kinds", "--config", "reward_comparison=[bleu, comet]")
+    assert re.search(r"^train_mt_grpo +2$", output, re.M)
+    rules = planned_rules(output)
+    assert {"train_mt_sft", "score_comet_of_reward_kinds", "compare_reward_kinds"} <= rules
+    assert not {rule for rule in rules if "grrm_" in rule and not rule.startswith("prepare")}
 
 
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:

@@ -23,18 +23,20 @@ IDENTITY = "training.json"
 _FINISHED = "finished"
 
 
-def identity(config: Path, inputs: Iterable[Path]) -> dict[str, Any]:
+def identity(config: Path, inputs: Iterable[Path], ignored: Iterable[str] = ()) -> dict[str, Any]:
     """What makes a training the same training: its configuration and the content of its inputs.
 
     Args:
         config: the rendered configuration of the engine (YAML).
         inputs: data files and model folders the training reads.
+        ignored: keys that may change from one launch to the next.
 
     Raises:
         UserError: an input is missing.
     """
+    rendered = yaml.safe_load(config.read_text(encoding="utf-8"))
     return {
-        "config": yaml.safe_load(config.read_text(encoding="utf-8")),
+        "config": {key: value for key, value in rendered.items() if key not in set(ignored)},
         "inputs": {str(path): fingerprint(path) for path in inputs},
     }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.engines.llamafactory import CPU
+from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS
 
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
@@ -22,6 +23,21 @@ STEPS = "trainer.total_training_steps"
 EPOCHS = "trainer.total_epochs"
 JUDGE = "reward.reward_model.model_path"
 JUDGE_PROMPT = "+reward.reward_kwargs.prompt"
+SCORER = "+reward.reward_kwargs.model.model"
+SCORER_PYTHON = "+reward.reward_kwargs.model.python"
+_JUDGE_OPTIONS = "+reward.reward_kwargs.judge."
+JUDGE_CACHE = f"{_JUDGE_OPTIONS}cache"
+# How a judge is reached, not what it is: may change from one launch to the next.
+TRANSPORT = frozenset(
+    f"{_JUDGE_OPTIONS}{name}"
+    for name in (
+        *("url", "max_concurrency", "timeout", "deadline", "retries", "requests_per_minute"),
+        *("tokens_per_minute", "cache", "replay", "prompt_price", "completion_price", "verbose"),
+    )
+)
+_KIND = "+reward.reward_kwargs.kind"
+_CALLS = f"{_JUDGE_OPTIONS}ledger"
+_ENDPOINT = f"{_JUDGE_OPTIONS}max_tokens"
 BATCH = "data.train_batch_size"
 DEVICE = "trainer.device"
 ATTENTION = "+actor_rollout_ref.model.override_config.attn_implementation"
@@ -32,7 +48,7 @@ _VALIDATION_DATA = "data.val_files"
 _TRAINER_MODE = "trainer.v1.trainer_mode"
 
 # Ray's workers need not share the launcher's working folder.
-_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT)
+_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT, SCORER, JUDGE_CACHE)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
 _TOKENIZERS = 16  # processes; the number that the recipes give for SFT
@@ -50,21 +66,25 @@ def rl_overrides(
     checkpoints: Path,
     seed: int,
     judge: Path | None = None,
-    judge_prompt: Path | None = None,
+    judge_prompt: str | Path | None = None,
+    scorer_python: str = "",
+    task: str = "translation",
     hardware: Mapping[str, Any] = CPU,
     validation_data: Path | None = None,
 ) -> Overrides:
-    """The overrides of a stage: GSPO from verified rankings, or judged by a GRRM if there is a judge.
+    """The overrides of a stage: from verified rankings, or judged in groups if the settings have a reward.
 
     Args:
-        settings: the stage's section of the configuration (grrm_rlvr or mt_grpo of the schema).
+        settings: the stage's section of the configuration (grrm_rlvr, mt_grpo, alignment.grpo of the schema).
         stage: its name.
         model: folder of the initial policy.
         data: verl rows (parquet).
         checkpoints: working folder of the training.
         seed: seed of shuffling, sampling and the order of candidates.
-        judge: folder of the GRRM; None for verified rankings.
-        judge_prompt: file of its ranking prompt.
+        judge: folder of the judge that verl serves, or of the checkpoint that scores; None without either.
+        judge_prompt: the judge's prompt: its file, or file.py:function.
+        scorer_python: interpreter that runs the checkpoint; empty is verl's own.
+        task: what the rows hold, translation or conversation.
         hardware: the section of that name.
         validation_data: verl rows of the validation; needed if the settings ask for one.
 
@@ -72,11 +92,17 @@ def rl_overrides(
         ValueError: a judge without its prompt, a validation without its rows, or an override that verl would
             ignore.
     """
-    judged = judge is not None
-    if judge is None:
+    grouped = "reward" in settings
+    # Whether verl serves a judge.
+    judged = grouped and judge is not None and settings["reward"]["kind"] not in MODEL_KINDS
+    if not grouped:
         reward = _verified_reward(settings)
     else:
-        reward = _judged_reward(settings, judge, judge_prompt, seed)
+        reward = _group_reward(settings, judge, judge_prompt, seed)
+        if task != "translation":
+            reward["+reward.reward_kwargs.task"] = task
+        if scorer_python:
+            reward[SCORER_PYTHON] = scorer_python
     overrides = {
         **_data(settings, data, seed),
         **_policy(settings, model, seed),
@@ -86,10 +112,10 @@ def rl_overrides(
         **_trainer(settings, stage, checkpoints, judged=judged),
     }
     if hardware["device"] == "cuda":
-        overrides |= _cuda(settings, hardware, judged=judged)
+        overrides |= _cuda(settings, hardware, grouped=grouped, judged=judged)
     else:
         overrides |= _cpu(hardware, with_judge=judged)
-    if not judged and settings["validation"] is not None:
+    if settings.get("validation") is not None:
         overrides |= _validation(settings["validation"], validation_data)
     if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
         raise ValueError(f"verl 0.9.1 ignores {', '.join(ignored)}: use the section reward")
@@ -137,8 +163,8 @@ def _policy(settings: Mapping[str, Any], model: Path, seed: int) -> Overrides:
 
 
 def _loss(settings: Mapping[str, Any]) -> Overrides:
-    actor = "actor_rollout_ref.actor"
-    overrides = {
+    actor, reference = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
+    overrides: Overrides = {
         # GRPO advantages without division by the standard deviation, no KL term (paper, section 4.3).
         "algorithm.adv_estimator": "grpo",
         "algorithm.norm_adv_by_std_in_grpo": False,
@@ -154,6 +180,22 @@ def _loss(settings: Mapping[str, Any]) -> Overrides:
             f"{actor}._target_": "grrm.verl_plugin.losses.GspoSftActorConfig",
             f"{actor}.policy_loss.loss_mode": "gspo_sft",
             f"+{actor}.sft_coef": settings["sft_coef"],
+        }
+    # What only some stages leave open.
+    if settings.get("divide_by_std"):
+        overrides["algorithm.norm_adv_by_std_in_grpo"] = True
+    if settings.get("policy_loss") == "ppo":
+        overrides |= {f"{actor}.policy_loss.loss_mode": "vanilla", f"{actor}.loss_agg_mode": "token-mean"}
+    if settings.get("kl_coef"):
+        overrides |= {
+            f"{actor}.use_kl_loss": True,
+            f"{actor}.kl_loss_coef": settings["kl_coef"],
+            f"{actor}.kl_loss_type": "low_var_kl",
+            f"{reference}.strategy": "fsdp2",
+            f"{reference}.log_prob_micro_batch_size_per_gpu": (
+                settings["log_prob_micro_batch_size"] or settings["micro_batch_size"]
+            ),
+            f"{reference}.log_prob_use_dynamic_bsz": settings["dynamic_batch_size"],
         }
     return overrides
 
@@ -190,14 +232,13 @@ def _verified_reward(settings: Mapping[str, Any]) -> Overrides:
     return overrides
 
 
-def _judged_reward(
-    settings: Mapping[str, Any], judge: Path, judge_prompt: Path | None, seed: int
+def _group_reward(
+    settings: Mapping[str, Any], judge: Path | None, judge_prompt: str | Path | None, seed: int
 ) -> Overrides:
-    if judge_prompt is None:
-        raise ValueError("a judge needs its ranking prompt")
     reward = settings["reward"]
-    server = "reward.reward_model.rollout"
-    dedicated = reward["placement"] == "dedicated"
+    kind = reward["kind"]
+    if kind in JUDGE_KINDS and judge_prompt is None:
+        raise ValueError("a judge needs its prompt")
     shared = (
         "semantics",
         "score_scale",
@@ -209,6 +250,7 @@ def _judged_reward(
         "deadline",
         "max_failure_rate",
     )
+    served = kind in JUDGE_KINDS and judge is not None
     return {
         "reward.num_workers": 1,  # siblings meet in one worker
         "reward.reward_manager.source": "importlib",
@@ -217,6 +259,21 @@ def _judged_reward(
         # Without a function verl takes the judge for a classifier.
         "reward.custom_reward_function.path": "pkg://grrm.rewards.group",
         "reward.custom_reward_function.name": "compute_score",
+        **(_served_judge(reward, judge, seed) if served else {}),
+        **({JUDGE_PROMPT: str(judge_prompt)} if judge_prompt is not None else {}),
+        "+reward.reward_kwargs.seed": seed,
+        "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
+        **{f"+reward.reward_kwargs.{name}": reward[name] for name in shared},
+        **(_other_kind(reward) if kind != "grrm" else {}),
+        **(_endpoint(reward) if kind in JUDGE_KINDS and not served else {}),
+        **(_checkpoint(reward, judge) if kind in MODEL_KINDS else {}),
+    }
+
+
+def _served_judge(reward: Mapping[str, Any], judge: Path | None, seed: int) -> Overrides:
+    server = "reward.reward_model.rollout"
+    dedicated = reward["placement"] == "dedicated"
+    return {
         "reward.reward_model.enable": True,
         DEDICATED: dedicated,
         "reward.reward_model.n_gpus_per_node": 1,
@@ -231,11 +288,32 @@ def _judged_reward(
         f"{server}.seed": seed,
         # In a pool of its own the judge is never woken again, so it must not sleep.
         f"{server}.free_cache_engine": not dedicated,
-        JUDGE_PROMPT: str(judge_prompt),
-        "+reward.reward_kwargs.seed": seed,
-        "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
-        **{f"+reward.reward_kwargs.{name}": reward[name] for name in shared},
     }
+
+
+def _other_kind(reward: Mapping[str, Any]) -> Overrides:
+    return {f"+reward.reward_kwargs.{name}": reward[name] for name in ("kind", "swap", "scale", "reference")}
+
+
+def _endpoint(reward: Mapping[str, Any]) -> Overrides:
+    """A judge that is asked over HTTP; what is null is left to the client, or to the environment."""
+    options = {
+        **reward["judge"],
+        "temperature": reward["temperature"],
+        "top_p": reward["top_p"],
+        "max_tokens": reward["max_response_length"],
+    }
+    named = {name: value for name, value in options.items() if value is not None}
+    return {
+        "+reward.reward_kwargs.kind": reward["kind"],
+        **{f"+reward.reward_kwargs.judge.{name}": value for name, value in named.items()},
+    }
+
+
+def _checkpoint(reward: Mapping[str, Any], folder: Path | None) -> Overrides:
+    if folder is None:
+        raise ValueError(f"kind {reward['kind']} needs the folder of its checkpoint")
+    return {SCORER: str(folder), "+reward.reward_kwargs.model.device": reward["device"]}
 
 
 def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judged: bool) -> Overrides:
@@ -290,7 +368,9 @@ def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
     return overrides
 
 
-def _cuda(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bool) -> Overrides:
+def _cuda(
+    settings: Mapping[str, Any], hardware: Mapping[str, Any], *, grouped: bool, judged: bool
+) -> Overrides:
     """Training and rollouts on the same GPUs; the judge beside them or on GPUs of its own."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     precision = hardware["precision"]
@@ -316,10 +396,12 @@ def _cuda(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: b
         f"{rollout}.log_prob_micro_batch_size_per_gpu": (
             settings["log_prob_micro_batch_size"] or settings["micro_batch_size"]
         ),
-        **_WITHOUT_EFFECT,
+        **({} if settings.get("kl_coef") else _WITHOUT_EFFECT),
     }
-    if not judged:
+    if not grouped:
         return overrides | {"reward.num_workers": 8}
+    if not judged:
+        return overrides
     reward, server = settings["reward"], "reward.reward_model.rollout"
     if reward["placement"] == "dedicated":
         overrides |= {
@@ -392,6 +474,36 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
     return max(int(config[_DEVICES]), int(judge))
 
 
+def is_asked_over_http(config: Mapping[str, Any]) -> bool:
+    """Whether the judge is an endpoint, not served by verl."""
+    return _ENDPOINT in config
+
+
+def judge_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the judge's client in a rendered configuration."""
+    return {
+        key.removeprefix(_JUDGE_OPTIONS): value
+        for key, value in config.items()
+        if key.startswith(_JUDGE_OPTIONS)
+    }
+
+
+def scoring_files(config: Mapping[str, Any]) -> list[Path]:
+    """What scores rollouts, besides a judge that verl serves: the file of the prompt, the checkpoint's folder
+    and, if it lies deeper, its weights."""
+    files = [Path(_without_function(str(config[JUDGE_PROMPT])))] if JUDGE_PROMPT in config else []
+    if SCORER in config:
+        folder = Path(config[SCORER])
+        files += [folder, *sorted(folder.glob("checkpoints/*.ckpt"))]
+    return files
+
+
+def _without_function(prompt: str) -> str:
+    """The file of a prompt that may be named as path/to/file.py:function."""
+    path, colon, _ = prompt.rpartition(":")
+    return path if colon and path.endswith(".py") else prompt
+
+
 # ---------------------------------------------------------------- one launch
 
 
@@ -403,20 +515,29 @@ def launch_overrides(
     Args:
         config: the rendered configuration.
         temporary: short path (40 characters at most: Ray puts sockets below it) removed after the launch.
-        ledger: file for judged groups; used only if there is a judge.
+        ledger: file for judged groups; used only if rewards are given to groups. Calls of a judge over HTTP
+            are noted beside it, in judge_calls.jsonl.
         cluster: Ray runs already, at the address in the environment; otherwise it is started on this machine.
     """
     judged = JUDGE in config
     overrides = {
         **config,
         **{key: str(Path(config[key]).absolute()) for key in _PATHS if key in config},
+        **({SCORER_PYTHON: _program(config[SCORER_PYTHON])} if SCORER_PYTHON in config else {}),
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
     }
-    if judged:
+    if "+reward.reward_kwargs.semantics" in config:
         overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
+    if _ENDPOINT in config or (judged and _KIND in config):
+        overrides[_CALLS] = str(ledger.with_name("judge_calls.jsonl").absolute())
     return overrides
+
+
+def _program(name: str) -> str:
+    """A program as workers in another folder find it: a bare name is looked up on the path."""
+    return str(Path(name).absolute()) if os.sep in name else name
 
 
 def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:

@@ -39,7 +39,7 @@ Reason: TypeAlias = Literal[
     "circuit_open",  # the endpoint is down, not asked
     "deadline",  # the time of the whole batch was over
     "not_cached",  # replay only, and never asked before
-    "unparsable",  # an answer, but no verdict in it
+    "unparsable",  # an answer, but no verdict in it, or cut at max_tokens
 ]
 
 _DOWN = frozenset({"timeout", "connection", "server"})
@@ -47,8 +47,17 @@ _RETRIED = _DOWN | {"rate_limit", "malformed"}
 _RETRIED_STATUS = frozenset({408, 409, 425})
 _RATE_PERIOD = 60.0
 
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("true or false")
+
+
 # Names in the published documents of RM-Gallery -> option and its type.
-_ENVIRONMENT: dict[str, tuple[str, type]] = {
+_ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "JUDGE_API_URL": ("url", str),
     "JUDGE_MODEL_NAME": ("model", str),
     "MAX_WORKERS": ("max_concurrency", int),
@@ -56,6 +65,7 @@ _ENVIRONMENT: dict[str, tuple[str, type]] = {
     "MAX_TOKENS": ("max_tokens", int),
     "LLM_TIMEOUT": ("timeout", float),
     "MAX_RETRIES": ("retries", int),
+    "VERBOSE": ("verbose", _truth),
 }
 
 
@@ -114,6 +124,8 @@ class JudgeOptions:
     """Per million tokens."""
     completion_price: float = 0.0
     """Per million tokens."""
+    verbose: bool = False
+    """Print what every request came to: seconds, tokens, answer or failure."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -155,7 +167,7 @@ class JudgeOptions:
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
         """Options from the configuration; JUDGE_API_URL, JUDGE_MODEL_NAME, MAX_WORKERS, TEMPERATURE,
-        MAX_TOKENS, LLM_TIMEOUT and MAX_RETRIES in the environment come before it.
+        MAX_TOKENS, LLM_TIMEOUT, MAX_RETRIES and VERBOSE in the environment come before it.
 
         Raises:
             UserError: a key is unknown, the model is missing, or a value cannot be used.
@@ -171,7 +183,10 @@ class JudgeOptions:
             try:
                 merged[name] = kind(text)
             except ValueError as error:
-                raise UserError(f"{variable} is {text!r}, expected a number; correct or unset it") from error
+                expected = "true or false" if kind is _truth else "a number"
+                raise UserError(
+                    f"{variable} is {text!r}, expected {expected}; correct or unset it"
+                ) from error
         if "model" not in merged:
             raise UserError("judge: model is missing; set it, or JUDGE_MODEL_NAME")
         return cls(**merged)
@@ -208,6 +223,11 @@ class Reply:
     """Why the text ends where it does, in the endpoint's word: stop, length..."""
     status: int = 0
     """HTTP status of a failure; 0 if there was none."""
+
+    @property
+    def cut(self) -> bool:
+        """Whether the answer was cut at max_tokens: a number may have lost digits, so it is no verdict."""
+        return self.finish == "length"
 
 
 @dataclass(frozen=True)
@@ -332,15 +352,20 @@ class JudgeClient:
         self._check_failures(verdicts)
         return verdicts
 
-    async def ask(self, prompts: Sequence[str], sample: int = 0) -> list[Reply]:
+    async def ask(
+        self, prompts: Sequence[str], sample: int = 0, temperature: float | None = None
+    ) -> list[Reply]:
         """Ask all prompts at once; one reply per prompt, in their order. Equal ones are sent once.
 
         Args:
             prompts: each becomes a conversation of one user message.
             sample: number of the draw: another one is asked for anew even if the prompt is in the cache.
+            temperature: in place of the one in the options.
         """
         deadline = asyncio.get_running_loop().time() + self.options.deadline
-        return await self._ask(prompts, sample, self.options.temperature, deadline)
+        if temperature is None:
+            temperature = self.options.temperature
+        return await self._ask(prompts, sample, temperature, deadline)
 
     async def complete(self, request: Mapping[str, Any], sample: int = 0) -> Reply:
         """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
@@ -392,9 +417,11 @@ class JudgeClient:
     async def _answer(self, key: str, request: Mapping[str, Any], deadline: float) -> Reply:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.ledger.cached += 1
-            return Reply(
+            reply = Reply(
                 row["text"], None, "", row["prompt_tokens"], row["completion_tokens"], row.get("finish", "")
             )
+            self._note(key, reply, 0.0, cached=True)
+            return reply
         if self.options.replay:
             reply = Reply(None, "not_cached", f"{self.options.cache} has no answer to this request")
             self._book(key, reply, 0.0)
@@ -516,6 +543,8 @@ class JudgeClient:
         if reply.text is None:
             return Verdict(None, reply.reason, reply.detail)
         try:
+            if reply.cut:
+                raise ValueError(f"the answer was cut at max_tokens {self.options.max_tokens}")
             return Verdict(parse(reply.text), text=reply.text)
         except ValueError as error:
             self.ledger.unparsable += 1
@@ -533,6 +562,19 @@ class JudgeClient:
         ledger.prompt_tokens += reply.prompt_tokens
         ledger.completion_tokens += reply.completion_tokens
         ledger.cost += cost
+        self._note(key, reply, seconds, cost=cost)
+
+    def _note(
+        self, key: str, reply: Reply, seconds: float, *, cached: bool = False, cost: float = 0.0
+    ) -> None:
+        options = self.options
+        if options.verbose:
+            said = reply.text if reply.text is not None else f"{reply.reason}: {reply.detail}"
+            print(
+                f"judge {options.model}: {seconds:.2f} s{' (cached)' if cached else ''}, "
+                f"{reply.prompt_tokens} + {reply.completion_tokens} tokens: {said!r:.500}",
+                flush=True,
+            )
         if options.ledger:
             row = {
                 "time": round(time.time(), 3),
@@ -541,6 +583,7 @@ class JudgeClient:
                 "reason": reply.reason,
                 "detail": reply.detail,
                 "seconds": round(seconds, 3),
+                "cached": cached,
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,
                 "cost": cost,

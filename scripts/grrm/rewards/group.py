@@ -1,20 +1,23 @@
-"""The reward of translation rollouts: all rollouts of a prompt are judged together, in one call to the GRRM.
+"""The reward of rollouts that are judged together: all rollouts of a prompt, by any of `grrm.rewards.kinds`.
 
 verl hands rollouts over one by one; `GroupRewardManager` holds each until its siblings (same `uid`) are
-there, asks the judge once and answers all of them. Two semantics:
+there, has the group scored once and answers all of them. What is judged is either a translation, the code
+block that ends the response, or the response itself without its thinking; then the preferred response of the
+row (`chosen`) is judged among them. Two semantics:
 
 strict (default)
-    - Translations are shown in a random order that depends only on the seed, the source and the set of
-      translations, so that neither the arrival order nor a position bias of the judge enters the reward.
+    - Candidates are shown in a random order that depends only on the seed, the source and the set of
+      candidates, so that neither the arrival order nor a position bias of the judge enters the reward.
     - A failed judgement is asked again at a higher temperature. If none succeeds, all valid rollouts of the
-      group get the same neutral reward: no gradient among them, and more than an invalid rollout gets.
+      group get the same neutral reward: no gradient among them, and more than an invalid rollout gets. A
+      single candidate without a score gets the mean of its siblings, which is no gradient either.
     - If all valid rollouts have the same translation there is nothing to judge: they get the neutral score.
     - Each rollout pays its own length penalty.
 paper
     As published (arXiv 2602.14028, reward_utils/rm_lib.py of NJUNLP/GRRM c000509), its slips included:
     first-seen order; no retry; a failed judgement gives every translation the score `default_reward`, which
     is then scaled like a score; one unique translation, or a judge prompt that is too long, gives every
-    rollout `default_reward`; copies pay the length penalty of the first copy.
+    rollout `default_reward`; copies pay the length penalty of the first copy. Only for kind grrm.
 
 Importable without verl and torch: only the manager's methods touch what verl passes in.
 """
@@ -30,16 +33,22 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from grrm.extract import code_block
+from grrm.extract import code_block, without_thinking
 from grrm.files import UserError
+from grrm.judges.client import JudgeClient, JudgeOptions
+from grrm.judges.groups import Group, Judged
+from grrm.judges.pointwise import Scale
 from grrm.prompts import load_ranking_prompt
 from grrm.ranking import InvalidAnswer, labels, parse_answer
+from grrm.rewards.kinds import JUDGE_KINDS, KINDS, MIDDLE, MODEL_KINDS, Kind, Scorer, ScoringOptions
+from grrm.rewards.model_scores import ModelOptions
 
-NEUTRAL_SCORE = 5.0
-"""Score of a translation nothing is known about: the middle of the judge's scale, 0 to 10."""
+NEUTRAL_SCORE = MIDDLE
+"""Score of a candidate nothing is known about: the middle of the scale, 0 to 10."""
 
 STOP_MARK = "group reward: stopping:"
 """Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
@@ -49,22 +58,36 @@ Judge = Callable[[str, float], Awaitable[str]]
 """Asks the judge: (prompt, temperature) -> answer text. Raises if there is no answer."""
 Render = Callable[..., str]
 """`RankingPrompt.render`: (*, src_text, mt_texts, src_lang, trg_lang) -> prompt of the judge."""
+Task = Literal["translation", "conversation"]
 
 
 @dataclass(frozen=True)
 class GroupOptions:
-    """How judgements become rewards (`mt_grpo.reward` in the configuration).
+    """How judgements become rewards (`mt_grpo.reward` and `alignment.reward` in the configuration).
 
     Raises:
         UserError: a value is out of range, or an invalid rollout would not be worse than a neutral one.
     """
 
-    prompt: str
-    """File of the ranking prompt."""
+    prompt: str = ""
+    """File of the judge's prompt, see `ScoringOptions.prompt`."""
+    kind: Kind = "grrm"
+    """What scores a group; every kind's scores are brought to the scale 0 to 10 (`Scorer.points`)."""
+    task: Task = "translation"
+    """What the rows hold: translation (extra_info: src_text, src_lang, trg_lang, trg_text) or conversation
+    (extra_info: question, chosen, turns)."""
+    swap: bool = True
+    """See `ScoringOptions`, as the next three."""
+    scale: Scale = "absolute"
+    reference: bool = False
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the judge's client (`JudgeOptions`)."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Options of a checkpoint that scores (`ModelOptions`)."""
     semantics: Literal["strict", "paper"] = "strict"
     seed: int = 0
     score_scale: float = 0.01
-    """Factor on the judge's scores (paper, section 4.3: 0.01)."""
+    """Factor on the scores, which go from 0 to 10 (paper, section 4.3: 0.01)."""
     default_reward: float = -0.04
     """Reward of a rollout without a translation (paper: -0.04)."""
     max_response_length: int = 0
@@ -94,6 +117,16 @@ class GroupOptions:
         """Check ranges and relations of the values."""
         if self.semantics not in ("strict", "paper"):
             raise UserError(f"reward: semantics is {self.semantics!r}, expected 'strict' or 'paper'")
+        if self.task not in get_args(Task):
+            raise UserError(f"reward: task is {self.task!r}, expected 'translation' or 'conversation'")
+        if self.kind not in KINDS:
+            raise UserError(f"reward: kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if self.scale not in get_args(Scale):
+            raise UserError(f"reward: scale is {self.scale!r}, expected 'absolute' or 'group'")
+        if self.kind in JUDGE_KINDS and not self.prompt:
+            raise UserError(f"reward: prompt is missing, the file of the prompt for kind {self.kind}")
+        if self.semantics == "paper" and self.kind != "grrm":
+            raise UserError(f"reward: semantics 'paper' is that of kind grrm, but kind is {self.kind!r}")
         if not 0 <= self.max_failure_rate <= 1:
             raise UserError(
                 f"reward: max_failure_rate is {self.max_failure_rate}, expected a share from 0 to 1"
@@ -132,18 +165,38 @@ class GroupOptions:
             raise UserError(
                 f"reward.reward_kwargs: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
-        if "prompt" not in values:
-            raise UserError("reward.reward_kwargs: prompt is missing, the file of the ranking prompt")
         return cls(**values)
+
+    def scoring(self, judge: JudgeOptions | None) -> ScoringOptions:
+        """Options of the scorer, for kinds that are not judged by `judge_group`.
+
+        Raises:
+            UserError: what the kind needs is missing.
+        """
+        return ScoringOptions(
+            kind=self.kind,
+            prompt=self.prompt,
+            swap=self.swap,
+            scale=self.scale,
+            reference=self.reference,
+            judge=judge,
+            model=ModelOptions(**self.model) if self.kind in MODEL_KINDS else None,
+        )
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is translated, and from which language into which."""
+    """What a group answers: a text to translate, or a conversation."""
 
     text: str
-    language: str
-    target_language: str
+    language: str = ""
+    target_language: str = ""
+    reference: str | None = None
+    """A translation that candidates may be compared with."""
+    chosen: str | None = None
+    """The preferred response, judged among the candidates."""
+    turns: tuple[Mapping[str, str], ...] = ()
+    """The conversation, if it has more than one turn."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +212,9 @@ class Plan:
     """What is to be judged of a group."""
 
     translations: tuple[str | None, ...]
-    """One per rollout; None if the response holds no translation."""
+    """One per rollout: its translation, or its response without thinking; None if there is none."""
     candidates: tuple[str, ...]
-    """The distinct translations, in the order in which the judge sees them."""
+    """The distinct ones and the chosen response, in the order in which the judge sees them."""
 
 
 @dataclass(frozen=True)
@@ -169,29 +222,40 @@ class Judgement:
     """What became of a group, and the judge's scores if there are any."""
 
     outcome: Outcome
-    scores: tuple[int, ...] | None = None
-    """One per candidate of the plan, in its order; None unless the outcome is "judged"."""
+    scores: tuple[float | None, ...] | None = None
+    """One per candidate of the plan, in its order, 0 to 10; None unless the outcome is "judged"."""
     answer: str | None = None
     """The judge's last answer."""
     reason: str | None = None
-    """Why the judgement failed."""
+    """Why the judgement, or a part of it, failed."""
     retries: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Counts of `FIGURES`."""
 
 
 # ---------------------------------------------------------------- from responses to candidates
 
 
 def plan_group(texts: Sequence[str], source: Source, options: GroupOptions) -> Plan:
-    """Extract the translations of a group's responses and decide what the judge is shown."""
-    extract = code_block if options.semantics == "strict" else published_code_block
+    """Extract what is judged of a group's responses and decide what the judge is shown."""
+    extract = response_text if options.task == "conversation" else code_block
+    if options.semantics == "paper":
+        extract = published_code_block
     translations = tuple(extract(text) for text in texts)
     unique = dict.fromkeys(translation for translation in translations if translation is not None)
     if options.semantics == "paper":
         return Plan(translations, tuple(unique))
+    if unique and source.chosen is not None:
+        unique.setdefault(source.chosen)
     candidates = sorted(unique)
     key = json.dumps([options.seed, source.text, source.language, source.target_language, candidates])
     random.Random(hashlib.sha256(key.encode()).digest()).shuffle(candidates)
     return Plan(translations, tuple(candidates))
+
+
+def response_text(text: str) -> str | None:
+    """A response without its thinking; None if nothing else is there."""
+    return without_thinking(text).strip() or None
 
 
 def published_code_block(text: str) -> str | None:
@@ -256,13 +320,15 @@ def _strict_rewards(
     plan: Plan, judgement: Judgement, lengths: Sequence[int], options: GroupOptions
 ) -> list[float]:
     scores = _score_of(plan, judgement)
+    known = [scores[text] for text in plan.translations if text in scores]
+    unknown = statistics.fmean(known) if known else NEUTRAL_SCORE
 
     def reward(translation: str | None, length: int) -> float:
         if translation is None:
             return options.default_reward
         if judgement.outcome == "failed":
             return options.neutral_reward
-        score = scores.get(translation, NEUTRAL_SCORE)
+        score = scores.get(translation, unknown)
         return score * options.score_scale - overlong_penalty(length, options)
 
     return [reward(*member) for member in zip(plan.translations, lengths, strict=True)]
@@ -289,19 +355,23 @@ def _paper_rewards(
 def _score_of(plan: Plan, judgement: Judgement) -> dict[str, float]:
     if judgement.scores is None:
         return {}
-    return dict(zip(plan.candidates, map(float, judgement.scores), strict=True))
+    scored = zip(plan.candidates, judgement.scores, strict=True)
+    return {candidate: float(score) for candidate, score in scored if score is not None}
 
 
 def extra_info(
-    plan: Plan, judgement: Judgement, lengths: Sequence[int], options: GroupOptions
+    plan: Plan, judgement: Judgement, lengths: Sequence[int], source: Source, options: GroupOptions
 ) -> list[dict[str, float]]:
     """verl's `reward_extra_info` of each rollout: the same numeric keys whatever happened.
 
-    `judge_score` (0 to 10) counts only where `judged` is 1; elsewhere it is 0.
+    `judge_score` (0 to 10) counts only where `judged` is 1, `chosen_score` and `above_chosen` only where
+    `compared` is; elsewhere they are 0 (`grrm.rewards.step_metrics`).
     """
     scores = _score_of(plan, judgement)
-    return [
-        {
+    figures = {} if options.kind == "grrm" else {name: judgement.figures.get(name, 0.0) for name in FIGURES}
+
+    def info(translation: str | None, length: int) -> dict[str, float]:
+        values = {
             "valid": float(translation is not None),
             "judged": float(translation in scores),
             "judge_score": scores.get(translation or "", 0.0),
@@ -309,14 +379,36 @@ def extra_info(
             "judge_retries": float(judgement.retries),
             "identical_group": float(judgement.outcome == "identical"),
             "overlong_penalty": overlong_penalty(length, options),
+            **figures,
         }
-        for translation, length in zip(plan.translations, lengths, strict=True)
-    ]
+        if options.task == "conversation":
+            compared = translation in scores and source.chosen in scores
+            chosen = scores[source.chosen or ""] if compared else 0.0
+            values["compared"] = float(compared)
+            values["chosen_score"] = chosen
+            values["above_chosen"] = float(compared and scores[translation or ""] > chosen)
+        return values
+
+    return [info(*member) for member in zip(plan.translations, lengths, strict=True)]
 
 
 # ---------------------------------------------------------------- asking the judge
 
 PROMPT_TOO_LONG = "prompt too long"
+
+FIGURES = (
+    "judgements",  # asked for: pairs in one order, candidates or groups
+    "judgements_failed",
+    "ties",
+    "conflicts",  # results that an optimal order contradicts (pairwise_dgr)
+    "pairs",  # judged in both orders
+    "biased_pairs",  # in which the same place won twice
+    "inconsistent_pairs",  # with any disagreement
+)
+"""Counts of a group, each reported with every rollout of it."""
+
+Ask = Callable[[Plan, Source], Awaitable[Judgement]]
+"""Has a group judged."""
 
 
 async def judge_group(
@@ -366,6 +458,45 @@ async def judge_group(
     return Judgement("failed", answer=answer, reason=reason, retries=retries)
 
 
+async def score_plan(plan: Plan, source: Source, *, scorer: Scorer) -> Judgement:
+    """Have a group scored by any kind; if no rollout's candidate gets a score, the judgement failed."""
+    own = {text for text in plan.translations if text is not None}
+    if not own:
+        return Judgement("invalid")
+    if len(plan.candidates) == 1 and scorer.options.relative:
+        return Judgement("identical")
+    group = Group(
+        source.text,
+        plan.candidates,
+        source.reference,
+        source.language,
+        source.target_language,
+        source.turns,
+    )
+    judged = await scorer.score_groups([group])
+    (result,) = judged.groups
+    figures = _figures(judged)
+    reason = result.failures[0] if result.failures else None
+    points = scorer.points(result.scores)
+    if not any(score is not None for text, score in zip(plan.candidates, points, strict=True) if text in own):
+        return Judgement("failed", reason=reason or "no score", figures=figures)
+    return Judgement("judged", tuple(points), reason=reason, figures=figures)
+
+
+def _figures(judged: Judged) -> dict[str, float]:
+    metrics = judged.metrics
+    pairs = metrics.get("pairs", 0.0)
+    return {
+        "judgements": metrics["judgements"],
+        "judgements_failed": metrics["failed"],
+        "ties": metrics.get("ties", 0.0),
+        "conflicts": metrics.get("conflicts", 0.0),
+        "pairs": pairs,
+        "biased_pairs": pairs * metrics.get("position_bias", 0.0),
+        "inconsistent_pairs": pairs * metrics.get("inconsistent", 0.0),
+    }
+
+
 # ---------------------------------------------------------------- collecting groups
 
 
@@ -394,21 +525,12 @@ class GroupRewards:
 
     Args:
         options: semantics and limits.
-        render: see `judge_group`.
-        judge: see `judge_group`.
-        fits: see `judge_group`.
+        ask: has a group judged: `judge_group` or `score_plan`.
     """
 
-    def __init__(
-        self,
-        options: GroupOptions,
-        *,
-        render: Render,
-        judge: Judge,
-        fits: Callable[[str], bool] = lambda prompt: True,
-    ) -> None:
+    def __init__(self, options: GroupOptions, ask: Ask) -> None:
         self._options = options
-        self._render, self._judge, self._fits = render, judge, fits
+        self._ask = ask
         self._waiting: dict[str, _Waiting] = {}
         self._released: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -454,9 +576,7 @@ class GroupRewards:
         start = time.monotonic()
         try:
             plan = plan_group([rollout.text for rollout in group.rollouts], group.source, self._options)
-            judgement = await judge_group(
-                plan, group.source, self._options, render=self._render, judge=self._judge, fits=self._fits
-            )
+            judgement = await self._ask(plan, group.source)
             self._watch(judgement)
             rewards = self._finish(uid, group, plan, judgement, time.monotonic() - start)
         except Exception as error:
@@ -476,7 +596,7 @@ class GroupRewards:
     ) -> list[Reward]:
         lengths = [rollout.length for rollout in group.rollouts]
         values = group_rewards(plan, judgement, lengths, self._options)
-        infos = extra_info(plan, judgement, lengths, self._options)
+        infos = extra_info(plan, judgement, lengths, group.source, self._options)
         for info in infos:
             info["missing_siblings"] = float(group.expected - len(group.rollouts))
         if self._ledger:
@@ -546,6 +666,8 @@ class Ledger:
                 "candidates": plan.candidates,
                 "answer": judgement.answer,
             }
+            if source.chosen is not None:
+                row["chosen"] = place.get(source.chosen)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -556,10 +678,11 @@ class Ledger:
 class GroupRewardManager:
     """A reward manager of verl 0.9.1 (`reward.reward_manager.source: importlib`).
 
-    Options are `reward.reward_kwargs`. The judge is verl's own reward model; its lengths, top_p and top_k are
-    `reward.reward_model.rollout.*`. `reward.num_workers` must be 1, or siblings would not meet. The rows need
-    `extra_info` with src_text, src_lang, trg_lang and split: a prompt has `rollout.n` rollouts if the split
-    is "train", else `rollout.val_kwargs.n` (verl does not tell its reward managers that it validates).
+    Options are `reward.reward_kwargs` (`GroupOptions`). If verl serves a reward model, it is the judge; its
+    lengths, top_p and top_k are `reward.reward_model.rollout.*`. Else the judge is the endpoint `judge.url`.
+    `reward.num_workers` must be 1, or siblings would not meet. The rows need `extra_info` with what the task
+    needs and split: a prompt has `rollout.n` rollouts if the split is "train", else `rollout.val_kwargs.n`
+    (verl does not tell its reward managers that it validates).
 
     Args:
         config: verl's configuration.
@@ -585,36 +708,18 @@ class GroupRewardManager:
                 f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers the "
                 "rollouts of a prompt would never meet in one place"
             )
-        if reward_router_address is None:
-            raise UserError("the group reward needs a judge: set reward.reward_model.enable to true")
-        options = GroupOptions.from_mapping(dict(config.reward.get("reward_kwargs") or {}))
-        self._tokenizer = tokenizer
+        options = GroupOptions.from_mapping(_plain(config.reward.get("reward_kwargs") or {}))
+        self._tokenizer, self._task = tokenizer, options.task
         rollout = config.actor_rollout_ref.rollout
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
-        judge = config.reward.reward_model.rollout
-
-        def fits(prompt: str) -> bool:
-            message = {"role": "user", "content": prompt}
-            tokens = reward_model_tokenizer.apply_chat_template(
-                [message], add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-            return len(tokens) <= int(judge.prompt_length)
-
-        self._rewards = GroupRewards(
-            options,
-            render=load_ranking_prompt(Path(options.prompt)).render,
-            judge=chat_judge(
-                reward_router_address,
-                {
-                    "model": config.reward.reward_model.model_path,
-                    "top_p": judge.top_p,
-                    "top_k": judge.top_k,
-                    "max_tokens": judge.response_length,
-                },
-                options.timeout,
-            ),
-            fits=fits,
-        )
+        if options.kind not in JUDGE_KINDS:
+            ask: Ask = partial(score_plan, scorer=Scorer(options.scoring(None)))
+        elif reward_router_address is None:
+            ask = _ask_endpoint(options)
+        else:
+            server = config.reward.reward_model
+            ask = _ask_served(options, server, reward_router_address, reward_model_tokenizer)
+        self._rewards = GroupRewards(options, ask)
 
     async def run_single(self, data: Any) -> dict[str, Any]:
         """Reward of one rollout (the last row of `data`, a DataProto of one trajectory)."""
@@ -626,7 +731,7 @@ class GroupRewardManager:
         reward = await self._rewards.reward(
             str(values["uid"]),
             Rollout(self._tokenizer.decode(responses[:length], skip_special_tokens=True), length),
-            Source(info["src_text"], info["src_lang"], info["trg_lang"]),
+            read_source(info, self._task),
             expected=self._train_size if info["split"] == "train" else self._validation_size,
             step=int(values.get("global_steps", -1)),
         )
@@ -642,6 +747,87 @@ class GroupRewardManager:
         result = torch.zeros_like(responses, dtype=torch.float32)
         result[torch.arange(len(scores)), mask.sum(dim=1) - 1] = result.new_tensor(scores)
         return result
+
+
+def read_source(info: Mapping[str, Any], task: Task) -> Source:
+    """What a row of verl's data is about, from its extra_info."""
+    if task == "translation":
+        return Source(info["src_text"], info["src_lang"], info["trg_lang"], info.get("trg_text"))
+    turns = tuple(dict(turn) for turn in info["turns"])
+    return Source(info["question"], chosen=info["chosen"], turns=turns)
+
+
+def _ask_endpoint(options: GroupOptions) -> Ask:
+    """The judge behind `judge.url`, or JUDGE_API_URL."""
+    return _ask_client(options, JudgeOptions.from_mapping({**_judge_defaults(options), **options.judge}))
+
+
+def _ask_served(options: GroupOptions, server: Any, address: str, tokenizer: Any) -> Ask:
+    """The judge that verl serves."""
+    rollout = server.rollout
+    if options.kind != "grrm":
+        served: dict[str, Any] = {
+            "model": server.model_path,
+            "url": f"http://{address}/v1",
+            "top_p": rollout.top_p,
+            "extra": {"top_k": rollout.top_k},
+            "max_tokens": rollout.response_length,
+            "temperature": options.temperature,
+            "timeout": options.timeout,
+            "deadline": 4 * options.timeout,  # all calls of a step may stand in the server's queue
+            "max_concurrency": 256,
+        }
+        values = {**_judge_defaults(options), **options.judge, **served}
+        return _ask_client(options, JudgeOptions.from_mapping(values, environment={}))
+
+    def fits(prompt: str) -> bool:
+        message = {"role": "user", "content": prompt}
+        tokens = tokenizer.apply_chat_template(
+            [message], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        return len(tokens) <= int(rollout.prompt_length)
+
+    request = {
+        "model": server.model_path,
+        "top_p": rollout.top_p,
+        "top_k": rollout.top_k,
+        "max_tokens": rollout.response_length,
+    }
+    return partial(
+        judge_group,
+        options=options,
+        render=load_ranking_prompt(Path(options.prompt)).render,
+        judge=chat_judge(address, request, options.timeout),
+        fits=fits,
+    )
+
+
+def _judge_defaults(options: GroupOptions) -> dict[str, Any]:
+    return {
+        "max_failure_share": options.max_failure_rate,
+        "parse_retries": options.retries,
+        "retry_temperature": options.retry_temperature,
+    }
+
+
+def _ask_client(options: GroupOptions, judge: JudgeOptions) -> Ask:
+    if options.kind != "grrm":
+        return partial(score_plan, scorer=Scorer(options.scoring(judge)))
+    client = JudgeClient(judge)
+
+    async def ask(prompt: str, temperature: float) -> str:
+        (reply,) = await client.ask([prompt], temperature=temperature)
+        if reply.text is None:
+            raise ConnectionError(f"{reply.reason}: {reply.detail}")
+        return reply.text
+
+    render = load_ranking_prompt(Path(options.prompt)).render
+    return partial(judge_group, options=options, render=render, judge=ask, fits=lambda prompt: True)
+
+
+def _plain(value: Any) -> Any:
+    """A configuration of verl as plain mappings."""
+    return {key: _plain(value[key]) for key in value} if isinstance(value, Mapping) else value
 
 
 def chat_judge(address: str, request: Mapping[str, Any], timeout: float) -> Judge:
@@ -679,4 +865,4 @@ def compute_score(*_args: Any, **_kwargs: Any) -> float:
     Raises:
         RuntimeError: always.
     """
-    raise RuntimeError("translations are rewarded in groups, by GroupRewardManager")
+    raise RuntimeError("rollouts are rewarded in groups, by GroupRewardManager")

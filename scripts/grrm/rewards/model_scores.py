@@ -42,6 +42,7 @@ class ModelOptions:
     python: str = ""
     """Interpreter of an environment with the checkpoint's library; empty is this one."""
     device: str = "cpu"
+    """cpu, cuda or cuda:N."""
     batch_size: int = 64
     threads: int = 1
 
@@ -62,14 +63,20 @@ class ModelScores:
 
     def __init__(self, kind: ModelKind, options: ModelOptions) -> None:
         scripts = str(Path(__file__).parents[2])
+        device, _, number = options.device.partition(":")
         self._command = [
             options.python or sys.executable,
             *("-m", "grrm.rewards.model_scores", "--kind", kind, "--model", options.model),
-            *("--device", options.device, "--batch-size", str(options.batch_size)),
+            *("--device", device, "--batch-size", str(options.batch_size)),
             *("--threads", str(options.threads)),
         ]
         path = os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")]))
         self._environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+        if device == "cuda":
+            # Ray hides all GPUs from a worker that asked for none.
+            self._environment.pop("CUDA_VISIBLE_DEVICES", None)
+            if number:
+                self._environment["CUDA_VISIBLE_DEVICES"] = number
         self._process: subprocess.Popen[str] | None = None
         self._waiting: list[tuple[list[Item], asyncio.Future[list[Score]]]] = []
         self._thread = ThreadPoolExecutor(1)
@@ -152,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", choices=["comet", "bradley_terry"], required=True)
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
     parser.add_argument("--batch-size", type=int, default=64, help="texts a forward pass (default: 64)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     args = parser.parse_args(argv)
@@ -188,7 +195,6 @@ def load_comet(
     torch.set_num_threads(threads)
     model = load_model(folder)
     needed = ["src", "mt", "ref"] if model.requires_references() else ["src", "mt"]
-    gpus = {"gpus": 0} if device == "cpu" else {"gpus": 1, "devices": [int(device.partition(":")[2] or 0)]}
 
     def score(items: list[Item]) -> list[Score]:
         usable = [all((item[name] or "").strip() for name in needed) for item in items]
@@ -197,7 +203,13 @@ def load_comet(
         ]
         if not segments:
             return [(None, NO_REFERENCE)] * len(items)
-        output = model.predict(segments, batch_size=batch_size, num_workers=0, progress_bar=False, **gpus)
+        output = model.predict(
+            segments,
+            batch_size=batch_size,
+            gpus=int(device == "cuda"),
+            num_workers=0,
+            progress_bar=False,
+        )
         scores = iter(output.scores)
         return [(float(next(scores)), "") if fine else (None, NO_REFERENCE) for fine in usable]
 

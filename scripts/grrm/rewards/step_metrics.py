@@ -6,27 +6,49 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+# What counts only where something else is 1.
+_CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
+# Counts of a whole group, which every rollout of it reports.
+_COUNTS = (
+    "judgements",
+    "judgements_failed",
+    "ties",
+    "conflicts",
+    "pairs",
+    "biased_pairs",
+    "inconsistent_pairs",
+)
+# Figure of a step -> counts it is the quotient of.
+_SHARES = {
+    "judgement_failure_rate": ("judgements_failed", "judgements"),
+    "position_bias": ("biased_pairs", "pairs"),
+    "inconsistent": ("inconsistent_pairs", "pairs"),
+}
+
 
 def step_metrics(
     groups: Sequence[str], rewards: Sequence[float], infos: Sequence[Mapping[str, float | str]]
 ) -> dict[str, float]:
-    """Means of what the reward functions report, and how much the groups have to learn from.
+    """What the reward functions report, and how much the groups have to learn from.
 
     Args:
         groups: the group (prompt) of each rollout.
         rewards: one per rollout.
         infos: `reward_extra_info` of each rollout, all with the same keys; texts are passed over.
-            `judge_score` counts only where `judged` is 1.
+            `judge_score` counts only where `judged` is 1, `chosen_score` and `above_chosen` only where
+            `compared` is.
 
     Returns:
-        reward/<key>: mean over rollouts; reward/judge_score_std: spread of the scores; reward/group_std: mean
+        reward/<key>: mean over rollouts, of counts of a group (conflicts...) the sum over groups;
+        reward/judgement_failure_rate, reward/position_bias and reward/inconsistent: shares of the step, if
+        there was anything to share; reward/judge_score_std: spread of the scores; reward/group_std: mean
         standard deviation within a group; reward/zero_variance_groups: share of groups, in [0, 1], without a
         gradient.
     """
-    members: dict[str, list[float]] = defaultdict(list)
-    for group, reward in zip(groups, rewards, strict=True):
-        members[group].append(reward)
-    spreads = [statistics.pstdev(values) for values in members.values()]
+    members: dict[str, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    spreads = [statistics.pstdev([rewards[index] for index in indices]) for indices in members.values()]
     metrics = {
         "reward/groups": float(len(spreads)),
         "reward/group_std": statistics.fmean(spreads),
@@ -35,9 +57,15 @@ def step_metrics(
     for key in infos[0]:
         if isinstance(infos[0][key], str):
             continue  # what was predicted, and why not: texts have no mean
-        values = [float(info[key]) for info in infos if key != "judge_score" or info["judged"]]
+        if key in _COUNTS:
+            metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
+            continue
+        values = [float(info[key]) for info in infos if key not in _CONDITIONS or info[_CONDITIONS[key]]]
         if values:
             metrics[f"reward/{key}"] = statistics.fmean(values)
+    for name, (part, whole) in _SHARES.items():
+        if metrics.get(f"reward/{whole}"):
+            metrics[f"reward/{name}"] = metrics[f"reward/{part}"] / metrics[f"reward/{whole}"]
     scores = [float(info["judge_score"]) for info in infos if info.get("judged")]
     if scores:
         metrics["reward/judge_score_std"] = statistics.pstdev(scores)

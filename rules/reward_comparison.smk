@@ -1,0 +1,76 @@
+# Kinds of reward side by side: the translation model is trained with each, from the same model on the same rows,
+# and the results are scored on the same held-out segments.
+
+# Kind of reward -> training with it.
+COMPARED_KINDS = {
+    reward["kind"]: run
+    for run, reward in GRPO_RUNS.items()
+    if reward["kind"] in config["reward_comparison"]
+}
+
+if COMPARED_KINDS:
+    COMPARED_TRANSLATIONS = answers("translation", ["mt_sft", *COMPARED_KINDS.values()])
+
+    use rule score_comet as score_comet_of_reward_kinds with:
+        input:
+            **COMPARED_TRANSLATIONS,
+            model=model("comet"),
+            segments=TABLES["translation_test"],
+            environment=environment("comet"),
+        output:
+            scores=f"{RESULTS}/evaluation/reward_kinds_comet.json",
+        log:
+            f"{LOGS}/score_comet_of_reward_kinds.log",
+        benchmark:
+            f"{BENCHMARKS}/score_comet_of_reward_kinds.tsv"
+        params:
+            python=python_of("comet"),
+            translations=named(COMPARED_TRANSLATIONS),
+        message:
+            "Scoring the translations of every kind of reward with COMET"
+
+    use rule score_translations as score_translations_of_reward_kinds with:
+        input:
+            **COMPARED_TRANSLATIONS,
+            comet=rules.score_comet_of_reward_kinds.output.scores,
+            segments=TABLES["translation_test"],
+        output:
+            scores=f"{RESULTS}/evaluation/reward_kinds_scores.json",
+        log:
+            f"{LOGS}/score_translations_of_reward_kinds.log",
+        benchmark:
+            f"{BENCHMARKS}/score_translations_of_reward_kinds.tsv"
+        params:
+            translations=named(COMPARED_TRANSLATIONS),
+            segment_scores=f"comet={rules.score_comet_of_reward_kinds.output.scores}",
+            means=averages("translation"),
+            samples=config["evaluate"]["bootstrap_samples"],
+            seed=config["seed"],
+        message:
+            "Scoring the translations of every kind of reward"
+
+    rule compare_reward_kinds:
+        input:
+            scores=rules.score_translations_of_reward_kinds.output.scores,
+            curves=[curve(run) for run in COMPARED_KINDS.values()],
+            judge_calls=[
+                f"{RESULTS}/curves/{run}.judge_calls.json"
+                for run in COMPARED_KINDS.values()
+            ],
+        output:
+            comparison=REWARD_KINDS,
+        log:
+            f"{LOGS}/compare_reward_kinds.log",
+        conda:
+            "../envs/driver.yaml"
+        resources:
+            **resources("compare_reward_kinds"),
+        params:
+            runs=named(COMPARED_KINDS),
+            curves=f"{RESULTS}/curves",
+            seed=config["seed"],
+        message:
+            "Comparing kinds of reward: {output.comparison}"
+        shell:
+            "python scripts/compare_reward_kinds.py --scores {input.scores} --runs {params.runs} "
+            "--curves {params.curves} --seed {params.seed} --output {output.comparison} > {log} 2>&1"

@@ -1,0 +1,227 @@
+"""`compute_score` for verl as it is: a judge, checkpoint or metric as `reward.custom_reward_function`.
+
+    reward.custom_reward_function.path=pkg://grrm.rewards.judge_score
+    reward.custom_reward_function.name=compute_score
+    +reward.custom_reward_function.reward_kwargs.kind=pairwise_dgr
+    +reward.custom_reward_function.reward_kwargs.prompt=/path/to/judge_pairwise.yaml
+
+verl hands such a function one response at a time. So kinds that compare need something to compare with: the
+row's chosen response (extra_info.chosen, else the ground truth), against which each response is judged. To
+have all responses to a prompt judged together, use `grrm.rewards.group.GroupRewardManager`, which needs no
+change to verl either; or `compute_scores`, which takes the lists of a whole batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from grrm.extract import code_block
+from grrm.files import UserError
+from grrm.judges.client import JudgeOptions
+from grrm.judges.conversation import question_text
+from grrm.judges.groups import Group
+from grrm.rewards.group import response_text
+from grrm.rewards.kinds import JUDGE_KINDS, MIDDLE, MODEL_KINDS, Kind, Scorer, ScoringOptions
+from grrm.rewards.model_scores import ModelOptions
+
+# One scorer for each way of asking and event loop: its pool of connections belongs to the loop.
+_SCORERS: dict[tuple[str, int], Scorer] = {}
+
+Row = tuple[str, Any, Mapping[str, Any]]
+"""A response, its ground truth and its extra_info."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """What `reward_kwargs` may hold."""
+
+    kind: Kind = "pointwise"
+    """See `grrm.rewards.kinds`."""
+    prompt: str = ""
+    """See `ScoringOptions`, as the next two."""
+    swap: bool = True
+    reference: bool = False
+    judge: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the client (`JudgeOptions`); JUDGE_API_URL and so on in the environment come first."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Options of a checkpoint (`ModelOptions`)."""
+    code_block: bool = False
+    """Judge the code block that ends the response, not the response without its thinking."""
+    score_scale: float = 0.1
+    """Factor on the score, 0 to 10."""
+    default_reward: float = -0.1
+    """Reward of a response in which there is nothing to judge."""
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Options from keyword arguments.
+
+        Raises:
+            UserError: one is unknown.
+        """
+        known = {option.name for option in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(
+                f"reward_kwargs: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    def scorer(self) -> Scorer:
+        """Raises UserError if an option is wrong."""
+        return Scorer(
+            ScoringOptions(
+                kind=self.kind,
+                prompt=self.prompt,
+                swap=self.swap,
+                reference=self.reference,
+                judge=JudgeOptions.from_mapping(self.judge) if self.kind in JUDGE_KINDS else None,
+                model=ModelOptions(**self.model) if self.kind in MODEL_KINDS else None,
+            )
+        )
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    *,
+    reward_router_address: str | None = None,
+    reward_model_tokenizer: Any = None,
+    **options: Any,
+) -> dict[str, float]:
+    """The reward of one response.
+
+    Args:
+        data_source: unused.
+        solution_str: the response.
+        ground_truth: the chosen response or the reference, if extra_info does not hold one.
+        extra_info: what the row is about: question, or x (messages), or src_text with src_lang and trg_lang;
+            chosen (a text or messages) or trg_text.
+        reward_router_address: of the reward model that verl serves, if it does: then that is the judge.
+        reward_model_tokenizer: unused.
+        **options: those of `ScoreOptions`.
+
+    Returns:
+        score; valid; judged; judge_failed; judge_score (0 to 10, where judged is 1). The same keys whatever
+        happens. A failed judgement gets the middle of the scale, and judged 0.
+
+    Raises:
+        UserError: an option is wrong, the row lacks what the kind needs, or too many judgements failed.
+    """
+    if reward_router_address is not None:
+        judge = {"model": "judge", **options.get("judge", {}), "url": f"http://{reward_router_address}/v1"}
+        options = {**options, "judge": judge}
+    chosen = ScoreOptions.from_mapping(options)
+    key = (repr(chosen), id(asyncio.get_running_loop()))
+    if key not in _SCORERS:
+        _SCORERS[key] = chosen.scorer()
+    (result,) = await _score(_SCORERS[key], [(solution_str, ground_truth, extra_info or {})], chosen)
+    return result
+
+
+def compute_scores(
+    data_sources: Sequence[str],
+    solution_strs: Sequence[str],
+    ground_truths: Sequence[Any],
+    extra_infos: Sequence[Mapping[str, Any]],
+    **options: Any,
+) -> list[dict[str, float]]:
+    """The rewards of a batch, responses to the same question judged together with its chosen response.
+
+    For reward managers that hand over lists, such as `batch` of verl before 0.7. Arguments, results and
+    errors as those of `compute_score`.
+    """
+    chosen = ScoreOptions.from_mapping(options)
+
+    async def run() -> list[dict[str, float]]:
+        async with chosen.scorer() as scorer:
+            return await _score(
+                scorer, list(zip(solution_strs, ground_truths, extra_infos, strict=True)), chosen
+            )
+
+    return asyncio.run(run())
+
+
+async def _score(scorer: Scorer, rows: Sequence[Row], options: ScoreOptions) -> list[dict[str, float]]:
+    extract = code_block if options.code_block else response_text
+    texts = [extract(response) for response, _, _ in rows]
+    # Rows about the same question are one group.
+    contexts = [read_context(truth, info) for _, truth, info in rows]
+    groups: dict[tuple[str, str | None], list[int]] = {}
+    for index, context in enumerate(contexts):
+        groups.setdefault((context.question, context.reference), []).append(index)
+    points: dict[int, float | None] = {}
+    asked: list[tuple[list[int], Group]] = []
+    for members in groups.values():
+        valid = [index for index in members if texts[index] is not None]
+        if valid:
+            asked.append(
+                (valid, _group(contexts[members[0]], [texts[i] or "" for i in valid], scorer.options))
+            )
+    judged = await scorer.score_groups([group for _, group in asked])
+    for (valid, group), result in zip(asked, judged.groups, strict=True):
+        known = dict(zip(group.candidates, scorer.points(result.scores), strict=True))
+        points |= {index: known[texts[index] or ""] for index in valid}
+    return [_result(texts[index] is not None, points.get(index), options) for index in range(len(rows))]
+
+
+def _group(context: Group, texts: Sequence[str], options: ScoringOptions) -> Group:
+    candidates = set(texts)
+    if options.relative and context.reference is not None:
+        candidates.add(context.reference)
+    elif options.relative and len(texts) == 1:
+        raise UserError(
+            f"kind {options.kind} compares, but there is one response to {context.question!r:.80} and no "
+            "chosen one in extra_info.chosen; add it, or take a kind that scores each response by itself"
+        )
+    return Group(
+        context.question,
+        tuple(sorted(candidates)),
+        context.reference,
+        context.src_lang,
+        context.trg_lang,
+        context.turns,
+    )
+
+
+def _result(valid: bool, points: float | None, options: ScoreOptions) -> dict[str, float]:
+    reward = (MIDDLE if points is None else points) * options.score_scale
+    return {
+        "score": reward if valid else options.default_reward,
+        "valid": float(valid),
+        "judged": float(points is not None),
+        "judge_failed": float(valid and points is None),
+        "judge_score": 0.0 if points is None else points,
+    }
+
+
+def read_context(truth: Any, info: Mapping[str, Any]) -> Group:
+    """What a row is about: a group without candidates, whose reference is the chosen response or reference
+    translation.
+
+    Raises:
+        UserError: the row does not say what is answered.
+    """
+    turns = info.get("turns")
+    if turns is None or not len(turns):
+        turns = info.get("x")
+    messages = () if turns is None or isinstance(turns, str) else tuple(dict(turn) for turn in turns)
+    question = info.get("src_text") or info.get("question") or (turns if isinstance(turns, str) else None)
+    if not question and messages:
+        question = question_text(messages)
+    if not question:
+        raise UserError(
+            f"a row's extra_info has the keys {', '.join(info) or 'none'}, expected question, x or src_text: "
+            "a judge needs to know what is answered"
+        )
+    wanted = info.get("trg_text") if info.get("src_text") else info.get("chosen")
+    if wanted is None:
+        wanted = truth if isinstance(truth, str) and truth.strip() else None
+    elif not isinstance(wanted, str):
+        wanted = str(list(wanted)[-1]["content"])
+    languages = [str(info.get(name) or "") for name in ("src_lang", "trg_lang")]
+    return Group(str(question), (), wanted, languages[0], languages[1], messages)

@@ -1,0 +1,57 @@
+"""A Bradley-Terry checkpoint in a process of its own (run by the training environment's python)."""
+
+import asyncio
+
+import pytest
+import torch
+from conftest import save_tiny_model
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForSequenceClassification
+
+from grrm.files import UserError
+from grrm.judges.groups import Group
+from grrm.rewards.kinds import Scorer, ScoringOptions
+from grrm.rewards.model_scores import ModelOptions, load_bradley_terry
+
+
+@pytest.fixture(scope="module")
+def reward_model(tmp_path_factory):
+    folder = save_tiny_model(tmp_path_factory.mktemp("reward"))
+    torch.manual_seed(1)
+    config = Qwen2Config.from_pretrained(folder, num_labels=1, max_position_embeddings=64)
+    Qwen2ForSequenceClassification(config).float().save_pretrained(folder)
+    return folder
+
+
+def scored(folder, *groups):
+    async def run():
+        async with Scorer(ScoringOptions("bradley_terry", model=ModelOptions(str(folder)))) as scorer:
+            return [result.scores for result in (await scorer.score_groups(groups)).groups], (
+                await scorer.score_group(groups[0])
+            )
+
+    return asyncio.run(run())
+
+
+def test_a_score_is_the_logit_at_the_end_of_the_conversation(reward_model):
+    turns = ({"role": "user", "content": "the frog"}, {"role": "assistant", "content": "B"})
+    conversation = (*turns, {"role": "user", "content": "a throat"})
+    group = Group("a throat", ("the grass", "C: 2", "a frog in the throat"), turns=conversation)
+    too_long = Group("the grass is greener", ("A = B", "the other side " * 40))
+    (first, second), again = scored(reward_model, group, too_long)
+    tokenizer = AutoTokenizer.from_pretrained(reward_model)
+    model = Qwen2ForSequenceClassification.from_pretrained(reward_model).eval()
+    model.config.pad_token_id = tokenizer.pad_token_id
+    for text, score in zip(group.candidates, first, strict=True):
+        messages = [*conversation, {"role": "assistant", "content": text}]
+        ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)["input_ids"]
+        with torch.inference_mode():
+            assert score == pytest.approx(float(model(ids).logits[0, 0]), abs=1e-5)
+    assert len(set(first)) == 3
+    assert second[0] is not None
+    assert second[1] is None
+    assert again.scores == pytest.approx(first, abs=1e-5)
+
+
+def test_a_folder_of_another_kind_stops_the_run(tmp_path):
+    with pytest.raises(UserError, match="not a sequence-classification checkpoint"):
+        load_bradley_terry(tmp_path, "cpu", 8, 1)

@@ -1,0 +1,110 @@
+"""Rewards inside the real verl: a judge over HTTP, a checkpoint in a process of its own, a metric."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from workspace import ROOT, Workspace
+
+ALIGNMENT = """
+experiment: aligned
+alignment:
+  data: {toy: {train: 16, validation: 4, policy: 300}}
+  base_model: {hidden_size: 32, layers: 1, heads: 2}
+  policy_sft: {max_steps: 20, save_steps: 20}
+  grpo:
+    steps: 2
+    train_batch_size: 4
+    mini_batch_size: 4
+    save_steps: 2
+    validation: {steps: 2, before_training: true, batch_size: 4, temperature: 0.0}
+"""
+# Enough SFT that some rollouts hold a translation.
+COMPARISON = """
+experiment: compared
+reward_comparison: [bleu, comet]
+data: {toy: {grrm_sft: 50, grrm_rlvr: 50, mt_sft: 1500, mt_grpo: 64, ranking_test: 10, translation_test: 20}}
+mt_sft: {max_steps: 120, batch_size: 32, learning_rate: 4.0e-3, save_steps: 40}
+mt_grpo: {steps: 1, train_batch_size: 8, mini_batch_size: 8, save_steps: 1}
+comet: {steps: 20}
+evaluate: {bootstrap_samples: 100}
+"""
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("rewards"))
+
+
+@pytest.fixture
+def judge_url() -> Iterator[str]:
+    """A judge that answers at once that the response it reads second is better."""
+    server = subprocess.Popen(
+        [sys.executable, ROOT / "tests/judge_server.py", "--answer", "<better>B</better>", "--latency", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def overlay(workspace: Workspace, name: str, text: str) -> str:
+    path = workspace.folder / f"{name}.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_policy_is_aligned_against_an_endpoint(
+    workspace: Workspace, judge_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_API_URL", f"{judge_url}/chat/completions")
+    monkeypatch.setenv("JUDGE_MODEL_NAME", "scripted")
+    monkeypatch.setenv("JUDGE_API_KEY", "not-to-be-seen")
+    monkeypatch.setenv("PAIRWISE_MODE", "copeland")
+    files = [str(workspace.folder / "config/alignment.yaml"), overlay(workspace, "aligned", ALIGNMENT)]
+    assert workspace.run("--configfile", *files, "--", "alignment_grpo") == 0, workspace.log[-3000:]
+    results = workspace.folder / "results/aligned"
+    summary = json.loads((results / "alignment.json").read_text())
+    assert (summary["kind"], summary["steps"]) == ("pairwise_copeland", 2)
+    # This judge has no opinion but that on the order: all ties, no signal, and it shows.
+    assert summary["training"]["position_bias"] == {"first": 1.0, "last": 1.0}
+    assert summary["training"]["zero_variance_groups"]["last"] == 1.0
+    assert summary["training"]["judge_failed"]["last"] == 0.0
+    assert [found["step"] for found in summary["validation"]] == [0, 2]
+    assert all(found["chosen_score"] == 5.0 for found in summary["validation"])
+    assert all(found["above_chosen"]["value"] == 0.0 for found in summary["validation"])
+    calls = summary["judge_calls"]
+    assert calls["models"] == ["scripted"]
+    assert calls["answered"] == calls["requests"] > 0
+    assert not (workspace.folder / "results/aligned/models/alignment_judge").exists()
+    seen = [path for path in results.rglob("*") if path.is_file() and b"not-to-be-seen" in path.read_bytes()]
+    assert seen == [], "the key is written nowhere"
+
+
+def test_two_kinds_of_reward_are_compared(workspace: Workspace) -> None:
+    config = overlay(workspace, "compared", COMPARISON)
+    assert workspace.run("--configfile", config, "--", "reward_kinds") == 0, workspace.log[-3000:]
+    results = workspace.folder / "results/compared"
+    comparison = json.loads((results / "evaluation/reward_kinds.json").read_text())
+    assert [entry["kind"] for entry in comparison["kinds"]] == ["bleu", "comet"]
+    for entry in comparison["kinds"]:
+        assert {"bleu", "chrf++", "comet", "format_rate"} <= entry["metrics"].keys()
+        assert entry["difference"]["comet"].keys() == {"value", "low", "high", "n"}
+        assert entry["training"]["steps"] == 1
+        assert entry["training"]["judge_failed"] == 0.0
+        groups = workspace.read_jsonl(f"results/compared/curves/mt_grpo_{entry['kind']}.judgements.jsonl")
+        assert len(groups) == 8
+        assert any(group["outcome"] == "judged" for group in groups), "some rollouts hold a translation"
+    logs = Path(results / "logs").glob("train_mt_grpo_*.log")
+    assert all(not re.search(r"^error:", log.read_text(), re.M) for log in logs)

@@ -1,0 +1,222 @@
+"""Rewards in the configuration: the environment's words, what a kind needs, what contradicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from configurations import ROOT, experiment
+from grrm.config import load_experiment, resolve_experiment, taken_models
+from grrm.files import UserError
+from grrm.reward_config import (
+    alignment_prompt_of,
+    has_alignment_judge,
+    prompt_file,
+    reward_of,
+    scoring_model_of,
+    translation_prompt_of,
+)
+
+SCHEMA = ROOT / "config/schemas/config.schema.yaml"
+ENDPOINT = {"url": "http://127.0.0.1:9/v1", "model": "judge"}
+
+
+def resolved(config: dict[str, Any], **environment: str) -> dict[str, Any]:
+    return resolve_experiment(config, SCHEMA, environment)
+
+
+def rewarded(*overlays: str, **reward: Any) -> dict[str, Any]:
+    config = experiment(*overlays)
+    config["mt_grpo"]["reward"] |= reward
+    return config
+
+
+# ---------------------------------------------------------------- the environment
+
+
+def test_the_documented_variables_come_before_the_configuration_and_are_recorded() -> None:
+    config = resolved(
+        experiment("alignment"),
+        JUDGE_API_URL="http://judge/v1/chat/completions",
+        JUDGE_API_KEY="secret",
+        JUDGE_MODEL_NAME="qwen3-32b",
+        EVAL_MODE="pairwise",
+        PAIRWISE_MODE="elo",
+        MAX_WORKERS="20",
+        LLM_TIMEOUT="7.5",
+        MAX_RETRIES="1",
+        TEMPERATURE="0.5",
+        MAX_TOKENS="99",
+        VERBOSE="true",
+    )
+    reward = config["alignment"]["grpo"]["reward"]
+    assert reward["kind"] == "pairwise_elo"
+    judge = reward["judge"]
+    assert (judge["url"], judge["model"]) == ("http://judge/v1/chat/completions", "qwen3-32b")
+    assert (judge["max_concurrency"], judge["timeout"], judge["retries"], judge["verbose"]) == (
+        20,
+        7.5,
+        1,
+        True,
+    )
+    assert (reward["temperature"], reward["max_response_length"]) == (0.5, 99)
+    assert not has_alignment_judge(config["alignment"]), "the endpoint judges, not the toy's model"
+    assert "secret" not in str(config)
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [
+        ({}, "pairwise_dgr"),
+        ({"EVAL_MODE": "pointwise"}, "pointwise"),
+        ({"EVAL_MODE": "listwise", "PAIRWISE_MODE": "elo"}, "listwise"),
+        ({"PAIRWISE_MODE": "winrate"}, "pairwise_winrate"),
+        ({"EVAL_MODE": "pairwise"}, "pairwise_dgr"),
+    ],
+)
+def test_modes_are_kinds(environment: dict[str, str], kind: str) -> None:
+    config = resolved(experiment("alignment"), **environment)
+    assert config["alignment"]["grpo"]["reward"]["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("EVAL_MODE", "best", "pairwise, pointwise, listwise"),
+        ("PAIRWISE_MODE", "tfas", "winrate, copeland, dgr, elo"),
+        ("MAX_WORKERS", "many", "a number"),
+        ("VERBOSE", "perhaps", "true or false"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, expected: str) -> None:
+    with pytest.raises(UserError, match=f"{variable} is '{value}', expected {expected}"):
+        resolved(experiment("alignment"), **{variable: value})
+
+
+def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match="holds a password") as caught:
+        resolved(experiment("alignment"), JUDGE_API_URL="http://me:hush@judge/v1")
+    assert "hush" not in str(caught.value)
+
+
+def test_the_grrm_is_not_moved_to_an_endpoint_by_the_environment() -> None:
+    config = resolved(experiment(), JUDGE_API_URL="http://judge/v1", JUDGE_MODEL_NAME="j")
+    assert config == experiment()
+
+
+def test_other_judges_of_translations_take_their_endpoint_from_the_environment() -> None:
+    with pytest.raises(UserError, match=r"no judge for kind 'sqm'; expected judge.url \(or JUDGE_API_URL\)"):
+        resolved(rewarded(kind="sqm"))
+    config = resolved(rewarded(kind="sqm"), JUDGE_API_URL="http://judge/v1", JUDGE_MODEL_NAME="j")
+    assert config["mt_grpo"]["reward"]["judge"]["url"] == "http://judge/v1"
+
+
+# ---------------------------------------------------------------- what a kind needs
+
+
+@pytest.mark.parametrize(
+    ("reward", "scorer", "prompt"),
+    [
+        ({}, "grrm_rlvr", "ranking.yaml"),
+        ({"model": "folder"}, "mt_reward", "ranking.yaml"),
+        ({"placement": "endpoint"}, None, "ranking.yaml"),
+        ({"kind": "sqm"}, None, "config/prompts/sqm.yaml"),
+        ({"kind": "pairwise_elo"}, None, "config/prompts/translation_pairwise.yaml"),
+        ({"kind": "pairwise_elo", "prompt": "mine.py:f"}, None, "mine.py:f"),
+        ({"kind": "listwise", "model": "m"}, "mt_reward", "config/prompts/translation_listwise.yaml"),
+        ({"kind": "bradley_terry", "model": "m"}, "mt_reward", "config/prompts/translation_plain.yaml"),
+        ({"kind": "comet"}, "comet", None),
+        ({"kind": "bleu", "prompt": "unused"}, None, None),
+    ],
+)
+def test_what_scores_and_what_it_is_asked(
+    reward: dict[str, Any], scorer: str | None, prompt: str | None
+) -> None:
+    section = {**experiment()["mt_grpo"]["reward"], **reward}
+    assert scoring_model_of(section) == scorer
+    assert translation_prompt_of(section, "ranking.yaml") == prompt
+    if prompt is not None and prompt.startswith("config"):
+        assert (ROOT / prompt).is_file()
+
+
+def test_the_function_is_no_part_of_the_prompts_file() -> None:
+    assert prompt_file("a/b.py:compare") == "a/b.py"
+    assert prompt_file("a/b.yaml") == "a/b.yaml"
+    assert prompt_file(None) == []
+
+
+def test_a_compared_kind_has_its_own_prompt_and_model() -> None:
+    section = {**experiment()["mt_grpo"]["reward"], "kind": "sqm", "prompt": "mine", "model": "m"}
+    assert reward_of(section, "sqm") == section
+    other = reward_of(section, "bleu")
+    assert (other["kind"], other["prompt"], other["model"]) == ("bleu", None, None)
+    assert reward_of(section, "pairwise_dgr")["model"] == "m", "the same judge can be asked otherwise"
+
+
+def test_a_reward_model_is_taken_like_any_model() -> None:
+    assert taken_models(rewarded(kind="bradley_terry", model="folder"))["mt_reward"] == "folder"
+    config = load_experiment(
+        ROOT, [ROOT / f"config/{name}.yaml" for name in ("paper", "small", "alignment_gpu")]
+    )
+    assert taken_models(config)["alignment_policy"] == "Qwen/Qwen2.5-7B"
+    assert not has_alignment_judge(config["alignment"])
+    assert alignment_prompt_of(config["alignment"]["grpo"]["reward"]) == "config/prompts/judge_pairwise.yaml"
+
+
+# ---------------------------------------------------------------- what contradicts
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ({"kind": "bradley_terry"}, "model is null, expected a checkpoint"),
+        ({"kind": "bleu", "semantics": "paper"}, "semantics is 'paper', expected 'strict' for kind 'bleu'"),
+        (
+            {"placement": "endpoint", "model": "m", "judge": ENDPOINT},
+            "placement is 'endpoint', expected null",
+        ),
+        ({"placement": "endpoint"}, "no judge for kind 'grrm'"),
+        ({"kind": "comet", "model": "m"}, "model is set, expected null for kind 'comet'"),
+        ({"kind": "tfas"}, "key 'mt_grpo.reward.kind'"),
+    ],
+)
+def test_contradictions_are_named(reward: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolved(rewarded(**reward))
+
+
+def test_a_random_language_has_no_reference() -> None:
+    config = rewarded(kind="chrf")
+    config["mt_grpo"]["cross_lingual_augmentation"] = True
+    with pytest.raises(UserError, match="expected false for reward 'chrf'"):
+        resolved(config)
+
+
+def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
+    config = experiment()
+    config["reward_comparison"] = ["bleu", "listwise"]
+    with pytest.raises(UserError, match="no judge for kind 'listwise'"):
+        resolved(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": {"kind": "comet"}}, "kind is 'comet', expected one of bradley_terry, listwise"),
+        ({"reward": {"kind": "bradley_terry"}}, "alignment.grpo.reward.model is null"),
+    ],
+)
+def test_contradictions_of_the_alignment(change: dict[str, Any], message: str) -> None:
+    config = experiment("alignment")
+    config["alignment"]["grpo"]["reward"] |= change["reward"]
+    with pytest.raises(UserError, match=message):
+        resolved(config)
+
+
+def test_an_alignment_without_a_judge_is_refused() -> None:
+    config = experiment("alignment")
+    del config["alignment"]["judge_sft"]
+    with pytest.raises(UserError, match=r"no judge; expected judge\.url"):
+        resolved(config)
+    assert resolved(config, JUDGE_API_URL="http://judge/v1", JUDGE_MODEL_NAME="j")

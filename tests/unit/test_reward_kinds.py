@@ -1,0 +1,487 @@
+"""Every kind of reward, on its own and through the group reward manager, with a scripted judge over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grrm.files import UserError, read_jsonl
+from grrm.judges.client import JudgeOptions
+from grrm.judges.groups import Group
+from grrm.judges.ledger import total_calls
+from grrm.prompts import ranking_answer
+from grrm.rewards import judge_score
+from grrm.rewards.group import STOP_MARK, GroupRewardManager
+from grrm.rewards.kinds import JUDGE_KINDS, KINDS, PAIRWISE, Scorer, ScoringOptions
+from grrm.rewards.model_scores import ModelOptions, ModelScores
+from grrm.rewards.step_metrics import step_metrics
+from judge_server import Act, Call, JudgeServer, Script, completion
+
+ROOT = Path(__file__).parents[2]
+PROMPTS = ROOT / "config" / "prompts"
+pytestmark = pytest.mark.timeout(60)
+
+TEXTS = ("quality 3", "quality 9", "quality 1", "quality 6")
+GROUP = Group("es regnet", TEXTS, "quality 9", "de", "en")
+QUICK = {
+    "model": "judge",
+    "timeout": 0.4,
+    "deadline": 4.0,
+    "retries": 1,
+    "backoff": 0.01,
+    "parse_retries": 0,
+    "breaker_cooldown": 0.1,
+    "breaker_patience": 0.3,
+}
+
+
+def prompt_of(kind: str) -> str:
+    names = {"grrm": "ranking", "sqm": "sqm"}
+    return str(PROMPTS / f"{names.get(kind) or 'translation_' + kind.partition('_')[0]}.yaml")
+
+
+def truthful(call: Call) -> Act:
+    """A judge that sees the quality that the candidates state."""
+    prompt = call.prompt
+    seen = [int(number) for number in re.findall(r"quality (\d)", prompt)]
+    if "into German" in prompt or "Chinese" in prompt:
+        raise AssertionError(prompt)
+    if "<better>" in prompt:
+        first, second = seen
+        return Act(f"<better>{'A' if first > second else 'B' if second > first else 'tie'}</better>")
+    if "<ranking>" in prompt:
+        order = sorted(range(len(seen)), key=lambda i: -seen[i])
+        return Act(f"<ranking>{' > '.join(str(i + 1) for i in order)}</ranking>")
+    if "<score>" in prompt:
+        return Act(f"<score>{seen[0]}</score>")
+    return Act(ranking_answer("compared", seen) if len(seen) > 1 else f"fine\n{seen[0]}")
+
+
+def with_server(script: Script, use: Callable[[str], Any]) -> Any:
+    async def run() -> Any:
+        async with JudgeServer(script) as server:
+            result = await use(server.url)
+            return result, server
+
+    return asyncio.run(run())
+
+
+# ---------------------------------------------------------------- each kind
+
+
+@pytest.mark.parametrize("kind", sorted(JUDGE_KINDS))
+def test_every_judge_kind_orders_candidates_as_the_judge_does(kind: Any) -> None:
+    async def use(url: str) -> Any:
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        async with Scorer(ScoringOptions(kind, prompt=prompt_of(kind), judge=judge)) as scorer:
+            result = await scorer.score_group(GROUP)
+            return result, scorer.points(result.scores)
+
+    (result, points), _ = with_server(truthful, use)
+    assert result.failures == ()
+    assert np.argsort(points).tolist() == [2, 0, 3, 1]
+    assert all(0 <= point <= 10 for point in points)
+
+
+@pytest.mark.parametrize("kind", ["bleu", "chrf"])
+def test_metrics_need_a_reference_and_no_judge(kind: Any) -> None:
+    async def use() -> Any:
+        async with Scorer(ScoringOptions(kind)) as scorer:
+            known = await scorer.score_group(Group("x", ("the cat sat", "a dog"), "the cat sat", "de", "en"))
+            unknown = await scorer.score_group(Group("x", ("the cat sat",), None, "de", "en"))
+            return known, scorer.points(known.scores), unknown
+
+    known, points, unknown = asyncio.run(use())
+    assert known.scores[0] == pytest.approx(100)
+    assert points[0] == pytest.approx(10)
+    assert points[1] < 5
+    assert unknown.scores == (None,)
+    assert "no reference" in unknown.failures[0]
+
+
+def test_bleu_takes_the_tokeniser_of_the_language() -> None:
+    async def use() -> Any:
+        async with Scorer(ScoringOptions("bleu")) as scorer:
+            return await scorer.score_group(
+                Group("the weather is fine", ("今天天气真好",), "今天天气很好", "en", "zh")
+            )
+
+    # Characters overlap; as one "word" they would not.
+    assert asyncio.run(use()).scores[0] > 20
+
+
+def test_a_bradley_terry_score_is_worth_what_it_says_against_the_mean_of_its_group() -> None:
+    scorer = Scorer(ScoringOptions("bradley_terry", model=ModelOptions("folder")))
+    assert scorer.points([7.0, 7.0]) == [5.0, 5.0]
+    shifted = scorer.points([101.0, 99.0, None])
+    assert shifted == scorer.points([1.0, -1.0, None])
+    assert shifted[0] == pytest.approx(10 / (1 + np.exp(-1.0)))
+    assert shifted[2] is None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "elo"}, "kind is 'elo', expected one of grrm, sqm"),
+        ({"kind": "pointwise", "prompt": "p"}, "kind pointwise asks a judge"),
+        ({"kind": "sqm", "judge": JudgeOptions(model="j", url="http://h/v1")}, "needs a prompt"),
+        ({"kind": "comet"}, "kind comet needs a checkpoint"),
+        ({"kind": "bleu", "scale": "both"}, "scale is 'both'"),
+    ],
+)
+def test_what_a_kind_lacks_is_said(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ScoringOptions(**values)
+
+
+def test_a_prompt_that_names_languages_is_for_translations_only() -> None:
+    async def use(url: str) -> Any:
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        async with Scorer(
+            ScoringOptions("pairwise_dgr", prompt=prompt_of("pairwise"), judge=judge)
+        ) as scorer:
+            await scorer.score_group(Group("hello", ("quality 1", "quality 2")))
+
+    with pytest.raises(UserError, match=r"asks for source_language, target_language.*no translation"):
+        with_server(truthful, use)
+
+
+# ---------------------------------------------------------------- the checkpoint's process
+
+
+SCORING = """
+import json, sys
+for line in sys.stdin:
+    items = json.loads(line)
+    if any(item["mt"] == "die" for item in items):
+        sys.exit(3)
+    print(json.dumps({"scores": [[len(item["mt"]), ""] for item in items]}), flush=True)
+"""
+
+
+def process(tmp_path: Path) -> ModelScores:
+    scores = ModelScores("comet", ModelOptions("folder"))
+    script = tmp_path / "scores.py"
+    script.write_text(SCORING)
+    scores._command = [sys.executable, str(script)]
+    return scores
+
+
+def test_what_comes_while_the_process_is_busy_is_scored_together(tmp_path: Path) -> None:
+    async def use() -> Any:
+        scores = process(tmp_path)
+        calls = [scores.score([{"mt": "x" * n}, {"mt": ""}]) for n in range(5)]
+        result = await asyncio.gather(*calls)
+        scores.close()
+        return result
+
+    assert asyncio.run(use()) == [[(n, ""), (0, "")] for n in range(5)]
+
+
+def test_when_the_process_ends_the_run_stops(tmp_path: Path) -> None:
+    async def use() -> None:
+        await process(tmp_path).score([{"mt": "die"}])
+
+    with pytest.raises(UserError, match="ended with status 3"):
+        asyncio.run(use())
+
+
+# ---------------------------------------------------------------- through the reward manager
+
+
+class Tokenizer:
+    def decode(self, ids: Any, skip_special_tokens: bool) -> str:
+        assert skip_special_tokens
+        return "".join(map(chr, ids))
+
+
+def manager(kind: str, url: str = "", n: int = 4, **reward: Any) -> GroupRewardManager:
+    values = {
+        "kind": kind,
+        "semantics": "strict",
+        "score_scale": 0.1,
+        "default_reward": -0.4,
+        "retries": 0,
+        "max_failure_rate": 1.0,
+        **({"prompt": prompt_of(kind)} if kind in JUDGE_KINDS else {}),
+        **({"judge": {**QUICK, "url": url}} if url else {}),
+        **reward,
+    }
+    config = SimpleNamespace(
+        actor_rollout_ref=SimpleNamespace(rollout=SimpleNamespace(n=n, val_kwargs=SimpleNamespace(n=1))),
+        reward=SimpleNamespace(num_workers=1, get={"reward_kwargs": values}.get),
+    )
+    return GroupRewardManager(config, Tokenizer())
+
+
+class Data(list[Any]):
+    """One trajectory, as a DataProto of verl."""
+
+    def __init__(self, uid: str, text: str, **info: Any) -> None:
+        letters = np.array([ord(letter) for letter in text])
+        translation = {"src_text": f"s{uid}", "src_lang": "de", "trg_lang": "en", "trg_text": "quality 9"}
+        super().__init__(
+            [
+                SimpleNamespace(
+                    batch={"responses": letters, "attention_mask": np.ones(3 + len(text))},
+                    non_tensor_batch={
+                        "uid": uid,
+                        "extra_info": {"split": "train", **(info or translation)},
+                        "global_steps": 1,
+                    },
+                )
+            ]
+        )
+
+
+def step(
+    kind: str, url: str, texts: tuple[str, ...] = TEXTS, groups: int = 4, **reward: Any
+) -> Callable[[], Any]:
+    """One step of a training: every rollout of every group at once."""
+
+    async def run() -> Any:
+        reward_manager = manager(kind, url, n=len(texts), **reward)
+        rollouts = [(str(uid), f"so\n```\n{text}\n```") for uid in range(groups) for text in texts]
+        results = await asyncio.gather(*[reward_manager.run_single(Data(*rollout)) for rollout in rollouts])
+        rewards = [result["reward_score"] for result in results]
+        infos = [result["reward_extra_info"] for result in results]
+        return rewards, step_metrics([uid for uid, _ in rollouts], rewards, infos)
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bradley_terry", "comet")])
+def test_one_switch_for_every_kind(kind: str) -> None:
+    async def use(url: str) -> Any:
+        return await step(kind, url if kind in JUDGE_KINDS else "", groups=2)()
+
+    (rewards, metrics), server = with_server(truthful, use)
+    order = np.argsort(np.array(rewards).reshape(2, 4), axis=1, kind="stable").tolist()
+    assert [row[-1] for row in order] == [1, 1], "the best translation has the highest reward"
+    assert metrics["reward/zero_variance_groups"] == 0
+    assert metrics["reward/judge_failed"] == 0
+    assert bool(server.calls) == (kind in JUDGE_KINDS)
+
+
+FAULTS: dict[str, Script] = {
+    "500": lambda _: Act(status=500),
+    "garbage": lambda _: Act("I like both of them."),
+    "not JSON": lambda _: Act(raw=b"<html>"),
+    "truncated JSON": lambda _: Act(raw=completion("<better>A</better>")[:-20]),
+    "cut connection": lambda _: Act("<better>A</better>", keep=30),
+    "no answer": lambda _: Act("<better>A</better>", latency=30),
+    "byte by byte": lambda _: Act("<better>A</better>", dribble=0.5),
+    "401": lambda _: Act(status=401),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("kind", ["pairwise_dgr", "listwise"])
+def test_a_judge_that_fails_gives_no_signal_in_bounded_time(name: str, kind: str) -> None:
+    async def use(url: str) -> Any:
+        return await step(kind, url, ("quality 3", "quality 9"), groups=3)()
+
+    started = time.monotonic()
+    (rewards, metrics), _ = with_server(FAULTS[name], use)
+    assert time.monotonic() - started < 10
+    assert set(rewards) == {0.5}, "the neutral reward, for everybody"
+    assert metrics["reward/judge_failed"] == 1
+    assert metrics["reward/judgement_failure_rate"] == 1
+    assert metrics["reward/zero_variance_groups"] == 1
+    assert "reward/judge_score" not in metrics
+
+
+def test_a_dead_server_is_a_failure_too_and_stops_the_run_past_the_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = step("pairwise_dgr", "http://127.0.0.1:9/v1", groups=10, max_failure_rate=0.5, failure_window=8)
+    with pytest.raises(UserError, match=r"failed"):
+        asyncio.run(run())
+    out = capsys.readouterr().out
+    assert out.startswith(STOP_MARK)
+    assert "max_failure" in out
+
+
+def test_a_judge_that_is_busy_is_waited_for() -> None:
+    def busy(call: Call) -> Act:
+        return truthful(call) if call.attempt else Act(status=429, headers={"Retry-After": "0.3"})
+
+    async def use(url: str) -> Any:
+        return await step("pairwise_copeland", url, groups=2)()
+
+    (rewards, metrics), server = with_server(busy, use)
+    assert metrics["reward/judgements_failed"] == 0
+    assert rewards[1] == max(rewards[:4])
+    assert len(server.calls) == 2 * 2 * 12
+
+
+@pytest.mark.parametrize("kind", sorted(PAIRWISE))
+def test_a_judge_that_always_says_a_gives_no_signal_and_is_seen(kind: str) -> None:
+    async def use(url: str) -> Any:
+        return await step(kind, url)()
+
+    (rewards, metrics), _ = with_server(lambda _: Act("<better>A</better>"), use)
+    assert set(rewards) == {0.5}
+    assert metrics["reward/position_bias"] == 1
+    assert metrics["reward/ties"] == metrics["reward/pairs"] == 4 * 6
+    assert metrics["reward/judge_failed"] == 0
+
+
+def test_one_failed_answer_is_missing_and_not_a_tie() -> None:
+    """Quality 1 is compared with nobody: it gets the mean of its siblings, which pulls it neither way."""
+
+    def script(call: Call) -> Act:
+        return Act(status=400) if "quality 1" in call.prompt else truthful(call)
+
+    async def use(url: str) -> Any:
+        return await step("pairwise_dgr", url, groups=1)()
+
+    (rewards, metrics), _ = with_server(script, use)
+    known = [rewards[0], rewards[1], rewards[3]]
+    assert rewards[2] == pytest.approx(np.mean(known))
+    assert sorted(known) == pytest.approx([0.0, 0.5, 1.0])
+    assert metrics["reward/judgement_failure_rate"] == pytest.approx(0.5)
+    assert metrics["reward/judged"] == pytest.approx(0.75)
+
+
+def test_an_answer_that_is_cut_is_no_verdict() -> None:
+    def script(call: Call) -> Act:
+        body = json.loads(completion("analysis\n1"))  # of "10"
+        body["choices"][0]["finish_reason"] = "length"
+        return Act(raw=json.dumps(body).encode())
+
+    async def use(url: str) -> Any:
+        return await step("sqm", url, ("quality 3", "quality 9"), groups=1)()
+
+    (rewards, metrics), _ = with_server(script, use)
+    assert set(rewards) == {0.5}
+    assert metrics["reward/judge_failed"] == 1
+
+
+def test_equal_answers_are_asked_about_once_and_the_calls_are_noted(tmp_path: Path) -> None:
+    ledger, cache = tmp_path / "calls.jsonl", tmp_path / "cache.sqlite"
+
+    async def use(url: str) -> Any:
+        judge = {**QUICK, "url": url, "ledger": str(ledger), "cache": str(cache), "prompt_price": 2.0}
+        texts = ("quality 3", "quality 9", "quality 3", "quality 3")
+        first = await step("pairwise_winrate", url, texts, groups=1, judge=judge)()
+        again = await step("pairwise_winrate", url, texts, groups=1, judge=judge)()
+        return first, again
+
+    ((rewards, _), (replayed, _)), server = with_server(truthful, use)
+    assert replayed == rewards
+    assert rewards == pytest.approx([0.0, 1.0, 0.0, 0.0])
+    assert len(server.calls) == 2
+    totals = total_calls([ledger, tmp_path / "missing"])
+    assert (totals["requests"], totals["answered"], totals["cached"], totals["failed"]) == (4, 2, 2, 0)
+    assert totals["prompt_tokens"] == 40
+    assert totals["cost"] == pytest.approx(2 * 10 * 2.0 / 1e6)
+    assert all("Bearer" not in json.dumps(row) for row in read_jsonl(ledger))
+
+
+# ---------------------------------------------------------------- conversations, and the chosen response
+
+
+def conversation(kind: str, url: str, texts: tuple[str, ...], split: str = "train", **reward: Any) -> Any:
+    info = {"question": "Which?", "chosen": "quality 5", "turns": [], "split": split}
+    general = str(PROMPTS / f"judge_{kind.partition('_')[0]}.yaml")
+
+    async def run() -> Any:
+        n = len(texts) if split == "train" else 4
+        reward_manager = manager(kind, url, n=n, task="conversation", prompt=general, **reward)
+        results = await asyncio.gather(*[reward_manager.run_single(Data("u", t, **info)) for t in texts])
+        return [r["reward_score"] for r in results], [r["reward_extra_info"] for r in results]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [*sorted(PAIRWISE), "pointwise", "listwise"])
+def test_the_chosen_response_is_judged_among_the_candidates(kind: str) -> None:
+    async def use(url: str) -> Any:
+        return await conversation(kind, url, ("quality 3", "<think>hm</think>quality 9", "<think>only"))()
+
+    (rewards, infos), _ = with_server(truthful, use)
+    metrics = step_metrics(["u"] * 3, rewards, infos)
+    assert rewards[2] == -0.4
+    assert rewards[0] < rewards[1]
+    assert [info["above_chosen"] for info in infos] == [0, 1, 0]
+    assert metrics["reward/above_chosen"] == 0.5
+    assert metrics["reward/valid"] == pytest.approx(2 / 3)
+    assert infos[0]["judge_score"] < metrics["reward/chosen_score"] < infos[1]["judge_score"]
+
+
+def test_validation_with_one_response_compares_it_with_the_chosen_one() -> None:
+    async def use(url: str) -> Any:
+        worse = await conversation("pairwise_dgr", url, ("quality 3",), split="test")()
+        better = await conversation("pairwise_dgr", url, ("quality 7",), split="test")()
+        return worse, better
+
+    (worse, better), _ = with_server(truthful, use)
+    assert (worse[0], better[0]) == (pytest.approx([0.0]), pytest.approx([1.0]))
+    assert better[1][0]["above_chosen"] == 1
+
+
+# ---------------------------------------------------------------- compute_score for verl as it is
+
+
+def test_a_response_alone_is_judged_against_the_chosen_one() -> None:
+    async def use(url: str) -> Any:
+        options = {
+            "kind": "pairwise_dgr",
+            "prompt": str(PROMPTS / "judge_pairwise.yaml"),
+            "judge": {**QUICK, "url": url},
+        }
+        asked = [{"role": "user", "content": "Which?"}]
+        chosen = [*asked, {"role": "assistant", "content": "quality 5"}]
+        info = {"x": asked, "chosen": chosen}
+        return [
+            await judge_score.compute_score("s", text, "", info, **options)
+            for text in ("quality 7", "quality 2", "<think>")
+        ]
+
+    (better, worse, empty), _ = with_server(truthful, use)
+    assert [better["score"], worse["score"], empty["score"]] == pytest.approx([1.0, 0.0, -0.1])
+    assert better.keys() == worse.keys() == empty.keys()
+
+
+def test_a_batch_is_judged_in_groups() -> None:
+    async def use(url: str) -> Any:
+        options = {
+            "kind": "pairwise_copeland",
+            "prompt": str(PROMPTS / "judge_pairwise.yaml"),
+            "judge": {**QUICK, "url": url},
+        }
+        infos = [{"question": "Which?"}] * 3 + [{"question": "Who?", "chosen": "quality 2"}]
+        texts = ["quality 3", "quality 9", "quality 1", "quality 4"]
+        return await asyncio.to_thread(
+            judge_score.compute_scores, ["s"] * 4, texts, [""] * 4, infos, **options
+        )
+
+    results, server = with_server(truthful, use)
+    assert [result["score"] for result in results] == pytest.approx([0.5, 1.0, 0.0, 1.0])
+    assert len(server.calls) == 2 * 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("options", "info", "message"),
+    [
+        ({"kind": "bleu", "color": 1}, {"src_text": "x"}, "unknown color; known are"),
+        ({"kind": "bleu"}, {"a": 1}, "keys a, expected question, x or src_text"),
+        ({"kind": "listwise", "prompt": "p"}, {"question": "x"}, "model is missing"),
+    ],
+)
+def test_what_a_row_or_an_option_lacks_is_said(
+    options: dict[str, Any], info: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        asyncio.run(judge_score.compute_score("s", "text", "", info, **options))
