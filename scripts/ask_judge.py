@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from grrm.data.judge_data import Compared, Graded, Preferred, read_records
 from grrm.data.prepare_judges import judge_prompt
 from grrm.files import UserError, write_jsonl
-from grrm.inference import Completion, Decoding, Engine, Request, open_backend
+from grrm.inference import AnswerError, Decoding, Engine, Question, ask, open_backend
 from grrm.inference.backends import folder_origin
 from grrm.inference.bradley_terry import score
 from grrm.inference.runs import provenance
@@ -53,38 +54,31 @@ def _answered(
     ]
     prompts = [judge_prompt(question, judge.asks) for question in questions]
     decoding = Decoding(judge.max_new_tokens)
-    engine = Engine("transformers", batch_size=args.batch_size, threads=args.threads)
+    asked = [Question(prompt, partial(_read, judge), (args.seed, i)) for i, prompt in enumerate(prompts)]
+    engine = Engine(batch_size=args.batch_size, threads=args.threads)
     with closing(open_backend(args.model, engine)) as backend:
-        completions = dict(backend.generate([Request(prompt) for prompt in prompts], decoding))
+        answers = dict(ask(backend, asked, decoding))
         made_by = provenance(backend, decoding)
-    answers = []
-    for index, prompt in enumerate(prompts):
-        completion = completions[index]
-        value, failure, detail = _read(judge, completion)
-        answers.append(
-            {
-                "index": index,
-                "prompt": prompt,
-                "answer": completion.text,
-                "value": value,
-                "failure": failure,
-                "detail": detail,
-                **made_by,
-            }
-        )
-    return answers
+    return [
+        {
+            "index": index,
+            "prompt": prompt,
+            "answer": answers[index].text,
+            "value": answers[index].value,
+            "failure": answers[index].failure,
+            "detail": answers[index].detail,
+            **made_by,
+        }
+        for index, prompt in enumerate(prompts)
+    ]
 
 
-def _read(
-    judge: Pointwise | Pairwise, completion: Completion
-) -> tuple[int | str | None, str | None, str | None]:
-    """Value; or the failure in one word, and in words."""
-    if completion.failure:
-        return None, completion.failure, completion.detail
+def _read(judge: Pointwise | Pairwise, text: str) -> int | str:
+    """What the judge decided."""
     try:
-        return judge.read(completion.text), None, None
+        return judge.read(text)
     except ValueError as error:
-        return None, "malformed", str(error)
+        raise AnswerError("malformed", str(error)) from error
 
 
 def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferred]) -> list[dict[str, Any]]:
