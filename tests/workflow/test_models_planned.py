@@ -46,7 +46,8 @@ def test_start_from_skips_the_stages_before(
 def test_a_model_that_is_nowhere_is_named_before_anything_runs() -> None:
     done = snakemake("--dry-run", "--config", "grrm_rlvr={'start_from': 'Nobody/Nothing'}")
     assert done.returncode != 0
-    assert "Nobody/Nothing: neither a folder nor the hub id of a model" in done.stdout + done.stderr
+    words = "key 'grrm_rlvr.start_from' is 'Nobody/Nothing', neither a folder nor the hub id of a model"
+    assert words in done.stdout + done.stderr
     assert "Qwen/Qwen2.5-7B" in done.stdout + done.stderr
 
 
