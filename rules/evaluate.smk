@@ -170,9 +170,9 @@ rule train_bleurt:
         "../envs/comet.yaml"
     container:
         image("comet")
-    threads: threads("score_comet")
+    threads: threads("train_bleurt")
     resources:
-        **resources("score_comet"),
+        **resources("train_bleurt"),
     params:
         python=python_of("comet"),
         steps=config["evaluate"]["bleurt"]["steps"],

@@ -12,6 +12,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,20 +24,13 @@ FOLDER = Path("/run/grrm-test-slurm")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 NODES = ["a1", "a2", "b1", "b2"]
 _MARK = "# Written by the tests of the GRRM workflow."
-_FIRST_PORT = 16821
-
-
-def _node_line(index: int, name: str) -> str:
-    where = f"NodeHostname=localhost NodeAddr=127.0.0.1 Port={_FIRST_PORT + index}"
-    return f"NodeName={name} {where} Gres=gpu:h100:8\n"
-
 
 # config_overrides: the nodes may claim more than this machine has. Requests are kept small in the tests, and
 # nobody is killed for its memory. Fake GPUs need a device file each; links to /dev/null will do.
 _SETTINGS = f"""{_MARK}
 ClusterName=grrm
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=16817
+SlurmctldPort={{controller}}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 AuthType=auth/munge
 SlurmUser=root
@@ -66,9 +60,8 @@ InactiveLimit=0
 DefMemPerCPU=256
 SchedulerParameters=sched_interval=2,bf_interval=3,batch_sched_delay=0
 NodeName=DEFAULT CPUs=32 Sockets=1 CoresPerSocket=32 ThreadsPerCore=1 RealMemory=2000000
-{"".join(_node_line(index, name) for index, name in enumerate(NODES))}
+{{nodes}}
 PartitionName=cpu Nodes=a1,a2 Default=YES MaxTime=60
-PartitionName=short Nodes=a1,a2 MaxTime=1
 PartitionName=gpu Nodes=a1,a2 MaxTime=60
 PartitionName=scavenge Nodes=b1,b2 MaxTime=60 PriorityTier=1
 PartitionName=urgent Nodes=b1,b2 MaxTime=60 PriorityTier=9
@@ -100,7 +93,11 @@ def start() -> None:
     for index in range(8):
         (FOLDER / f"gpus/nvidia{index}").symlink_to("/dev/null")
     CONFIGURATION.parent.mkdir(exist_ok=True)
-    CONFIGURATION.write_text(_SETTINGS)
+    # Ports that nothing has: what an earlier cluster left behind must not find this one.
+    controller, *ports = _free_ports(1 + len(NODES))
+    where = "NodeHostname=localhost NodeAddr=127.0.0.1 Gres=gpu:h100:8"
+    nodes = [f"NodeName={name} {where} Port={port}\n" for name, port in zip(NODES, ports, strict=True)]
+    CONFIGURATION.write_text(_SETTINGS.format(controller=controller, nodes="".join(nodes)))
     gpus = f"NodeName={','.join(NODES)} Name=gpu Type=h100 File={FOLDER}/gpus/nvidia[0-7]\n"
     CONFIGURATION.with_name("gres.conf").write_text(f"{_MARK}\nAutoDetect=off\n{gpus}")
     _start_munge()
@@ -149,6 +146,12 @@ def stop() -> None:
         CONFIGURATION.unlink()
         CONFIGURATION.with_name("gres.conf").unlink()
     shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [server.getsockname()[1] for server in servers]
 
 
 def _installed() -> bool:
