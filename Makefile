@@ -22,12 +22,12 @@ help: ## Say what can be made
 demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
 	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
-		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/report.html results/$(EXPERIMENT)/report/samples.html
+		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
 
 smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml
 	@$(BIN)/python scripts/print_summary.py --summary results/smoke/summary.json \
-		--report results/smoke/summary.md results/smoke/report/report.html results/smoke/report/samples.html
+		--report results/smoke/summary.md results/smoke/report/index.html
 
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
@@ -35,9 +35,11 @@ environments: .venv/.driver ## Build the environments of the stages
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, and whole small runs
+test: check environments ## Everything: check, the engines' tests, whole small runs, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
 	$(BIN)/python -m pytest -q tests/integration
+	tests/install_browser.sh
+	$(BIN)/python -m pytest -q tests/browser
 	$(BIN)/python -m pytest -q tests/slurm
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)

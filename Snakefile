@@ -23,6 +23,8 @@ include: "rules/grrm.smk"
 include: "rules/mt.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/judge_names.smk"
+include: "rules/judges.smk"
 include: "rules/provenance.smk"
 include: "rules/preflight.smk"
 include: "rules/efficiency.smk"
@@ -38,6 +40,11 @@ localrules:
     mt_grpo,
     evaluate,
     report,
+    judge_sft,
+    judge_pointwise,
+    judge_pairwise,
+    judge_bradley_terry,
+    judges,
 
 
 rule all:
@@ -87,3 +94,32 @@ rule evaluate:
 rule report:
     input:
         rules.render_report.output,
+
+
+rule judge_sft:
+    input:
+        judge_targets(model("judge_sft")),
+
+
+rule judge_pointwise:
+    input:
+        judge_targets(model("judge_pointwise")),
+
+
+rule judge_pairwise:
+    input:
+        judge_targets(model("judge_pairwise")),
+
+
+rule judge_bradley_terry:
+    input:
+        judge_targets(model("judge_bradley_terry")),
+
+
+rule judges:
+    input:
+        judge_targets(
+            f"{RESULTS}/report/judges.html",
+            f"{RESULTS}/provenance_judges",
+            *expand(f"{RESULTS}/report/curves_{{stage}}.svg", stage=JUDGE_CURVES),
+        ),

@@ -15,10 +15,12 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
-    key_of_taken,
+    keys_with,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
+    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
@@ -27,7 +29,8 @@ from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 try:
     config.update(
         resolve_experiment(
-            config, Path(workflow.basedir) / "config/schemas/config.schema.yaml"
+            with_environment(config, os.environ),
+            Path(workflow.basedir) / "config/schemas/config.schema.yaml",
         )
     )
     RESOURCES = load_resources(
@@ -70,6 +73,15 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
+# All that is read of other people's models.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
 
 
 def threads(rule):
@@ -156,6 +168,19 @@ def option(name, value):
     return f"{name} {value}" if value else ""
 
 
+def answering(kind):
+    """Options of a program that asks a model for rankings or translations."""
+    asked, how = config["evaluate"], config["evaluate"][kind]
+    backend = asked["backend"]
+    if backend == "auto":
+        backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
+    return (
+        f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
+        f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+    )
+
+
 def preparation():
     """How source rows become rows of training."""
     return f"--semantics {config['data']['semantics']} --bad-rows {config['data']['bad_rows']}"
@@ -181,9 +206,18 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 

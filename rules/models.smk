@@ -1,12 +1,11 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-# COMET's checkpoint holds weights only; its encoder's configuration and tokenizer come with it.
-ENCODER = config["comet"]["encoder"] if "comet" in TAKEN else None
-SOURCES = {
-    name: model_source(reference, key_of_taken(config, name))
-    for name, reference in TAKEN.items()
+SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
+PARTS = {
+    name: (kind, *model_source(reference))
+    for name, (kind, reference) in PART.items()
+    if name in TAKEN and reference
 }
-PARTS = {"comet": model_source(ENCODER, "comet.encoder")} if ENCODER else {}
 
 
 if TAKEN:
@@ -22,11 +21,12 @@ if TAKEN:
         > train_mt_sft
         > train_mt_grpo
         > train_comet
+        > train_bleurt
 
     rule take_model:
         input:
             source=lambda wildcards: SOURCES[wildcards.taken][1],
-            encoder=lambda wildcards: PARTS.get(wildcards.taken, [None, []])[1],
+            part=lambda wildcards: PARTS.get(wildcards.taken, [None, None, []])[2],
         output:
             model=directory(model("{taken}")),
         log:
@@ -40,11 +40,18 @@ if TAKEN:
         params:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],
-            encoder=lambda wildcards: option(
-                "--encoder", PARTS.get(wildcards.taken, [None])[0]
+            part=lambda wildcards: (
+                "--{} {}".format(*PARTS[wildcards.taken])
+                if wildcards.taken in PARTS
+                else ""
+            ),
+            metric=lambda wildcards: (
+                "--metric"
+                if wildcards.taken in PART or wildcards.taken == "bleurt"
+                else ""
             ),
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:
             "python scripts/take_model.py --source {params.source} --reference {params.reference} "
-            "{params.encoder} --output {output.model} > {log} 2>&1"
+            "{params.metric} {params.part} --output {output.model} > {log} 2>&1"

@@ -175,8 +175,10 @@ rule train_mt_grpo:
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
+        keep=option("--keep", " ".join(map(str, CHECKPOINTS.values()))),
     message:
         "Training {output.model} with verl, judged group by group by the GRRM (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.fork} --model {output.model} --curve {output.curve} --judgements {output.judgements} > {log} 2>&1"
+        "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
+        "--judgements {output.judgements} > {log} 2>&1"

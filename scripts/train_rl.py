@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,16 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, sessions, stop, verl, verl_fork, verl_runs
+from grrm.engines import (
+    checkpoints,
+    ray_address,
+    resources,
+    sessions,
+    stop,
+    verl,
+    verl_fork,
+    verl_runs,
+)
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_jsonl
 from grrm.lock import held
@@ -40,6 +49,19 @@ def main(argv: list[str] | None = None) -> None:
         "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        help="steps whose models stay in the working folder (kept/)",
+    )
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -60,29 +82,47 @@ def main(argv: list[str] | None = None) -> None:
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_memory(initial, judges)
-            if verl_runs.prepare_resume(working) != steps:
+            if verl_runs.prepare_resume(working, args.keep) != steps:
+                address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
                 with stop.stop_on_signal(working), sessions.recorded(working):
-                    _train(args.python, config, working, steps, fork)
+                    _train(args.python, config, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
-
-        done = verl_runs.last_complete_step(working) or steps
-        files = verl_runs.model_files(working, done)
-        _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
-        attempts = verl_runs.attempts(working)
-        rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
-        if lost := verl_runs.unrecorded(rows, done):
-            print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
-        write_jsonl(args.curve, rows)
-        if args.judgements:
-            write_jsonl(
-                args.judgements,
-                verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
-            )
-        checkpoints.publish(files, args.model, training)
+        _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
 
 
-def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
-    if config.get(verl.DEVICE) != "cpu":
+def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[str, Any]) -> None:
+    """Write what came out of a finished training of `done` steps."""
+    if missing := [step for step in args.keep if not verl_runs.kept_model(working, step).is_dir()]:
+        raise UserError(
+            f"{working}: steps {missing} of evaluate.checkpoints were not kept by this training, "
+            f"which is finished and has {done} steps; take them out of the configuration, or remove the "
+            "folder to train anew"
+        )
+    files = verl_runs.model_files(working, done)
+    _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
+    attempts = verl_runs.attempts(working)
+    rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
+    if lost := verl_runs.unrecorded(rows, done):
+        print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
+    write_jsonl(args.curve, rows)
+    if args.judgements:
+        write_jsonl(
+            args.judgements,
+            verl_runs.merge_judgements(attempt / "judgements.jsonl" for attempt in attempts),
+        )
+    checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
+
+
+def _train(
+    python: str,
+    config: dict[str, Any],
+    working: Path,
+    steps: int,
+    fork: Path | None,
+    keep: Sequence[int],
+    address: str | None = None,
+) -> None:
+    if config.get(verl.DEVICE) != "cpu" and not address:
         require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), python)
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
@@ -101,7 +141,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             print(report, flush=True)
             last = verl_runs.last_complete_step(working)
             if last is not None and last != kept:
-                verl_runs.remove_older(working, last)
+                verl_runs.remove_older(working, last, keep)
                 kept = last
 
     with ExitStack() as stack:
@@ -125,6 +165,10 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
+            if address:
+                overrides = ray_address.join_cluster(overrides, address)
+                command = verl.command(python, overrides)
+                command = ray_address.submit(command, environment, os.environ, address)
         if machines > 1:
             environment |= stack.enter_context(
                 ray_cluster(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
     parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
-            _remove_broken_checkpoints(working)
+            checkpoints.remove_broken(working)
             with stop.stop_on_signal(working), sessions.recorded(working):
                 status = _train(args, config, working)
             if status != 0:
@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
             stop.end_if_stopped(working)
             checkpoints.mark_finished(working)
         write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
-        checkpoints.publish(_model_files(working), args.model, training)
+        cards = [args.card] if args.card else []
+        checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
 
 
 def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:
@@ -82,34 +83,10 @@ def _overrides(config: dict[str, Any], python: str) -> list[str]:
     return [] if not wants_flash_attn or has_flash_attn(python) else ["flash_attn=sdpa"]
 
 
-def _remove_broken_checkpoints(working: Path) -> None:
-    """Remove checkpoints that a kill left half-written: the trainer writes its state last."""
-    for folder in working.glob("checkpoint-*"):
-        if not (folder / "trainer_state.json").exists():
-            print(f"{folder}: incomplete, removed", flush=True)
-            shutil.rmtree(folder)
-
-
 def _curve(log: Path) -> Iterator[dict[str, float]]:
     steps = {row["current_steps"]: row for row in read_jsonl(log) if "loss" in row}
     for step, row in sorted(steps.items()):
         yield {"step": step, "loss": row["loss"], "lr": row["lr"]}
-
-
-def _model_files(working: Path) -> list[Path]:
-    names = (
-        "*.safetensors",
-        "*.safetensors.index.json",
-        "config.json",
-        "generation_config.json",
-        "tokenizer*",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.jinja",
-    )
-    return sorted({file for name in names for file in working.glob(name)})
 
 
 if __name__ == "__main__":

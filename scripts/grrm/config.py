@@ -9,7 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 import yaml
@@ -79,31 +79,94 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
             config[key] = value
 
 
+JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
+
+
+def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration in which the variables of the published scripts go before keys of the judges' stages.
+
+    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine;
+    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
+    `judges.environment`. Without the section `judges`, and where a variable is empty, nothing changes.
+
+    Args:
+        config: as Snakemake or `load_experiment` reads it, without defaults.
+        environ: the environment.
+
+    Raises:
+        UserError: a number is none, or the batch cannot be put together from equal forward passes.
+    """
+    changed = copy.deepcopy(dict(config))
+    judges = changed.get("judges")
+    read = {name: environ[name] for name in _VARIABLES if environ.get(name)}
+    if not judges or not read:
+        return changed
+    judges["environment"] = read
+    if "MODEL_PATH" in read:
+        for name in JUDGES:
+            judges[name]["start_from"] = read["MODEL_PATH"]
+    if "N_GPUS_PER_NODE" in read:
+        changed.setdefault("hardware", {})["gpus_per_node"] = _count(read, "N_GPUS_PER_NODE")
+    if "TRAIN_BATCH_SIZE" in read:
+        rows, hardware = _count(read, "TRAIN_BATCH_SIZE"), changed.get("hardware", {})
+        for name in ("pointwise", "pairwise"):
+            judges[name]["train_batch_size"] = rows
+            judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
+        for name in ("sft", "bradley_terry"):
+            devices = hardware.get("nodes", 1) * hardware.get("gpus_per_node", 1)
+            pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
+            if rows % (pass_rows * devices):
+                raise UserError(
+                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of "
+                    f"judges.{name}.batch_size {pass_rows} x {devices} devices"
+                )
+            judges[name] |= {
+                "batch_size": pass_rows,
+                "gradient_accumulation": rows // (pass_rows * devices),
+            }
+    return changed
+
+
+_VARIABLES = ("MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+
+
+def _count(variables: Mapping[str, str], name: str) -> int:
+    if not variables[name].isdecimal() or int(variables[name]) < 1:
+        raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
+    return int(variables[name])
+
+
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
-    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it."""
+    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it.
+
+    A judge's is called `<stage>_base`: each may start from another one.
+    """
     taken = {
         "grrm_base": config["grrm_sft"]["start_from"],
         "grrm_sft": config["grrm_rlvr"]["start_from"],
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
-        "comet": config["comet"]["start_from"],
+        **{
+            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
+            for name in config["evaluate"]["metrics"]
+            if name != "llm_judge"
+        },
     }
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
-    return {name: model for name, model in (taken | finished).items() if model}
+    judges = config["judges"] or {}
+    bases = {f"judge_{name}_base": judges[name]["start_from"] for name in JUDGES if judges}
+    return {name: model for name, model in (taken | finished | bases).items() if model}
 
 
-_TAKEN_BY = {
-    "grrm_base": "grrm_sft.start_from",
-    "grrm_sft": "grrm_rlvr.start_from",
-    "mt_base": "mt_sft.start_from",
-    "mt_sft": "mt_grpo.start_from",
-    "comet": "comet.start_from",
-}
-
-
-def key_of_taken(config: Mapping[str, Any], name: str) -> str:
-    """The key of the configuration that names a model that is taken, see `taken_models`."""
-    return f"evaluate.start_from.{name}" if config["evaluate"]["start_from"].get(name) else _TAKEN_BY[name]
+def keys_with(config: Mapping[str, Any], value: object, prefix: str = "") -> list[str]:
+    """The keys of a configuration that have a value, such as grrm_sft.start_from."""
+    found = []
+    for key, part in config.items():
+        if isinstance(part, Mapping):
+            found += keys_with(part, value, f"{prefix}{key}.")
+        elif part == value:
+            found.append(f"{prefix}{key}")
+    return found
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -139,10 +202,11 @@ def resolve_experiment(config: Mapping[str, Any], schema_path: str | Path) -> di
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _missing_metric_models(config["evaluate"])
+    yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
-    for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
-        stage = config[name]
+    for name, stage, steps in [*_sft_stages(config), *_rl_stages(config)]:
         if (stage[steps] is None) == (stage["epochs"] is None):
             yield (
                 f"{name}.{steps} is {_shown(stage[steps])} and {name}.epochs is {_shown(stage['epochs'])}, "
@@ -151,8 +215,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in ("grrm_sft", "mt_sft"):
         if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
             yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
-    for name, _ in _RL_STEPS:
-        stage = config[name]
+    for name, stage, _ in _rl_stages(config):
         batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
         if batch % mini:
             yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
@@ -161,6 +224,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
                 f"over {devices} devices"
             )
+    if judges := config["judges"]:
+        yield from _inconsistent_pairs(judges["pairwise"])
+        if hardware["nodes"] > 1:
+            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
     yield from _wrong_for_device(config, hardware["device"])
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
@@ -172,7 +239,76 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-_RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
+    """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if "mt_grpo" not in trained_stages(config):
+        return []
+    if wanted == "all":
+        return list(range(stage["save_steps"], stage["steps"], stage["save_steps"]))
+    return sorted(wanted)
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
+
+
+# A stage's name, its section, and the key of its number of steps.
+Stage: TypeAlias = tuple[str, Mapping[str, Any], str]
+
+
+def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "max_steps") for name in ("grrm_sft", "mt_sft")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "max_steps") for name in ("sft", "bradley_terry")]
+    return stages
+
+
+def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
+    return stages
+
+
+def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
+    """Both orders of a pair can only be compared if they are in one step."""
+    if stage["consistency"] == 0:
+        return
+    for key, wrong, expected in (
+        ("both_orders", not stage["both_orders"], "true"),
+        ("filter_overlong_prompts", stage["filter_overlong_prompts"], "false"),
+        ("train_batch_size", stage["train_batch_size"] % 2, "an even number"),
+    ):
+        if wrong:
+            yield (
+                f"judges.pairwise.{key} is {stage[key]}, expected {expected} where "
+                "judges.pairwise.consistency is above 0: both orders of a pair share a step"
+            )
 
 
 def _has_sft(config: Mapping[str, Any], name: str) -> bool:
@@ -184,12 +320,14 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
 
 
 def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
-    engines = {
-        "grrm_rlvr.rollout_engine": config["grrm_rlvr"]["rollout_engine"],
-        "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
-        "mt_grpo.reward.rollout_engine": config["mt_grpo"]["reward"]["rollout_engine"],
-    }
+    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
+    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
+    evaluate = config["evaluate"]
+    if evaluate["backend"] == "vllm" and device == "cpu":
+        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
+    if evaluate["backend"] == "openai" and not evaluate["base_url"]:
+        yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
     for key, value in engines.items():
         if value != engine:
             yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
@@ -201,8 +339,8 @@ def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
         yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
         yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
-    for name in ("grrm_sft", "mt_sft"):
-        if config[name]["deepspeed"] is not None:
+    for name, stage, _ in _sft_stages(config):
+        if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from configurations import experiment
-from grrm.config import key_of_taken, load_experiment, resolve, resolve_experiment, taken_models
+from grrm.config import kept_checkpoints, keys_with, load_experiment, resolve, resolve_experiment
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,7 @@ def at(config: dict[str, Any], path: str) -> Any:
 
 # Without a meaning on a CPU, for published data, or null.
 LEFT_OUT = {
+    "judges",
     *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
     *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),
     *("epochs", "gradient_accumulation", "warmup_ratio", "attention", "deepspeed"),
@@ -59,7 +60,6 @@ LEFT_OUT = {
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
-    *("downloads", "bad_rows", "semantics", "test_sets"),
     *(
         "cluster",
         "account",
@@ -74,12 +74,16 @@ LEFT_OUT = {
     ),
     "resources",
     *("flash_attn", "sft_cuda", "rl_cuda", "images"),
+    *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
 }
+# Metrics that the demo does not ask for.
+UNUSED = tuple(f"evaluate.{name}" for name in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"))
 
 
 def test_the_demo_names_every_value_that_matters_to_it(demo: dict[str, Any]) -> None:
     added = set(keys(resolve(demo, SCHEMA))) - set(keys(demo))
-    assert {path for path in added if path.rsplit(".", 1)[-1] not in LEFT_OUT} == set()
+    used = {path for path in added if not path.startswith(UNUSED)}
+    assert {path for path in used if path.rsplit(".", 1)[-1] not in LEFT_OUT} == set()
 
 
 def test_what_the_demo_says_stays_as_it_is(demo: dict[str, Any]) -> None:
@@ -140,6 +144,8 @@ def test_text_within_braces_of_the_command_line_is_read(
         ("mt_grpo.reward.max_failure_rate", 1.5, ["mt_grpo.reward.max_failure_rate", "at most 1"]),
         ("experiment", "../elsewhere", ["'experiment'", "../elsewhere"]),
         ("grrm_rlvr.clip_low", 0, ["grrm_rlvr.clip_low", "above 0"]),
+        ("evaluate.metrics", ["blue"], ["evaluate.metrics.0", "'blue'", "'comet', 'cometkiwi'", "'bleurt'"]),
+        ("evaluate.checkpoints", "some", ["evaluate.checkpoints", "'some'", "^all$"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
@@ -161,7 +167,11 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
     ("path", "value", "words"),
     [
         ("grrm_sft.epochs", 3, ["grrm_sft.max_steps is 1000", "grrm_sft.epochs is 3", "null for the other"]),
-        ("mt_grpo.steps", None, ["mt_grpo.steps is None", "mt_grpo.epochs is None"]),
+        (
+            "mt_grpo.steps",
+            None,
+            ["mt_grpo.steps is null", "mt_grpo.epochs is null", "evaluate.checkpoints is 'all'"],
+        ),
         ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
         ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),
         ("mt_grpo.rollout_engine", "vllm", ["mt_grpo.rollout_engine is 'vllm'", "'transformers'", "'cpu'"]),
@@ -170,6 +180,9 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         ("mt_sft.deepspeed", "config/deepspeed/zero3.yaml", ["mt_sft.deepspeed", "null", "'cpu'"]),
         ("rl_engine", "gen_rm_fork", ["rl_engine is 'gen_rm_fork'", "'verl'"]),
         ("mt_sft.start_from", "models/x", ["grrm_sft.start_from is None", "'models/x'", "both"]),
+        ("evaluate.checkpoints", [10, 15], ["evaluate.checkpoints has 15", "mt_grpo.save_steps, 10"]),
+        ("evaluate.checkpoints", [30], ["evaluate.checkpoints has 30", "before the last, 25"]),
+        ("evaluate.metrics", ["metricx", "llm_judge"], ["evaluate.llm_judge.model is null"]),
         ("hardware", {"device": "cuda"}, ["grrm_rlvr.rollout_engine is 'transformers'", "'vllm'", "'cuda'"]),
     ],
 )
@@ -233,12 +246,16 @@ def test_values_are_shown_as_they_are_written(changes: dict[str, Any], words: st
     assert words in str(error.value)
 
 
-def test_a_model_that_is_taken_knows_its_key(demo: dict[str, Any]) -> None:
+def test_keys_are_found_by_their_value(demo: dict[str, Any]) -> None:
     config = resolve(demo, SCHEMA)
-    config["grrm_rlvr"]["start_from"] = config["mt_sft"]["start_from"] = "a/model"
-    config["evaluate"]["start_from"]["mt_grpo"] = "another/model"
-    assert {name: key_of_taken(config, name) for name in taken_models(config)} == {
-        "grrm_sft": "grrm_rlvr.start_from",
-        "mt_base": "mt_sft.start_from",
-        "mt_grpo": "evaluate.start_from.mt_grpo",
-    }
+    config["grrm_rlvr"]["start_from"] = config["evaluate"]["start_from"]["mt_grpo"] = "a/model"
+    assert keys_with(config, "a/model") == ["grrm_rlvr.start_from", "evaluate.start_from.mt_grpo"]
+    assert keys_with(config, "another/model") == []
+
+
+def test_checkpoints_are_evaluated_where_there_are_some_before_the_last(demo: dict[str, Any]) -> None:
+    assert kept_checkpoints(resolve_experiment(demo, SCHEMA)) == [10, 20]
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "mt_grpo.steps", 8), SCHEMA)) == []
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "evaluate.checkpoints", [20]), SCHEMA)) == [20]
+    taken = set_key(demo, "evaluate.start_from", {"mt_grpo": "models/x"})
+    assert kept_checkpoints(resolve_experiment(taken, SCHEMA)) == []

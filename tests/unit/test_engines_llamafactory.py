@@ -11,6 +11,7 @@ import pytest
 import render_sft as render_sft_script
 import train_sft
 from configurations import experiment, render_sft
+from grrm.engines import checkpoints
 from grrm.engines.llamafactory import DATASET, dataset_info, launch_environment, sft_config
 
 
@@ -69,7 +70,7 @@ def test_a_half_written_checkpoint_is_removed_and_a_whole_one_kept(tmp_path: Pat
         (tmp_path / name).mkdir()
         for file in files:
             (tmp_path / name / file).touch()
-    train_sft._remove_broken_checkpoints(tmp_path)
+    checkpoints.remove_broken(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 

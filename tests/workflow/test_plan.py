@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGURATIONS = [
     *("", "smoke", "paper", "paper paper_cla", "paper paper_released"),
     *("paper small", "paper small one_gpu"),
+    *("judges", "paper judges_paper"),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
@@ -27,6 +28,11 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
+    "take_checkpoint": "take_model",
+    "render_judge_sft": "render_sft",
+    "train_judge_sft": "train_sft",
+    "train_judge_rl": "train_rl",
+    "write_judge_provenance": "write_provenance",
 }
 
 

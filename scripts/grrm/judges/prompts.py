@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -42,7 +42,11 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     path, colon, function = spec.rpartition(":")
     if colon and path.endswith(".py"):
         return JudgePrompt(_load_function(Path(path), function), _TAGS[kind])
-    templates = load_templates(spec, kind)
+    return template_prompt(load_templates(spec, kind))
+
+
+def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
+    """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
 
     def render(
         *, question: str, reference: str | None = None, candidates: Sequence[str] = (), **responses: str

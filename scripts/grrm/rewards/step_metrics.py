@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 
 
 def step_metrics(
-    groups: Sequence[str], rewards: Sequence[float], infos: Sequence[Mapping[str, float]]
+    groups: Sequence[str], rewards: Sequence[float], infos: Sequence[Mapping[str, float | str]]
 ) -> dict[str, float]:
     """Means of what the reward functions report, and how much the groups have to learn from.
 
     Args:
         groups: the group (prompt) of each rollout.
         rewards: one per rollout.
-        infos: `reward_extra_info` of each rollout, all with the same keys. `judge_score` counts only where
-            `judged` is 1.
+        infos: `reward_extra_info` of each rollout, all with the same keys; texts are passed over.
+            `judge_score` counts only where `judged` is 1.
 
     Returns:
         reward/<key>: mean over rollouts; reward/judge_score_std: spread of the scores; reward/group_std: mean
@@ -33,6 +33,8 @@ def step_metrics(
         "reward/zero_variance_groups": statistics.fmean(spread < 1e-9 for spread in spreads),
     }
     for key in infos[0]:
+        if isinstance(infos[0][key], str):
+            continue  # what was predicted, and why not: texts have no mean
         values = [float(info[key]) for info in infos if key != "judge_score" or info["judged"]]
         if values:
             metrics[f"reward/{key}"] = statistics.fmean(values)
