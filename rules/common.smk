@@ -15,7 +15,7 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
-    keys_with,
+    key_of_taken,
     kept_checkpoints,
     resolve_experiment,
     taken_models,

@@ -158,15 +158,22 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: model for name, model in (taken | finished | bases).items() if model}
 
 
-def keys_with(config: Mapping[str, Any], value: object, prefix: str = "") -> list[str]:
-    """The keys of a configuration that have a value, such as grrm_sft.start_from."""
-    found = []
-    for key, part in config.items():
-        if isinstance(part, Mapping):
-            found += keys_with(part, value, f"{prefix}{key}.")
-        elif part == value:
-            found.append(f"{prefix}{key}")
-    return found
+_TAKEN_BY = {
+    "grrm_base": "grrm_sft.start_from",
+    "grrm_sft": "grrm_rlvr.start_from",
+    "mt_base": "mt_sft.start_from",
+    "mt_sft": "mt_grpo.start_from",
+    "comet": "comet.start_from",
+}
+
+
+def key_of_taken(config: Mapping[str, Any], name: str) -> str:
+    """The key of the configuration that names a model that is taken, see `taken_models`."""
+    if config["evaluate"]["start_from"].get(name):
+        return f"evaluate.start_from.{name}"
+    if name.startswith("judge_"):
+        return f"judges.{name.removeprefix('judge_').removesuffix('_base')}.start_from"
+    return _TAKEN_BY.get(name, f"evaluate.{name}.start_from")
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:

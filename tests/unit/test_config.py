@@ -10,7 +10,14 @@ import pytest
 import yaml
 
 from configurations import experiment
-from grrm.config import kept_checkpoints, keys_with, load_experiment, resolve, resolve_experiment
+from grrm.config import (
+    kept_checkpoints,
+    key_of_taken,
+    load_experiment,
+    resolve,
+    resolve_experiment,
+    taken_models,
+)
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +177,7 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         (
             "mt_grpo.steps",
             None,
-            ["mt_grpo.steps is null", "mt_grpo.epochs is null", "evaluate.checkpoints is 'all'"],
+            ["mt_grpo.steps is None", "mt_grpo.epochs is None", "evaluate.checkpoints is 'all'"],
         ),
         ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
         ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),
@@ -230,6 +237,14 @@ def test_every_key_has_a_sentence() -> None:
     assert undescribed(schema, "") == []
 
 
+def test_checkpoints_are_evaluated_where_there_are_some_before_the_last(demo: dict[str, Any]) -> None:
+    assert kept_checkpoints(resolve_experiment(demo, SCHEMA)) == [10, 20]
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "mt_grpo.steps", 8), SCHEMA)) == []
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "evaluate.checkpoints", [20]), SCHEMA)) == [20]
+    taken = set_key(demo, "evaluate.start_from", {"mt_grpo": "models/x"})
+    assert kept_checkpoints(resolve_experiment(taken, SCHEMA)) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -246,16 +261,12 @@ def test_values_are_shown_as_they_are_written(changes: dict[str, Any], words: st
     assert words in str(error.value)
 
 
-def test_keys_are_found_by_their_value(demo: dict[str, Any]) -> None:
+def test_a_model_that_is_taken_knows_its_key(demo: dict[str, Any]) -> None:
     config = resolve(demo, SCHEMA)
-    config["grrm_rlvr"]["start_from"] = config["evaluate"]["start_from"]["mt_grpo"] = "a/model"
-    assert keys_with(config, "a/model") == ["grrm_rlvr.start_from", "evaluate.start_from.mt_grpo"]
-    assert keys_with(config, "another/model") == []
-
-
-def test_checkpoints_are_evaluated_where_there_are_some_before_the_last(demo: dict[str, Any]) -> None:
-    assert kept_checkpoints(resolve_experiment(demo, SCHEMA)) == [10, 20]
-    assert kept_checkpoints(resolve_experiment(set_key(demo, "mt_grpo.steps", 8), SCHEMA)) == []
-    assert kept_checkpoints(resolve_experiment(set_key(demo, "evaluate.checkpoints", [20]), SCHEMA)) == [20]
-    taken = set_key(demo, "evaluate.start_from", {"mt_grpo": "models/x"})
-    assert kept_checkpoints(resolve_experiment(taken, SCHEMA)) == []
+    config["grrm_rlvr"]["start_from"] = config["mt_sft"]["start_from"] = "a/model"
+    config["evaluate"]["start_from"]["mt_grpo"] = "another/model"
+    assert {name: key_of_taken(config, name) for name in taken_models(config)} == {
+        "grrm_sft": "grrm_rlvr.start_from",
+        "mt_base": "mt_sft.start_from",
+        "mt_grpo": "evaluate.start_from.mt_grpo",
+    }
