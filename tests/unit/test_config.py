@@ -183,7 +183,7 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         (
             "mt_grpo.steps",
             None,
-            ["mt_grpo.steps is None", "mt_grpo.epochs is None", "evaluate.checkpoints is 'all'"],
+            ["mt_grpo.steps is null", "mt_grpo.epochs is null", "evaluate.checkpoints is 'all'"],
         ),
         ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
         ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),

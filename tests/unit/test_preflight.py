@@ -220,7 +220,11 @@ def test_what_an_experiment_reads() -> None:
     assert needed() == set()
     paper = needed("paper")
     assert {"towerblocks_mt_ranking", "towerblocks_mt", "wmt24pp", "qwen2_5_7b", "wmt22_comet_da"} <= paper
-    assert {"xlm_roberta_large"} <= paper and not {"released_grrm", "flores200", "bleurt_20"} & paper
+    assert {"xlm_roberta_large", "bleurt_20"} <= paper and not {
+        "released_grrm",
+        "flores200",
+        "xcomet_xl",
+    } & paper
     released = needed("paper", "paper_released")
     assert {"released_grrm", "released_mt"} <= released and "qwen2_5_7b" not in released
     assert "qwen2_5_1_5b" in needed("paper", "small")
@@ -318,6 +322,15 @@ def test_offline_the_cache_must_be_complete(
 
 
 # ---------------------------------------------------------------- all of it
+
+
+def test_jobs_are_those_of_the_experiment() -> None:
+    rules = {job.rule for job in checks.jobs_of(experiment("paper"), ROOT)}
+    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage"} <= rules
+    assert not {"download_dataset", "build_environment", "train_judge_rl"} & rules
+    released = {job.rule for job in checks.jobs_of(experiment("paper", "paper_released"), ROOT)}
+    assert not {"train_grrm_sft", "train_mt_grpo"} & released
+    assert [job.rule for job in checks.jobs_of(experiment(), ROOT, ["train_mt_sft"])] == ["train_mt_sft"]
 
 
 def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

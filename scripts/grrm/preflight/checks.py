@@ -56,6 +56,12 @@ def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | No
         skipped = {f"train_{stage}" for stage in STAGES} - {
             f"train_{stage}" for stage in trained_stages(config)
         }
+        # A rule whose cores stand in a section that is null is no part of the experiment either.
+        skipped |= {
+            rule
+            for rule, entry in table["rules"].items()
+            if config.get(str(entry.get("threads", "")).split(".")[0], ...) is None
+        }
         rules = [rule for rule in table["rules"] if rule not in skipped | _LOCAL]
     return [job(rule, request(rule, table, config), config["cluster"]) for rule in rules]
 

@@ -23,21 +23,30 @@ def needed_entries(config: Mapping[str, Any], entries: Mapping[str, Entry]) -> l
         stages = trained_stages(config) or STAGES
         names |= {training[stage][0] for stage in stages if stage in training}
         names |= {tests[name].entry for name in config["data"]["test_sets"] if name in tests}
-    references = set(models_read(config).values())
+    references = models_read(config)
     names |= {name for name, entry in entries.items() if entry.kind == "model" and entry.hub in references}
     return [entry for name, entry in entries.items() if name in names]
 
 
-def models_read(config: Mapping[str, Any]) -> dict[str, str]:
-    """Models taken from elsewhere that are read: bases of the stages that are run, finished ones, COMET."""
+def models_read(config: Mapping[str, Any]) -> set[str]:
+    """Other people's models (folder or hub id) that are read: those taken, less bases of stages not run."""
     trained, taken = trained_stages(config), taken_models(config)
     bases = {"grrm_sft": "grrm_base", "grrm_rlvr": "grrm_sft", "mt_sft": "mt_base", "mt_grpo": "mt_sft"}
-    read = {bases[stage] for stage in trained} | {"comet", "grrm_rlvr"}
-    read |= {model for models in compared_models(config).values() for model in models}
-    found = {name: reference for name, reference in taken.items() if name in read}
-    if config["comet"]["start_from"] and config["comet"]["encoder"]:
-        found["comet encoder"] = config["comet"]["encoder"]
-    return found
+    compared = {model for models in compared_models(config).values() for model in models}
+    unread = {base for stage, base in bases.items() if stage not in trained} - compared
+    read = {reference for name, reference in taken.items() if name not in unread}
+    # What a metric's checkpoint lacks: configuration and tokenizer of its encoder.
+    metrics = [
+        config["comet"] if name == "comet" else config["evaluate"][name]
+        for name in config["evaluate"]["metrics"]
+    ]
+    parts = {
+        metric.get(part)
+        for metric in metrics
+        if metric.get("start_from")
+        for part in ("encoder", "tokenizer")
+    }
+    return read | {part for part in parts if part}
 
 
 def missing_bytes(needed: Iterable[Entry], lock: Mapping[str, Locked], downloads: Path) -> int:
