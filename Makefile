@@ -13,7 +13,7 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 
-.PHONY: demo smoke environments check test lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments check test test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -22,12 +22,12 @@ help: ## Say what can be made
 demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
 	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
-		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/report.html results/$(EXPERIMENT)/report/samples.html
+		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
 
 smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml
 	@$(BIN)/python scripts/print_summary.py --summary results/smoke/summary.json \
-		--report results/smoke/summary.md results/smoke/report/report.html results/smoke/report/samples.html
+		--report results/smoke/summary.md results/smoke/report/index.html
 
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
@@ -35,9 +35,15 @@ environments: .venv/.driver ## Build the environments of the stages
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, and whole small runs
+test: check environments ## Everything: check, the engines' tests, whole small runs, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
 	$(BIN)/python -m pytest -q tests/integration
+	tests/install_browser.sh
+	$(BIN)/python -m pytest -q tests/browser
+	$(BIN)/python -m pytest -q tests/slurm
+
+test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
+	$(BIN)/python -m pytest -q tests/slurm
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks

@@ -6,6 +6,7 @@ min_version("9.1.0")
 
 
 configfile: "config/config.yaml"
+configfile: "config/cluster.yaml"
 
 
 report: "report/workflow.rst"
@@ -24,7 +25,11 @@ include: "rules/alignment.smk"
 include: "rules/evaluate.smk"
 include: "rules/reward_comparison.smk"
 include: "rules/report.smk"
+include: "rules/judge_names.smk"
+include: "rules/judges.smk"
 include: "rules/provenance.smk"
+include: "rules/preflight.smk"
+include: "rules/efficiency.smk"
 
 
 localrules:
@@ -39,6 +44,11 @@ localrules:
     reward_kinds,
     evaluate,
     report,
+    judge_sft,
+    judge_pointwise,
+    judge_pairwise,
+    judge_bradley_terry,
+    judges,
 
 
 rule all:
@@ -47,6 +57,7 @@ rule all:
         rules.render_report.output,
         rules.write_provenance.output,
         REWARD_COMPARISON,
+        rules.measure_efficiency.output,
 
 
 rule environments:
@@ -98,3 +109,32 @@ rule evaluate:
 rule report:
     input:
         rules.render_report.output,
+
+
+rule judge_sft:
+    input:
+        judge_targets(model("judge_sft")),
+
+
+rule judge_pointwise:
+    input:
+        judge_targets(model("judge_pointwise")),
+
+
+rule judge_pairwise:
+    input:
+        judge_targets(model("judge_pairwise")),
+
+
+rule judge_bradley_terry:
+    input:
+        judge_targets(model("judge_bradley_terry")),
+
+
+rule judges:
+    input:
+        judge_targets(
+            f"{RESULTS}/report/judges.html",
+            f"{RESULTS}/provenance_judges",
+            *expand(f"{RESULTS}/report/curves_{{stage}}.svg", stage=JUDGE_CURVES),
+        ),

@@ -37,6 +37,10 @@ if ALIGNMENT is not None:
             f"{BENCHMARKS}/make_toy_alignment.tsv"
         conda:
             "../envs/train.yaml"
+        container:
+            image("train")
+        resources:
+            **resources("make_toy_alignment"),
         params:
             python=python_of("train"),
             rows=" ".join(
@@ -62,6 +66,8 @@ if ALIGNMENT is not None:
             part="policy|judge",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("render_alignment_sft"),
         params:
             settings=lambda wildcards: json.dumps(ALIGNMENT[f"{wildcards.part}_sft"]),
             hardware=settings("hardware"),
@@ -94,7 +100,11 @@ if ALIGNMENT is not None:
             part="policy|judge",
         conda:
             f"../envs/{SFT}.yaml"
-        threads: lambda wildcards: ALIGNMENT[f"{wildcards.part}_sft"]["threads"]
+        container:
+            image(SFT)
+        threads: threads("train_alignment_sft")
+        resources:
+            **resources("train_alignment_sft"),
         params:
             python=python_of(SFT),
         message:
@@ -118,6 +128,8 @@ if ALIGNMENT is not None:
             f"{BENCHMARKS}/prepare_alignment.tsv"
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("prepare_alignment"),
         params:
             bad_rows=ALIGNMENT["data"]["bad_rows"],
             seed=config["seed"],
@@ -135,6 +147,8 @@ if ALIGNMENT is not None:
             f"{LOGS}/render_alignment_grpo.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("render_alignment_grpo"),
         params:
             settings=settings("alignment", "grpo"),
             hardware=settings("hardware"),
@@ -177,7 +191,11 @@ if ALIGNMENT is not None:
             f"{BENCHMARKS}/train_alignment_grpo.tsv"
         conda:
             f"../envs/{RL}.yaml"
-        threads: ALIGNMENT["grpo"]["threads"]
+        container:
+            image(RL)
+        threads: threads("train_alignment_grpo")
+        resources:
+            **resources("train_alignment_grpo"),
         params:
             python=python_of(RL),
         message:
@@ -198,6 +216,8 @@ if ALIGNMENT is not None:
             f"{LOGS}/summarize_alignment.log",
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("summarize_alignment"),
         params:
             kind=ALIGNMENT_REWARD["kind"],
             seed=config["seed"],

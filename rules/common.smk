@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,12 +11,15 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    kept_checkpoints,
     resolve_experiment,
     taken_models,
     trained_stages,
+    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
@@ -32,10 +36,15 @@ from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 try:
     config.update(
         resolve_experiment(
-            config,
+            with_environment(config, os.environ),
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
             os.environ,
         )
+    )
+    RESOURCES = load_resources(
+        "config/resources.yaml",
+        Path(workflow.basedir) / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
     )
     if config["prompts"]["ranking"] != UPSTREAM:
         load_ranking_prompt(config["prompts"]["ranking"])
@@ -74,6 +83,16 @@ COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
 
 
+def threads(rule):
+    """Cores of a rule on each node, from config/resources.yaml."""
+    return request(rule, RESOURCES, config).threads
+
+
+def resources(rule):
+    """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
+    return snakemake_resources(request(rule, RESOURCES, config), config["cluster"])
+
+
 def model(stage):
     return f"{RESULTS}/models/{stage}"
 
@@ -96,10 +115,17 @@ def prompt(kind):
     return upstream_prompt(kind) if path == UPSTREAM else path
 
 
-def uses_conda():
-    return "conda" in {
+def deployed_by():
+    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
+    methods = {
         method.name.lower() for method in workflow.deployment_settings.deployment_method
     }
+    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
+
+
+def image(name):
+    """Container image of an environment, for --sdm apptainer."""
+    return f"{config['environments']['images']}/{name}.sif"
 
 
 def environment_folder(name):
@@ -111,13 +137,15 @@ def environment_record(name):
 
 
 def environment(name):
-    """Input of whatever runs in the environment of a stage: its record, unless conda provides it."""
-    return [] if uses_conda() else [environment_record(name)]
+    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
+    return [environment_record(name)] if deployed_by() == "uv" else []
 
 
 def python_of(name):
     """Interpreter of the environment of a stage."""
-    return "python" if uses_conda() else f"{environment_folder(name)}/bin/python"
+    if deployed_by() == "uv":
+        return f"{environment_folder(name)}/bin/python"
+    return "python"
 
 
 def rl_environment():
@@ -137,6 +165,19 @@ def deepspeed(stage):
 def option(name, value):
     """A command-line option, or nothing if it has no value."""
     return f"{name} {value}" if value else ""
+
+
+def answering(kind):
+    """Options of a program that asks a model for rankings or translations."""
+    asked, how = config["evaluate"], config["evaluate"][kind]
+    backend = asked["backend"]
+    if backend == "auto":
+        backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
+    return (
+        f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
+        f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+    )
 
 
 def preparation():
@@ -167,9 +208,18 @@ VALIDATION = (
 
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
+# Models on the way of GRPO by their step.
+CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
+CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
+# Scores of translations by models: metric -> file.
+SEGMENT_SCORES = {
+    metric: f"{RESULTS}/evaluation/{metric}.json"
+    for metric in config["evaluate"]["metrics"]
+}
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
     f"{RESULTS}/evaluation/translation.json",
+    *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
 
 
@@ -192,10 +242,10 @@ def scoring_python(wildcards):
     """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
     if GRPO_RUNS[wildcards.run]["kind"] != "comet":
         return None
-    if uses_conda():
+    if deployed_by() != "uv":
         raise WorkflowError(
-            "mt_grpo.reward.kind 'comet' needs two environments in one rule, which conda does not give: run "
-            "without --sdm conda"
+            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
+            "run without --sdm"
         )
     return python_of("comet")
 
@@ -232,8 +282,11 @@ def named(files):
 
 
 def settings(*path):
-    """A part of the configuration as JSON, for a script's --settings."""
-    value = config
+    """A part of the configuration as JSON, for a script's --settings; by default what makes the experiment."""
+    # Where it runs is no part of it.
+    value = {
+        key: part for key, part in config.items() if key not in ("cluster", "resources")
+    }
     for key in path:
         value = value[key]
     return json.dumps(value)

@@ -11,6 +11,8 @@ if config["data"]["source"] == "toy":
             f"{BENCHMARKS}/make_toy_world.tsv"
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("make_toy_world"),
         params:
             folder=lambda wildcards, output: str(Path(output[0]).parent),
             rows=" ".join(
@@ -38,6 +40,8 @@ elif config["data"]["source"] == "sample":
             f"{BENCHMARKS}/make_sample_data.tsv"
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("make_sample_data"),
         params:
             folder=lambda wildcards, output: str(Path(output[0]).parent),
             seed=config["seed"],
@@ -60,6 +64,8 @@ else:
             stage="|".join(STAGES),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("check_table"),
         params:
             files=lambda wildcards: downloaded(*TRAINING_FILES[wildcards.stage]),
             bad_rows=config["data"]["bad_rows"],
@@ -82,6 +88,8 @@ else:
             test_set="|".join(TEST_SETS),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("convert_test_set"),
         params:
             format=lambda wildcards: TEST_SETS[wildcards.test_set].format,
             files=lambda wildcards: downloaded(
@@ -107,6 +115,8 @@ else:
             kind="|".join(COMPARISONS),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("collect_test_sets"),
         params:
             tables=lambda wildcards: named(tests_of(wildcards)),
         message:
@@ -131,6 +141,8 @@ rule check_leakage:
         f"{BENCHMARKS}/check_leakage.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("check_leakage"),
     params:
         train=named(TRAINING),
         test=named(TESTS),
@@ -160,6 +172,10 @@ rule make_base_models:
         f"{BENCHMARKS}/make_base_models.tsv"
     conda:
         "../envs/train.yaml"
+    container:
+        image("train")
+    resources:
+        **resources("make_base_models"),
     params:
         python=python_of("train"),
         folder=lambda wildcards, input: str(Path(input[0]).parent),

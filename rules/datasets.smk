@@ -7,6 +7,7 @@ from grrm.data.datasets import (
     load_datasets,
     load_lock,
 )
+from grrm.report.reference import load_reference, means
 
 LOCK = "config/datasets.lock.yaml"
 DOWNLOADS = config["data"]["downloads"]
@@ -19,6 +20,10 @@ try:
     LOCKED = load_lock(LOCK)
     TEST_SETS = find_test_sets(DATASETS)
     TRAINING_FILES = find_training_files(DATASETS)
+    REFERENCE = load_reference(
+        "config/reference_results.yaml",
+        Path(workflow.basedir) / "config/schemas/reference_results.schema.yaml",
+    )
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -79,3 +84,14 @@ if config["data"]["source"] == "hub":
 
 def tests_of(wildcards):
     return {name: path for name, path in TESTS.items() if KINDS[name] == wildcards.kind}
+
+
+def averages(task):
+    """Means over several test sets that were published, for --means."""
+    sets = [name for name, kind in KINDS.items() if kind == task]
+    return named(
+        {
+            name: ",".join(members)
+            for name, members in means(REFERENCE, task, sets).items()
+        }
+    )

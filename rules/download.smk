@@ -18,6 +18,8 @@ rule lock_data:
         f"{LOGS}/lock_data.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("lock_data"),
     params:
         # The others are locked by hand when they are wanted.
         names=[
@@ -42,6 +44,7 @@ rule download_dataset:
     conda:
         "../envs/driver.yaml"
     resources:
+        **resources("download_dataset"),
         downloads=1,
     params:
         folder=f"{DOWNLOADS}/{{dataset}}",

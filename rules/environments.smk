@@ -1,6 +1,10 @@
 # One virtual environment per stage, from its hash-locked requirements.
 
 
+localrules:
+    build_environment,
+
+
 rule build_environment:
     input:
         lock="envs/{name}.txt",
@@ -10,10 +14,15 @@ rule build_environment:
         f"{config['environments']['folder']}/{{name}}.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("build_environment"),
     params:
         folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
+        flash_attn=lambda wildcards: option(
+            "--flash-attn", config["environments"]["flash_attn"].get(wildcards.name)
+        ),
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"
     shell:
-        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} "
+        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} {params.flash_attn} "
         "--output {output.record} > {log} 2>&1"

@@ -1,4 +1,19 @@
-# Held-out evaluation: ranking accuracy of the judges, BLEU, chrF++ and COMET of the translation models.
+# Held-out evaluation: ranking accuracy of the judges; BLEU, chrF++, COMET and others of the translation models.
+
+# Answers to the same groups with their candidates in other orders.
+SHUFFLED = {
+    judge: [
+        f"{RESULTS}/evaluation/ranking/orders/{judge}.{order}.jsonl"
+        for order in range(1, config["evaluate"]["orders"] + 1)
+    ]
+    for judge in COMPARISONS["ranking"]
+}
+
+
+wildcard_constraints:
+    judge="|".join(COMPARISONS["ranking"]),
+    translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS, *GRPO_RUNS]),
+    comet="comet|cometkiwi|xcomet",
 
 
 rule rank_candidates:
@@ -15,22 +30,45 @@ rule rank_candidates:
         f"{BENCHMARKS}/rank_candidates_{{judge}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    container:
+        image(RL)
+    threads: threads("rank_candidates")
+    resources:
+        **resources("rank_candidates"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        runs=config["evaluate"]["runs"],
+        order="row",
         seed=config["seed"],
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
         "{params.python} scripts/rank_candidates.py --model {input.model} --input {input.groups} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --candidate-order {params.order} "
         "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+
+
+use rule rank_candidates as rank_shuffled_candidates with:
+    output:
+        answers=f"{RESULTS}/evaluation/ranking/orders/{{judge}}.{{order}}.jsonl",
+    log:
+        f"{LOGS}/rank_shuffled_candidates_{{judge}}_{{order}}.log",
+    benchmark:
+        f"{BENCHMARKS}/rank_shuffled_candidates_{{judge}}_{{order}}.tsv"
+    params:
+        python=python_of(RL),
+        answering=answering("ranking"),
+        runs=1,
+        order="shuffled",
+        seed=lambda wildcards: config["seed"] + int(wildcards.order),
+    message:
+        "Ranking the held-out groups in another order with {wildcards.judge}"
 
 
 rule score_rankings:
     input:
+        *SHUFFLED.values(),
         **RANKINGS,
         groups=TABLES["ranking_test"],
     output:
@@ -41,15 +79,21 @@ rule score_rankings:
         f"{BENCHMARKS}/score_rankings.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_rankings"),
     params:
         rankings=named(RANKINGS),
+        shuffled=named(
+            {judge: ",".join(files) for judge, files in SHUFFLED.items() if files}
+        ),
+        means=averages("ranking"),
         samples=config["evaluate"]["bootstrap_samples"],
         seed=config["seed"],
     message:
         "Scoring the rankings, before and after RLVR"
     shell:
         "python scripts/score_rankings.py --reference {input.groups} --rankings {params.rankings} "
-        "--samples {params.samples} --seed {params.seed} --output {output.scores} > {log} 2>&1"
+        "--shuffled {params.shuffled} --means {params.means} --samples {params.samples} --seed {params.seed} --output {output.scores} > {log} 2>&1"
 
 
 rule translate_segments:
@@ -66,18 +110,22 @@ rule translate_segments:
         f"{BENCHMARKS}/translate_segments_{{translator}}.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: 1
+    container:
+        image(RL)
+    threads: threads("translate_segments")
+    resources:
+        **resources("translate_segments"),
     params:
         python=python_of(RL),
-        max_new_tokens=config["evaluate"]["translation"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("translation"),
+        runs=config["evaluate"]["runs"],
         seed=config["seed"],
     message:
         "Translating the held-out segments with {wildcards.translator}"
     shell:
         "{params.python} scripts/translate_segments.py --model {input.model} --input {input.segments} "
-        "--prompt {input.prompt} --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
+        "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
 rule train_comet:
@@ -92,7 +140,11 @@ rule train_comet:
         f"{BENCHMARKS}/train_comet.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("train_comet")
+    resources:
+        **resources("train_comet"),
     params:
         python=python_of("comet"),
         steps=config["comet"]["steps"],
@@ -104,35 +156,163 @@ rule train_comet:
         "--seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
 
 
+rule train_bleurt:
+    input:
+        pairs=TABLES["mt_grpo"],
+        environment=environment("comet"),
+    output:
+        model=directory(model("bleurt")),
+    log:
+        f"{LOGS}/train_bleurt.log",
+    benchmark:
+        f"{BENCHMARKS}/train_bleurt.tsv"
+    conda:
+        "../envs/comet.yaml"
+    container:
+        image("comet")
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
+    params:
+        python=python_of("comet"),
+        steps=config["evaluate"]["bleurt"]["steps"],
+        seed=config["seed"],
+    message:
+        "Training a tiny BLEURT checkpoint on translations of known quality"
+    shell:
+        "{params.python} scripts/train_bleurt.py --data {input.pairs} --steps {params.steps} "
+        "--seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
+
+
 rule score_comet:
     input:
         **TRANSLATIONS,
-        model=model("comet"),
+        **CHECKPOINT_TRANSLATIONS,
+        model=model("{comet}"),
         segments=TABLES["translation_test"],
         environment=environment("comet"),
     output:
-        scores=f"{RESULTS}/evaluation/comet.json",
+        scores=f"{RESULTS}/evaluation/{{comet}}.json",
     log:
-        f"{LOGS}/score_comet.log",
+        f"{LOGS}/score_{{comet}}.log",
     benchmark:
-        f"{BENCHMARKS}/score_comet.tsv"
+        f"{BENCHMARKS}/score_{{comet}}.tsv"
     conda:
         "../envs/comet.yaml"
-    threads: config["comet"]["threads"]
+    container:
+        image("comet")
+    threads: threads("score_comet")
+    resources:
+        **resources("score_comet"),
     params:
         python=python_of("comet"),
-        translations=named(TRANSLATIONS),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
     message:
-        "Scoring the translations with COMET"
+        "Scoring the translations with {wildcards.comet}"
     shell:
         "{params.python} scripts/score_comet.py --model {input.model} --reference {input.segments} "
         "--translations {params.translations} --threads {threads} --output {output.scores} > {log} 2>&1"
 
 
-rule score_translations:
+rule score_bleurt:
     input:
         **TRANSLATIONS,
-        comet=rules.score_comet.output.scores,
+        **CHECKPOINT_TRANSLATIONS,
+        model=model("bleurt"),
+        segments=TABLES["translation_test"],
+        environment=environment("comet"),
+    output:
+        scores=f"{RESULTS}/evaluation/bleurt.json",
+    log:
+        f"{LOGS}/score_bleurt.log",
+    benchmark:
+        f"{BENCHMARKS}/score_bleurt.tsv"
+    conda:
+        "../envs/comet.yaml"
+    container:
+        image("comet")
+    threads: threads("score_bleurt")
+    resources:
+        **resources("score_bleurt"),
+    params:
+        python=python_of("comet"),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
+    message:
+        "Scoring the translations with BLEURT"
+    shell:
+        "{params.python} scripts/score_bleurt.py --model {input.model} --reference {input.segments} "
+        "--translations {params.translations} --threads {threads} --output {output.scores} > {log} 2>&1"
+
+
+rule score_metricx:
+    input:
+        **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
+        model=model("metricx"),
+        segments=TABLES["translation_test"],
+        environment=environment("comet"),
+    output:
+        scores=f"{RESULTS}/evaluation/metricx.json",
+    log:
+        f"{LOGS}/score_metricx.log",
+    benchmark:
+        f"{BENCHMARKS}/score_metricx.tsv"
+    conda:
+        "../envs/comet.yaml"
+    container:
+        image("comet")
+    threads: threads("score_metricx")
+    resources:
+        **resources("score_metricx"),
+    params:
+        python=python_of("comet"),
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
+        mode=(
+            "--reference-free"
+            if config["evaluate"]["metricx"]["reference_free"]
+            else ""
+        ),
+    message:
+        "Scoring the translations with MetricX"
+    shell:
+        "{params.python} scripts/score_metricx.py --model {input.model} --reference {input.segments} "
+        "--translations {params.translations} {params.mode} --threads {threads} "
+        "--output {output.scores} > {log} 2>&1"
+
+
+rule score_llm_judge:
+    input:
+        **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
+        segments=TABLES["translation_test"],
+        prompt=config["evaluate"]["llm_judge"]["prompt"],
+    output:
+        scores=f"{RESULTS}/evaluation/llm_judge.json",
+    log:
+        f"{LOGS}/score_llm_judge.log",
+    benchmark:
+        f"{BENCHMARKS}/score_llm_judge.tsv"
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("score_llm_judge"),
+    params:
+        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
+        settings=settings("evaluate", "llm_judge"),
+        # No declared output: what was answered before an interruption is not asked again.
+        cache=f"{RESULTS}/evaluation/llm_judge.sqlite",
+    message:
+        "Asking a large language model about the translations"
+    shell:
+        "python scripts/score_llm_judge.py --settings {params.settings:q} --prompt {input.prompt} "
+        "--reference {input.segments} --translations {params.translations} --cache {params.cache} "
+        "--output {output.scores} > {log} 2>&1"
+
+
+rule score_translations:
+    input:
+        *SEGMENT_SCORES.values(),
+        **TRANSLATIONS,
         segments=TABLES["translation_test"],
     output:
         scores=f"{RESULTS}/evaluation/translation.json",
@@ -142,13 +322,75 @@ rule score_translations:
         f"{BENCHMARKS}/score_translations.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("score_translations"),
     params:
         translations=named(TRANSLATIONS),
+        segment_scores=named(SEGMENT_SCORES),
+        means=averages("translation"),
         samples=config["evaluate"]["bootstrap_samples"],
         seed=config["seed"],
     message:
         "Scoring the translations, before and after GRPO"
     shell:
         "python scripts/score_translations.py --reference {input.segments} "
-        "--translations {params.translations} --comet {input.comet} --samples {params.samples} "
+        "--translations {params.translations} --segment-scores {params.segment_scores} "
+        "--means {params.means} --samples {params.samples} --seed {params.seed} --output {output.scores} "
+        "> {log} 2>&1"
+
+
+rule take_checkpoint:
+    input:
+        # Its training has kept them on the way.
+        model=model("mt_grpo"),
+    output:
+        model=directory(model("mt_grpo_{step}")),
+    log:
+        f"{LOGS}/take_checkpoint_{{step}}.log",
+    wildcard_constraints:
+        step="[0-9]+",
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("take_checkpoint"),
+    params:
+        source=f"{checkpoints('mt_grpo')}/kept/{{step}}",
+    message:
+        "Taking the translation model after step {wildcards.step} of GRPO"
+    shell:
+        "python scripts/take_model.py --source {params.source} "
+        "--reference 'mt_grpo, step {wildcards.step}' --output {output.model} > {log} 2>&1"
+
+
+rule score_checkpoints:
+    input:
+        *SEGMENT_SCORES.values(),
+        **TRANSLATIONS,
+        **CHECKPOINT_TRANSLATIONS,
+        segments=TABLES["translation_test"],
+        curve=curve("mt_grpo"),
+    output:
+        scores=f"{RESULTS}/evaluation/checkpoints.json",
+    log:
+        f"{LOGS}/score_checkpoints.log",
+    benchmark:
+        f"{BENCHMARKS}/score_checkpoints.tsv"
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("score_checkpoints"),
+    params:
+        before=option("--before", named(answers("translation", ["mt_sft"]))),
+        checkpoints=named(CHECKPOINT_TRANSLATIONS),
+        steps=named(CHECKPOINTS),
+        after=named(answers("translation", ["mt_grpo"])),
+        segment_scores=named(SEGMENT_SCORES),
+        samples=config["evaluate"]["bootstrap_samples"],
+        seed=config["seed"],
+    message:
+        "Scoring the translation model on the way of GRPO"
+    shell:
+        "python scripts/score_checkpoints.py --reference {input.segments} {params.before} "
+        "--checkpoints {params.checkpoints} --steps {params.steps} --after {params.after} "
+        "--segment-scores {params.segment_scores} --curve {input.curve} --samples {params.samples} "
         "--seed {params.seed} --output {output.scores} > {log} 2>&1"

@@ -1,6 +1,11 @@
 # The generative reward model: SFT cold start (LLaMA-Factory), then RLVR (verl).
 
 
+localrules:
+    render_grrm_sft,
+    render_grrm_rlvr,
+
+
 rule prepare_grrm_sft:
     input:
         table=TABLES["grrm_sft"],
@@ -14,6 +19,8 @@ rule prepare_grrm_sft:
         f"{BENCHMARKS}/prepare_grrm_sft.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("prepare_grrm_sft"),
     params:
         rows=preparation(),
     message:
@@ -33,6 +40,8 @@ rule render_grrm_sft:
         f"{LOGS}/render_grrm_sft.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_grrm_sft"),
     params:
         settings=settings("grrm_sft"),
         hardware=settings("hardware"),
@@ -68,14 +77,19 @@ rule train_grrm_sft:
     priority: 1
     conda:
         f"../envs/{SFT}.yaml"
-    threads: config["grrm_sft"]["threads"]
+    container:
+        image(SFT)
+    threads: threads("train_grrm_sft")
+    resources:
+        **resources("train_grrm_sft"),
     params:
         python=python_of(SFT),
+        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
 rule prepare_grrm_rlvr:
@@ -91,6 +105,8 @@ rule prepare_grrm_rlvr:
         f"{BENCHMARKS}/prepare_grrm_rlvr.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("prepare_grrm_rlvr"),
     params:
         subgroup=config["grrm_rlvr"]["augment"]["subgroup"],
         shuffle=config["grrm_rlvr"]["augment"]["shuffle"],
@@ -122,6 +138,8 @@ rule prepare_grrm_rlvr_validation:
         f"{BENCHMARKS}/prepare_grrm_rlvr_validation.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("prepare_grrm_rlvr_validation"),
     message:
         "Preparing the held-out groups for the validation of the GRRM's RLVR"
     shell:
@@ -136,6 +154,8 @@ rule render_grrm_rlvr:
         f"{LOGS}/render_grrm_rlvr.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_grrm_rlvr"),
     params:
         settings=settings("grrm_rlvr"),
         hardware=settings("hardware"),
@@ -170,7 +190,11 @@ rule train_grrm_rlvr:
         f"{BENCHMARKS}/train_grrm_rlvr.tsv"
     conda:
         f"../envs/{RL}.yaml"
-    threads: config["grrm_rlvr"]["threads"]
+    container:
+        image(RL)
+    threads: threads("train_grrm_rlvr")
+    resources:
+        **resources("train_grrm_rlvr"),
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",

@@ -1,12 +1,24 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-# COMET's checkpoint holds weights only; its encoder's configuration and tokenizer come with it.
-ENCODER = config["comet"]["encoder"] if "comet" in TAKEN else None
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
 SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
-PARTS = {"comet": model_source(ENCODER)} if ENCODER else {}
+PARTS = {
+    name: (kind, *model_source(reference))
+    for name, (kind, reference) in PART.items()
+    if name in TAKEN and reference
+}
 
 
 if TAKEN:
+
+    localrules:
+        take_model,
 
     ruleorder:
         take_model
@@ -16,11 +28,12 @@ if TAKEN:
         > train_mt_sft
         > train_mt_grpo
         > train_comet
+        > train_bleurt
 
     rule take_model:
         input:
             source=lambda wildcards: SOURCES[wildcards.taken][1],
-            encoder=lambda wildcards: PARTS.get(wildcards.taken, [None, []])[1],
+            part=lambda wildcards: PARTS.get(wildcards.taken, [None, None, []])[2],
         output:
             model=directory(model("{taken}")),
         log:
@@ -29,14 +42,23 @@ if TAKEN:
             taken="|".join(TAKEN),
         conda:
             "../envs/driver.yaml"
+        resources:
+            **resources("take_model"),
         params:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],
-            encoder=lambda wildcards: option(
-                "--encoder", PARTS.get(wildcards.taken, [None])[0]
+            part=lambda wildcards: (
+                "--{} {}".format(*PARTS[wildcards.taken])
+                if wildcards.taken in PARTS
+                else ""
+            ),
+            metric=lambda wildcards: (
+                "--metric"
+                if wildcards.taken in PART or wildcards.taken == "bleurt"
+                else ""
             ),
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:
             "python scripts/take_model.py --source {params.source} --reference {params.reference} "
-            "{params.encoder} --output {output.model} > {log} 2>&1"
+            "{params.metric} {params.part} --output {output.model} > {log} 2>&1"

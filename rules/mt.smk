@@ -1,6 +1,11 @@
 # The translation model: SFT (LLaMA-Factory), then GRPO judged by the GRRM (verl).
 
 
+localrules:
+    render_mt_sft,
+    render_mt_grpo,
+
+
 rule prepare_mt_sft:
     input:
         table=TABLES["mt_sft"],
@@ -14,6 +19,8 @@ rule prepare_mt_sft:
         f"{BENCHMARKS}/prepare_mt_sft.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("prepare_mt_sft"),
     params:
         bad_rows=config["data"]["bad_rows"],
     message:
@@ -34,6 +41,8 @@ rule render_mt_sft:
         f"{LOGS}/render_mt_sft.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_mt_sft"),
     params:
         settings=settings("mt_sft"),
         hardware=settings("hardware"),
@@ -67,14 +76,19 @@ rule train_mt_sft:
         f"{BENCHMARKS}/train_mt_sft.tsv"
     conda:
         f"../envs/{SFT}.yaml"
-    threads: config["mt_sft"]["threads"]
+    container:
+        image(SFT)
+    threads: threads("train_mt_sft")
+    resources:
+        **resources("train_mt_sft"),
     params:
         python=python_of(SFT),
+        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
 rule prepare_mt_grpo:
@@ -90,6 +104,8 @@ rule prepare_mt_grpo:
         f"{BENCHMARKS}/prepare_mt_grpo.tsv"
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("prepare_mt_grpo"),
     params:
         rows=preparation(),
         languages=(
@@ -115,6 +131,8 @@ rule render_mt_grpo:
         run="|".join(GRPO_RUNS),
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_mt_grpo"),
     params:
         settings=lambda wildcards: json.dumps(
             {**config["mt_grpo"], "reward": GRPO_RUNS[wildcards.run]}
@@ -161,13 +179,18 @@ rule train_mt_grpo:
         run="|".join(GRPO_RUNS),
     conda:
         f"../envs/{RL}.yaml"
-    threads: config["mt_grpo"]["threads"]
+    container:
+        image(RL)
+    threads: threads("train_mt_grpo")
+    resources:
+        **resources("train_mt_grpo"),
     params:
         python=rl_python(),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
+        keep=option("--keep", " ".join(map(str, CHECKPOINTS.values()))),
     message:
         "Training {output.model} with verl, scored group by group (progress: {log})"
     shell:
         "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.fork} --model {output.model} --curve {output.curve} --judgements {output.judgements} "
-        "--judge-calls {output.judge_calls} > {log} 2>&1"
+        "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
+        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"

@@ -16,6 +16,8 @@ rule fetch_upstream:
         f"{LOGS}/fetch_upstream.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("fetch_upstream"),
     params:
         checkout=config["prompts"]["checkout"],
     message:

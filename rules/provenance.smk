@@ -1,5 +1,10 @@
 # What made the results: configuration, commit, versions of every environment, lock of the data.
 
+
+localrules:
+    write_provenance,
+
+
 # Of stages that are run. The models answer in the environment of verl; the fork's is the user's own.
 ENVIRONMENTS = sorted(
     {RL, "comet", *([SFT] if {"grrm_sft", "mt_sft"} & set(TRAINED) else [])}
@@ -20,11 +25,13 @@ rule write_provenance:
         f"{LOGS}/write_provenance.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("write_provenance"),
     params:
         locks=named({name: f"envs/{name}.txt" for name in ENVIRONMENTS}),
         records=(
             ""
-            if uses_conda()
+            if deployed_by() != "uv"
             else "--records "
             + named({name: environment_record(name) for name in ENVIRONMENTS})
         ),

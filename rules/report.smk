@@ -1,6 +1,14 @@
 # What was found: tables, curves, samples, and Snakemake's own report.
 
 
+localrules:
+    render_page,
+    plot_curves,
+    summarize,
+    write_config,
+    render_report,
+
+
 rule judge_translations:
     input:
         **TRANSLATIONS,
@@ -16,39 +24,23 @@ rule judge_translations:
         f"{BENCHMARKS}/judge_translations.tsv"
     conda:
         f"../envs/{RL}.yaml"
+    container:
+        image(RL)
+    threads: threads("judge_translations")
+    resources:
+        **resources("judge_translations"),
     params:
         python=python_of(RL),
         translations=named(TRANSLATIONS),
         limit=config["evaluate"]["samples"],
-        max_new_tokens=config["evaluate"]["ranking"]["max_new_tokens"],
-        batch_size=config["evaluate"]["batch_size"],
+        answering=answering("ranking"),
+        seed=config["seed"],
     message:
         "Asking the judge about the translations before and after GRPO"
     shell:
         "{params.python} scripts/judge_translations.py --model {input.model} --reference {input.segments} "
         "--translations {params.translations} --prompt {input.prompt} --limit {params.limit} "
-        "--max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size} "
-        "--threads {threads} --output {output.samples} > {log} 2>&1"
-
-
-rule render_samples:
-    input:
-        samples=rules.judge_translations.output.samples,
-    output:
-        page=report(
-            f"{RESULTS}/report/samples.html",
-            caption="../report/samples.rst",
-            category="Translations",
-            labels={"what": "samples with the judge's words"},
-        ),
-    log:
-        f"{LOGS}/render_samples.log",
-    conda:
-        "../envs/driver.yaml"
-    message:
-        "Rendering the samples"
-    shell:
-        "python scripts/render_samples.py --samples {input.samples} --output {output.page} > {log} 2>&1"
+        "{params.answering} --seed {params.seed} --threads {threads} --output {output.samples} > {log} 2>&1"
 
 
 rule plot_curves:
@@ -65,6 +57,8 @@ rule plot_curves:
         f"{LOGS}/plot_curves_{{stage}}.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("plot_curves"),
     message:
         "Plotting the curves of {wildcards.stage}"
     shell:
@@ -79,31 +73,74 @@ rule summarize:
         samples=rules.judge_translations.output.samples,
         leakage=rules.check_leakage.output.found,
         curves=[curve(stage) for stage in TRAINED],
+        config=f"{RESULTS}/config.yaml",
+        provenance=f"{RESULTS}/provenance",
+        published="config/reference_results.yaml",
+        checkpoints=f"{RESULTS}/evaluation/checkpoints.json" if CHECKPOINTS else [],
+        reward_kinds=(
+            f"{RESULTS}/evaluation/reward_kinds.json"
+            if config.get("reward_comparison")
+            else []
+        ),
+        efficiency=f"{RESULTS}/efficiency.json",
     output:
         summary=f"{RESULTS}/summary.json",
         markdown=f"{RESULTS}/summary.md",
-        page=report(
-            f"{RESULTS}/report/summary.html",
-            caption="../report/summary.rst",
-            category="Results",
-            labels={"what": "tables before and after"},
-        ),
     log:
         f"{LOGS}/summarize.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("summarize"),
     params:
-        experiment=config["experiment"],
-        seed=config["seed"],
         curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
+        parts=lambda wildcards, input: " ".join(
+            option(f"--{part}", input.get(part.replace("-", "_")))
+            for part in ("checkpoints", "reward-kinds", "efficiency")
+        ),
     message:
         "Gathering scores, curves and times"
     shell:
-        "python scripts/summarize.py --experiment {params.experiment} --seed {params.seed} "
-        "--ranking {input.ranking} --translation {input.translation} --curves {params.curves} "
-        "--samples {input.samples} --benchmarks {params.benchmarks} --output-json {output.summary} "
-        "--output-markdown {output.markdown} --output-html {output.page} > {log} 2>&1"
+        "python scripts/summarize.py --config {input.config} --provenance {input.provenance} "
+        "--ranking {input.ranking} --translation {input.translation} --leakage {input.leakage} "
+        "--curves {params.curves} --samples {input.samples} --benchmarks {params.benchmarks} "
+        "--published {input.published} {params.parts} --output-json {output.summary} "
+        "--output-markdown {output.markdown} > {log} 2>&1"
+
+
+rule render_page:
+    input:
+        *SEGMENT_SCORES.values(),
+        **TRANSLATIONS,
+        assets=["report/page/index.html.j2", "report/page/macros.html.j2"],
+        style=["report/page/page.css", "report/page/page.js"],
+        summary=rules.summarize.output.summary,
+        segments=TABLES["translation_test"],
+        samples=rules.judge_translations.output.samples,
+    output:
+        page=report(
+            f"{RESULTS}/report/index.html",
+            caption="../report/page.rst",
+            category="Results",
+            labels={"what": "everything on one page"},
+        ),
+        samples=directory(f"{RESULTS}/report/samples"),
+    log:
+        f"{LOGS}/render_page.log",
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("render_page"),
+    params:
+        translations=named(TRANSLATIONS),
+        segment_scores=named(SEGMENT_SCORES),
+    message:
+        "Rendering the page of the report"
+    shell:
+        "python scripts/render_page.py --summary {input.summary} --segments {input.segments} "
+        "--translations {params.translations} --segment-scores {params.segment_scores} --judged {input.samples} "
+        "--output {output.page} --samples {output.samples} > {log} 2>&1"
 
 
 rule write_config:
@@ -113,6 +150,8 @@ rule write_config:
         f"{LOGS}/write_config.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("write_config"),
     params:
         config=settings(),
     message:
@@ -123,16 +162,18 @@ rule write_config:
 
 rule render_report:
     input:
-        rules.summarize.output,
-        rules.render_samples.output,
+        rules.render_page.output.page,
         expand(rules.plot_curves.output, stage=TRAINED),
         config=rules.write_config.output.config,
     output:
         report=f"{RESULTS}/report/report.html",
+        archive=f"{RESULTS}/report/report.zip",
     log:
         f"{LOGS}/render_report.log",
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("render_report"),
     params:
         targets=lambda wildcards, input: [
             path for path in input if path != input.config
@@ -141,4 +182,4 @@ rule render_report:
         "Rendering Snakemake's report"
     shell:
         "python scripts/render_report.py --configfile {input.config} --targets {params.targets} "
-        "--output {output.report} > {log} 2>&1"
+        "--output {output.report} {output.archive} > {log} 2>&1"

@@ -33,6 +33,8 @@ A wrong key or value stops the workflow before anything runs.
 | `one_gpu.yaml`, over both | the smallest base model on one GPU |
 | `alignment.yaml` | a toy policy against a small judge, on a CPU |
 | `alignment_gpu.yaml`, over `paper.yaml` and `small.yaml` | a 7B policy against an LLM judge over HTTP |
+| `judges.yaml` | the judges at toy size, on a CPU |
+| `judges_paper.yaml`, over `paper.yaml` | the judges as published, on one machine of eight GPUs |
 
 `config/published_settings.yaml` lists every setting of the published runs and what became of it.
 """

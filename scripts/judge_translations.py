@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from grrm.files import write_jsonl
-from grrm.inference import Decoding, origin, rank
+from grrm.inference import open_backend
+from grrm.inference.journal import Journal, rows_digest
+from grrm.inference.options import (
+    add_decoding_options,
+    add_engine_options,
+    decoding_of,
+    engine_of,
+    retries_of,
+)
+from grrm.inference.progress import Progress
+from grrm.inference.runs import provenance, rank_rows, settings
 from grrm.metrics.scores import parse_named_files, read_answers
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
@@ -29,15 +39,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--prompt", type=Path, required=True, help="ranking prompt (YAML)")
     parser.add_argument("--output", type=Path, required=True, help="judged samples to write (JSON lines)")
     parser.add_argument("--limit", type=int, default=20, help="segments, from the first on (default: 20)")
-    parser.add_argument("--max-new-tokens", type=int, required=True, help="longest answer")
-    parser.add_argument("--batch-size", type=int, default=32, help="segments a batch (default: 32)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    add_decoding_options(parser)
+    add_engine_options(parser)
     args = parser.parse_args(argv)
 
     test_set = read_table(args.reference, "translation_test").to_pylist()
     sources = [row["src_text"] for row in test_set]
     answers = {
-        name: read_answers(path, sources, args.reference)
+        name: read_answers(path, sources, args.reference)[0]
         for name, path in parse_named_files(args.translations, "--translations").items()
     }
     samples = []
@@ -53,25 +62,28 @@ def main(argv: list[str] | None = None) -> None:
             }
         )
     judged = [sample for sample in samples if len(sample["candidates"]) > 1]
-    decoding = Decoding(args.max_new_tokens)
-    results = rank(
-        args.model,
-        [{**sample, "mt_texts": sample["candidates"]} for sample in judged],
-        load_ranking_prompt(args.prompt),
-        decoding,
-        batch_size=args.batch_size,
-        threads=args.threads,
-    )
-    for sample, result in zip(judged, results, strict=True):
-        sample["judgement"] = {
-            "answer": result.answer,
-            "scores": result.scores,
-            "failure": result.failure,
-            "detail": result.detail,
+    rows = [
+        {
+            **{key: sample[key] for key in ("src_text", "src_lang", "trg_lang")},
+            "mt_texts": sample["candidates"],
         }
-    made_by = {f"judge_{key}": value for key, value in origin(args.model, decoding).items()}
-    write_jsonl(args.output, ({"index": i, **_filled(sample), **made_by} for i, sample in enumerate(samples)))
-    print(f"{sum(result.scores is not None for result in results)} of {len(judged)} judgements are valid")
+        for sample in judged
+    ]
+    prompt, decoding, retries = load_ranking_prompt(args.prompt), decoding_of(args), retries_of(args)
+    with closing(open_backend(args.model, engine_of(args))) as backend:
+        made_from = settings(
+            "judge", backend, rows, prompt, decoding, retries, 1, samples=rows_digest(samples)
+        )
+        with Journal(args.output, made_from, 1, len(rows)) as journal, Progress(journal.total) as progress:
+            if journal.finished:
+                print(f"{args.output}: complete")
+                return
+            tally = rank_rows(backend, rows, prompt, decoding, journal, retries=retries, watch=progress)
+            for sample, result in zip(judged, journal.results(), strict=True):
+                sample["judgement"] = {key: result[key] for key in ("answer", "scores", "failure", "detail")}
+            made_by = {f"judge_{key}": value for key, value in provenance(backend, decoding).items()}
+            journal.publish({"index": i, **_filled(sample), **made_by} for i, sample in enumerate(samples))
+    print(tally)
 
 
 def _filled(sample: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lock every environment: envs/*.in to hashed requirements (envs/*.txt) and conda files (envs/*.yaml)."""
+"""Lock every environment: hashed requirements, and the same pins as conda files and containers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grrm.files import UserError, write_text
+from grrm.files import UserError, sha256, write_text
 from grrm.process import run_main
 
 # The driver comes before dev, which is constrained by it.
 _ORDER = ("driver", "dev", "train", "comet", "sft_cuda", "rl_cuda")
 _CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda")
+# The driver runs outside containers: it is what starts them. What each has to import when it is built.
+_CONTAINERS = {
+    "train": "llamafactory, verl",
+    "comet": "comet",
+    "sft_cuda": "llamafactory, deepspeed",
+    "rl_cuda": "verl, vllm",
+}
+# Python with its headers: triton and torch compile kernels with g++ while they run.
+_BASE_IMAGE = "python:3.11.14-slim-bookworm"
 # These have wheels for one platform only, and their requirements contradict each other elsewhere.
 _LINUX = ("sft_cuda", "rl_cuda")
 _PYTHON = "3.11"
@@ -21,9 +30,10 @@ _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]+\])?)==([^ ;\\]+)(?: 
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Refresh the locks, then write the conda files with the same pins."""
+    """Refresh the locks, then write the conda files and the recipes of the containers with the same pins."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("envs"))
+    parser.add_argument("--containers", type=Path, default=Path("containers"), help="folder of the recipes")
     parser.add_argument("--upgrade", action="store_true", help="move to the newest versions allowed")
     parser.add_argument("--uv", default=str(Path(sys.executable).with_name("uv")))
     args = parser.parse_args(argv)
@@ -53,6 +63,8 @@ def main(argv: list[str] | None = None) -> None:
     for name in _CONDA:
         lock = (args.folder / f"{name}.txt").read_text(encoding="utf-8")
         write_text(args.folder / f"{name}.yaml", conda_file(lock))
+    for name in _CONTAINERS:
+        write_text(args.containers / f"{name}.def", recipe(name, sha256(args.folder / f"{name}.txt")))
 
 
 def pins(lock: str) -> list[str]:
@@ -77,6 +89,47 @@ def conda_file(lock: str) -> str:
     ]
     lines += [f"      - {pin!r}" if "'" not in pin else f'      - "{pin}"' for pin in pins(lock)]
     return "\n".join(lines) + "\n"
+
+
+def recipe(name: str, digest: str) -> str:
+    """The Apptainer recipe of an environment, to be built from the repository's root.
+
+    The lock itself goes into the image, so the pins are the same; the recipe names its SHA-256, so that
+    neither changes without the other.
+
+    Args:
+        name: of the environment.
+        digest: SHA-256 of its lock.
+    """
+    return f"""\
+# Written by make lock from envs/{name}.txt; do not edit.
+#   apptainer build containers/{name}.sif containers/{name}.def
+Bootstrap: docker
+From: {_BASE_IMAGE}
+
+%labels
+    grrm.environment {name}
+    grrm.lock.sha256 {digest}
+
+%files
+    envs/{name}.txt /opt/grrm/requirements.txt
+
+%post
+    set -eu
+    echo "{digest}  /opt/grrm/requirements.txt" | sha256sum --check
+    apt-get update
+    apt-get install --yes --no-install-recommends g++
+    rm -rf /var/lib/apt/lists/*
+    # DeepSpeed compiles what it needs when it needs it, on the machine that has the GPU.
+    export DS_BUILD_OPS=0
+    python -m pip install --no-cache-dir --no-deps --require-hashes -r /opt/grrm/requirements.txt
+
+%environment
+    export LC_ALL=C.UTF-8 PYTHONNOUSERSITE=1
+
+%test
+    python -c "import {_CONTAINERS[name]}"
+"""
 
 
 if __name__ == "__main__":

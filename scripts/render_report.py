@@ -1,10 +1,12 @@
-"""Render Snakemake's own report of a finished experiment as one HTML file."""
+"""Render Snakemake's own report of a finished experiment, as one HTML file or as an archive."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from grrm.files import UserError, atomic_path
 from grrm.process import run_engine, run_main
@@ -15,20 +17,24 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", type=Path, required=True, help="the resolved configuration")
     parser.add_argument("--targets", nargs="+", required=True, help="files the report shows")
-    parser.add_argument("--output", type=Path, required=True, help="report to write (.html or .zip)")
+    parser.add_argument(
+        "--output", type=Path, nargs="+", required=True, help="reports to write (.html, .zip)"
+    )
     args = parser.parse_args(argv)
 
-    with atomic_path(args.output) as partial:
-        # Snakemake chooses the form of the report by its suffix.
-        page = partial.with_suffix(f".tmp{args.output.suffix}")
+    for output in args.output:
+        render(args.targets, args.configfile, output)
+
+
+def render(targets: Sequence[str], configfile: Path, output: Path) -> None:
+    """Write one report; Snakemake chooses its form by the suffix, the folder in an archive by the name."""
+    with atomic_path(output) as partial, TemporaryDirectory(prefix=".", dir=partial.parent) as folder:
+        page = Path(folder) / output.name
         # No lock: the workflow that called this holds it.
-        command = [sys.executable, "-m", "snakemake", *args.targets, "--configfile", str(args.configfile)]
-        try:
-            if run_engine([*command, "--nolock", "--report", str(page)]) != 0:
-                raise UserError("snakemake --report failed; its reason stands above in this log")
-            page.rename(partial)
-        finally:
-            page.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(configfile)]
+        if run_engine([*command, "--nolock", "--report", str(page)]) != 0:
+            raise UserError("snakemake --report failed; its reason stands above in this log")
+        page.rename(partial)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from grrm.files import UserError, atomic_path, write_json
 from grrm.process import run_main
 
 _COMET = ("hparams.yaml", "checkpoints/model.ckpt")
+_WEIGHTS = (".safetensors", ".bin")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -19,17 +20,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of the model")
     parser.add_argument("--reference", required=True, help="what the configuration calls it")
+    parser.add_argument(
+        "--metric", action="store_true", help="it is that of a metric: COMET, or configuration and weights"
+    )
     parser.add_argument("--encoder", type=Path, help="configuration and tokenizer of a COMET encoder")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer of a metric that comes without one")
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     args = parser.parse_args(argv)
 
     if (args.source / _COMET[0]).exists():
         files = _files(args.source, _COMET)
     else:
-        checkpoints.check_model(args.source)
-        files = {file.name: file for file in sorted(args.source.iterdir()) if file.is_file()}
-    if args.encoder:
-        files |= {f"encoder/{file.name}": file for file in sorted(args.encoder.iterdir()) if file.is_file()}
+        _check(args.source, args.metric)
+        files = _listed(args.source)
+    for name, folder in (("encoder", args.encoder), ("tokenizer", args.tokenizer)):
+        if folder:
+            files |= {f"{name}/{file}": path for file, path in _listed(folder).items()}
     origin = {"taken": args.reference, "inputs": {args.reference: checkpoints.fingerprint(args.source)}}
     with atomic_path(args.output) as partial:
         for name, file in files.items():
@@ -44,6 +50,22 @@ def _files(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
     if missing := [name for name, file in files.items() if not file.is_file()]:
         raise UserError(f"{folder}: not a complete COMET checkpoint, it lacks {', '.join(missing)}")
     return files
+
+
+def _check(folder: Path, metric: bool) -> None:
+    if not metric:
+        checkpoints.check_model(folder)
+    elif not (folder / "config.json").is_file() or not any(
+        file.suffix in _WEIGHTS for file in folder.iterdir()
+    ):
+        raise UserError(
+            f"{folder}: not a metric's model: neither hparams.yaml (COMET) nor config.json and weights "
+            f"({', '.join(_WEIGHTS)})"
+        )
+
+
+def _listed(folder: Path) -> dict[str, Path]:
+    return {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
 
 
 def _link(file: Path, target: Path) -> None:

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from grrm.files import atomic_path
-from grrm.metrics.comet import TinyComet, degraded_references, train_tiny
+from grrm.metrics.comet import train_tiny
+from grrm.metrics.tiny import TinyModel, degraded_references
 from grrm.process import run_main
 from grrm.schemas import read_table
 
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
     pairs = list(dict.fromkeys(pair for path in args.data for pair in _read_pairs(path)))
     rows = degraded_references(pairs, args.variants, args.seed)
-    settings = TinyComet(args.steps, min(args.batch_size, len(rows)), seed=args.seed)
+    settings = TinyModel(args.steps, min(args.batch_size, len(rows)), seed=args.seed)
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
 

@@ -6,8 +6,8 @@ import argparse
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,25 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
-from grrm.engines import checkpoints, resources, verl, verl_fork, verl_runs
+from grrm.engines import (
+    checkpoints,
+    ray_address,
+    resources,
+    sessions,
+    stop,
+    verl,
+    verl_fork,
+    verl_runs,
+)
+from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_json, write_jsonl
 from grrm.judges.client import JudgeOptions
 from grrm.judges.ledger import total_calls
+from grrm.lock import held
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
+from grrm.slurm.allocation import end_of_job, find_allocation
+from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -38,6 +51,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
     parser.add_argument("--judge-calls", type=Path, help="totals of the calls to a judge to write (JSON)")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        help="steps whose models stay in the working folder (kept/)",
+    )
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     args = parser.parse_args(argv)
 
@@ -54,16 +80,28 @@ def main(argv: list[str] | None = None) -> None:
     prompts_available = _check_rows(args.data, config[verl.BATCH])
     inputs = [args.data, initial, *judges, *verl.scoring_files(config)]
     training = checkpoints.identity(args.config, inputs, ignored=verl.TRANSPORT)
-    checkpoints.claim(working, training)
     steps = verl.total_steps(config, prompts_available)
-    if not checkpoints.is_finished(working):
-        if config.get(verl.DEVICE) == "cpu":
-            resources.check_memory(initial, judges)
-        if verl_runs.prepare_resume(working) != steps:
-            _train(args.python, config, working, steps, fork)
-        checkpoints.mark_finished(working)
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            if config.get(verl.DEVICE) == "cpu":
+                resources.check_memory(initial, judges)
+            if verl_runs.prepare_resume(working, args.keep) != steps:
+                address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+                with stop.stop_on_signal(working), sessions.recorded(working):
+                    _train(args.python, config, working, steps, fork, args.keep, address)
+            checkpoints.mark_finished(working)
+        _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
 
-    done = verl_runs.last_complete_step(working) or steps
+
+def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[str, Any]) -> None:
+    """Write what came out of a finished training of `done` steps."""
+    if missing := [step for step in args.keep if not verl_runs.kept_model(working, step).is_dir()]:
+        raise UserError(
+            f"{working}: steps {missing} of evaluate.checkpoints were not kept by this training, "
+            f"which is finished and has {done} steps; take them out of the configuration, or remove the "
+            "folder to train anew"
+        )
     files = verl_runs.model_files(working, done)
     _check_model(args.python, verl_runs.checkpoint(working, done) / "actor/huggingface")
     attempts = verl_runs.attempts(working)
@@ -78,10 +116,18 @@ def main(argv: list[str] | None = None) -> None:
         )
     if args.judge_calls:
         write_json(args.judge_calls, total_calls(attempt / "judge_calls.jsonl" for attempt in attempts))
-    checkpoints.publish(files, args.model, training)
+    checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
-def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork: Path | None) -> None:
+def _train(
+    python: str,
+    config: dict[str, Any],
+    working: Path,
+    steps: int,
+    fork: Path | None,
+    keep: Sequence[int],
+    address: str | None = None,
+) -> None:
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)
@@ -99,24 +145,44 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             print(report, flush=True)
             last = verl_runs.last_complete_step(working)
             if last is not None and last != kept:
-                verl_runs.remove_older(working, last)
+                verl_runs.remove_older(working, last, keep)
                 kept = last
 
-    with _temporary_folder() as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        machines = verl.machines(config)
         if fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary)
+            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
         else:
             overrides = verl.launch_overrides(
-                _with_attention(config, python), temporary=temporary, ledger=attempt / "judgements.jsonl"
+                _with_attention(config, python),
+                temporary=temporary,
+                ledger=attempt / "judgements.jsonl",
+                cluster=machines > 1,
             )
-            command = verl.command(python, overrides)
+            command = verl.command(python, overrides, cluster=machines > 1)
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+            )
+            if address:
+                overrides = ray_address.join_cluster(overrides, address)
+                command = verl.command(python, overrides)
+                command = ray_address.submit(command, environment, os.environ, address)
+        if machines > 1:
+            environment |= stack.enter_context(
+                ray_cluster(
+                    find_allocation(machines, verl.devices_per_machine(config)),
+                    python=python,
+                    offers=verl.ray_offers(config),
+                    environment=environment,
+                    temporary=temporary,
+                    logs=attempt / "machines",
+                )
             )
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
@@ -126,6 +192,7 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
             f"verl ended with status {status}; the last error it reported is: {reported}. "
             f"The whole output stands above in this log. The same command goes on after step {last or 0}"
         )
+    stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.
     if last is None or (last != steps and not (config.get(verl.FILTERED) and last < steps)):
         raise UserError(
@@ -136,11 +203,8 @@ def _train(python: str, config: dict[str, Any], working: Path, steps: int, fork:
 
 def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:
     """The same attention by torch's own kernels, if flash-attn is wanted and not installed."""
-    if config.get(verl.ATTENTION) != "flash_attention_2":
+    if config.get(verl.ATTENTION) != "flash_attention_2" or has_flash_attn(python):
         return config
-    if run_engine([python, "-c", "import flash_attn"]) == 0:
-        return config
-    print("flash-attn cannot be imported: training with attention sdpa", flush=True)
     return config | {verl.ATTENTION: "sdpa"}
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints
+from grrm.engines import checkpoints, sessions, stop
+from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.lock import held
 from grrm.process import run_engine, run_main
+from grrm.slurm.allocation import find_allocation
+from grrm.slurm.torchrun import torchrun, torchrun_on_all
+
+_SCRIPTS = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -24,57 +29,61 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
     parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
+    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
     args = parser.parse_args(argv)
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
     checkpoints.check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])
-    checkpoints.claim(working, training)
-    if not checkpoints.is_finished(working):
-        _remove_broken_checkpoints(working)
-        status = run_engine(
-            [args.python, "-m", "llamafactory.cli", "train", str(args.config)],
-            env={**os.environ, **launch_environment(config, args.python)},
+    with held(working):
+        checkpoints.claim(working, training)
+        if not checkpoints.is_finished(working):
+            checkpoints.remove_broken(working)
+            with stop.stop_on_signal(working), sessions.recorded(working):
+                status = _train(args, config, working)
+            if status != 0:
+                raise UserError(
+                    f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
+                    "The same command resumes from the last checkpoint"
+                )
+            stop.end_if_stopped(working)
+            checkpoints.mark_finished(working)
+        write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
+        cards = [args.card] if args.card else []
+        checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
+
+
+def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:
+    module = ["grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)]
+    environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)
+    on_gpus = not config.get("use_cpu")
+    if args.nodes > 1:
+        return torchrun_on_all(
+            find_allocation(args.nodes, args.devices if on_gpus else 0),
+            module,
+            python=args.python,
+            processes=args.devices,
+            environment=environment,
+            logs=working / "machines",
         )
-        if status != 0:
-            raise UserError(
-                f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
-                "The same command resumes from the last checkpoint"
-            )
-        checkpoints.mark_finished(working)
-    write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
-    checkpoints.publish(_model_files(working), args.model, training)
+    # DeepSpeed insists on torchrun even for one GPU.
+    launcher = torchrun(args.python, args.devices) if on_gpus else [args.python]
+    return run_engine([*launcher, "-m", *module], env=environment)
 
 
-def _remove_broken_checkpoints(working: Path) -> None:
-    """Remove checkpoints that a kill left half-written: the trainer writes its state last."""
-    for folder in working.glob("checkpoint-*"):
-        if not (folder / "trainer_state.json").exists():
-            print(f"{folder}: incomplete, removed", flush=True)
-            shutil.rmtree(folder)
+def _overrides(config: dict[str, Any], python: str) -> list[str]:
+    """What LLaMA-Factory reads after the file: what this environment lacks is no part of the training."""
+    wants_flash_attn = config.get("flash_attn") == "fa2"
+    return [] if not wants_flash_attn or has_flash_attn(python) else ["flash_attn=sdpa"]
 
 
 def _curve(log: Path) -> Iterator[dict[str, float]]:
     steps = {row["current_steps"]: row for row in read_jsonl(log) if "loss" in row}
     for step, row in sorted(steps.items()):
         yield {"step": step, "loss": row["loss"], "lr": row["lr"]}
-
-
-def _model_files(working: Path) -> list[Path]:
-    names = (
-        "*.safetensors",
-        "*.safetensors.index.json",
-        "config.json",
-        "generation_config.json",
-        "tokenizer*",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "chat_template.jinja",
-    )
-    return sorted({file for name in names for file in working.glob(name)})
 
 
 if __name__ == "__main__":

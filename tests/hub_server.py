@@ -111,6 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/content/"):
             _, _, digest, file = path.split("/", 3)
             self._body(self._find(digest), file)
+        elif path == "/api/whoami-v2":
+            known = headers.get("authorization") == f"Bearer {TOKEN}"
+            self._send(200 if known else 401, b'{"name": "someone", "type": "user"}' if known else b"")
+        elif path.startswith("/api/") and path.endswith("/auth-check"):
+            kind, name, _ = self._split(path.removeprefix("/api/"), "/auth-check")
+            self._repository(f"{kind}{name}", "main", None)
         elif path.startswith("/api/"):
             kind, name, revision = self._split(path.removeprefix("/api/"), "/revision/")
             self._repository(f"{kind}{name}", revision, None)

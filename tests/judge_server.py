@@ -21,6 +21,7 @@ class Call:
     body: dict[str, Any]
     headers: dict[str, str]
     time: float
+    path: str = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class JudgeServer:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers["content-length"]))
-        if head[0] != "POST /v1/chat/completions HTTP/1.1":
+        path = head[0].removeprefix("POST ").removesuffix(" HTTP/1.1")
+        if path not in ("/v1/chat/completions", "/v1/completions"):
             writer.write(_response(404, {}, b'{"error": "no such path"}'))
             await writer.drain()
             return True
@@ -113,10 +115,11 @@ class JudgeServer:
         call = Call(
             len(self.calls),
             attempt,
-            request["messages"][-1]["content"],
+            request["messages"][-1]["content"] if "messages" in request else request["prompt"],
             request,
             headers,
             asyncio.get_running_loop().time(),
+            path,
         )
         self.calls.append(call)
         self._busy += 1

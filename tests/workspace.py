@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "rules", "config", "scripts", "envs", "report")
+PARTS = ("Snakefile", "rules", "config", "scripts", "envs", "report", "slurm")
 
 
 class Workspace:

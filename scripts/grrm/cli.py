@@ -8,7 +8,7 @@ from importlib import import_module
 from grrm.process import run_main
 
 # In the order of `grrm --help`; the module of "serve-reward" is grrm.commands.serve_reward.
-COMMANDS = ("forecast",)
+COMMANDS = ("rank", "translate", "forecast", "efficiency", "compare")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,7 @@ import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jsonschema
 import yaml
@@ -26,8 +26,9 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
             key's path, the value and what is allowed.
     """
     schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
-    resolved = copy.deepcopy(dict(config))
-    _fill_defaults(resolved, schema, schema)
+    filled = copy.deepcopy(dict(config))
+    _fill_defaults(filled, schema, schema)
+    resolved: dict[str, Any] = _typed(filled, schema, schema)
     validator = jsonschema.Draft202012Validator(schema)
     problems = [_explain(error) for error in validator.iter_errors(resolved)]
     if problems:
@@ -40,18 +41,22 @@ STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
 NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("mt_sft", "grrm_rlvr")}
 
 
-def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> dict[str, Any]:
-    """The configuration as the workflow reads it: config/config.yaml, with other files laid over it in order.
+def load_experiment(
+    folder: str | Path, overlays: Iterable[str | Path] = (), changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The configuration as the workflow reads it, with other files laid over config/config.yaml in order.
 
     Args:
         folder: that of the workflow.
         overlays: files, as after --configfile.
+        changes: keys laid over them, as after --config.
 
     Raises:
         UserError: a file is missing or not YAML; or see `resolve_experiment`.
     """
     config: dict[str, Any] = {}
-    for path in (Path(folder) / "config/config.yaml", *overlays):
+    own = (Path(folder) / "config/config.yaml", Path(folder) / "config/cluster.yaml")
+    for path in (*own, *overlays):
         try:
             layer = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -61,6 +66,7 @@ def load_experiment(folder: str | Path, overlays: Iterable[str | Path] = ()) -> 
         if not isinstance(layer, dict):
             raise UserError(f"{path}: expected keys and values, found {type(layer).__name__}")
         _lay_over(config, layer)
+    _lay_over(config, changes or {})
     return resolve_experiment(config, Path(folder) / "config/schemas/config.schema.yaml")
 
 
@@ -74,21 +80,87 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
             config[key] = value
 
 
+JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
+
+
+def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration in which the variables of the published scripts go before keys of the judges' stages.
+
+    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine;
+    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
+    `judges.environment`. Without the section `judges`, and where a variable is empty, nothing changes.
+
+    Args:
+        config: as Snakemake or `load_experiment` reads it, without defaults.
+        environ: the environment.
+
+    Raises:
+        UserError: a number is none, or the batch cannot be put together from equal forward passes.
+    """
+    changed = copy.deepcopy(dict(config))
+    judges = changed.get("judges")
+    read = {name: environ[name] for name in _VARIABLES if environ.get(name)}
+    if not judges or not read:
+        return changed
+    judges["environment"] = read
+    if "MODEL_PATH" in read:
+        for name in JUDGES:
+            judges[name]["start_from"] = read["MODEL_PATH"]
+    if "N_GPUS_PER_NODE" in read:
+        changed.setdefault("hardware", {})["gpus_per_node"] = _count(read, "N_GPUS_PER_NODE")
+    if "TRAIN_BATCH_SIZE" in read:
+        rows, hardware = _count(read, "TRAIN_BATCH_SIZE"), changed.get("hardware", {})
+        for name in ("pointwise", "pairwise"):
+            judges[name]["train_batch_size"] = rows
+            judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
+        for name in ("sft", "bradley_terry"):
+            devices = hardware.get("nodes", 1) * hardware.get("gpus_per_node", 1)
+            pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
+            if rows % (pass_rows * devices):
+                raise UserError(
+                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of "
+                    f"judges.{name}.batch_size {pass_rows} x {devices} devices"
+                )
+            judges[name] |= {
+                "batch_size": pass_rows,
+                "gradient_accumulation": rows // (pass_rows * devices),
+            }
+    return changed
+
+
+_VARIABLES = ("MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+
+
+def _count(variables: Mapping[str, str], name: str) -> int:
+    if not variables[name].isdecimal() or int(variables[name]) < 1:
+        raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
+    return int(variables[name])
+
+
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
-    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it."""
+    """Models (folder or hub id) taken instead of made; what a stage starts from is the model before it.
+
+    A judge's is called `<stage>_base`: each may start from another one.
+    """
     taken = {
         "grrm_base": config["grrm_sft"]["start_from"],
         "grrm_sft": config["grrm_rlvr"]["start_from"],
         "mt_base": config["mt_sft"]["start_from"],
         "mt_sft": config["mt_grpo"]["start_from"],
-        "comet": config["comet"]["start_from"],
         "mt_reward": config["mt_grpo"]["reward"]["model"],
+        **{
+            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
+            for name in config["evaluate"]["metrics"]
+            if name != "llm_judge"
+        },
     }
     if config["alignment"] is not None:
         grpo = config["alignment"]["grpo"]
         taken |= {"alignment_policy": grpo["start_from"], "alignment_judge": grpo["reward"]["model"]}
     finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
-    return {name: model for name, model in (taken | finished).items() if model}
+    judges = config["judges"] or {}
+    bases = {f"judge_{name}_base": judges[name]["start_from"] for name in JUDGES if judges}
+    return {name: model for name, model in (taken | finished | bases).items() if model}
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -132,10 +204,11 @@ def resolve_experiment(
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    yield from _missing_metric_models(config["evaluate"])
+    yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
-    for name, steps in (("grrm_sft", "max_steps"), ("mt_sft", "max_steps"), *_RL_STEPS):
-        stage = config[name]
+    for name, stage, steps in [*_sft_stages(config), *_rl_stages(config)]:
         if (stage[steps] is None) == (stage["epochs"] is None):
             yield (
                 f"{name}.{steps} is {stage[steps]} and {name}.epochs is {stage['epochs']}, "
@@ -144,8 +217,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name in ("grrm_sft", "mt_sft"):
         if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
             yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
-    for name, _ in _RL_STEPS:
-        stage = config[name]
+    for name, stage, _ in _rl_stages(config):
         batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
         if batch % mini:
             yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
@@ -154,7 +226,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
                 f"over {devices} devices"
             )
-    yield from _wrong_for_device(config, hardware["device"], devices)
+    if judges := config["judges"]:
+        yield from _inconsistent_pairs(judges["pairwise"])
+        if hardware["nodes"] > 1:
+            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
+    yield from _wrong_for_device(config, hardware["device"])
     if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
         yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
     bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
@@ -165,7 +241,76 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-_RL_STEPS = (("grrm_rlvr", "steps"), ("mt_grpo", "steps"))
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
+    """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if "mt_grpo" not in trained_stages(config):
+        return []
+    if wanted == "all":
+        return list(range(stage["save_steps"], stage["steps"], stage["save_steps"]))
+    return sorted(wanted)
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
+
+
+# A stage's name, its section, and the key of its number of steps.
+Stage: TypeAlias = tuple[str, Mapping[str, Any], str]
+
+
+def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "max_steps") for name in ("grrm_sft", "mt_sft")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "max_steps") for name in ("sft", "bradley_terry")]
+    return stages
+
+
+def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
+    stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    if judges := config["judges"]:
+        stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
+    return stages
+
+
+def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
+    """Both orders of a pair can only be compared if they are in one step."""
+    if stage["consistency"] == 0:
+        return
+    for key, wrong, expected in (
+        ("both_orders", not stage["both_orders"], "true"),
+        ("filter_overlong_prompts", stage["filter_overlong_prompts"], "false"),
+        ("train_batch_size", stage["train_batch_size"] % 2, "an even number"),
+    ):
+        if wrong:
+            yield (
+                f"judges.pairwise.{key} is {stage[key]}, expected {expected} where "
+                "judges.pairwise.consistency is above 0: both orders of a pair share a step"
+            )
 
 
 def _has_sft(config: Mapping[str, Any], name: str) -> bool:
@@ -176,30 +321,31 @@ def _has_sft(config: Mapping[str, Any], name: str) -> bool:
     return later is None
 
 
-def _wrong_for_device(config: Mapping[str, Any], device: str, devices: int) -> Iterator[str]:
-    engines = {
-        "grrm_rlvr.rollout_engine": config["grrm_rlvr"]["rollout_engine"],
-        "mt_grpo.rollout_engine": config["mt_grpo"]["rollout_engine"],
-        "mt_grpo.reward.rollout_engine": config["mt_grpo"]["reward"]["rollout_engine"],
-    }
+def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
+    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in _rl_stages(config)}
+    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
     if config["alignment"] is not None:
-        grpo = config["alignment"]["grpo"]
-        engines["alignment.grpo.rollout_engine"] = grpo["rollout_engine"]
-        engines["alignment.grpo.reward.rollout_engine"] = grpo["reward"]["rollout_engine"]
+        judge = config["alignment"]["grpo"]["reward"]
+        engines["alignment.grpo.reward.rollout_engine"] = judge["rollout_engine"]
     engine = {"cpu": "transformers", "cuda": "vllm"}[device]
+    evaluate = config["evaluate"]
+    if evaluate["backend"] == "vllm" and device == "cpu":
+        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
+    if evaluate["backend"] == "openai" and not evaluate["base_url"]:
+        yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
     for key, value in engines.items():
         if value != engine:
             yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
     if device == "cuda":
         return
-    if devices > 1:
-        yield f"hardware.nodes x gpus_per_node is {devices}, expected 1 with hardware.device 'cpu'"
+    if (processes := config["hardware"]["gpus_per_node"]) > 1:
+        yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
     if config["hardware"]["precision"] != "fp32":
         yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
         yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
-    for name in ("grrm_sft", "mt_sft"):
-        if config[name]["deepspeed"] is not None:
+    for name, stage, _ in _sft_stages(config):
+        if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 
@@ -213,6 +359,40 @@ def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any
             value[key] = copy.deepcopy(part["default"])
         if key in value:
             _fill_defaults(value[key], part, root)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """`value` with text read as the number or null that the schema wants.
+
+    `snakemake --config 'hardware={nodes: 1}'` hands on every value within braces as text.
+    """
+    schema = dereference(schema, root)
+    if isinstance(value, dict):
+        others = schema.get("additionalProperties")
+        parts = {key: schema.get("properties", {}).get(key, others) for key in value}
+        return {
+            key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
+            for key, part in value.items()
+        }
+    allowed = schema.get("type", [])
+    names = [allowed] if isinstance(allowed, str) else allowed
+    if not isinstance(value, str) or names == ["string"]:
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    wanted = [kind for name in names for kind in _TYPES.get(name, ())]
+    # Not isinstance: True is an int.
+    return read if type(read) in wanted else value
 
 
 def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

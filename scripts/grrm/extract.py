@@ -42,6 +42,16 @@ def whole_text(text: str) -> str | None:
     return text.strip() or None
 
 
+def before_reasoning(text: str) -> str | None:
+    """What stands before `[COT]`, after which Seed-X explains its translation; None if nothing does."""
+    return text.partition("[COT]")[0].strip() or None
+
+
+def answer_tag(text: str) -> str | None:
+    """What the last <answer>...</answer> outside thinking holds; None if there is none, or nothing in it."""
+    return tag(text, "answer") or None
+
+
 def last_line(text: str) -> str | None:
     """The last line that is not blank, without the white space around it; None if there is none."""
     return text.strip().rpartition("\n")[2].strip() or None

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import psutil
 
@@ -144,6 +145,38 @@ def run_engine(
     if failures:
         raise failures[0]
     return status
+
+
+def start_helper(
+    command: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Start a program that runs beside this process and is told to end when this process dies.
+
+    Args:
+        command: program and arguments.
+        env: its whole environment.
+        output: file for what it prints.
+    """
+    return subprocess.Popen(
+        command,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        # The kernel sends it when the thread that calls this ends: call it from one that lasts.
+        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+    )
+
+
+def end_helper(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
+    """Ask a program to end, and kill it if it has not after `grace` seconds."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_descendants(grace: float = 5.0) -> None:

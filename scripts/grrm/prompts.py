@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from grrm.extract import code_block, whole_text
+from grrm.extract import answer_tag, before_reasoning, code_block, whole_text
 from grrm.files import UserError
-from grrm.languages import language_name
+from grrm.languages import language_code, language_name
 from grrm.ranking import (
     MAX_CANDIDATES,
     MAX_SCORE,
@@ -52,7 +52,7 @@ _GROUP: dict[str, tuple[set[str], set[str]]] = {
     "candidate": ({"label", "text"}, {"fence"}),
     "example": (set(), set()),
 }
-_TRANSLATION = {"prompt": (LANGUAGES | {"source"}, {"fence"})}
+_TRANSLATION = {"prompt": (LANGUAGES | {"source"}, {"fence", "target_code"})}
 # What prompts for general judges share: how a reference is put, and the tag of the verdict.
 _JUDGE: dict[str, tuple[set[str], set[str]]] = {
     "reference": ({"reference"}, {"fence"}),
@@ -67,6 +67,13 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "sqm": {"prompt": (LANGUAGES | {"source", "translation"}, {"fence"})},
     "codeblock-think": _TRANSLATION,
     "plain": _TRANSLATION,
+    "judge_translation": {
+        "prompt": (LANGUAGES | {"source", "translation"}, {"fence", "reference", "hints"}),
+        "reference": ({"reference"}, {"fence"}),
+        "hints": ({"hints"}, {"fence"}),
+    },
+    "seed-x": _TRANSLATION,
+    "ssr": {"prompt": ({"target_language", "source"}, {"source_language", "fence", "target_code"})},
     "judge_pairwise": {
         "prompt": ({"question", "first", "second"}, {"fence", "reference"} | LANGUAGES),
         **_JUDGE,
@@ -92,7 +99,28 @@ RANKING_KINDS: dict[str, Callable[[str, int], RankingAnswer | InvalidAnswer]] = 
 TRANSLATION_KINDS: dict[str, Callable[[str], str | None]] = {
     "codeblock-think": code_block,
     "plain": whole_text,
+    "seed-x": before_reasoning,
+    "ssr": answer_tag,
 }
+# Kinds of models without a chat template: the prompt is continued as it is.
+_CONTINUED = {"seed-x", "ssr"}
+
+# Names for the prompt files of the workflow, as they are given on a command line.
+RANKING_PROMPTS = {
+    "ranking_score": "ranking.yaml",
+    "ranking": "gqm_ranking.yaml",
+    "score": "gqm_score.yaml",
+    "sqm": "sqm.yaml",
+}
+TRANSLATION_PROMPTS = {
+    "codeblock-think": "translation.yaml",
+    "plain": "translation_plain.yaml",
+    "tower": "tower.yaml",
+    "seed-x": "seed_x.yaml",
+    "seed-x-cot": "seed_x_cot.yaml",
+    "ssr": "ssr.yaml",
+}
+_FOLDER = Path(__file__).parents[2] / "config/prompts"
 
 
 @dataclass(frozen=True)
@@ -204,11 +232,17 @@ class TranslationPrompt:
     Attributes:
         prompt: template of the whole.
         kind: `codeblock-think`: an analysis, then the translation in a code block; `plain`: nothing but the
-            translation.
+            translation; `seed-x`: the translation, then reasoning if it is asked for; `ssr`: reasoning, then
+            the translation in a tag.
     """
 
     prompt: str
     kind: str = "codeblock-think"
+
+    @property
+    def chat(self) -> bool:
+        """Whether it is put as a user's turn; else the model continues it as it is."""
+        return self.kind not in _CONTINUED
 
     def render(self, *, src_text: str, src_lang: str, trg_lang: str) -> str:
         """The prompt for one segment.
@@ -221,6 +255,7 @@ class TranslationPrompt:
             {
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
+                "target_code": language_code(trg_lang),
                 "source": src_text,
                 "fence": code_fence(src_text),
             },
@@ -271,6 +306,32 @@ def load_translation_prompt(path: str | Path, *kinds: str) -> TranslationPrompt:
     """
     kind, templates = _load(path, kinds or ("codeblock-think",))
     return TranslationPrompt(**templates, kind=kind)
+
+
+def find_ranking_prompt(name: str | Path) -> RankingPrompt | PointwisePrompt:
+    """A prompt that asks for scores: one of `RANKING_PROMPTS` by its name, or a prompt file of any such kind.
+
+    Raises:
+        UserError: it is neither, or the file is not such a prompt.
+    """
+    kind, templates = _load(_find(name, RANKING_PROMPTS), (*RANKING_KINDS, "sqm"))
+    return PointwisePrompt(**templates) if kind == "sqm" else RankingPrompt(**templates, kind=kind)
+
+
+def find_translation_prompt(name: str | Path) -> TranslationPrompt:
+    """A prompt that asks for a translation: one of `TRANSLATION_PROMPTS` by its name, or a prompt file.
+
+    Raises:
+        UserError: it is neither, or the file is not such a prompt.
+    """
+    return load_translation_prompt(_find(name, TRANSLATION_PROMPTS), *TRANSLATION_KINDS)
+
+
+def _find(name: str | Path, names: Mapping[str, str]) -> Path:
+    known = names.get(str(name).lower())
+    if known is None and not Path(name).exists():
+        raise UserError(f"{name}: no such prompt file, and not one of {', '.join(names)}")
+    return _FOLDER / known if known else Path(name)
 
 
 def dump_prompt(prompt: RankingPrompt | PointwisePrompt | TranslationPrompt) -> str:
@@ -531,23 +592,38 @@ def load_templates(path: str | Path, kind: str) -> dict[str, str]:
     return _load(path, (kind,))[1]
 
 
-def _load(path: str | Path, kinds: Sequence[str]) -> tuple[str, dict[str, str]]:
-    data = _read_yaml(path)
+def check_templates(where: str | Path, data: Mapping[str, Any], *kinds: str) -> dict[str, str]:
+    """The templates in the content of a prompt file of one of these kinds, checked.
+
+    Args:
+        where: what errors call it, a path for example.
+        data: kind and templates.
+        *kinds: those allowed.
+
+    Raises:
+        UserError: it is not of these kinds, or has unknown or missing placeholders.
+    """
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"{path}: kind is {kind!r}; expected {' or '.join(map(repr, kinds))}")
+        raise UserError(f"{where}: kind is {kind!r}; expected {' or '.join(map(repr, kinds))}")
     templates = {key: value for key, value in data.items() if key != "kind"}
     known = _KINDS[kind]
     if templates.keys() - known.keys() or known.keys() - templates.keys() - _MAY_BE_LEFT_OUT:
-        raise UserError(f"{path}: keys are {sorted(data)}; expected {_key_words(known)}")
+        raise UserError(f"{where}: keys are {sorted(data)}; expected {_key_words(known)}")
     for key, template in templates.items():
         if not isinstance(template, str):
-            raise UserError(f"{path}: {key} is {template!r}; expected a text")
-        _check_placeholders(f"{path}: {key}", template, *known[key])
+            raise UserError(f"{where}: {key} is {template!r}; expected a text")
+        _check_placeholders(f"{where}: {key}", template, *known[key])
     for key in templates.keys() & _MAY_BE_LEFT_OUT:
         if f"{{{key}}}" not in templates["prompt"]:
-            raise UserError(f"{path}: prompt has no place {{{key}}} for {key}; add it, or leave out {key}")
-    return kind, templates
+            raise UserError(f"{where}: prompt has no place {{{key}}} for {key}; add it, or leave out {key}")
+    return templates
+
+
+def _load(path: str | Path, kinds: Sequence[str]) -> tuple[str, dict[str, str]]:
+    data = _read_yaml(path)
+    templates = check_templates(path, data, *kinds)
+    return data["kind"], templates
 
 
 def _key_words(known: Mapping[str, object]) -> str:

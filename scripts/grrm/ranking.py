@@ -40,6 +40,9 @@ _SIGN = re.compile(r"[ \t]*([>=])[ \t]*")
 _RANKING_LINE = re.compile(r"[A-Z](?: [>=] [A-Z])*")
 # ASCII digits only, no sign and no leading zero: int() would also take "２", "+2" and "2_0".
 _SCORE = re.compile(r"\s*([A-Z])\s*:\s*(10|[0-9])\s*")
+# Marks of emphasis, and "8/10" for 8: habits of models that were not trained on this form.
+_EMPHASIS = re.compile(r"[*_`#]")
+_OUT_OF_TEN = re.compile(r"(?<=[0-9])\s*/\s*10(?![0-9.])")
 
 
 @dataclass(frozen=True)
@@ -254,6 +257,8 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
 def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
     """Read an answer whose last non-blank line is "A: 5, B: 9, C: 5", in any order of labels.
 
+    Markdown's marks of emphasis around them do not matter, and "9/10" is 9.
+
     Returns:
         the parsed answer, with the ranking that the scores say, or the reason why it cannot be used.
 
@@ -265,14 +270,14 @@ def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAns
     if not line:
         return InvalidAnswer("incomplete", "an empty answer")
     try:
-        scores = parse_scores(line, candidates)
+        scores = parse_scores(_OUT_OF_TEN.sub("", _EMPHASIS.sub("", line)), candidates)
     except ValueError as error:
         return InvalidAnswer("scores", str(error))
     return RankingAnswer(analysis, rank_scores(scores), scores)
 
 
 def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
-    """Read an answer whose last non-blank line is "B > A = C".
+    """Read an answer whose last non-blank line is "B > A = C"; marks of emphasis around it do not matter.
 
     Returns:
         the parsed answer, or the reason why it cannot be used.
@@ -285,7 +290,7 @@ def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidA
     if not line:
         return InvalidAnswer("incomplete", "an empty answer")
     try:
-        ranking = parse_ranking(line)
+        ranking = parse_ranking(_EMPHASIS.sub("", line))
     except ValueError as error:
         return InvalidAnswer("ranking", str(error))
     levels = rank_levels(ranking)

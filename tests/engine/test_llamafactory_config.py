@@ -4,7 +4,10 @@ Without a GPU and DeepSpeed both are left out where the parser probes for them; 
 read by transformers' own class for it.
 """
 
+import sys
+
 import pytest
+import yaml
 
 pytest.importorskip("llamafactory")
 
@@ -12,6 +15,7 @@ from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from llamafactory.hparams.parser import get_train_args
 from transformers.integrations import deepspeed as hf_deepspeed
 
+import train_sft
 from configurations import experiment, render_sft
 
 STAGES = ["grrm_sft", "mt_sft"]
@@ -69,6 +73,16 @@ def test_a_key_that_is_not_llamafactorys_is_refused(tmp_path):
     config = without_gpu(rendered("paper", "mt_sft", tmp_path))
     with pytest.raises(ValueError, match="flash_attention"):
         get_train_args({**config, "flash_attention": "fa2"})
+
+
+def test_without_flash_attn_the_command_line_goes_before_the_file(tmp_path, monkeypatch):
+    config = without_gpu(rendered("paper", "mt_sft", tmp_path))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    overrides = train_sft._overrides(config, "/bin/false")
+    monkeypatch.setattr(sys, "argv", ["sft_main", str(tmp_path / "config.yaml"), *overrides])
+    model, _, training, _, _ = get_train_args()
+    assert (config["flash_attn"], model.flash_attn) == ("fa2", "sdpa")
+    assert training.num_train_epochs == config["num_train_epochs"]
 
 
 def test_a_training_goes_on_from_its_last_checkpoint(tmp_path):

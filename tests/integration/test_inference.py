@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 
 import pytest
 
@@ -46,66 +49,48 @@ tokenizer.save_pretrained(sys.argv[1])
 
 COMPARE = """
 import json, sys, torch
+from contextlib import closing
 from pathlib import Path
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from grrm.inference import Decoding, generate
+from grrm.inference import Decoding, Engine, Request, open_backend
 folder, prompts = Path(sys.argv[1]), json.loads(sys.argv[2])
-def texts(decoding, **options):
-    return [[c.text, c.finish] for c in generate(folder, prompts, decoding, **options)]
+def texts(decoding, batch_size, seed=0):
+    with closing(open_backend(folder, Engine(batch_size=batch_size))) as backend:
+        requests = [Request(prompt, seed + i) for i, prompt in enumerate(prompts)]
+        written = dict(backend.generate(requests, decoding))
+    return [[written[i].text, written[i].failure] for i in range(len(prompts))]
 tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-greedy = Decoding(12)
+greedy, sampled, narrow = Decoding(12), Decoding(12, 1.0), Decoding(12, 1.0, top_p=1e-6)
 ends = model.generation_config.eos_token_id
-plain = []
-for prompt in prompts:
-    tokens = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=True
-    )["input_ids"]
+def one_by_one(tokens):
     new = []
     with torch.no_grad():
         while len(new) < 12 and (not new or new[-1] not in ends):
             new.append(int(model(torch.tensor([tokens + new])).logits[0, -1].argmax()))
     ended = new[-1] in ends
     text = tokenizer.decode(new[:-1] if ended else new, skip_special_tokens=True)
-    plain.append([text, "stop" if ended else "length"])
+    return [text, None if ended else "unfinished"]
+def chat(prompt):
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
+with closing(open_backend(folder, Engine())) as backend:
+    requests = [Request("abc", chat=False), Request("a" * 400)]
+    continued, too_long = [written for _, written in sorted(backend.generate(requests, greedy))]
 print(json.dumps({
-    "plain": plain,
-    "batched": texts(greedy, batch_size=64),
-    "in threes": texts(greedy, batch_size=3),
-    "single": texts(greedy, batch_size=1),
-    "sampled": texts(Decoding(12, 1.0, 5), batch_size=3),
-    "sampled again": texts(Decoding(12, 1.0, 5), batch_size=3),
-    "another seed": texts(Decoding(12, 1.0, 6), batch_size=3),
+    "plain": [one_by_one(chat(prompt)) for prompt in prompts],
+    "batched": texts(greedy, 64),
+    "in threes": texts(greedy, 3),
+    "single": texts(greedy, 1),
+    "sampled": texts(sampled, 64),
+    "sampled in threes": texts(sampled, 3),
+    "another seed": texts(sampled, 64, 100),
+    "narrow": texts(narrow, 3),
+    "continued": [continued.text, continued.failure],
+    "continued one by one": one_by_one(tokenizer("abc")["input_ids"]),
+    "too long": too_long.failure,
 }))
 """
-
-# What a model wrote, put in the place of a backend: how rows become results.
-RESULTS = """
-import json, sys, types
-from dataclasses import asdict
-from pathlib import Path
-import grrm.inference as inference
-from grrm.inference import Completion, Decoding
-from grrm.prompts import load_ranking_prompt, load_translation_prompt
-folder, completions, orders = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
-backend = types.ModuleType("written")
-backend.generate = lambda model, prompts, decoding: [Completion(*c) for c in completions][: len(prompts)]
-sys.modules["written"] = backend
-inference._BACKENDS["written"] = "written"
-row = {"src_text": "s", "src_lang": "xx", "trg_lang": "yy", "mt_texts": ["p", "q", "r"]}
-prompts = Path("config/prompts")
-ranked = inference.rank(
-    folder, [row] * len(completions), load_ranking_prompt(prompts / "toy_ranking.yaml"), Decoding(9),
-    orders=orders, backend="written",
-)
-translated = inference.translate(
-    folder, [row] * len(completions), load_translation_prompt(prompts / "toy_translation.yaml"), Decoding(9),
-    backend="written",
-)
-print(json.dumps([[asdict(r) for r in ranked], [asdict(t) for t in translated]]))
-"""
-
-ANSWER = "q is best\n\n### Final Ranking:\n\nB > A = C\n\n### Scores:\n\nB: 9, A: 5, C: 5\n"
-TRANSLATION = "think\n\n```\nba du\n```"
 
 
 @pytest.fixture(scope="module")
@@ -129,63 +114,32 @@ def test_greedy_completions_are_those_of_one_token_at_a_time(completions, way):
 def test_completions_differ_and_both_end_and_are_cut(completions):
     """Else the test above could not fail."""
     assert len({text for text, _ in completions["plain"]}) > 3
-    assert {finish for _, finish in completions["plain"]} == {"stop", "length"}
+    assert {failure for _, failure in completions["plain"]} == {None, "unfinished"}
 
 
-def test_sampling_follows_the_seed(completions):
-    assert completions["sampled"] == completions["sampled again"]
+def test_what_is_sampled_depends_on_the_seed_and_not_on_the_batch(completions):
+    assert completions["sampled"] == completions["sampled in threes"]
     assert completions["sampled"] != completions["another seed"]
-    assert completions["sampled"] != completions["in threes"]
+    assert completions["sampled"] != completions["plain"]
 
 
-@pytest.fixture(scope="module")
-def results(model):
-    written = [
-        [ANSWER, "stop"],
-        [ANSWER, "length"],
-        ["", "prompt"],
-        ["no idea", "stop"],
-        [TRANSLATION, "stop"],
-    ]
-    orders = [[2, 0, 1], *[[0, 1, 2]] * 4]
-    return json_from_training_environment(RESULTS, model, json.dumps(written), json.dumps(orders))
+def test_the_likeliest_token_alone_is_the_greedy_one(completions):
+    assert completions["narrow"] == completions["plain"]
 
 
-def test_scores_come_back_in_the_order_of_the_row(results):
-    """Shown in the order 2, 0, 1: label B is candidate 0."""
-    ranked = results[0][0]
-    assert (ranked["scores"], ranked["failure"], ranked["candidate_order"]) == ([9, 5, 5], None, [2, 0, 1])
+def test_a_text_is_continued_without_the_chat_template(completions):
+    assert completions["continued"] == completions["continued one by one"]
 
 
-def test_an_answer_that_cannot_be_used_has_a_reason_and_no_scores(results):
-    ranked = results[0][1:]
-    assert [row["failure"] for row in ranked] == ["unfinished", "prompt_too_long", "incomplete", "header"]
-    assert all(row["scores"] is None and row["detail"] for row in ranked)
-
-
-def test_a_translation_is_taken_out_of_its_code_block(results):
-    translated = results[1]
-    assert [row["translation"] for row in translated] == [None, None, None, None, "ba du"]
-    assert [row["failure"] for row in translated] == [
-        "no_translation",
-        "unfinished",
-        "prompt_too_long",
-        "no_translation",
-        None,
-    ]
+def test_a_prompt_beyond_the_context_is_not_cut(completions):
+    assert completions["too long"] == "prompt_too_long"
 
 
 # ---------------------------------------------------------------- the programs
 
 
-def run(python, script, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [python, ROOT / "scripts" / script, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-
-
-@pytest.fixture
-def groups(tmp_path):
+def test_rank_candidates_writes_one_line_per_group_and_run(train_python, model, tmp_path):
+    groups, output = tmp_path / "ranking_test.parquet", tmp_path / "out.jsonl"
     rows = [
         {
             "src_text": f"s{i}",
@@ -196,51 +150,87 @@ def groups(tmp_path):
         }
         for i in (1, 2, 400)
     ]
-    write_table(tmp_path / "ranking_test.parquet", rows, "ranking_test")
-    return tmp_path / "ranking_test.parquet"
+    write_table(groups, rows, "ranking_test")
+    prompt = ROOT / "config/prompts/toy_ranking.yaml"
+    arguments = ["--model", model, "--input", groups, "--output", output, "--prompt", prompt, "--runs", "2"]
+    arguments += ["--max-new-tokens", "8", "--candidate-order", "shuffled", "--retries", "1"]
+    printed = run_in_training_environment(ROOT / "scripts/rank_candidates.py", *arguments)
+    answers = read_jsonl(output)
+    assert [(row["run"], row["index"]) for row in answers] == [(run, i) for run in (0, 1) for i in range(3)]
+    assert [row["src_text"] for row in answers] == ["s1", "s2", "s400"] * 2
+    assert [row["failure"] for row in answers][2::3] == ["prompt_too_long"] * 2
+    assert [row["attempts"] for row in answers] == [2, 2, 1] * 2
+    assert all(row["scores"] is None and row["detail"] for row in answers)
+    assert answers[0]["decoding"] == {"max_new_tokens": 8, "temperature": 0.0, "seed": 0, "top_p": 1.0}
+    assert "0 of 6 answers are usable" in printed
 
 
-def rank(python, model, groups, output, *more):
-    return run(
-        python, "rank_candidates.py", "--model", model, "--input", groups, "--output", output,
-        "--prompt", ROOT / "config/prompts/toy_ranking.yaml", "--max-new-tokens", 8, *more,
-    )  # fmt: skip
+@pytest.fixture
+def start(train_python):
+    """Start `grrm translate` as it is typed where there is no torch."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "scripts"),
+        "GRRM_PYTHON": str(train_python),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    started = []
+
+    def begin(*arguments):
+        command = [sys.executable, "-m", "grrm.cli", "translate", *map(str, arguments)]
+        started.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_rank_candidates_writes_one_line_per_group(train_python, model, groups, tmp_path):
-    result = rank(train_python, model, groups, tmp_path / "out.jsonl", "--candidate-order", "shuffled")
-    assert result.returncode == 0, result.stderr[-2000:]
-    rows = read_jsonl(tmp_path / "out.jsonl")
-    assert [(row["index"], row["src_text"]) for row in rows] == [(0, "s1"), (1, "s2"), (2, "s400")]
-    assert rows[2]["failure"] == "prompt_too_long"
-    assert all(row["scores"] is None and row["failure"] for row in rows)
-    assert rows[0]["decoding"] == {"max_new_tokens": 8, "temperature": 0.0, "seed": 0}
-    assert "0 of 3 answers are valid" in result.stdout
-    assert "2 of 3 completions" in result.stderr or "3 of 3 completions" in result.stderr
+def wait_for_lines(path, lines, process):
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
-@pytest.mark.parametrize(
-    ("missing", "named"),
-    [
-        (["config.json"], "config.json"),
-        (["tokenizer.json"], "a tokenizer"),
-        (["model.safetensors"], "weights"),
-    ],
-)
-def test_an_incomplete_model_folder_is_named(train_python, model, groups, tmp_path, missing, named):
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in model.iterdir():
-        if file.name not in missing:
-            (broken / file.name).symlink_to(file)
-    result = rank(train_python, broken, groups, tmp_path / "out.jsonl")
-    assert result.returncode == 2
-    assert "it lacks" in result.stderr
-    assert named in result.stderr.splitlines()[-1]
-    assert not (tmp_path / "out.jsonl").exists()
+def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twice(start, model, tmp_path):
+    source, prompt = tmp_path / "in.txt", tmp_path / "prompt.yaml"
+    source.write_text("".join(f"{'a' * (i % 7)} {i}\n" for i in range(30)))
+    prompt.write_text('kind: plain\nprompt: "{source_language} {target_language} {source}"\n')
+    arguments = ["--model", model, "--input", source, "--from", "xx", "--to", "yy", "--prompt", prompt]
+    arguments += ["--temperature", "1", "--max-new-tokens", "24", "--retries", "1", "--batch-size", "1"]
+    output, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
 
+    killed = start(*arguments, "--output", output)
+    wait_for_lines(partial, 4, killed)
+    killed.kill()
+    killed.communicate(timeout=60)
+    kept = partial.read_bytes()
+    kept = kept[: kept.rindex(b"\n") + 1]
+    lines = kept.count(b"\n")  # of which the first holds the settings
+    assert not output.exists()
 
-def test_a_missing_model_folder_is_named(train_python, groups, tmp_path):
-    result = rank(train_python, tmp_path / "nowhere", groups, tmp_path / "out.jsonl")
-    assert result.returncode == 2
-    assert "nowhere: no such model folder" in result.stderr
+    interrupted = start(*arguments, "--output", output)
+    wait_for_lines(partial, lines + 2, interrupted)
+    interrupted.send_signal(signal.SIGINT)
+    _, errors = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == 130, errors
+    assert f"{lines - 1} of 30 answers are there already" in errors
+    assert "the same command goes on" in errors
+    assert partial.read_bytes().startswith(kept)
+
+    whole = start(*arguments, "--output", tmp_path / "whole.jsonl")
+    resumed = start(*arguments, "--output", output)
+    for process in (resumed, whole):
+        _, errors = process.communicate(timeout=300)
+        # The model is random, and some of its texts do not end in time: status 1.
+        assert process.returncode == 1, errors
+    assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert [row["index"] for row in read_jsonl(output)] == list(range(30))
+    assert {row["failure"] for row in read_jsonl(output)} == {None, "unfinished"}
+    assert not partial.exists()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grrm.metrics.bootstrap import Bootstrap, Stratum, mean, ratio
+from grrm.metrics.bootstrap import Bootstrap, Stratum, mean, mean_of_known, over_runs, ratio
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
 FAST = Bootstrap(samples=100)
@@ -50,13 +50,97 @@ def test_a_difference_turned_round_is_its_negative(values):
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-6)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say():
+SIMULATIONS, SEGMENTS = 1000, 150
+
+
+def coverage(scores, truth):
+    """Share of simulated experiments whose interval holds the truth; one score (resampled) for each."""
+    intervals = [Bootstrap(samples=1000).interval(score) for score in scores]
+    return sum(estimate.low <= truth <= estimate.high for estimate in intervals) / len(intervals)
+
+
+def resampled(simulate):
+    """Many simulated experiments, resampled in one go."""
     generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(400):
-        estimate = Bootstrap(samples=200).estimate(mean(generator.normal(size=100)))
-        covered += estimate.low <= 0 <= estimate.high
-    assert 0.91 <= covered / 400 <= 0.98
+    return Bootstrap(samples=1000).resample([simulate(generator) for _ in range(SIMULATIONS)])
+
+
+def test_intervals_of_a_mean_cover_the_truth_as_often_as_they_say():
+    scores = resampled(lambda generator: mean(generator.normal(size=SEGMENTS)))
+    assert 0.93 <= coverage(scores, 0.0) <= 0.97
+
+
+def test_intervals_of_a_ratio_cover_the_truth_as_often_as_they_say():
+    def simulate(generator):
+        lengths = generator.integers(5, 40, size=SEGMENTS)
+        return ratio(generator.binomial(lengths, 0.3), lengths)
+
+    assert 0.93 <= coverage(resampled(simulate), 0.3) <= 0.97
+
+
+def two_systems(gain):
+    """Pairs of systems that share the difficulty of the segments."""
+    hard = np.random.default_rng(1).normal(size=(SIMULATIONS, SEGMENTS))
+    rows = iter([*hard, *(hard + gain)])
+    scores = [
+        Bootstrap(samples=1000).resample(
+            [mean(next(rows) + 0.5 * generator.normal(size=SEGMENTS)) for _ in range(SIMULATIONS)]
+        )
+        for generator in (np.random.default_rng(2), np.random.default_rng(3))
+    ]
+    return [after - before for before, after in zip(*scores, strict=True)]
+
+
+def test_intervals_of_a_paired_difference_cover_the_truth_as_often_as_they_say():
+    assert 0.93 <= coverage(two_systems(0.2), 0.2) <= 0.97
+
+
+def test_p_values_of_equal_systems_are_spread_evenly():
+    bootstrap = Bootstrap(samples=1000)
+    values = [bootstrap.p_value(difference) for difference in two_systems(0.0)]
+    assert 0.03 <= np.mean(np.array(values) <= 0.05) <= 0.07
+    assert np.mean(values) == pytest.approx(0.5, abs=0.04)
+
+
+def test_intervals_over_several_runs_cover_the_expected_score():
+    """The runs share the segments: more of them do not make the interval narrower than that."""
+
+    def simulate(generator):
+        hard = generator.normal(size=SEGMENTS)
+        return over_runs([mean(hard + 0.5 * generator.normal(size=SEGMENTS)) for _ in range(3)])
+
+    assert 0.93 <= coverage(resampled(simulate), 0.0) <= 0.97
+
+
+def test_a_clear_difference_has_the_smallest_p_value():
+    one, other = (FAST.resample([mean(np.arange(50) + shift)])[0] for shift in (0, 10))
+    assert FAST.p_value(other - one) == 1 / 101
+
+
+def test_a_score_over_runs_is_the_mean_of_their_scores():
+    runs = [ratio([1, 9], [2, 10]), ratio([2, 3], [2, 10])]
+    combined = over_runs(runs)
+    assert combined.value == pytest.approx((10 / 12 + 5 / 12) / 2)
+    assert over_runs(runs[:1]) is runs[0]
+
+
+def test_runs_of_other_segments_cannot_be_averaged():
+    with pytest.raises(ValueError, match=r"\[2, 1\] segments"):
+        over_runs([mean([1, 2]), mean([1])])
+
+
+def test_values_that_are_not_known_are_left_out():
+    estimate = FAST.estimate(mean_of_known([1.0, None, 3.0, None]))
+    assert (estimate.value, estimate.n) == (2, 4)
+    assert 1 <= estimate.low <= estimate.high <= 3
+
+
+def test_metrics_of_the_same_segments_are_resampled_alike_and_in_one_go():
+    values = np.random.default_rng(5).normal(size=60)
+    together = FAST.resample([mean(values), ratio(values, values**2), mean(values[:20])])
+    apart = [FAST.resample([stratum])[0] for stratum in (mean(values), ratio(values, values**2))]
+    for one, other in zip(together, apart, strict=False):
+        assert one.scores == pytest.approx(other.scores)
 
 
 def test_a_mean_has_the_width_that_theory_gives():
@@ -103,7 +187,7 @@ def test_other_segments_cannot_be_paired():
 
 def test_no_segments_are_an_error():
     with pytest.raises(ValueError, match="segments > 0"):
-        Stratum(np.empty((0, 2)), lambda sums: sums[0])
+        Stratum(np.empty((0, 2)), lambda sums: sums[:, 0])
     with pytest.raises(ValueError, match="nothing to score"):
         FAST.estimate()
 

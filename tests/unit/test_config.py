@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from configurations import experiment
-from grrm.config import resolve, resolve_experiment
+from grrm.config import kept_checkpoints, resolve, resolve_experiment
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,7 @@ def at(config: dict[str, Any], path: str) -> Any:
 
 # Without a meaning on a CPU, for published data, or null.
 LEFT_OUT = {
+    "judges",
     *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
     *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),
     *("epochs", "gradient_accumulation", "warmup_ratio", "attention", "deepspeed"),
@@ -59,18 +60,35 @@ LEFT_OUT = {
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),
     *("top_p", "placement", "max_num_batched_tokens"),
-    *("downloads", "bad_rows", "semantics", "test_sets"),
     *("alignment", "reward_comparison"),
     *("kind", "prompt", "model", "swap", "scale", "reference", "judge", "url", "max_concurrency"),
     *("timeout", "deadline", "retries"),
     *("requests_per_minute", "tokens_per_minute", "extra", "cache", "replay", "verbose"),
     *("prompt_price", "completion_price"),
+    *(
+        "cluster",
+        "account",
+        "cpu",
+        "gpu",
+        "partition",
+        "qos",
+        "constraint",
+        "max_runtime",
+        "model",
+        "stop_before",
+    ),
+    "resources",
+    *("flash_attn", "sft_cuda", "rl_cuda", "images"),
+    *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
 }
+# Metrics that the demo does not ask for.
+UNUSED = tuple(f"evaluate.{name}" for name in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"))
 
 
 def test_the_demo_names_every_value_that_matters_to_it(demo: dict[str, Any]) -> None:
     added = set(keys(resolve(demo, SCHEMA))) - set(keys(demo))
-    assert {path for path in added if path.rsplit(".", 1)[-1] not in LEFT_OUT} == set()
+    used = {path for path in added if not path.startswith(UNUSED)}
+    assert {path for path in used if path.rsplit(".", 1)[-1] not in LEFT_OUT} == set()
 
 
 def test_what_the_demo_says_stays_as_it_is(demo: dict[str, Any]) -> None:
@@ -84,7 +102,8 @@ def test_defaults_are_filled_in_at_every_depth(demo: dict[str, Any]) -> None:
     del demo["environments"]
     del demo["mt_grpo"]["reward"]
     resolved = resolve(demo, SCHEMA)
-    assert resolved["environments"] == {"folder": ".snakemake/environments"}
+    assert resolved["environments"]["folder"] == ".snakemake/environments"
+    assert resolved["environments"]["flash_attn"] == {"sft_cuda": None, "rl_cuda": None}
     assert resolved["hardware"] == {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
     assert resolved["mt_grpo"]["reward"]["semantics"] == "strict"
 
@@ -94,6 +113,24 @@ def test_the_given_configuration_is_left_as_it_was(demo: dict[str, Any]) -> None
     before = copy.deepcopy(demo)
     resolve(demo, SCHEMA)
     assert demo == before
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("hardware.nodes", "2", 2),
+        ("grrm_sft.learning_rate", "0.5", 0.5),
+        ("grrm_rlvr.start_from", "null", None),
+        ("grrm_rlvr.filter_overlong_prompts", "true", True),
+        ("experiment", "2024", "2024"),
+        ("cluster.account", "1234", "1234"),
+    ],
+)
+def test_text_within_braces_of_the_command_line_is_read(
+    demo: dict[str, Any], path: str, text: str, value: Any
+) -> None:
+    resolved = resolve(set_key(resolve(demo, SCHEMA), path, text), SCHEMA)
+    assert at(resolved, path) == value
 
 
 @pytest.mark.parametrize(
@@ -112,6 +149,8 @@ def test_the_given_configuration_is_left_as_it_was(demo: dict[str, Any]) -> None
         ("mt_grpo.reward.max_failure_rate", 1.5, ["mt_grpo.reward.max_failure_rate", "at most 1"]),
         ("experiment", "../elsewhere", ["'experiment'", "../elsewhere"]),
         ("grrm_rlvr.clip_low", 0, ["grrm_rlvr.clip_low", "above 0"]),
+        ("evaluate.metrics", ["blue"], ["evaluate.metrics.0", "'blue'", "'comet', 'cometkiwi'", "'bleurt'"]),
+        ("evaluate.checkpoints", "some", ["evaluate.checkpoints", "'some'", "^all$"]),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
@@ -133,7 +172,11 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
     ("path", "value", "words"),
     [
         ("grrm_sft.epochs", 3, ["grrm_sft.max_steps is 1000", "grrm_sft.epochs is 3", "null for the other"]),
-        ("mt_grpo.steps", None, ["mt_grpo.steps is None", "mt_grpo.epochs is None"]),
+        (
+            "mt_grpo.steps",
+            None,
+            ["mt_grpo.steps is None", "mt_grpo.epochs is None", "evaluate.checkpoints is 'all'"],
+        ),
         ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
         ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),
         ("mt_grpo.rollout_engine", "vllm", ["mt_grpo.rollout_engine is 'vllm'", "'transformers'", "'cpu'"]),
@@ -142,6 +185,9 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         ("mt_sft.deepspeed", "config/deepspeed/zero3.yaml", ["mt_sft.deepspeed", "null", "'cpu'"]),
         ("rl_engine", "gen_rm_fork", ["rl_engine is 'gen_rm_fork'", "'verl'"]),
         ("mt_sft.start_from", "models/x", ["grrm_sft.start_from is None", "'models/x'", "both"]),
+        ("evaluate.checkpoints", [10, 15], ["evaluate.checkpoints has 15", "mt_grpo.save_steps, 10"]),
+        ("evaluate.checkpoints", [30], ["evaluate.checkpoints has 30", "before the last, 25"]),
+        ("evaluate.metrics", ["metricx", "llm_judge"], ["evaluate.llm_judge.model is null"]),
         ("hardware", {"device": "cuda"}, ["grrm_rlvr.rollout_engine is 'transformers'", "'vllm'", "'cuda'"]),
     ],
 )
@@ -187,3 +233,11 @@ def test_every_key_has_a_sentence() -> None:
         return missing
 
     assert undescribed(schema, "") == []
+
+
+def test_checkpoints_are_evaluated_where_there_are_some_before_the_last(demo: dict[str, Any]) -> None:
+    assert kept_checkpoints(resolve_experiment(demo, SCHEMA)) == [10, 20]
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "mt_grpo.steps", 8), SCHEMA)) == []
+    assert kept_checkpoints(resolve_experiment(set_key(demo, "evaluate.checkpoints", [20]), SCHEMA)) == [20]
+    taken = set_key(demo, "evaluate.start_from", {"mt_grpo": "models/x"})
+    assert kept_checkpoints(resolve_experiment(taken, SCHEMA)) == []

@@ -11,6 +11,7 @@ import pytest
 import render_sft as render_sft_script
 import train_sft
 from configurations import experiment, render_sft
+from grrm.engines import checkpoints
 from grrm.engines.llamafactory import DATASET, dataset_info, launch_environment, sft_config
 
 
@@ -69,7 +70,7 @@ def test_a_half_written_checkpoint_is_removed_and_a_whole_one_kept(tmp_path: Pat
         (tmp_path / name).mkdir()
         for file in files:
             (tmp_path / name / file).touch()
-    train_sft._remove_broken_checkpoints(tmp_path)
+    checkpoints.remove_broken(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
@@ -128,8 +129,13 @@ def test_a_missing_deepspeed_configuration_is_named(tmp_path: Path, capsys: Any)
         render_sft_script.main([*arguments, "--deepspeed", "nowhere.yaml"])
 
 
-def test_gpus_are_launched_by_torchrun_of_the_same_environment() -> None:
-    variables = launch_environment(render_sft(experiment("paper"), "mt_sft"), "envs/x/bin/python")
-    assert variables["FORCE_TORCHRUN"] == "1"
-    assert variables["PATH"].startswith(str(Path("envs/x/bin").absolute()))
-    assert "FORCE_TORCHRUN" not in launch_environment(render_sft(experiment(), "mt_sft"), "python")
+def test_gpus_find_the_programs_of_their_own_environment() -> None:
+    on_gpus = launch_environment(
+        render_sft(experiment("paper"), "mt_sft"), python="envs/x/bin/python", scripts=Path("scripts")
+    )
+    assert on_gpus["PATH"].startswith(str(Path("envs/x/bin").absolute()))
+    assert on_gpus["PYTHONPATH"].startswith(str(Path("scripts").absolute()))
+    on_a_cpu = launch_environment(
+        render_sft(experiment(), "mt_sft"), python="python", scripts=Path("scripts")
+    )
+    assert "PYTORCH_CUDA_ALLOC_CONF" in set(on_gpus) - set(on_a_cpu)

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from grrm import cli
+from grrm.cluster import load_resources, request
 from grrm.config import STAGES, load_experiment, trained_stages
 from grrm.data.augment import plan_ranking_rows
 from grrm.data.toy_world import make_tables
@@ -33,6 +34,9 @@ from grrm.schemas import write_table
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "config/paper.yaml"
 ASSUMPTIONS = load_assumptions(ROOT / "config/forecast.yaml")
+RESOURCES = load_resources(
+    ROOT / "config/resources.yaml", ROOT / "config/schemas/resources.schema.yaml", changes={}
+)
 GROUPS, PAIRS = 20_000, 150_000
 
 
@@ -48,7 +52,7 @@ def tables(**rows: int) -> dict[str, Table]:
 
 
 def by_name(config: dict[str, Any], **rows: int) -> dict[str, Stage]:
-    return {stage.name: stage for stage in forecast(config, tables(**rows), ASSUMPTIONS)}
+    return {stage.name: stage for stage in forecast(config, tables(**rows), ASSUMPTIONS, RESOURCES)}
 
 
 @pytest.mark.parametrize(("size", "rows"), [(2, 2.0), (3, 11.0), (4, 17.8)])
@@ -88,7 +92,7 @@ def test_hours_follow_from_the_assumptions(paper: dict[str, Any]) -> None:
     for name in ("training", "scoring", "generation"):
         assumptions["speed"][name]["range"] = [1000, 2000]
     assumptions["speed"]["overhead"]["range"] = [1, 1.5]
-    stages = {stage.name: stage for stage in forecast(paper, tables(mt_sft=36_000), assumptions)}
+    stages = {stage.name: stage for stage in forecast(paper, tables(mt_sft=36_000), assumptions, RESOURCES)}
     # 36,000 rows of 200 to 400 tokens.
     assert stages["mt_sft"].gpu_hours == pytest.approx(Range(1, 6))
     assert stages["mt_sft"].hours == pytest.approx(Range(1 / 16, 6 / 16))
@@ -101,6 +105,35 @@ def test_hours_follow_from_the_assumptions(paper: dict[str, Any]) -> None:
 
 def test_disk_holds_two_checkpoints_and_the_model(paper: dict[str, Any]) -> None:
     assert by_name(paper)["grrm_rlvr"].disk == pytest.approx(Range(18 * 7.6e9, 34 * 7.6e9))
+
+
+@pytest.mark.parametrize(
+    "overlays", [["paper"], ["paper", "small"], ["paper", "small", "one_gpu"]], ids="+".join
+)
+def test_what_is_forecast_fits_into_what_the_rules_ask_for(overlays: list[str]) -> None:
+    config = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
+    for stage in forecast(config, tables(), ASSUMPTIONS, RESOURCES):
+        asked = request(f"train_{stage.name}", RESOURCES, config)
+        assert asked.nodes * asked.gpus == config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"]
+        assert stage.disk.high <= asked.disk_mb * 1e6, stage.name
+        assert stage.gpu_hours is not None and stage.hours is not None and stage.jobs is not None
+        assert stage.gpu_hours == pytest.approx(stage.hours * (asked.nodes * asked.gpus))
+        assert stage.jobs.high * asked.runtime >= stage.hours.high * 60
+
+
+def test_shorter_jobs_are_more_of_them(paper: dict[str, Any]) -> None:
+    shorter = copy.deepcopy(paper)
+    shorter["cluster"]["gpu"]["max_runtime"] = 60
+    jobs, many = by_name(paper)["grrm_rlvr"].jobs, by_name(shorter)["grrm_rlvr"].jobs
+    assert jobs is not None and many is not None and many.high > 20 * jobs.high
+
+
+def test_a_judge_of_its_own_takes_gpus_of_its_own(paper: dict[str, Any]) -> None:
+    apart = copy.deepcopy(paper)
+    apart["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    together, alone = by_name(paper)["mt_grpo"], by_name(apart)["mt_grpo"]
+    assert together.hours is not None and alone.hours is not None
+    assert alone.hours.high == pytest.approx(together.hours.high * 16 / 24)
 
 
 def test_smaller_models_take_less_in_proportion(paper: dict[str, Any]) -> None:
@@ -118,7 +151,7 @@ def test_a_base_model_of_unknown_size_is_named(paper: dict[str, Any]) -> None:
     other = copy.deepcopy(paper)
     other["mt_sft"]["start_from"] = "someone/else-9B"
     with pytest.raises(UserError, match=r"someone/else-9B: .*config/forecast\.yaml"):
-        forecast(other, tables(), ASSUMPTIONS)
+        forecast(other, tables(), ASSUMPTIONS, RESOURCES)
 
 
 def test_stages_that_are_skipped_take_nothing(paper: dict[str, Any]) -> None:
@@ -131,7 +164,7 @@ def test_stages_that_are_skipped_take_nothing(paper: dict[str, Any]) -> None:
 
 def stage(name: str, low: float, high: float) -> Stage:
     hours = Range(low, high)
-    return Stage(name, hours, "", hours, hours, hours, hours)
+    return Stage(name, hours, "", hours, hours, hours, None, hours)
 
 
 def test_the_longest_path_follows_what_stages_need() -> None:
@@ -152,6 +185,7 @@ def test_tables_that_are_there_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     for name in (
         "config.yaml",
+        "cluster.yaml",
         "datasets.yaml",
         "schemas/config.schema.yaml",
         "schemas/datasets.schema.yaml",

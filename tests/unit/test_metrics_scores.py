@@ -2,13 +2,16 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import score_rankings
 import score_translations
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
+from grrm.metrics import bleurt, comet, metricx
 from grrm.metrics.scores import parse_named_files
-from grrm.schemas import write_table
+from grrm.schemas import TRANSLATION_TEST, write_table
 
 GROUPS = [
     {
@@ -73,7 +76,7 @@ def translations(text):
     ]
 
 
-def run_rankings(folder, *names):
+def run_rankings(folder, *names, shuffled=()):
     named = [f"{name}={folder / name}.jsonl" for name in names]
     reference, output = str(folder / "ranking_test.parquet"), str(folder / "ranking.json")
     score_rankings.main(
@@ -88,17 +91,22 @@ def run_rankings(folder, *names):
             "5",
             "--output",
             output,
+            "--shuffled",
+            *shuffled,
         ]
     )
     return read_json(output)
 
 
-def run_translations(folder, *names, comet=None):
+def run_translations(folder, *names, comet=None, means=()):
     named = [f"{name}={folder / name}.jsonl" for name in names]
     reference, output = str(folder / "translation_test.parquet"), str(folder / "translation.json")
-    more = ["--comet", str(comet)] if comet else []
+    more = ["--segment-scores", f"comet={comet}"] if comet else []
     score_translations.main(
-        ["--reference", reference, "--translations", *named, "--samples", "100", "--output", output, *more]
+        [
+            *("--reference", reference, "--translations", *named, "--samples", "100", "--output", output),
+            *("--means", *means, *more),
+        ]
     )
     return read_json(output)
 
@@ -139,7 +147,7 @@ def test_translations_before_and_after(folder):
     assert (sft["metrics"]["format_rate"]["value"], sft["failures"]["rate"]) == (0.5, 0.5)
     assert grpo["metrics"]["bleu"]["value"] == pytest.approx(100)
     assert "tok:none" in grpo["metrics"]["bleu"]["signature"]
-    assert "directions" not in grpo
+    assert "directions" not in grpo["by_set"]["translation_test"]
     assert document["differences"][0]["metrics"]["bleu"]["low"] > 0
 
 
@@ -148,8 +156,9 @@ def test_directions_are_scored_apart_and_averaged(folder):
     write_table(folder / "translation_test.parquet", mixed, "translation_test")
     write_jsonl(folder / "half.jsonl", translations(lambda i, row: row["trg_text"] if i < 4 else "no"))
     (system,) = run_translations(folder, "half")["systems"]
-    assert set(system["directions"]) == {"xx-yy", "xx-zh"}
-    apart = [direction["bleu"]["value"] for direction in system["directions"].values()]
+    directions = system["by_set"]["translation_test"]["directions"]
+    assert set(directions) == {"xx-yy", "xx-zh"}
+    apart = [direction["metrics"]["bleu"]["value"] for direction in directions.values()]
     assert system["metrics"]["bleu"]["value"] == pytest.approx(sum(apart) / 2)
     assert "tok:none" in system["metrics"]["bleu"]["signature"]
     assert "tok:zh" in system["metrics"]["bleu"]["signature"]
@@ -158,7 +167,7 @@ def test_directions_are_scored_apart_and_averaged(folder):
 def test_comet_scores_are_taken_along(folder):
     comet = {
         "signature": "COMET|…",
-        "systems": {"sft": {"scores": [0.5] * 8}, "grpo": {"scores": [0.75] * 8}},
+        "systems": {"sft": {"scores": [[0.5] * 8]}, "grpo": {"scores": [[0.75] * 8]}},
     }
     write_json(folder / "comet.json", comet)
     document = run_translations(folder, "sft", "grpo", comet=folder / "comet.json")
@@ -168,7 +177,11 @@ def test_comet_scores_are_taken_along(folder):
 
 @pytest.mark.parametrize(
     ("systems", "message"),
-    [({"sft": {"scores": [0.5] * 7}}, "7 COMET scores of 'sft' for 8"), ({}, "no COMET scores of 'sft'")],
+    [
+        ({"sft": {"scores": [[0.5] * 7]}}, r"\[7\] comet scores of 'sft' for 1 run\(s\) of 8"),
+        ({"sft": {"scores": [[0.5] * 8] * 2}}, r"\[8, 8\] comet scores of 'sft' for 1 run"),
+        ({}, "no comet scores of 'sft'"),
+    ],
 )
 def test_comet_scores_of_something_else_are_refused(folder, systems, message):
     write_json(folder / "comet.json", {"signature": "…", "systems": systems})
@@ -176,13 +189,140 @@ def test_comet_scores_of_something_else_are_refused(folder, systems, message):
         run_translations(folder, "sft", comet=folder / "comet.json")
 
 
+# ---------------------------------------------------------------- test sets
+
+
+def with_sets(rows, *names):
+    """The rows, dealt out to test sets of equal size in their order."""
+    return [{**row, "test_set": names[i * len(names) // len(rows)]} for i, row in enumerate(rows)]
+
+
+def test_every_set_has_its_scores_and_the_whole_is_their_mean(folder):
+    write_table(folder / "ranking_test.parquet", with_sets(GROUPS, "a", "b"), "ranking_test")
+    right = [True, True, True, True, True, False, False, False]
+    answers = rankings(lambda i, row: row["scores"] if right[i] else None)
+    write_jsonl(folder / "judge.jsonl", answers)
+    (judge,) = run_rankings(folder, "judge")["systems"]
+    assert list(judge["by_set"]) == ["a", "b"]
+    first, second = judge["by_set"].values()
+    assert (first["n"], first["failures"]["rate"], first["metrics"]["valid_rate"]["value"]) == (4, 0, 1)
+    assert (second["n"], second["failures"]) == (4, {"count": 3, "rate": 0.75, "reasons": {"header": 3}})
+    accuracies = [entry["metrics"]["ranking_accuracy"] for entry in (first, second)]
+    assert [accuracy["value"] for accuracy in accuracies] == [1, 0.25]
+    assert accuracies[1]["low"] < 0.25 < accuracies[1]["high"]
+    assert judge["metrics"]["ranking_accuracy"]["value"] == 0.625
+    assert judge["metrics"]["ranking_accuracy"]["n"] == 8
+
+
+def test_a_mean_over_sets_stands_beside_them(folder):
+    sets = with_sets(SEGMENTS, "a", "b", "c", "d")
+    write_table(folder / "translation_test.parquet", sets, "translation_test")
+    document = run_translations(folder, "sft", "grpo", means=["most=a,b,d"])
+    sft = document["systems"][0]["by_set"]
+    assert sft["most"]["mean_of"] == ["a", "b", "d"]
+    assert sft["most"]["n"] == 6
+    for metric in ("bleu", "chrf++", "format_rate"):
+        apart = [sft[name]["metrics"][metric]["value"] for name in "abd"]
+        assert sft["most"]["metrics"][metric]["value"] == pytest.approx(sum(apart) / 3)
+    gain = document["differences"][0]["by_set"]["most"]["metrics"]["bleu"]
+    after = document["systems"][1]["by_set"]["most"]["metrics"]["bleu"]
+    assert gain["value"] == pytest.approx(after["value"] - sft["most"]["metrics"]["bleu"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("mean", "message"),
+    [("most=a,x", "over x; the table has a, b"), ("a=a,b", "'a' has the name of a test set")],
+)
+def test_a_mean_over_something_else_is_refused(folder, mean, message):
+    write_table(folder / "translation_test.parquet", with_sets(SEGMENTS, "a", "b"), "translation_test")
+    with pytest.raises(UserError, match=message):
+        run_translations(folder, "sft", means=[mean])
+
+
+# ---------------------------------------------------------------- runs
+
+
+def test_several_runs_are_averaged_and_spread_is_told(folder):
+    runs = [
+        {**answer, "run": run, "seed": 10 + run, "decoding": {**answer["decoding"], "seed": 10 + run}}
+        for run in (0, 1)
+        for answer in rankings(lambda i, row, run=run: row["scores"] if i % 2 == 0 or run else None)
+    ]
+    write_jsonl(folder / "twice.jsonl", reversed(runs))
+    (judge,) = run_rankings(folder, "twice")["systems"]
+    accuracy = judge["metrics"]["ranking_accuracy"]
+    assert (accuracy["runs"], accuracy["value"], accuracy["n"]) == ([0.5, 1.0], 0.75, 8)
+    assert accuracy["std"] == pytest.approx(0.5 / 2**0.5)
+    assert judge["failures"] == {"count": 4, "rate": 0.25, "reasons": {"header": 4}}
+    assert judge["seeds"] == [10, 11]
+
+
+def test_one_run_has_no_spread(folder):
+    (judge,) = run_rankings(folder, "after")["systems"]
+    assert judge["metrics"]["ranking_accuracy"]["std"] is None
+    assert judge["seeds"] == [0]
+
+
+def test_bleu_of_several_runs_is_the_mean_of_each_runs_bleu(folder):
+    runs = [
+        {**answer, "run": run}
+        for run, text in enumerate(("ba du gi fo fo", "ba du gi fo 1"))
+        for answer in translations(lambda i, row, text=text: text)
+    ]
+    write_jsonl(folder / "twice.jsonl", runs)
+    (system,) = run_translations(folder, "twice")["systems"]
+    bleu = system["metrics"]["bleu"]
+    singly = []
+    for run in (0, 1):
+        write_jsonl(folder / "once.jsonl", [{**row, "run": 0} for row in runs if row["run"] == run])
+        singly.append(run_translations(folder, "once")["systems"][0]["metrics"]["bleu"]["value"])
+    assert bleu["runs"] == pytest.approx(singly)
+    assert bleu["value"] == pytest.approx(sum(singly) / 2)
+    assert bleu["low"] <= bleu["value"] <= bleu["high"]
+
+
+# ---------------------------------------------------------------- orders
+
+
+def test_judgements_in_other_orders_tell_how_many_pairs_flip(folder):
+    write_table(
+        folder / "ranking_test.parquet", [{**row, "scores": [1.0, 2.0]} for row in GROUPS], "ranking_test"
+    )
+    steady = rankings(lambda i, row: [1, 2])
+    write_jsonl(folder / "steady.jsonl", steady)
+    write_jsonl(folder / "fickle.jsonl", steady)
+    for name, scores in (("steady", [1, 2]), ("fickle", [2, 1])):
+        turned = [{**row, "scores": scores if row["index"] < 2 else [1, 2]} for row in steady]
+        write_jsonl(folder / f"{name}1.jsonl", [{**row, "candidate_order": [1, 0]} for row in turned])
+    shuffled = [f"{name}={folder / name}1.jsonl" for name in ("steady", "fickle")]
+    document = run_rankings(folder, "steady", "fickle", shuffled=shuffled)
+    first, second = document["systems"]
+    assert first["metrics"]["flipped_pairs"]["value"] == 0
+    assert second["metrics"]["flipped_pairs"]["value"] == 0.25
+    assert second["metrics"]["ranking_accuracy_orders"]["runs"] == [1, 0.75]
+    assert document["differences"][0]["metrics"]["flipped_pairs"]["value"] == 0.25
+    places = {entry["position"]: entry["value"] for entry in second["accuracy_by_position"]}
+    assert places == {"A": 0.75, "B": 1}
+
+
+def test_orders_of_an_unknown_judge_are_refused(folder):
+    with pytest.raises(UserError, match="--shuffled names other"):
+        run_rankings(folder, "before", shuffled=[f"other={folder}/before.jsonl"])
+
+
+# ---------------------------------------------------------------- broken inputs
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda rows: rows[:-1], r"7 answers for 8 rows of .*ranking_test\.parquet"),
-        (lambda rows: [rows[1], rows[0], *rows[2:]], "line 1: not an answer to row 0"),
-        (lambda rows: [{**rows[0], "src_text": "other"}, *rows[1:]], r"line 1: .*'s0'"),
-        (lambda rows: [*rows[:-1], {**rows[-1], "model": "another"}], "line 8: model, weights or decoding"),
+        (lambda rows: [rows[1], *rows[1:]], "line 2: run 0 has a second answer to row 1"),
+        (lambda rows: [{**row, "run": 1} for row in rows], "0 answers for 8 rows .* in run 0"),
+        (lambda rows: [*rows, {**rows[0], "run": 1}], "1 answers for 8 rows .* in run 1"),
+        (lambda rows: [{**rows[0], "src_text": "other"}, *rows[1:]], "line 1: not an answer to row 0"),
+        (lambda rows: [{**rows[0], "index": 8}, *rows[1:]], "line 1: not an answer to row 8"),
+        (lambda rows: [*rows[:-1], {**rows[-1], "model": "another"}], "row 7, run 0: model, weights"),
         (lambda rows: [*rows[:-1], {**rows[-1], "scores": [1]}], "1 scores for 2 candidates"),
         (
             lambda rows: [{k: v for k, v in row.items() if k != "candidate_order"} for row in rows],
@@ -218,3 +358,28 @@ def test_a_name_given_twice_is_refused():
 def test_scores_are_plain_json_numbers(folder):
     run_translations(folder, "sft", "grpo")
     json.loads((folder / "translation.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_no_answers_at_all_are_an_error(folder):
+    (folder / "none.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"none\.jsonl: 0 answers for 8 rows"):
+        run_translations(folder, "none")
+
+
+def test_an_empty_test_set_is_an_error(folder):
+    pq.write_table(pa.Table.from_pylist(SEGMENTS[:0], TRANSLATION_TEST), folder / "translation_test.parquet")
+    with pytest.raises(UserError, match="translation_test"):
+        run_translations(folder, "sft")
+
+
+@pytest.mark.parametrize(
+    ("check", "missing"),
+    [
+        (bleurt.check_folder, "config.json, weights .*, a vocabulary"),
+        (metricx.check_folder, "config.json, weights .*, tokenizer/ with the tokenizer"),
+        (comet.read_hparams, "hparams.yaml and checkpoints/model.ckpt"),
+    ],
+)
+def test_a_metric_without_its_model_is_named_before_anything_is_loaded(tmp_path, check, missing):
+    with pytest.raises(UserError, match=f"it lacks {missing}"):
+        check(tmp_path)

@@ -1,5 +1,11 @@
 """BLEU, chrF++ and what stands beside them."""
 
+import json
+import os
+import random
+import subprocess
+import sys
+
 import pytest
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -120,3 +126,74 @@ def test_an_empty_reference_is_an_error(empty):
 def test_an_unknown_language_is_an_error():
     with pytest.raises(UserError, match="'qq'"):
         score_translations(["a"], ["a"], "qq")
+
+
+# ---------------------------------------------------------------- sacreBLEU's own command
+
+
+def command(folder, *arguments):
+    """What sacreBLEU's command line says about files, as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sacrebleu", *arguments, "-f", "json"],
+        cwd=folder,
+        env={**os.environ, "SACREBLEU_SEED": "12345"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def write_lines(path, lines):
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("language", "hypotheses", "references"),
+    [
+        ("de", HYPOTHESES, REFERENCES),
+        ("zh", ["今天下雨了。", "你好世界"], ["今天下大雨。", "你好，世界！"]),
+        ("ja", ["今日は雨が降っています。"], ["今日は大雨です。"]),
+    ],
+)
+def test_scores_and_signatures_are_those_of_the_command(tmp_path, language, hypotheses, references):
+    write_lines(tmp_path / "ref", references)
+    write_lines(tmp_path / "hyp", hypotheses)
+    bleu, chrf = command(
+        tmp_path, "ref", "-i", "hyp", "-l", f"en-{language}", "-m", "bleu", "chrf",
+        "--chrf-word-order", "2", "-w", "10",
+    )  # fmt: skip
+    metrics = score_translations(hypotheses, references, language)
+    for ours, theirs in (("bleu", bleu), ("chrf++", chrf)):
+        stratum, signature = metrics[ours]
+        assert stratum.value == pytest.approx(theirs["score"], abs=1e-6)
+        assert signature.split("|", 1)[1] == theirs["signature"]
+
+
+def test_paired_bootstrap_agrees_with_the_command(tmp_path):
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    generator = random.Random(0)
+    references = [" ".join(generator.choices(words, k=12)) for _ in range(150)]
+
+    def spoilt(share):
+        return [
+            " ".join(word if generator.random() > share else "wrong" for word in line.split())
+            for line in references
+        ]
+
+    baseline, system = spoilt(0.20), spoilt(0.19)
+    for name, lines in (("ref", references), ("base", baseline), ("system", system)):
+        write_lines(tmp_path / name, lines)
+    theirs = command(tmp_path, "ref", "-i", "base", "system", "-m", "bleu", "--paired-bs", "-w", "6")
+    bootstrap = Bootstrap(samples=2000)
+    ours = {
+        name: bootstrap.resample([score_translations(lines, references, "en")["bleu"][0]])[0]
+        for name, lines in (("base", baseline), ("system", system))
+    }
+    expected = theirs[1]["BLEU"]
+    assert ours["system"].value == pytest.approx(expected["score"], abs=1e-5)
+    # The command counts one tail.
+    p_value = bootstrap.p_value(ours["system"] - ours["base"])
+    assert p_value / 2 == pytest.approx(expected["p_value"], abs=0.03)
+    interval = bootstrap.interval(ours["system"])
+    assert (interval.high - interval.low) / 2 == pytest.approx(expected["ci"], rel=0.1)

@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from grrm.files import UserError
 from grrm.prompts import (
     RANKING_KINDS,
+    RANKING_PROMPTS,
     TRANSLATION_KINDS,
+    TRANSLATION_PROMPTS,
     PointwisePrompt,
     RankingPrompt,
     TranslationPrompt,
     code_fence,
     dump_prompt,
+    find_ranking_prompt,
+    find_translation_prompt,
     load_pointwise_prompt,
     load_ranking_prompt,
     load_translation_prompt,
@@ -135,6 +139,50 @@ def test_pointwise_prompt():
 def test_plain_translation_prompt():
     prompt = load_translation_prompt(PROMPTS / "translation_plain.yaml", "plain")
     assert "```\ns\n```" in prompt.render(src_text="s", src_lang="zh", trg_lang="cs")
+
+
+@pytest.mark.parametrize(
+    ("name", "begins", "ends", "chat"),
+    [
+        ("tower", "Translate the following text from English into Chinese.\nEnglish: hi", "\nChinese:", True),
+        ("seed-x", "Translate the following English sentence into Chinese:\nhi", " <zh>", False),
+        ("Seed-X-CoT", "Translate the following English sentence into Chinese and explain", "hi <zh>", False),
+        ("SSR", "<|startoftext|>A conversation", "to Chinese:\nhi\n\nAssistant:\n", False),
+    ],
+)
+def test_formats_of_other_models(name, begins, ends, chat):
+    prompt = find_translation_prompt(name)
+    text = prompt.render(src_text="hi", src_lang="en", trg_lang="zh_CN")
+    assert text.startswith(begins)
+    assert text.endswith(ends)
+    assert prompt.chat is chat
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "translation"),
+    [
+        ("tower", " 你好 ", "你好"),
+        ("seed-x", "你好", "你好"),
+        ("seed-x-cot", "你好\n[COT] a greeting", "你好"),
+        ("seed-x-cot", "[COT] a greeting", None),
+        ("ssr", "<think> <answer>no</answer> </think> <answer> 你好 </answer>", "你好"),
+        ("ssr", "<think> so </think> <answer> </answer>", None),
+        ("ssr", "你好", None),
+    ],
+)
+def test_translations_in_the_formats_of_other_models(name, answer, translation):
+    assert find_translation_prompt(name).read(answer) == translation
+
+
+def test_prompts_are_found_by_name_or_file():
+    for name, file in {**RANKING_PROMPTS, **TRANSLATION_PROMPTS}.items():
+        find = find_ranking_prompt if name in RANKING_PROMPTS else find_translation_prompt
+        assert find(name) == find(name.upper()) == find(PROMPTS / file)
+    assert [find_ranking_prompt(name).kind for name in RANKING_PROMPTS] == list(RANKING_PROMPTS)
+    with pytest.raises(UserError, match="no such prompt file, and not one of ranking_score, ranking"):
+        find_ranking_prompt("rank")
+    with pytest.raises(UserError, match="kind is 'plain'"):
+        find_ranking_prompt(PROMPTS / "tower.yaml")
 
 
 def test_answers_are_read_by_the_kind_of_their_prompt():

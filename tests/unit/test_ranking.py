@@ -292,7 +292,14 @@ def test_parse_answer_takes_any_text(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["Reasons.\n\nB: 9, A: 5, C: 5\n", "Reasons.\nA:5,C:5 , B:9", "A: 1\nReasons.\nA: 5, B: 9, C: 5"]
+    "text",
+    [
+        "Reasons.\n\nB: 9, A: 5, C: 5\n",
+        "Reasons.\nA:5,C:5 , B:9",
+        "A: 1\nReasons.\nA: 5, B: 9, C: 5",
+        "Reasons.\n**A: 5, B: 9, C: 5**",
+        "Reasons.\n**A**: 5/10, `B`: 9 / 10, _C_: 5",
+    ],
 )
 def test_parse_score_answer(text):
     answer = parse_score_answer(text, 3)
@@ -302,7 +309,9 @@ def test_parse_score_answer(text):
     assert list(answer.scores.items()) == [("A", 5), ("B", 9), ("C", 5)]
 
 
-@pytest.mark.parametrize("text", ["Reasons.\n\n### Final Ranking:\n\nB > A = C\n", "Reasons.\nB>C=A"])
+@pytest.mark.parametrize(
+    "text", ["Reasons.\n\n### Final Ranking:\n\nB > A = C\n", "Reasons.\nB>C=A", "Reasons.\n**B > A = C**"]
+)
 def test_parse_ranking_answer(text):
     answer = parse_ranking_answer(text, 3)
     assert answer == RankingAnswer("Reasons.", [{"B"}, {"A", "C"}], {"A": 0, "B": 1, "C": 0})
@@ -327,6 +336,8 @@ def test_the_last_line_alone_is_an_answer(parse, line):
         (parse_score_answer, "A: 5, B: 900, C: 5", "scores"),
         (parse_score_answer, "A: 5, B: -3, C: 5", "scores"),
         (parse_score_answer, "A: 5, A: 9, C: 5", "scores"),
+        (parse_score_answer, "A: 5/100, B: 9/10, C: 5/10", "scores"),
+        (parse_score_answer, "A: 5, B: 9/1, C: 5", "scores"),
         (parse_score_answer, "A: 5, B: 9, C: 5\nDone.", "scores"),
         (parse_ranking_answer, "", "incomplete"),
         (parse_ranking_answer, "B > A", "ranking"),

@@ -1,119 +1,25 @@
-"""The summary of an experiment, its page, its curves and its samples."""
+"""The summary of an experiment, its page for a reader of text, its curves."""
 
+import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 
 import plot_curves
 import print_summary
-import render_samples
-import summarize
 from grrm.files import UserError, read_json, write_json, write_jsonl
-from grrm.prompts import ranking_answer
-from grrm.report.curves import condense, read_curves, smooth
-
-SHA = "a" * 64
-
-
-def scores(task, metrics, extra=None):
-    """A document as score_rankings and score_translations write it."""
-    systems = [
-        {
-            "name": name,
-            "model": f"models/{name}",
-            "weights": SHA,
-            "decoding": {"max_new_tokens": 9, "temperature": 0.0, "seed": 3},
-            "n": 40,
-            "failures": {"count": 4, "rate": 0.1, "reasons": {"unfinished": 3, "header": 1}},
-            "metrics": {
-                metric: {
-                    "value": value + i / 10,
-                    "low": value - 0.1,
-                    "high": value + 0.3,
-                    "n": 40,
-                    "signature": f"{metric}|…",
-                }
-                for metric, value in metrics.items()
-            },
-            **(extra or {}),
-        }
-        for i, name in enumerate(["before", "after"])
-    ]
-    difference = {metric: {"value": 0.1, "low": 0.05, "high": 0.15, "n": 40} for metric in metrics}
-    return {
-        "task": task,
-        "data": {"file": f"data/{task}_test.parquet", "sha256": SHA, "n": 40},
-        "bootstrap": {"samples": 100, "seed": 5, "level": 0.95},
-        "systems": systems,
-        "differences": [{"baseline": "before", "system": "after", "metrics": difference}],
-    }
-
-
-def sample(translations, judgement, source="source"):
-    candidates = list(dict.fromkeys(text for text in translations.values() if text is not None))
-    return {
-        "src_text": source,
-        "trg_text": "the reference",
-        "src_lang": "xx",
-        "trg_lang": "yy",
-        "raw": dict.fromkeys(translations, "what it wrote"),
-        "translations": translations,
-        "candidates": candidates,
-        "judgement": judgement,
-        "judge_model": "models/grrm_rlvr",
-    }
-
-
-JUDGEMENT = {
-    "answer": ranking_answer("B keeps the idiom.", [4, 9]),
-    "scores": [4, 9],
-    "failure": None,
-    "detail": None,
-}
-BROKEN = {"answer": "B is <best>", "scores": None, "failure": "incomplete", "detail": "1 non-empty line"}
-SAMPLES = [
-    sample({"before": "ba du", "after": "ba gi"}, JUDGEMENT),
-    sample({"before": None, "after": "ba gi"}, None),
-    sample({"before": "<b>ba</b> & du", "after": "ba gi"}, BROKEN, source="<script>alert(1)</script>"),
-]
-POSITION = {"candidates": 2, "position": "A", "value": 0.5, "low": 0.4, "high": 0.6, "n": 20}
-BENCHMARK = (
-    "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-    "12.5\t0:00:12\t866.88\t1\t1\t1\t1\t1\t90.0\t11.25\n"
-)
+from grrm.report.benchmarks import by_stage, stage_of
+from grrm.report.curves import condense, read_curves, smooth, thin
+from grrm.report.summary import to_json
+from report_example import BENCHMARK, SAMPLES, SHA, make_experiment, run_summarize, scores
 
 
 @pytest.fixture
 def folder(tmp_path):
-    write_json(
-        tmp_path / "ranking.json",
-        scores("ranking", {"ranking_accuracy": 0.5}, {"best_found_by_position": [POSITION]}),
-    )
-    write_json(tmp_path / "translation.json", scores("translation", {"bleu": 40.0, "length_ratio": 0.9}))
-    write_jsonl(tmp_path / "sft.jsonl", [{"step": i, "loss": 1 / i, "lr": 0.1} for i in range(1, 41)])
-    write_jsonl(tmp_path / "rl.jsonl", [{"step": i, "critic/score/mean": i / 10} for i in range(1, 11)])
-    write_jsonl(tmp_path / "samples.jsonl", SAMPLES)
-    (tmp_path / "benchmarks").mkdir()
-    (tmp_path / "benchmarks" / "train_x.tsv").write_text(BENCHMARK)
-    (tmp_path / "benchmarks" / "quick.tsv").write_text(
-        BENCHMARK.replace("866.88", "NA").replace("11.25", "NA")
-    )
-    return tmp_path
+    return make_experiment(tmp_path)
 
 
-def run(folder):
-    summarize.main(
-        [
-            *("--experiment", "demo", "--seed", "3"),
-            *("--ranking", str(folder / "ranking.json"), "--translation", str(folder / "translation.json")),
-            *("--curves", f"grrm_sft={folder / 'sft.jsonl'}", f"grrm_rlvr={folder / 'rl.jsonl'}"),
-            *("--samples", str(folder / "samples.jsonl"), "--benchmarks", str(folder / "benchmarks")),
-            *("--output-json", str(folder / "summary.json")),
-            *("--output-markdown", str(folder / "summary.md"), "--output-html", str(folder / "summary.html")),
-        ]
-    )
-    return read_json(folder / "summary.json")
+run = run_summarize
 
 
 def test_every_score_is_complete_in_itself(folder):
@@ -131,6 +37,8 @@ def test_every_score_is_complete_in_itself(folder):
         "low": 39.9,
         "high": 40.3,
         "n": 40,
+        "runs": [40.1],
+        "std": None,
         "signature": "bleu|…",
         "failure_rate": 0.1,
         "failures": {"unfinished": 3, "header": 1},
@@ -146,18 +54,68 @@ def test_a_difference_says_whether_it_excludes_zero(folder):
     document = read_json(folder / "ranking.json")
     document["differences"][0]["metrics"]["ranking_accuracy"]["low"] = -0.01
     write_json(folder / "ranking.json", document)
-    assert [r["excludes_zero"] for r in run(folder)["differences"] if r["task"] == "ranking"] == [False]
+    assert [r["excludes_zero"] for r in run(folder)["differences"] if r["metric"] == "ranking_accuracy"] == [
+        False
+    ]
 
 
 def test_times_curves_and_samples_are_counted(folder):
     summary = run(folder)
     assert summary["benchmarks"] == [
-        {"job": "quick", "seconds": 12.5, "cpu_seconds": None, "max_rss_mb": None},
-        {"job": "train_x", "seconds": 12.5, "cpu_seconds": 11.25, "max_rss_mb": 866.88},
+        {"job": "prepare_grrm_sft", "seconds": 12.5, "cpu_seconds": None, "max_rss_mb": None},
+        {"job": "train_grrm_sft", "seconds": 12.5, "cpu_seconds": 11.25, "max_rss_mb": 866.88},
     ]
     assert summary["samples"] == {"shown": 3, "judged": 2, "judge_failures": 1}
     assert list(summary["curves"]) == ["grrm_sft", "grrm_rlvr"]
     assert summary["curves"]["grrm_rlvr"][0]["first"] == pytest.approx(0.1)
+
+
+def test_time_is_told_by_stage(folder):
+    assert run(folder)["stages"] == [
+        {
+            "stage": "grrm_sft",
+            "jobs": 2,
+            "hours": pytest.approx(25 / 3600),
+            "cpu_hours": pytest.approx(11.25 / 3600),
+            "gpu_hours": 0.0,
+            "max_rss_mb": 866.88,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("job", "stage"),
+    [
+        ("prepare_grrm_rlvr_validation", "grrm_rlvr"),
+        ("train_mt_grpo", "mt_grpo"),
+        ("train_comet", "evaluation"),
+        ("score_rankings", "evaluation"),
+        ("make_toy_world", "data"),
+        ("check_leakage", "data"),
+    ],
+)
+def test_every_job_belongs_to_a_stage(job, stage):
+    assert stage_of(job) == stage
+
+
+def test_gpu_hours_are_those_of_trainings():
+    jobs = [
+        {"job": job, "seconds": 1800.0, "cpu_seconds": None, "max_rss_mb": None}
+        for job in ("train_mt_sft", "prepare_mt_sft", "score_comet")
+    ]
+    assert [(s["stage"], s["gpu_hours"]) for s in by_stage(jobs, gpus=16)] == [
+        ("mt_sft", 8.0),
+        ("evaluation", 0.0),
+    ]
+
+
+def test_parts_without_data_say_so(folder):
+    summary = run(folder)
+    assert "orders" not in summary["not_run"]
+    assert set(summary["not_run"]) == {"hacking", "checkpoints", "reward_kinds", "efficiency"}
+    document = scores("ranking", {"ranking_accuracy": 0.5})
+    write_json(folder / "ranking.json", document)
+    assert run(folder)["not_run"]["orders"].startswith("not run: every group was judged in one order")
 
 
 def test_the_page_shows_values_intervals_and_origins(folder):
@@ -186,15 +144,6 @@ def test_every_table_of_the_page_has_rows_of_one_width(folder):
     assert len(tables) == 5
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
-
-
-def test_the_page_for_the_browser_holds_the_same(folder):
-    run(folder)
-    page = Page((folder / "summary.html").read_text())
-    assert "60.0 [40.0, 80.0]+10.0 [+5.0, +15.0]40" in page.text
-    assert page.tags.count("table") == 5
-    assert "source: source" in page.text
-    assert "bleu|…" in page.text
 
 
 def test_the_terminal_shows_the_tables_and_where_the_report_lies(folder, capsys):
@@ -257,8 +206,8 @@ def test_a_broken_curve_is_named(folder, rows, message):
 
 @pytest.mark.parametrize("text", ["", "s\tcpu_time\n1\t1\n", BENCHMARK.replace("12.5", "soon")])
 def test_a_broken_benchmark_is_named(folder, text):
-    (folder / "benchmarks" / "train_x.tsv").write_text(text)
-    with pytest.raises(UserError, match=r"train_x\.tsv: not a benchmark file of Snakemake"):
+    (folder / "benchmarks" / "train_grrm_sft.tsv").write_text(text)
+    with pytest.raises(UserError, match=r"train_grrm_sft\.tsv: not a benchmark file of Snakemake"):
         run(folder)
 
 
@@ -298,7 +247,18 @@ def test_steps_without_a_value_are_left_out_of_that_curve(tmp_path):
         "last": 3,
         "min": 1,
         "max": 3,
+        "steps": [1, 5],
+        "values": [1.0, 3.0],
     }
+
+
+def test_a_thinned_curve_keeps_its_peaks_and_its_order():
+    values = [0.0] * 5000
+    values[1234], values[4000] = 9.0, -9.0
+    steps, thinned = thin(range(5000), values)
+    assert len(steps) <= 400
+    assert list(steps) == sorted(steps)
+    assert dict(zip(steps, thinned, strict=True)).items() >= {1234: 9.0, 4000: -9.0}.items()
 
 
 def test_smoothing_evens_out_peaks_and_leaves_slopes_where_they_are():
@@ -332,51 +292,8 @@ def test_a_figure_of_another_kind_is_refused(folder):
         plot_curves.main(["--curve", str(folder / "sft.jsonl"), "--title", "SFT", "--output", "figure.jpeg"])
 
 
-# ---------------------------------------------------------------- samples
-
-
-class Page(HTMLParser):
-    """Tags and text of a page; every tag that is opened must be closed."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-@pytest.fixture
-def page(folder):
-    render_samples.main(
-        ["--samples", str(folder / "samples.jsonl"), "--output", str(folder / "samples.html")]
-    )
-    return Page((folder / "samples.html").read_text())
-
-
-def test_samples_show_all_texts_with_the_judges_words_and_scores(page):
-    for text in ("source", "the reference", "ba du", "ba gi", "B keeps the idiom.", "models/grrm_rlvr"):
-        assert text in page.text
-    assert re.search(r"before\s*ba du\s*A\s*4\s*after\s*ba gi\s*B\s*9", page.text)
-
-
-def test_texts_of_models_and_data_are_escaped(page):
-    assert not {"script", "b", "best"} & set(page.tags)
-    assert "<script>alert(1)</script>" in page.text
-    assert "<b>ba</b> & du" in page.text
-
-
-def test_failures_are_shown_as_failures(page):
-    assert "No translation found in the answer:what it wrote" in page.text
-    assert "The judge was not asked" in page.text
-    assert "cannot be used (incomplete: 1 non-empty line)" in page.text
+def test_lists_of_numbers_stand_on_one_line_and_texts_stay_as_they_are():
+    summary = {"steps": [1, 2.5, -3e-08], "none": [], "words": ["[\n1,\n2]", "[ 1, 2 ]"], "mixed": [1, None]}
+    text = to_json(summary)
+    assert json.loads(text) == summary
+    assert '"steps": [1, 2.5, -3e-08]' in text

@@ -84,3 +84,16 @@ def test_a_comet_checkpoint_without_weights_is_refused(tmp_path: Path) -> None:
     comet = write(tmp_path / "comet", hparams__yaml="x")
     with pytest.raises(UserError, match=r"lacks checkpoints/model\.ckpt"):
         take(comet, tmp_path / "taken")
+
+
+def test_a_metrics_model_comes_with_its_tokenizer(tmp_path: Path) -> None:
+    metric = write(tmp_path / "metric", config__json="{}", pytorch_model__bin="w")
+    tokenizer = write(tmp_path / "mt5", spiece__model="v")
+    take(metric, tmp_path / "taken", "--metric", "--tokenizer", str(tokenizer))
+    assert (tmp_path / "taken/tokenizer/spiece.model").read_text() == "v"
+    assert (tmp_path / "taken/pytorch_model.bin").read_text() == "w"
+
+
+def test_an_incomplete_metrics_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"neither hparams\.yaml .* nor config"):
+        take(write(tmp_path / "metric", config__json="{}"), tmp_path / "taken", "--metric")

@@ -114,6 +114,24 @@ def test_older_checkpoints_go_once_a_newer_one_is_complete(stage):
     ] == ["global_step_2"]
 
 
+def test_models_of_wanted_steps_are_kept_and_their_checkpoints_go(stage):
+    with pytest.raises(UserError):
+        run(killed=3, arguments=("--keep", "1", "3"))
+    run(arguments=("--keep", "1", "3"))
+    kept = stage / "checkpoints/kept"
+    assert {path.name: (path / "model.safetensors").read_text() for path in kept.iterdir()} == {
+        "1": "step 1",
+        "3": "step 3",
+    }
+    assert [folder.name for folder in stage.glob("checkpoints/global_step_*")] == ["global_step_4"]
+
+
+def test_a_finished_training_cannot_keep_models_afterwards(stage):
+    run()
+    with pytest.raises(UserError, match=r"models of steps \[2\] .* were not kept .* has 4 steps"):
+        run(killed=-1, arguments=("--keep", "2"))
+
+
 def test_a_finished_training_is_not_repeated(stage):
     run()
     (stage / "model/model.safetensors").unlink()

@@ -15,6 +15,7 @@ CONFIGURATIONS = [
     *("", "smoke", "paper", "paper paper_cla", "paper paper_released"),
     *("paper small", "paper small one_gpu"),
     *("alignment", "paper small alignment_gpu"),
+    *("judges", "paper judges_paper"),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
@@ -32,6 +33,11 @@ SHARED = {
     "train_alignment_sft": "train_sft",
     "render_alignment_grpo": "render_rl",
     "train_alignment_grpo": "train_rl",
+    "take_checkpoint": "take_model",
+    "render_judge_sft": "render_sft",
+    "train_judge_sft": "train_sft",
+    "train_judge_rl": "train_rl",
+    "write_judge_provenance": "write_provenance",
 }
 
 

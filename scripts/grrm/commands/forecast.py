@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.config import load_experiment
-from grrm.report.forecast import forecast, format_forecast, load_assumptions, source_tables
+from grrm.report.forecast import forecast_experiment, format_forecast, load_assumptions
 
 HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is submitted"
 
@@ -30,5 +30,4 @@ def run(args: argparse.Namespace) -> None:
     """Print the forecast."""
     config = load_experiment(args.workflow, args.config)
     assumptions = load_assumptions(args.assumptions or args.workflow / "config/forecast.yaml")
-    tables = source_tables(config, assumptions, args.workflow)
-    print(format_forecast(config, forecast(config, tables, assumptions), assumptions))
+    print(format_forecast(config, forecast_experiment(config, args.workflow, assumptions), assumptions))

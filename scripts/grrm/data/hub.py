@@ -122,6 +122,23 @@ def lock(entry: Entry, patience: Patience = _DEFAULT) -> Locked:
     return Locked(entry.origin, entry.revision, revision, files)
 
 
+def reachable(entry: Entry, revision: str, patience: Patience = _DEFAULT) -> None:
+    """Ask the hub whether it serves a revision of an entry to this user; nothing is downloaded.
+
+    Raises:
+        UserError: it does not, or cannot be reached; the message says what to do.
+    """
+    from huggingface_hub import HfApi
+
+    def ask() -> None:
+        api = HfApi(token=_token() or False)
+        api.repo_info(entry.origin, repo_type=entry.kind, revision=revision, timeout=30)
+        if entry.gated:  # the hub shows everybody that it exists
+            api.auth_check(entry.origin, repo_type=entry.kind)
+
+    _repeat(ask, entry, f"revision {revision}", patience)
+
+
 def _resolve(entry: Entry, patience: Patience) -> tuple[str, dict[str, LockedFile | None]]:
     """The commit of a repository on the hub, and what the hub knows of the files that the table names."""
     from huggingface_hub import HfApi

@@ -192,7 +192,7 @@ def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, l
     if set(rows) != set(DEFAULT_ROWS):
         raise ValueError(f"expected rows of {sorted(DEFAULT_ROWS)}, found {sorted(rows)}")
     language = make_language()
-    sentences = _unique_sentences(language, random.Random(f"{seed}/sentences"))
+    sentences = unique_sentences(language, random.Random(f"{seed}/sentences"))
     sources = {name: list(itertools.islice(sentences, count)) for name, count in rows.items()}
     rngs = {name: random.Random(f"{seed}/{name}") for name in rows}
     return {
@@ -208,7 +208,8 @@ def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, l
     }
 
 
-def _unique_sentences(language: ToyLanguage, rng: random.Random) -> Iterator[str]:
+def unique_sentences(language: ToyLanguage, rng: random.Random) -> Iterator[str]:
+    """Sentences of the source language without end, none of them twice."""
     seen: set[str] = set()
     while True:
         sentence = _sentence(language, rng)
@@ -237,7 +238,7 @@ def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher
             continue
         literal = [rng.random() < _LITERAL_IN_CANDIDATES for _ in language.idioms_in(source)]
         noise = rng.choice(_NOISE_IN_CANDIDATES)
-        candidates.append(" ".join(_with_noise(language, rng, language.render(source, literal), noise)))
+        candidates.append(" ".join(with_noise(language, rng, language.render(source, literal), noise)))
     rng.shuffle(candidates)
     scores = [true_score(language, source, candidate) for candidate in candidates]
     if teacher and rng.random() < _FORCED_CHOICE:
@@ -262,7 +263,7 @@ def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
         for idiom, flag in zip(idioms, literal, strict=True)
     ]
     words = language.render(source, literal)
-    words = _with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT)
+    words = with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT)
     return {
         "src_text": source,
         "src_lang": SOURCE_LANGUAGE,
@@ -286,17 +287,25 @@ def _comment(language: ToyLanguage, source: str) -> str | None:
     return "; ".join(f"{' '.join(i)} means {' '.join(language.idioms[i])}" for i in idioms) or None
 
 
-def _with_noise(
-    language: ToyLanguage, rng: random.Random, words: Sequence[str], noise: float, omission: float = 0.0
+def with_noise(
+    language: ToyLanguage,
+    rng: random.Random,
+    words: Sequence[str],
+    noise: float,
+    omission: float = 0.0,
+    untranslated: float = _UNTRANSLATED_NOISE,
 ) -> list[str]:
-    """Replace each word with probability `noise`, leave it out with probability `omission`."""
+    """Replace each word with probability `noise`, leave it out with probability `omission`.
+
+    A share `untranslated` of what is replaced stays in the source language; the rest becomes another word.
+    """
     back = {target: source for source, target in language.dictionary.items()}
     for pair, idiom in language.idioms.items():
         back.update(zip(idiom, pair, strict=True))
     noisy: list[str] = []
     for word in words:
         draw = rng.random()
-        if draw < noise and rng.random() < _UNTRANSLATED_NOISE:
+        if draw < noise and rng.random() < untranslated:
             noisy.append(back[word])
         elif draw < noise:
             noisy.append(rng.choice([other for other in language.dictionary.values() if other != word]))

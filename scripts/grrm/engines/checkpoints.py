@@ -101,6 +101,31 @@ def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> 
         write_json(partial / IDENTITY, training)
 
 
+def remove_broken(working: Path) -> None:
+    """Remove checkpoints that a kill left half-written: Hugging Face's trainer writes its state last."""
+    for folder in working.glob("checkpoint-*"):
+        if not (folder / "trainer_state.json").exists():
+            print(f"{folder}: incomplete, removed", flush=True)
+            shutil.rmtree(folder)
+
+
+def model_files(working: Path) -> list[Path]:
+    """What Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
+    names = (
+        "*.safetensors",
+        "*.safetensors.index.json",
+        "config.json",
+        "generation_config.json",
+        "tokenizer*",
+        "vocab.json",
+        "merges.txt",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.jinja",
+    )
+    return sorted({file for name in names for file in working.glob(name)})
+
+
 def check_model(folder: Path) -> None:
     """Raise UserError unless `folder` is a Hugging Face model with tokenizer."""
     if not folder.is_dir():

@@ -80,24 +80,33 @@ def _length(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {"num_train_epochs": float(settings["epochs"])}
 
 
-def launch_environment(config: Mapping[str, Any], python: str) -> dict[str, str]:
-    """What the environment of LLaMA-Factory needs besides what it inherits.
+def launch_environment(config: Mapping[str, Any], *, python: str, scripts: Path) -> dict[str, str]:
+    """The environment of LLaMA-Factory.
 
     Args:
         config: the configuration written by `sft_config`.
         python: interpreter of its environment.
+        scripts: folder that holds the package grrm.
     """
     variables = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_MODE": "disabled",
     }
     if not config.get("use_cpu"):
-        # LLaMA-Factory calls torchrun by name, and DeepSpeed insists on it even for one GPU.
+        # DeepSpeed looks for ninja and its own programs by name.
         folder = str(Path(python).absolute().parent)
-        path = os.pathsep.join([folder, os.environ.get("PATH", "")])
-        variables |= {"FORCE_TORCHRUN": "1", "PATH": path}
+        variables["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+        # As LLaMA-Factory's own launcher sets them.
+        variables |= {
+            "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+            "TORCH_NCCL_AVOID_RECORD_STREAMS": "1",
+        }
     return variables
 
 

@@ -43,6 +43,7 @@ DEVICE = "trainer.device"
 ATTENTION = "+actor_rollout_ref.model.override_config.attn_implementation"
 DEDICATED = "reward.reward_model.enable_resource_pool"
 FILTERED = "data.filter_overlong_prompts"
+_NODES, _DEVICES = "trainer.nnodes", "trainer.n_gpus_per_node"
 _VALIDATION_DATA = "data.val_files"
 _TRAINER_MODE = "trainer.v1.trainer_mode"
 
@@ -113,7 +114,7 @@ def rl_overrides(
     if hardware["device"] == "cuda":
         overrides |= _cuda(settings, hardware, grouped=grouped, judged=judged)
     else:
-        overrides |= _cpu(with_judge=judged)
+        overrides |= _cpu(hardware, with_judge=judged)
     if settings.get("validation") is not None:
         overrides |= _validation(settings["validation"], validation_data)
     if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
@@ -332,18 +333,19 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
         "trainer.logger": ["console", "file"],
         "trainer.v1.sampler.custom_sampler.path": "pkg://grrm.verl_plugin.step_sampler",
         "trainer.v1.sampler.custom_sampler.name": buffer,
-        "trainer.nnodes": 1,
-        "trainer.n_gpus_per_node": 1,
+        _NODES: 1,
+        _DEVICES: 1,
         **({_TRAINER_MODE: "sync_group_reward"} if colocated else {}),
     }
 
 
-def _cpu(*, with_judge: bool) -> Overrides:
-    """One training process and one rollout server (and one judge), full precision, no compilation."""
+def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
+    """A training process and a rollout server (and a judge) a machine; full precision, no compilation."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     overrides = {
         DEVICE: "cpu",
+        _NODES: hardware["nodes"],
         "actor_rollout_ref.model.use_remove_padding": False,
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         ATTENTION: "sdpa",
@@ -374,8 +376,8 @@ def _cuda(
     precision = hardware["precision"]
     overrides = {
         DEVICE: "cuda",
-        "trainer.nnodes": hardware["nodes"],
-        "trainer.n_gpus_per_node": hardware["gpus_per_node"],
+        _NODES: hardware["nodes"],
+        _DEVICES: hardware["gpus_per_node"],
         FILTERED: settings["filter_overlong_prompts"],
         "data.filter_overlong_prompts_workers": _TOKENIZERS,
         "actor_rollout_ref.model.use_remove_padding": settings["remove_padding"],
@@ -486,19 +488,37 @@ def _without_function(prompt: str) -> str:
     return path if colon and path.endswith(".py") else prompt
 
 
+def machines(config: Mapping[str, Any]) -> int:
+    """Machines of a training: those of the policy, and those of a judge with devices of its own."""
+    dedicated = (
+        config["reward.reward_model.nnodes"] if config.get(DEDICATED) and config[DEVICE] != "cpu" else 0
+    )
+    return int(config.get(_NODES, 1)) + int(dedicated)
+
+
+def devices_per_machine(config: Mapping[str, Any]) -> int:
+    """GPUs that each machine must have; 0 on CPUs."""
+    if config.get(DEVICE) == "cpu":
+        return 0
+    judge = config["reward.reward_model.n_gpus_per_node"] if config.get(DEDICATED) else 0
+    return max(int(config[_DEVICES]), int(judge))
+
+
 # ---------------------------------------------------------------- one launch
 
 
-def launch_overrides(config: Mapping[str, Any], *, temporary: Path, ledger: Path) -> Overrides:
-    """The overrides of one launch of a rendered configuration on this machine.
+def launch_overrides(
+    config: Mapping[str, Any], *, temporary: Path, ledger: Path, cluster: bool = False
+) -> Overrides:
+    """The overrides of one launch of a rendered configuration.
 
     Args:
         config: the rendered configuration.
         temporary: short path (40 characters at most: Ray puts sockets below it) removed after the launch.
         ledger: file for judged groups; used only if rewards are given to groups. Calls of a judge over HTTP
             are noted beside it, in judge_calls.jsonl.
+        cluster: Ray runs already, at the address in the environment; otherwise it is started on this machine.
     """
-    ray = "ray_kwargs.ray_init"
     judged = JUDGE in config
     overrides = {
         **config,
@@ -506,11 +526,7 @@ def launch_overrides(config: Mapping[str, Any], *, temporary: Path, ledger: Path
         **({SCORER_PYTHON: _program(config[SCORER_PYTHON])} if SCORER_PYTHON in config else {}),
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
-        f"+{ray}.address": "local",  # never another run's cluster
-        f"+{ray}._temp_dir": str(temporary),
-        f"+{ray}._node_ip_address": "127.0.0.1",
-        f"+{ray}.include_dashboard": False,
-        **(_logical_resources(config) if config[DEVICE] == "cpu" else {}),
+        **({} if cluster else _own_ray(config, temporary)),
     }
     if "+reward.reward_kwargs.semantics" in config:
         overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
@@ -524,20 +540,43 @@ def _program(name: str) -> str:
     return str(Path(name).absolute()) if os.sep in name else name
 
 
-def _logical_resources(config: Mapping[str, Any]) -> Overrides:
-    """verl's actors ask for a processor each, and for a "GPU" per model with devices of its own."""
+def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:
     ray = "ray_kwargs.ray_init"
-    return {
-        f"+{ray}.object_store_memory": 500_000_000,
-        f"{ray}.num_cpus": 8,
-        f"+{ray}.num_gpus": 2 if config.get(DEDICATED) else 1,
+    overrides = {
+        f"+{ray}.address": "local",  # never another run's cluster
+        f"+{ray}._temp_dir": str(temporary),
+        f"+{ray}._node_ip_address": "127.0.0.1",
+        f"+{ray}.include_dashboard": False,
     }
+    if config[DEVICE] == "cpu":
+        offers = _logical_resources(config)
+        overrides |= {
+            f"+{ray}.object_store_memory": offers["object_store_memory"],
+            f"{ray}.num_cpus": offers["num_cpus"],
+            f"+{ray}.num_gpus": offers["num_gpus"],
+        }
+    return overrides
 
 
-def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
-    """The command line of verl's trainer, on a CPU through the launcher that starts Ray's workers quicker."""
-    on_cpu = overrides.get("trainer.device") == "cpu"
-    module = "grrm.verl_plugin.main_ppo" if on_cpu else "verl.trainer.main_ppo"
+def _logical_resources(config: Mapping[str, Any]) -> dict[str, int]:
+    """verl's actors ask for a processor each, and for a "GPU" per model with devices of its own."""
+    return {"object_store_memory": 500_000_000, "num_cpus": 8, "num_gpus": 2 if config.get(DEDICATED) else 1}
+
+
+def ray_offers(config: Mapping[str, Any]) -> dict[str, int]:
+    """Options of `ray start` on each machine; on GPUs Ray looks itself."""
+    if config.get(DEVICE) != "cpu":
+        return {}
+    return {f"--{name.replace('_', '-')}": value for name, value in _logical_resources(config).items()}
+
+
+def command(python: str, overrides: Mapping[str, Any], *, cluster: bool = False) -> list[str]:
+    """The command line of verl's trainer.
+
+    On a CPU, unless Ray runs already, through the launcher that starts Ray's workers quicker.
+    """
+    alone_on_cpu = overrides.get("trainer.device") == "cpu" and not cluster
+    module = "grrm.verl_plugin.main_ppo" if alone_on_cpu else "verl.trainer.main_ppo"
     return [python, "-m", module, *hydra_arguments(overrides)]
 
 

@@ -243,12 +243,14 @@ def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
     return [python, "-m", "verl.trainer.main_ppo", *hydra_arguments(overrides)]
 
 
-def environment(*, checkout: Path, temporary: Path) -> dict[str, str]:
+def environment(*, checkout: Path, temporary: Path, ends: float | None = None) -> dict[str, str]:
     """The environment of the fork's trainer.
 
     Args:
         checkout: folder of the fork.
         temporary: folder removed after the launch, for locks and caches.
+        ends: when the job's time is over, in seconds since the epoch: the fork saves a checkpoint when less
+            than its longest step is left (verl/utils/checkpoint/checkpoint_manager.py, should_save_ckpt_esi).
     """
     inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return {
@@ -261,4 +263,5 @@ def environment(*, checkout: Path, temporary: Path) -> dict[str, str]:
         "HYDRA_FULL_ERROR": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "WANDB_MODE": "disabled",
+        **({"MLP_CURRENT_CAPACITY_BLOCK_EXPIRATION_TIMESTAMP": str(ends)} if ends else {}),
     }

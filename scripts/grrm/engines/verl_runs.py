@@ -2,6 +2,7 @@
 
 latest_checkpointed_iteration.txt    written by verl once a checkpoint is complete
 global_step_<n>/actor/huggingface/   the model as Hugging Face loads it
+kept/<n>/                            the model of an older checkpoint that is wanted later
 attempts/<k>/metrics.jsonl           verl's metrics of the k-th launch
 attempts/<k>/judgements.jsonl        the groups judged in it
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,18 @@ def last_complete_step(working: Path) -> int | None:
     return step if (checkpoint(working, step) / "data.pt").exists() else None
 
 
-def prepare_resume(working: Path) -> int | None:
-    """Leave nothing but the last complete checkpoint, and a tracker that names it; return its step."""
+def kept_model(working: Path, step: int) -> Path:
+    """The folder of an older checkpoint's model."""
+    return working / "kept" / str(step)
+
+
+def prepare_resume(working: Path, keep: Collection[int] = ()) -> int | None:
+    """Leave nothing but the last complete checkpoint, and a tracker that names it; return its step.
+
+    Args:
+        working: the working folder.
+        keep: see `remove_older`.
+    """
     last = last_complete_step(working)
     for step in _steps(working):
         if last is None or step > last:
@@ -64,18 +75,22 @@ def prepare_resume(working: Path) -> int | None:
         (working / _TRACKER).unlink(missing_ok=True)
     else:
         write_text(working / _TRACKER, str(last))
-        remove_older(working, last)
+        remove_older(working, last, keep)
     return last
 
 
-def remove_older(working: Path, step: int) -> None:
-    """Remove the checkpoints before `step`, which must be complete.
+def remove_older(working: Path, step: int, keep: Collection[int] = ()) -> None:
+    """Remove the checkpoints before `step`, which must be complete; of those in `keep` the model stays.
 
     verl's own limit removes the old checkpoint before the new one is complete, and forgets the old ones when
     a training is resumed.
     """
     for older in _steps(working):
         if older < step:
+            if older in keep:
+                shutil.rmtree(kept_model(working, older), ignore_errors=True)
+                kept_model(working, older).parent.mkdir(exist_ok=True)
+                (checkpoint(working, older) / "actor/huggingface").rename(kept_model(working, older))
             shutil.rmtree(checkpoint(working, older))
 
 

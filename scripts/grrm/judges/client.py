@@ -219,8 +219,10 @@ class Reply:
     detail: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cut: bool = False
-    """Whether the answer was cut at max_tokens: a number may have lost digits, so it is no verdict."""
+    finish: str = ""
+    """Why the text ends where it does, in the endpoint's word: stop, length..."""
+    status: int = 0
+    """HTTP status of a failure; 0 if there was none."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,11 @@ class JudgeClient:
         self.ledger = Ledger()
         self._key = environment.get(options.key_variable, "").strip()
         self._url = "" if options.replay else chat_url(options.url)
-        self._address = httpx.URL(self._url)
+        # By what a request holds: a chat, or a text to be continued.
+        self._addresses = {
+            "messages": httpx.URL(self._url),
+            "prompt": httpx.URL(self._url.replace("/chat/completions", "/completions")),
+        }
         self._headers = httpx.Headers({"Content-Type": "application/json", "Accept": "application/json"})
         if self._key:
             self._headers["Authorization"] = f"Bearer {self._key}"
@@ -356,23 +362,44 @@ class JudgeClient:
             temperature = self.options.temperature
         return await self._ask(prompts, sample, temperature, deadline)
 
+    async def complete(self, request: Mapping[str, Any], sample: int = 0) -> Reply:
+        """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
+
+        Args:
+            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack.
+            sample: as in `ask`.
+        """
+        self.ledger.requests += 1
+        deadline = asyncio.get_running_loop().time() + self.options.deadline
+        return await self._share({**self._defaults(), **request}, sample, deadline)
+
     async def _ask(
         self, prompts: Sequence[str], sample: int, temperature: float, deadline: float
     ) -> list[Reply]:
         self.ledger.requests += len(prompts)
         return list(
-            await asyncio.gather(*[self._share(prompt, sample, temperature, deadline) for prompt in prompts])
+            await asyncio.gather(
+                *[
+                    self._share(
+                        {"messages": [{"role": "user", "content": prompt}]} | self._defaults(temperature),
+                        sample,
+                        deadline,
+                    )
+                    for prompt in prompts
+                ]
+            )
         )
 
-    async def _share(self, prompt: str, sample: int, temperature: float, deadline: float) -> Reply:
-        request: dict[str, Any] = {
+    def _defaults(self, temperature: float | None = None) -> dict[str, Any]:
+        return {
             "model": self.options.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": temperature,
+            "temperature": self.options.temperature if temperature is None else temperature,
             "top_p": self.options.top_p,
             "max_tokens": self.options.max_tokens,
             **self.options.extra,
         }
+
+    async def _share(self, request: Mapping[str, Any], sample: int, deadline: float) -> Reply:
         key = cache_key(request, sample)
         if key in self._pending:
             self.ledger.shared += 1
@@ -386,7 +413,7 @@ class JudgeClient:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.ledger.cached += 1
             reply = Reply(
-                row["text"], None, "", row["prompt_tokens"], row["completion_tokens"], row.get("cut", False)
+                row["text"], None, "", row["prompt_tokens"], row["completion_tokens"], row.get("finish", "")
             )
             self._note(key, reply, 0.0, cached=True)
             return reply
@@ -409,7 +436,7 @@ class JudgeClient:
                     "text": reply.text,
                     "prompt_tokens": reply.prompt_tokens,
                     "completion_tokens": reply.completion_tokens,
-                    "cut": reply.cut,
+                    "finish": reply.finish,
                 },
             )
         return reply
@@ -417,6 +444,7 @@ class JudgeClient:
     async def _send(self, request: Mapping[str, Any]) -> Reply:
         """Send a request until it is answered or there is no point in it."""
         content = json.dumps(request).encode()
+        address = self._addresses["prompt" if "prompt" in request else "messages"]
         # Four bytes a token is a guess; the endpoint's own count replaces it.
         tokens = len(content) // 4 + int(request["max_tokens"])
         for attempt in range(self.options.retries + 1):
@@ -426,7 +454,7 @@ class JudgeClient:
                 await self._sleep_until(self._not_before)
                 await self._requests.acquire(1)
                 spent = await self._tokens.acquire(tokens)
-                reply, retry_after = await self._post(http, content)
+                reply, retry_after = await self._post(http, address, content)
                 self._breaker.record(reply.reason not in _DOWN)
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
@@ -460,13 +488,13 @@ class JudgeClient:
         finally:
             self._idle.put_nowait(http)
 
-    async def _post(self, http: httpx.AsyncClient, content: bytes) -> tuple[Reply, float]:
+    async def _post(self, http: httpx.AsyncClient, address: httpx.URL, content: bytes) -> tuple[Reply, float]:
         """One call: the reply, and how long the endpoint wants to be left alone."""
         self.ledger.calls += 1
         try:
             # The whole call: httpx would only limit the time between two bytes.
             async with asyncio.timeout(self.options.timeout):
-                response = await http.send(self._request(content))
+                response = await http.send(self._request(address, content))
         except (TimeoutError, httpx.TimeoutException):
             return Reply(None, "timeout", f"no complete answer within {self.options.timeout:g} s"), 0.0
         except httpx.HTTPError as error:
@@ -477,28 +505,30 @@ class JudgeClient:
         detail = self._hide(f"HTTP {status} from {_shown(self._url)}: {response.text[:200]}")
         wait = _retry_after(response.headers.get("Retry-After", ""))
         if status == 429:
-            return Reply(None, "rate_limit", detail), wait
+            return Reply(None, "rate_limit", detail, status=status), wait
         if status >= 500 or status in _RETRIED_STATUS:
-            return Reply(None, "server", detail), wait
-        return Reply(None, "rejected", detail), 0.0
+            return Reply(None, "server", detail, status=status), wait
+        return Reply(None, "rejected", detail, status=status), 0.0
 
-    def _request(self, content: bytes) -> httpx.Request:
+    def _request(self, address: httpx.URL, content: bytes) -> httpx.Request:
         # Made by hand: httpx would parse the address and merge headers and cookies for every call.
-        return httpx.Request("POST", self._address, headers=self._headers, content=content)
+        return httpx.Request("POST", address, headers=self._headers, content=content)
 
     def _read_completion(self, response: httpx.Response) -> Reply:
         try:
             data = response.json()
             choice = data["choices"][0]
-            text = choice["message"]["content"]
+            text = choice["message"]["content"] if "message" in choice else choice["text"]
             if not isinstance(text, str):
                 raise TypeError(f"content is {text!r}")
             usage = data.get("usage") or {}
             return Reply(
                 text,
-                prompt_tokens=int(usage.get("prompt_tokens") or 0),
-                completion_tokens=int(usage.get("completion_tokens") or 0),
-                cut=choice.get("finish_reason") == "length",
+                None,
+                "",
+                int(usage.get("prompt_tokens") or 0),
+                int(usage.get("completion_tokens") or 0),
+                str(choice.get("finish_reason") or ""),
             )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             shown = self._hide(response.text[:200])
@@ -508,7 +538,7 @@ class JudgeClient:
         if reply.text is None:
             return Verdict(None, reply.reason, reply.detail)
         try:
-            if reply.cut:
+            if reply.finish == "length":  # a number may have lost digits
                 raise ValueError(f"the answer was cut at max_tokens {self.options.max_tokens}")
             return Verdict(parse(reply.text), text=reply.text)
         except ValueError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -43,7 +43,11 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     path, colon, function = spec.rpartition(":")
     if colon and path.endswith(".py"):
         return JudgePrompt(_load_function(Path(path), function), _TAGS[kind])
-    templates = load_templates(spec, kind)
+    return template_prompt(load_templates(spec, kind))
+
+
+def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
+    """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
     languages = {name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"]}
 
     def render(
@@ -51,8 +55,8 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     ) -> str:
         if missing := languages - responses.keys():
             raise UserError(
-                f"{spec}: asks for {', '.join(sorted(missing))}, but what is judged is no translation; use "
-                "a prompt without"
+                f"the judge's prompt asks for {', '.join(sorted(missing))}, but what is judged is no "
+                "translation; use a prompt without"
             )
         fence = code_fence(question, reference or "", *candidates, *responses.values())
         values = {"fence": fence, "question": question, "reference": "", "candidates": "", **responses}

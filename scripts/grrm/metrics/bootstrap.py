@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-# From summed statistics, shape (k,), to a score.
-Score = Callable[[Floats], float]
+# From summed statistics, shape (m, k), to m scores.
+Score = Callable[[Floats], Floats]
 
 _CELLS = 4_000_000  # resampling counts held at once
 
@@ -27,7 +27,7 @@ class Stratum:
 
     Attributes:
         statistics: shape (segments, k); what `score` needs, additive over segments.
-        score: from summed statistics, shape (k,), to the score of those segments.
+        score: from summed statistics, one row per resample, to one score per row.
     """
 
     statistics: Floats
@@ -36,6 +36,11 @@ class Stratum:
     def __post_init__(self) -> None:
         if self.statistics.ndim != 2 or not len(self.statistics):
             raise ValueError(f"statistics: shape {self.statistics.shape}, expected (segments > 0, k)")
+
+    @property
+    def value(self) -> float:
+        """The score of all segments."""
+        return float(self.score(self.statistics.sum(axis=0, keepdims=True))[0])
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,19 @@ class Estimate:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score, shape (samples,) of what it was in resamples, and the number of segments it stands on."""
+
+    value: float
+    scores: Floats
+    n: int
+
+    def __sub__(self, baseline: Resampled) -> Resampled:
+        """The paired difference; both must have been resampled alike."""
+        return Resampled(self.value - baseline.value, self.scores - baseline.scores, self.n)
 
 
 @dataclass(frozen=True)
@@ -62,9 +80,45 @@ class Bootstrap:
         if not 0 < self.level < 1:
             raise ValueError(f"level: {self.level}, expected a number between 0 and 1")
 
+    def resample(self, strata: Sequence[Stratum], stream: int = 0) -> list[Resampled]:
+        """Each stratum in all resamples; strata of as many segments are resampled alike (drawn once).
+
+        Args:
+            strata: what to score.
+            stream: another one resamples apart.
+        """
+        resampled: dict[int, Resampled] = {}
+        for size in dict.fromkeys(len(stratum.statistics) for stratum in strata):
+            alike = [i for i, stratum in enumerate(strata) if len(stratum.statistics) == size]
+            generator = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream,)))
+            ends = np.cumsum([strata[i].statistics.shape[1] for i in alike])
+            sums = _resampled_sums(np.hstack([strata[i].statistics for i in alike]), self.samples, generator)
+            for i, part in zip(alike, np.split(sums, ends[:-1], axis=1), strict=True):
+                resampled[i] = Resampled(strata[i].value, strata[i].score(part), size)
+        return [resampled[i] for i in range(len(strata))]
+
+    def interval(self, resampled: Resampled) -> Estimate:
+        """The percentile interval."""
+        tail = (1 - self.level) / 2
+        # A ratio may have nothing below it in a few resamples.
+        low, high = np.nanquantile(resampled.scores, [tail, 1 - tail])
+        return Estimate(resampled.value, float(low), float(high), resampled.n)
+
+    def p_value(self, difference: Resampled) -> float:
+        """Two-sided p-value of a paired difference under the null hypothesis that there is none.
+
+        The resampled differences are moved to a mean of 0; counted are those at least as far from it, on
+        either side, as the difference itself (Riezler and Maxwell 2005). sacreBLEU's paired bootstrap counts
+        one side, so its values are about half of these.
+        """
+        centred = np.abs(difference.scores - np.nanmean(difference.scores))
+        # Rounding must not make equal differences unequal.
+        beyond = int(np.sum(centred >= abs(difference.value) - 1e-12))
+        return (beyond + 1) / (self.samples + 1)
+
     def estimate(self, *strata: Stratum) -> Estimate:
         """The unweighted mean of the strata's scores, each stratum resampled within itself."""
-        return self._interval(_point(strata), self._resampled(strata), strata)
+        return self.interval(self._averaged(strata))
 
     def difference(self, baseline: Sequence[Stratum], system: Sequence[Stratum]) -> Estimate:
         """`system` minus `baseline`, resampled in pairs: segment i of both is the same segment.
@@ -75,22 +129,42 @@ class Bootstrap:
         sizes = [[len(stratum.statistics) for stratum in strata] for strata in (baseline, system)]
         if sizes[0] != sizes[1]:
             raise ValueError(f"a paired difference needs the same segments, got {sizes[0]} and {sizes[1]}")
-        differences = self._resampled(system) - self._resampled(baseline)
-        return self._interval(_point(system) - _point(baseline), differences, system)
+        return self.interval(self._averaged(system) - self._averaged(baseline))
 
-    def _resampled(self, strata: Sequence[Stratum]) -> Floats:
-        generators = np.random.default_rng(self.seed).spawn(len(strata))
-        scores = [
-            [stratum.score(sums) for sums in _resampled_sums(stratum.statistics, self.samples, generator)]
-            for stratum, generator in zip(strata, generators, strict=True)
-        ]
-        averaged: Floats = np.asarray(scores, dtype=np.float64).mean(axis=0)
-        return averaged
+    def _averaged(self, strata: Sequence[Stratum]) -> Resampled:
+        return average([self.resample([stratum], i)[0] for i, stratum in enumerate(strata)])
 
-    def _interval(self, value: float, resampled: Floats, strata: Sequence[Stratum]) -> Estimate:
-        tail = (1 - self.level) / 2
-        low, high = np.quantile(resampled, [tail, 1 - tail])
-        return Estimate(value, float(low), float(high), sum(len(stratum.statistics) for stratum in strata))
+
+def average(parts: Sequence[Resampled]) -> Resampled:
+    """The unweighted mean of scores that were resampled apart.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not parts:
+        raise ValueError("nothing to score")
+    scores: Floats = np.mean([part.scores for part in parts], axis=0)
+    return Resampled(float(np.mean([part.value for part in parts])), scores, sum(part.n for part in parts))
+
+
+def over_runs(runs: Sequence[Stratum]) -> Stratum:
+    """The mean of several runs' scores on the same segments; a resample takes the same segments of each run.
+
+    Raises:
+        ValueError: there are no runs, or they do not have the same number of segments.
+    """
+    if len({len(run.statistics) for run in runs}) != 1:
+        raise ValueError(f"runs on {[len(run.statistics) for run in runs]} segments, expected equal numbers")
+    if len(runs) == 1:
+        return runs[0]
+    ends = np.cumsum([run.statistics.shape[1] for run in runs])
+
+    def score(sums: Floats) -> Floats:
+        parts = np.split(sums, ends[:-1], axis=1)
+        mean_score: Floats = np.mean([run.score(part) for run, part in zip(runs, parts, strict=True)], axis=0)
+        return mean_score
+
+    return Stratum(np.hstack([run.statistics for run in runs]), score)
 
 
 def mean(values: Sequence[float] | Floats) -> Stratum:
@@ -99,18 +173,21 @@ def mean(values: Sequence[float] | Floats) -> Stratum:
     return ratio(column, np.ones_like(column))
 
 
+def mean_of_known(values: Sequence[float | None]) -> Stratum:
+    """The mean of the values that are there; None is left out."""
+    known = [value is not None for value in values]
+    return ratio([0.0 if value is None else value for value in values], np.asarray(known, dtype=np.float64))
+
+
 def ratio(numerators: Sequence[float] | Floats, denominators: Sequence[float] | Floats) -> Stratum:
     """The sum of the numerators over the sum of the denominators; nan where the latter is 0."""
-    return Stratum(
-        np.column_stack([numerators, denominators]).astype(np.float64),
-        lambda sums: float(sums[0] / sums[1]) if sums[1] else float("nan"),
-    )
+    return Stratum(np.column_stack([numerators, denominators]).astype(np.float64), _divide)
 
 
-def _point(strata: Sequence[Stratum]) -> float:
-    if not strata:
-        raise ValueError("nothing to score")
-    return float(np.mean([stratum.score(stratum.statistics.sum(axis=0)) for stratum in strata]))
+def _divide(sums: Floats) -> Floats:
+    quotients = np.full(len(sums), np.nan)
+    np.divide(sums[:, 0], sums[:, 1], out=quotients, where=sums[:, 1] != 0)
+    return quotients
 
 
 def _resampled_sums(statistics: Floats, samples: int, generator: np.random.Generator) -> Floats:
@@ -120,5 +197,5 @@ def _resampled_sums(statistics: Floats, samples: int, generator: np.random.Gener
     sums: list[Floats] = []
     for start in range(0, samples, chunk):
         counts = generator.multinomial(n, np.full(n, 1 / n), size=min(chunk, samples - start))
-        sums.append(counts @ statistics)
+        sums.append(counts.astype(np.float64) @ statistics)
     return np.concatenate(sums)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grrm.files import UserError, sha256
+from grrm.metrics.tiny import TinyModel, write_vocabulary
 
 CHECKPOINT = Path("checkpoints/model.ckpt")
 HPARAMS = Path("hparams.yaml")
@@ -25,7 +25,6 @@ ENCODER = Path("encoder")
 
 Segment = Mapping[str, Any]  # src, mt, ref: str; for training also score: float
 
-_VOCABULARY = 4000
 _MAX_POSITIONS = 514
 
 
@@ -37,6 +36,8 @@ def score_segments(
 ) -> tuple[list[float], str]:
     """COMET score of each segment (src, mt, ref) and the metric's signature.
 
+    COMET, CometKiwi (which is not shown the reference) and XCOMET alike.
+
     Raises:
         UserError: the folder is not a complete checkpoint, or the checkpoint does not fit its model class.
     """
@@ -44,7 +45,7 @@ def score_segments(
 
     torch.set_num_threads(threads)
     model = load_model(folder)
-    fields = ["src", "mt", "ref"] if model.requires_references() else ["src", "mt"]
+    fields = input_fields(read_hparams(folder))
     output = model.predict(
         [{name: segment[name] for name in fields} for segment in segments],
         batch_size=batch_size,
@@ -55,13 +56,28 @@ def score_segments(
     return [float(score) for score in output.scores], signature(folder)
 
 
+def input_fields(hparams: Mapping[str, Any]) -> list[str]:
+    """What a model is shown, of src, mt and ref.
+
+    Not the library's `requires_references`: that is false for XCOMET, which can do without but is meant to
+    see the reference.
+    """
+    if hparams["class_identifier"] == "referenceless_regression_metric":
+        return ["src", "mt"]
+    known = hparams.get("input_segments", ["src", "mt", "ref"])
+    return [field for field in ("src", "mt", "ref") if field in known]
+
+
 def signature(folder: Path) -> str:
-    """Class of the model, hash of its weights, version of the library."""
+    """Class of the model, what it sees, hash of its weights, version of the library."""
     from importlib.metadata import version
 
-    kind = read_hparams(folder)["class_identifier"]
+    hparams = read_hparams(folder)
     weights = sha256(folder / CHECKPOINT)[:12]
-    return f"COMET|model:{folder.name}|class:{kind}|weights:{weights}|version:{version('unbabel-comet')}"
+    return (
+        f"COMET|model:{folder.name}|class:{hparams['class_identifier']}|input:{'+'.join(input_fields(hparams))}"
+        f"|weights:{weights}|version:{version('unbabel-comet')}"
+    )
 
 
 def load_model(folder: Path) -> Any:
@@ -129,85 +145,10 @@ def read_hparams(folder: Path) -> dict[str, Any]:
     return hparams
 
 
-# ---------------------------------------------------------------- training data: references made worse
-
-
-def degraded_references(pairs: Sequence[tuple[str, str]], variants: int, seed: int) -> list[dict[str, Any]]:
-    """Translations of known quality: each reference `variants` times, with a random share of its words
-    spoilt.
-
-    A spoilt word is replaced by a word of another reference or of the source, dropped, or doubled. The
-    score is one minus the share of spoilt words; now and then a translation is empty, with score 0.
-
-    Args:
-        pairs: source and reference texts.
-        variants: translations made of each.
-        seed: the same seed and pairs give the same rows.
-    """
-    rng = random.Random(seed)
-    references = [split_words(reference) for _, reference in pairs]
-    rows = []
-    for (source, reference), words in zip(pairs, references, strict=True):
-        for _ in range(variants):
-            spoilt, score = _spoil(words, split_words(source), rng.choice(references), rng)
-            rows.append(
-                {"src": source, "mt": join_words(spoilt, reference), "ref": reference, "score": score}
-            )
-    return rows
-
-
-def split_words(text: str) -> list[str]:
-    """Words of a text; its characters if it is written without spaces."""
-    words = text.split()
-    return words if len(words) > 1 else list(text.strip())
-
-
-def join_words(words: Sequence[str], like: str) -> str:
-    """The opposite of `split_words` for a text written as `like` is."""
-    return (" " if len(like.split()) > 1 else "").join(words)
-
-
-def _spoil(
-    words: Sequence[str], source: Sequence[str], other: Sequence[str], rng: random.Random
-) -> tuple[list[str], float]:
-    if rng.random() < 0.02:
-        return [], 0.0
-    rate = rng.random() if rng.random() < 0.85 else 0.0
-    spoilt, result = 0, []
-    for i, word in enumerate(words):
-        put = _instead(word, source[i : i + 1], other[i : i + 1], rng) if rng.random() < rate else [word]
-        spoilt += put != [word]
-        result += put
-    return result, 1 - spoilt / len(words)
-
-
-def _instead(word: str, source: Sequence[str], other: Sequence[str], rng: random.Random) -> list[str]:
-    """What stands in the place of a spoilt word; `source` and `other` hold the word at its place, if any."""
-    way = rng.random()
-    if way < 0.6:
-        return list(other)
-    if way < 0.8:
-        return list(source)
-    return [] if way < 0.9 else [word, word]
-
-
 # ---------------------------------------------------------------- training
 
 
-@dataclass(frozen=True)
-class TinyComet:
-    """Shape and training of the tiny checkpoint."""
-
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    hidden_size: int = 64
-    layers: int = 2
-    heads: int = 4
-    seed: int = 0
-
-
-def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyComet) -> None:
+def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> None:
     """Train a small reference-based regression model of the comet library and write its folder.
 
     Args:
@@ -248,7 +189,7 @@ def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyComet) -> No
     (folder / ENCODER / "model.safetensors").unlink()
 
 
-def _hparams(encoder: str, settings: TinyComet) -> dict[str, Any]:
+def _hparams(encoder: str, settings: TinyModel) -> dict[str, Any]:
     return {
         "activations": "Tanh",
         "batch_size": settings.batch_size,
@@ -272,27 +213,13 @@ def _hparams(encoder: str, settings: TinyComet) -> dict[str, Any]:
     }
 
 
-def _make_encoder(folder: Path, texts: Sequence[str], settings: TinyComet) -> None:
+def _make_encoder(folder: Path, texts: Sequence[str], settings: TinyModel) -> None:
     """An XLM-RoBERTa with random weights and a SentencePiece vocabulary of the texts."""
-    import io
-
-    import sentencepiece
     from transformers import XLMRobertaConfig, XLMRobertaModel, XLMRobertaTokenizerFast
 
     folder.mkdir()
-    vocabulary = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sorted(set(texts))),
-        model_writer=vocabulary,
-        vocab_size=_VOCABULARY,
-        hard_vocab_limit=False,
-        model_type="unigram",
-        character_coverage=1.0,
-        num_threads=1,
-        minloglevel=2,
-    )
     spm = folder / "sentencepiece.bpe.model"
-    spm.write_bytes(vocabulary.getvalue())
+    write_vocabulary(spm, texts)
     tokenizer = XLMRobertaTokenizerFast(vocab_file=str(spm), model_max_length=_MAX_POSITIONS - 2)
     tokenizer.save_pretrained(folder)
     config = XLMRobertaConfig(

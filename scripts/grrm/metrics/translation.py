@@ -14,7 +14,8 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from grrm.files import UserError
 from grrm.languages import language_code
-from grrm.metrics.bootstrap import Stratum, mean, ratio
+from grrm.metrics.bootstrap import Stratum, mean, mean_of_known, ratio
+from grrm.metrics.language import SIGNATURE, can_tell, is_off_target
 
 # 13a and none give nearly 0 on text without spaces, so the tokeniser follows the target language.
 _TOKENIZERS = {
@@ -37,7 +38,8 @@ def score_translations(
     """Statistics and signature of each metric, by name.
 
     Names: `bleu` and `chrf++` (0-100), `format_rate` (share of hypotheses that are not None), `length_ratio`
-    (tokens of the hypotheses over tokens of the references, in BLEU's tokens).
+    (tokens of the hypotheses over tokens of the references, in BLEU's tokens), `off_target_rate` (share of
+    hypotheses in another language, of those whose language can be told; left out where none can).
 
     Args:
         hypotheses: one translation per segment, None where there is none.
@@ -65,7 +67,7 @@ def score_translations(
     chrf = CHRF(word_order=2)
     bleu_statistics, chrf_statistics = _corpus(bleu, texts, references), _corpus(chrf, texts, references)
     lengths = bleu_statistics.statistics[:, :2]
-    return {
+    metrics = {
         "bleu": (bleu_statistics, _signature("BLEU", bleu)),
         "chrf++": (chrf_statistics, _signature("chrF2++", chrf)),
         "format_rate": (mean([text is not None for text in hypotheses]), "format_rate|mean:segments"),
@@ -74,6 +76,11 @@ def score_translations(
             f"length_ratio|tok:{tokenizer(trg_lang)}|sum:hypotheses/references",
         ),
     }
+    off_target = [is_off_target(text, trg_lang) for text in texts] if can_tell(trg_lang) else []
+    if any(verdict is not None for verdict in off_target):
+        signature = f"off_target_rate|detector:{SIGNATURE}|mean:segments whose language can be told"
+        metrics["off_target_rate"] = (mean_of_known(off_target), signature)
+    return metrics
 
 
 def _corpus(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Stratum:
@@ -81,7 +88,10 @@ def _corpus(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -
     statistics = metric._extract_corpus_statistics(hypotheses, [references])
     return Stratum(
         np.asarray(statistics, dtype=np.float64),
-        lambda sums: float(metric._compute_score_from_stats([int(value) for value in sums]).score),
+        lambda sums: np.array(
+            [metric._compute_score_from_stats(row).score for row in np.rint(sums).astype(int).tolist()],
+            dtype=np.float64,
+        ),
     )
 
 

@@ -39,6 +39,8 @@ PANELS = (
     Panel("Entropy", ("actor/entropy",)),
     # On-policy, with one update per rollout, it is 0 whatever is learnt: it shows that nothing is amiss.
     Panel("Policy loss", ("actor/pg_loss",)),
+    Panel("Share of clipped tokens or sequences", ("actor/pg_clipfrac",)),
+    Panel("Share of answers cut off at the longest length", ("response_length/clip_ratio",)),
     Panel("Gradient norm", ("actor/grad_norm",)),
     Panel("Learning rate", ("lr", "actor/lr")),
 )
@@ -78,7 +80,8 @@ def read_curves(path: str | Path) -> list[Curve]:
 
 
 def condense(curve: Curve) -> dict[str, Any]:
-    """A curve as a few numbers: means of its first and last tenth, smallest and largest value."""
+    """A curve as its points, thinned to what a screen shows, and as a few numbers: means of its first and
+    last tenth, smallest and largest value."""
     values = np.asarray(curve.values)
     tenth = max(1, len(values) // 10)
     return {
@@ -90,7 +93,25 @@ def condense(curve: Curve) -> dict[str, Any]:
         "last": float(values[-tenth:].mean()),
         "min": float(values.min()),
         "max": float(values.max()),
+        **dict(zip(("steps", "values"), thin(curve.steps, curve.values), strict=True)),
     }
+
+
+# A line of more points is thinned: no screen shows more.
+MAX_POINTS = 400
+
+
+def thin(x: Sequence[int], y: Sequence[float], points: int = MAX_POINTS) -> tuple[list[int], list[float]]:
+    """A line with at most `points` points: smallest and largest of each of equal stretches, so that no peak
+    is lost."""
+    if len(x) <= points:
+        return list(x), list(y)
+    stretch = len(x) / (points // 2)
+    kept: list[int] = []
+    for i in range(points // 2):
+        members = range(round(i * stretch), round((i + 1) * stretch))
+        kept += sorted({min(members, key=y.__getitem__), max(members, key=y.__getitem__)})
+    return [x[i] for i in kept], [y[i] for i in kept]
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:

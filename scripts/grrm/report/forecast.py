@@ -1,7 +1,8 @@
 """What an experiment will take, before anything is submitted: rows, steps, GPU-hours, disk, longest path.
 
-Everything follows from the configuration, from the tables where they are there already, and from the
-documented assumptions of config/forecast.yaml. Ranges are carried through: a low and a high end, both likely.
+Everything follows from the configuration, from the tables where they are there already, from what the rules
+ask of a cluster (config/resources.yaml), and from the documented assumptions of config/forecast.yaml. Ranges
+are carried through: a low and a high end, both likely.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from grrm.cluster import load_resources, request
 from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
@@ -68,7 +70,8 @@ class Stage:
         source: where their number comes from.
         steps: training steps.
         gpu_hours: None without GPUs.
-        hours: on all GPUs of the configuration; None without GPUs.
+        hours: on all GPUs that its rule asks for; None without GPUs.
+        jobs: that its rule's time limit makes of them; None without GPUs.
         disk: bytes of checkpoints and the finished model.
     """
 
@@ -78,6 +81,7 @@ class Stage:
     steps: Range
     gpu_hours: Range | None
     hours: Range | None
+    jobs: Range | None
     disk: Range
 
 
@@ -172,10 +176,32 @@ def rows_per_group(size: int, subgroup_augment: int, shuffle_augment: int) -> fl
     return orders(size) + min(subgroup_augment, proper) * mean
 
 
+def forecast_experiment(
+    config: Mapping[str, Any], workflow: str | Path, assumptions: Mapping[str, Any]
+) -> list[Stage]:
+    """As `forecast`, with tables and resources from the folder of the workflow."""
+    folder = Path(workflow)
+    resources = load_resources(
+        folder / "config/resources.yaml",
+        folder / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
+    )
+    return forecast(config, source_tables(config, assumptions, folder), assumptions, resources)
+
+
 def forecast(
-    config: Mapping[str, Any], tables: Mapping[str, Table], assumptions: Mapping[str, Any]
+    config: Mapping[str, Any],
+    tables: Mapping[str, Table],
+    assumptions: Mapping[str, Any],
+    resources: Mapping[str, Any],
 ) -> list[Stage]:
     """The stages that are run, in order.
+
+    Args:
+        config: resolved configuration.
+        tables: source table of each stage.
+        assumptions: see config/forecast.yaml.
+        resources: see config/resources.yaml.
 
     Raises:
         UserError: the size of a base model is not known.
@@ -188,16 +214,19 @@ def forecast(
         rows = table.rows * _rows_for_each(name, config, table)
         steps = _steps(name, config[name], rows, gpus)
         parameters = _parameters(name, config, assumptions)
-        gpu_hours = hours = None
+        gpu_hours = hours = jobs = None
         if hardware["device"] == "cuda":
             gpu_hours = _gpu_seconds(name, config[name], rows, steps, gpus, parameters, assumptions) * (
                 1 / 3600
             )
-            hours = gpu_hours * (1 / _devices(name, config, gpus))
+            asked = request(f"train_{name}", resources, config)
+            hours = gpu_hours * (1 / (asked.nodes * asked.gpus))
+            jobs = Range(*(math.ceil(max(end, 1e-9) / (asked.runtime / 60)) for end in hours))
         checkpoint = assumptions["checkpoint"]
         room = Range(*checkpoint["bytes"]["range"]) * checkpoint["kept"]
         model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
-        stages.append(Stage(name, rows, table.source, steps, gpu_hours, hours, (room + model) * parameters))
+        disk = (room + model) * parameters
+        stages.append(Stage(name, rows, table.source, steps, gpu_hours, hours, jobs, disk))
     return stages
 
 
@@ -275,13 +304,6 @@ def _gpu_seconds(
     return total
 
 
-def _devices(name: str, config: Mapping[str, Any], gpus: int) -> int:
-    reward = config["mt_grpo"]["reward"]
-    if name == "mt_grpo" and reward["placement"] == "dedicated":
-        return int(gpus + reward["nodes"] * reward["gpus_per_node"])
-    return gpus
-
-
 def _tokens(part: str, assumptions: Mapping[str, Any]) -> Range:
     return Range(*assumptions["tokens"][part]["range"])
 
@@ -318,11 +340,13 @@ def format_forecast(
     lines = [f"Experiment {config['experiment']}: {where}", ""]
     if not stages:
         return "\n".join([*lines, "Nothing is trained: all models are taken from elsewhere."])
-    lines.append(f"{'stage':<11}{'rows':>22}{'steps':>16}{'GPU-hours':>16}{'hours':>14}{'checkpoints':>18}")
+    lines.append(
+        f"{'stage':<11}{'rows':>22}{'steps':>16}{'GPU-hours':>16}{'hours':>14}{'jobs':>8}{'checkpoints':>18}"
+    )
     for stage in stages:
         lines.append(
             f"{stage.name:<11}{_show(stage.rows):>22}{_show(stage.steps):>16}{_show(stage.gpu_hours):>16}"
-            f"{_show(stage.hours):>14}{_bytes(stage.disk):>18}"
+            f"{_show(stage.hours):>14}{_show(stage.jobs):>8}{_bytes(stage.disk):>18}"
         )
     disk = _bytes(sum((stage.disk for stage in stages), Range(0, 0)))
     path, hours = longest_path(stages)
@@ -331,6 +355,7 @@ def format_forecast(
         total = sum(used, Range(0, 0))
         lines += ["", f"All stages: {_show(total)} GPU-hours, {disk} of checkpoints and models"]
         lines.append(f"Longest path: {' > '.join(path)}, {_show(hours)} hours without waiting in queues")
+        lines.append("Jobs: what config/resources.yaml and cluster.gpu.max_runtime allow at one time")
     else:
         lines += ["", f"All stages: {disk} of checkpoints and models"]
     lines += ["", "Rows"]

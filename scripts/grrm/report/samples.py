@@ -1,17 +1,23 @@
-"""Sample translations with the judge's own words, as a page."""
+"""Translations beside one another with the judge's words, as the report's browser of samples shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sacrebleu.metrics import CHRF
+
 from grrm.files import UserError, read_jsonl
 from grrm.ranking import InvalidAnswer, labels, parse_answer
-from grrm.report.pages import html_document
+from grrm.report.summary import METRICS
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
+
+# Samples within the page itself, and in each of the files beside it that hold the others.
+IN_PAGE = 300
+IN_PART = 500
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -28,75 +34,120 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     return samples
 
 
-def render_page(samples: Sequence[Mapping[str, Any]], title: str) -> str:
-    """A complete HTML page that needs no other file; every text of a model or data set is escaped."""
-    judge = (
-        f" The judge is {_code(samples[0]['judge_model'])}."
-        if samples and "judge_model" in samples[0]
-        else ""
-    )
-    return html_document(
-        title,
-        f"<p>The first {len(samples)} segments of the held-out test set; nothing was chosen. The judge saw "
-        f"the source and the different translations, labelled A, B…, not the reference.{judge}</p>\n"
-        + "".join(_section(number, sample) for number, sample in enumerate(samples, 1)),
-    )
+def collect_samples(
+    segments: Sequence[Mapping[str, Any]],
+    answers: Mapping[str, Sequence[Mapping[str, Any]]],
+    judged: Sequence[Mapping[str, Any]],
+    scores: Mapping[str, Mapping[str, Sequence[float | None]]],
+) -> list[dict[str, Any]]:
+    """One row for every segment of a test set, the largest change between first and last system first.
+
+    The change is that of the first metric, of chrF++ where there is none; without a score it comes last.
+
+    Args:
+        segments: rows of the test set.
+        answers: of each system to all segments, in their order.
+        judged: what the judge said about the first segments (see `read_samples`); may be empty.
+        scores: by metric and system, one for every segment.
+
+    Raises:
+        UserError: a judged sample is not of its segment, or has scores but no valid answer.
+    """
+    names = list(answers)
+    chrf = CHRF(word_order=2)
+    rows = []
+    for i, segment in enumerate(segments):
+        texts = [answers[name][i]["translation"] for name in names]
+        values = {
+            metric: [_scaled(metric, by_system[name][i]) for name in names]
+            for metric, by_system in scores.items()
+        } | {
+            "chrf++": [
+                round(float(chrf.sentence_score(text or "", [segment["trg_text"]]).score), 1)
+                for text in texts
+            ]
+        }
+        first, last = (values[next(iter(values))][place] for place in (0, -1))
+        rows.append(
+            {
+                "row": i,
+                "set": segment.get("test_set"),
+                "pair": f"{segment['src_lang']}-{segment['trg_lang']}",
+                "src": segment["src_text"],
+                "ref": segment["trg_text"],
+                "out": texts,
+                # Where no translation was found, all that the model wrote.
+                "raw": [
+                    answers[name][i]["raw"] if text is None else None
+                    for name, text in zip(names, texts, strict=True)
+                ],
+                "scores": values,
+                "change": None if first is None or last is None else round(last - first, 1),
+                **_judgement(judged[i] if i < len(judged) else None, segment, texts),
+            }
+        )
+    return sorted(rows, key=lambda row: (-abs(row["change"] or 0), row["row"]))
 
 
-def _section(number: int, sample: Mapping[str, Any]) -> str:
-    languages = f"{sample['src_lang']} to {sample['trg_lang']}"
-    return (
-        f"<section>\n<h2>{number}. {escape(languages)}</h2>\n<table>\n"
-        + _given("Source", sample["src_text"], sample["src_lang"])
-        + _given("Reference", sample["trg_text"], sample["trg_lang"])
-        + '</table>\n<table>\n<tr><th scope="col">Model</th><th scope="col">Translation</th>'
-        '<th scope="col">Label</th><th scope="col">Score by the judge</th></tr>\n'
-        + "".join(_translation(name, text, sample) for name, text in sample["translations"].items())
-        + f"</table>\n{_judgement(sample)}</section>\n"
-    )
+def _scaled(metric: str, score: float | None) -> float | None:
+    return None if score is None else round(METRICS[metric][1] * score, 1)
 
 
-def _given(title: str, text: str, language: str) -> str:
-    return f'<tr><th scope="row">{title}</th><td lang="{escape(language)}">{_text(text)}</td></tr>\n'
-
-
-def _translation(name: str, text: str | None, sample: Mapping[str, Any]) -> str:
-    if text is None:
-        raw = sample["raw"][name]
-        cell = f'<span class="failure">No translation found in the answer:</span><pre>{escape(raw)}</pre>'
-        label, score = "–", "–"
-    else:
-        place = sample["candidates"].index(text)
-        scores = (sample["judgement"] or {}).get("scores")
-        cell, label = _text(text), labels(len(sample["candidates"]))[place]
-        score = "–" if scores is None else f"{scores[place]}"
-    return (
-        f'<tr><th scope="row">{escape(name)}</th><td>{cell}</td><td>{label}</td>'
-        f'<td class="number">{score}</td></tr>\n'
-    )
-
-
-def _judgement(sample: Mapping[str, Any]) -> str:
+def _judgement(
+    sample: Mapping[str, Any] | None, segment: Mapping[str, Any], texts: Sequence[str | None]
+) -> dict[str, Any]:
+    """What the judge said: its score of each text, its analysis, or why there is none."""
+    nothing: dict[str, Any] = {"judge": None, "said": None, "failure": None}
+    if sample is None:
+        return nothing
+    if sample["src_text"] != segment["src_text"]:
+        raise UserError(
+            f"judged sample {sample['src_text']!r} is not the segment {segment['src_text']!r} of the test "
+            "set; run judge_translations again"
+        )
     judgement = sample["judgement"]
     if judgement is None:
-        return "<p>The judge was not asked: there are no two different translations to compare.</p>\n"
+        return nothing
     if judgement["failure"]:
-        return (
-            f'<p class="failure">The judge’s answer cannot be used ({escape(judgement["failure"])}: '
-            f"{escape(judgement['detail'] or '')}). It wrote:</p>\n"
-            f"<blockquote>{escape(judgement['answer'])}</blockquote>\n"
-        )
+        return {**nothing, "said": judgement["answer"], "failure": judgement["failure"]}
     answer = parse_answer(judgement["answer"], len(sample["candidates"]))
     if isinstance(answer, InvalidAnswer):
         raise UserError(
             f"sample {sample['src_text']!r}: has scores, but its answer is invalid ({answer.detail})"
         )
-    return f"<p>The judge’s analysis:</p>\n<blockquote>{escape(answer.analysis)}</blockquote>\n"
+    by_text = dict(zip(sample["candidates"], judgement["scores"], strict=True))
+    return {
+        "judge": [None if text is None else by_text.get(text) for text in texts],
+        "said": answer.analysis,
+        "labels": [
+            None if text is None else labels(len(sample["candidates"]))[sample["candidates"].index(text)]
+            for text in texts
+        ],
+        "failure": None,
+    }
 
 
-def _text(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
+def split(rows: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], dict[str, str]]:
+    """The rows that stand in the page, and the others as scripts by file name.
+
+    Scripts, because a page that was opened as a file may load scripts but may not fetch.
+    """
+    parts = {
+        f"{number:03d}.js": f"grrmSamples({script_json(list(part))});\n"
+        for number, part in enumerate(_chunks(rows[IN_PAGE:], IN_PART), 1)
+    }
+    return rows[:IN_PAGE], parts
 
 
-def _code(text: str) -> str:
-    return f"<code>{escape(text)}</code>"
+def _chunks(rows: Sequence[Mapping[str, Any]], size: int) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand inside a script element, whatever its texts hold."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    # A lone surrogate, which a model may well write, is no Unicode text.
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,25 @@ from grrm.report.pages import Block
 # Name in tables, and the factor by which shares are shown as per cent.
 METRICS = {
     "ranking_accuracy": ("Ranking accuracy (%)", 100),
+    "ranking_accuracy_calibrated": ("Ranking accuracy, ties calibrated (%)", 100),
     "ranking_accuracy_half_ties": ("Ranking accuracy, half credit for ties (%)", 100),
     "ranking_accuracy_untied": ("Ranking accuracy, pairs without ties (%)", 100),
+    "ranking_accuracy_orders": ("Ranking accuracy, mean over orders (%)", 100),
+    "flipped_pairs": ("Pairs flipped by another order (%)", 100),
+    "changed_pairs": ("Pairs changed by another order (%)", 100),
     "exact_share": ("Groups ranked exactly (%)", 100),
     "valid_rate": ("Valid answers (%)", 100),
     "bleu": ("BLEU", 1),
     "chrf++": ("chrF++", 1),
     "comet": ("COMET (× 100)", 100),
+    "cometkiwi": ("CometKiwi (× 100)", 100),
+    "xcomet": ("XCOMET (× 100)", 100),
+    "bleurt": ("BLEURT (× 100)", 100),
+    "metricx": ("MetricX (lower is better)", 1),
+    "llm_judge": ("LLM judge (0-100)", 1),
     "format_rate": ("Translations found (%)", 100),
     "length_ratio": ("Length ratio", 1),
+    "off_target_rate": ("Translations in another language (%)", 100),
 }
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
 
@@ -88,6 +100,23 @@ def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def flatten_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One record per test set (or published mean over several), metric and system."""
+    return [
+        {
+            "task": document["task"],
+            "system": system["name"],
+            "set": name,
+            "metric": metric,
+            **score,
+            "failure_rate": entry["failures"]["rate"],
+        }
+        for system in document["systems"]
+        for name, entry in system["by_set"].items()
+        for metric, score in entry["metrics"].items()
+    ]
+
+
 def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """How often each judge found the best candidate, by where it stood."""
     return [
@@ -95,6 +124,53 @@ def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         for system in document["systems"]
         for entry in system.get("best_found_by_position", [])
     ]
+
+
+def reward_kinds(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What compare_reward_kinds found: the model before, and the one that each kind of reward made of it."""
+    return {
+        "baseline": {key: document["baseline"][key] for key in ("name", "metrics")},
+        "kinds": [
+            {
+                "kind": entry["kind"],
+                "system": entry["name"],
+                "metrics": entry["metrics"],
+                "difference": entry["difference"],
+                "failure_rate": entry["failures"]["rate"],
+                "training": entry["training"],
+                "judge_requests": entry["judge_calls"]["requests"],
+            }
+            for entry in document["kinds"]
+        ],
+    }
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """The summary as indented JSON, with lists of numbers on one line each."""
+    text = json.dumps(summary, indent=2, ensure_ascii=False)
+    # A raw line end is never within a string.
+    return (
+        re.sub(r"\[\n\s*([-+\d.eE,\s]+?)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+        + "\n"
+    )
+
+
+def not_run(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Parts of the report that have no data in an experiment, each with why."""
+    metrics = {record["metric"] for record in summary["scores"]}
+    missing = {
+        "training": not summary["curves"] and "finished models were evaluated, no stage was trained",
+        "orders": "flipped_pairs" not in metrics
+        and "every group was judged in one order (evaluate.orders is 0)",
+        "hacking": summary["hacking"] is None
+        and "no translation model was trained with a judge's reward and compared with the one before",
+        "reward_kinds": not summary["reward_kinds"]
+        and "translation models of one kind of reward only were trained",
+        "efficiency": not summary["efficiency"] and "GPU-hours were not compared with a forecast",
+        "checkpoints": len(summary["checkpoints"]) < 3
+        and "no checkpoint between the first and the last step was evaluated",
+    }
+    return {part: f"not run: {reason}" for part, reason in missing.items() if reason}
 
 
 def _origin(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,13 +224,14 @@ def _comparison(
     for metric in (name for name in METRICS if (systems[0], name) in by_name):
         label, factor = METRICS[metric]
         records = [by_name.get((system, metric)) for system in systems]
-        cells = [_interval(record, factor) for record in records]
-        cells += [_interval(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
+        cells = [format_estimate(record, factor) for record in records]
+        cells += [format_estimate(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
         rows.append([label, *cells, str(by_name[systems[0], metric]["n"])])
     return rows
 
 
-def _interval(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none."""
     if record is None:
         return "-"
     sign = "+" if signed else ""
@@ -182,14 +259,14 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
     """The summary as a page: tables before/after, what they stand on, curves, times and a few samples."""
     blocks = [
         Block("title", f"Experiment {summary['experiment']}"),
-        Block("text", f"Seed {summary['seed']}. {_reading(summary)}"),
+        Block("text", f"Seed {summary['seed']}. {reading(summary)}"),
     ]
     for task, table in comparison_tables(summary).items():
         records = [record for record in summary["scores"] if record["task"] == task]
         blocks += [
             Block("heading", f"{TASKS[task]}, before and after reinforcement learning"),
             Block("table", table),
-            Block("list", _provenance(records)),
+            Block("list", origin_lines(records)),
         ]
     if summary["positions"]:
         blocks += [
@@ -214,10 +291,11 @@ def render_terminal(summary: Mapping[str, Any]) -> str:
     parts = [
         f"{TASKS[task]}, held-out\n{plain_table(table)}" for task, table in comparison_tables(summary).items()
     ]
-    return "\n\n".join([*parts, _reading(summary)])
+    return "\n\n".join([*parts, reading(summary)])
 
 
-def _reading(summary: Mapping[str, Any]) -> str:
+def reading(summary: Mapping[str, Any]) -> str:
+    """How the numbers in brackets are to be read."""
     bootstrap = summary["scores"][0]
     return (
         f"In brackets: {bootstrap['level']:.0%} intervals (percentile bootstrap over segments or groups, "
@@ -226,7 +304,8 @@ def _reading(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _provenance(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the scores of a task stand on: test set, models, decoding, failures, signatures."""
     lines = [f"test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`"]
     for record in {record["system"]: record for record in records}.values():
         decoding = record["decoding"]

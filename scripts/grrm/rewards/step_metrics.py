@@ -27,15 +27,16 @@ _SHARES = {
 
 
 def step_metrics(
-    groups: Sequence[str], rewards: Sequence[float], infos: Sequence[Mapping[str, float]]
+    groups: Sequence[str], rewards: Sequence[float], infos: Sequence[Mapping[str, float | str]]
 ) -> dict[str, float]:
     """What the reward functions report, and how much the groups have to learn from.
 
     Args:
         groups: the group (prompt) of each rollout.
         rewards: one per rollout.
-        infos: `reward_extra_info` of each rollout, all with the same keys. `judge_score` counts only where
-            `judged` is 1, `chosen_score` and `above_chosen` only where `compared` is.
+        infos: `reward_extra_info` of each rollout, all with the same keys; texts are passed over.
+            `judge_score` counts only where `judged` is 1, `chosen_score` and `above_chosen` only where
+            `compared` is.
 
     Returns:
         reward/<key>: mean over rollouts, of counts of a group (conflicts...) the sum over groups;
@@ -54,6 +55,8 @@ def step_metrics(
         "reward/zero_variance_groups": statistics.fmean(spread < 1e-9 for spread in spreads),
     }
     for key in infos[0]:
+        if isinstance(infos[0][key], str):
+            continue  # what was predicted, and why not: texts have no mean
         if key in _COUNTS:
             metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
             continue

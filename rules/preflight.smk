@@ -1,0 +1,59 @@
+# Whether the experiment can run here: by itself (snakemake preflight), and before the first job of a training.
+
+import yaml
+
+
+localrules:
+    preflight,
+
+
+def on_slurm():
+    return (
+        workflow.executor_plugin is not None
+        and workflow.executor_plugin.name == "slurm"
+    )
+
+
+def preflight_options(rules=()):
+    """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
+    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
+
+
+rule preflight:
+    input:
+        config=rules.write_config.output.config,
+    output:
+        findings=f"{RESULTS}/preflight.json",
+    log:
+        f"{LOGS}/preflight.log",
+    # Whatever the profile says: it finds the same again.
+    retries: 0
+    conda:
+        "../envs/driver.yaml"
+    params:
+        where=json.dumps({key: config[key] for key in ("cluster", "resources")}),
+        options=lambda wildcards: preflight_options(),
+    message:
+        "Looking whether the experiment can run here"
+    shell:
+        "python scripts/preflight.py --config {input.config} --overlay {params.where:q} {params.options} "
+        "--output {output.findings} 2>&1 | tee {log}"
+
+
+# Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
+# made anew because a disk was looked at.
+onstart:
+    jobs = list(workflow.dag.needrun_jobs())
+    submitted = sorted({job.rule.name for job in jobs if not job.is_local})
+    trains = any(job.rule.name.startswith("train_") for job in jobs)
+    if trains and (CUDA or on_slurm()):
+        command = [sys.executable, "scripts/preflight.py", "--config", "/dev/stdin"]
+        done = subprocess.run(
+            [*command, *preflight_options(submitted)],
+            input=yaml.safe_dump(config),
+            text=True,
+        )
+        if done.returncode:
+            raise WorkflowError(
+                "nothing was started: the table above says what to change"
+            )

@@ -1,0 +1,116 @@
+"""Let a judge answer a held-out set: scores, comparisons in both orders, or numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from grrm.data.judge_data import Compared, Graded, Preferred, read_records
+from grrm.data.prepare_judges import judge_prompt
+from grrm.files import UserError, write_jsonl
+from grrm.inference import Decoding, generate, origin
+from grrm.inference.bradley_terry import score
+from grrm.judges.card import BradleyTerry, JudgeCard, Pairwise, Pointwise, read_card, use
+from grrm.judges.conversation import with_response
+from grrm.process import run_main
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one line per question, in the order of the rows; both orders of a pair follow each other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--mode", choices=["pointwise", "pairwise", "bradley_terry"], required=True)
+    parser.add_argument("--model", type=Path, required=True, help="model folder of the judge")
+    parser.add_argument("--card", type=Path, help="judge.json instead of the model's own")
+    parser.add_argument("--input", type=Path, required=True, help="held-out rows of any known layout")
+    parser.add_argument("--output", type=Path, required=True, help="answers to write (JSON lines)")
+    parser.add_argument("--batch-size", type=int, default=32, help="questions a batch (default: 32)")
+    parser.add_argument("--seed", type=int, default=0, help="of a head that is not trained yet (default: 0)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    args = parser.parse_args(argv)
+
+    card = read_card(args.card.parent if args.card else args.model)
+    records = read_records([args.input], args.mode)
+    answer = _scored if args.mode == "bradley_terry" else _answered
+    answers = answer(args, card, records)
+    write_jsonl(args.output, answers)
+    print(f"{sum(answer['failure'] is None for answer in answers)} of {len(answers)} answers are valid")
+
+
+def _answered(
+    args: argparse.Namespace, card: JudgeCard, records: Sequence[Graded | Compared]
+) -> list[dict[str, Any]]:
+    judge = use(card, args.mode, args.model)
+    assert isinstance(judge, Pointwise | Pairwise)
+    questions = [
+        place
+        for record in records
+        for place in ([record, record.swapped()] if isinstance(record, Compared) else [record])
+    ]
+    prompts = [judge_prompt(question, judge.asks) for question in questions]
+    decoding = Decoding(judge.max_new_tokens)
+    completions = generate(args.model, prompts, decoding, batch_size=args.batch_size, threads=args.threads)
+    made_by = origin(args.model, decoding)
+    answers = []
+    for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        value, failure, detail = _read(judge, completion.text, completion.finish)
+        answers.append(
+            {
+                "index": index,
+                "prompt": prompt,
+                "answer": completion.text,
+                "value": value,
+                "failure": failure,
+                "detail": detail,
+                **made_by,
+            }
+        )
+    return answers
+
+
+def _read(
+    judge: Pointwise | Pairwise, text: str, finish: str
+) -> tuple[int | str | None, str | None, str | None]:
+    """Value; or the failure in one word, and in words."""
+    if finish != "stop":
+        return None, "unfinished" if finish == "length" else "prompt_too_long", None
+    try:
+        return judge.read(text), None, None
+    except ValueError as error:
+        return None, "malformed", str(error)
+
+
+def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferred]) -> list[dict[str, Any]]:
+    judge = use(card, "bradley_terry", args.model)
+    assert isinstance(judge, BradleyTerry)
+    conversations = [
+        with_response(record.conversation, text)
+        for record in records
+        for text in (record.chosen, record.rejected)
+    ]
+    scores = score(
+        args.model,
+        conversations,
+        judge.max_length,
+        batch_size=args.batch_size,
+        threads=args.threads,
+        seed=args.seed,
+    )
+    if any(value != value for value in scores):
+        raise UserError(f"{args.model}: scores are not numbers; the training of this judge has diverged")
+    made_by = {**origin(args.model, Decoding(1)), "decoding": {"max_length": judge.max_length}}
+    return [
+        {
+            "index": index,
+            "prompt": record.row()["chosen"],
+            "value": [scores[2 * index], scores[2 * index + 1]],
+            "failure": None,
+            **made_by,
+        }
+        for index, record in enumerate(records)
+    ]
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,172 @@
+"""What each rule asks of a cluster: config/resources.yaml and the section `cluster` of the configuration.
+
+Imported while the Snakefile is parsed, so nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm.config import resolve
+from grrm.files import UserError
+
+Attempts = Callable[[Any, int], int]
+"""A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a rule asks for, at its first attempt.
+
+    Attributes:
+        nodes: machines.
+        gpus: of each machine; 0 without a GPU.
+        threads: cores of each machine.
+        mem_mb: memory of each machine, in MB (10^6 bytes).
+        runtime: minutes; with `resumable` at one time.
+        disk_mb: what it writes, in MB.
+        resumable: a training that writes a checkpoint before its time is over and goes on in another job.
+    """
+
+    nodes: int
+    gpus: int
+    threads: int
+    mem_mb: int
+    runtime: int
+    disk_mb: int
+    resumable: bool
+
+
+def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of resources.
+
+    Args:
+        path: config/resources.yaml.
+        schema: its JSON schema.
+        changes: entries of rules that are laid over the table's.
+
+    Raises:
+        UserError: the file is missing, is not YAML or breaks its schema; the message names the key.
+    """
+    try:
+        table = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        for rule, entry in changes.items():
+            below = table["rules"].setdefault(rule, {})
+            cuda = {**below.get("cuda", {}), **entry.get("cuda", {})}
+            table["rules"][rule] = {**below, **entry, **({"cuda": cuda} if cuda else {})}
+        return resolve(table, schema)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a table of resources ({error!r})") from error
+    except UserError as error:
+        raise UserError(f"{path}, or key 'resources': {error}") from error
+
+
+def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> Request:
+    """What `rule` asks for.
+
+    Args:
+        rule: its name; one that the table does not name gets the default.
+        table: see `load_resources`.
+        config: the checked configuration.
+
+    Raises:
+        UserError: the table names a key for the threads that the configuration does not have.
+    """
+    entry = {**table["default"], **table["rules"].get(rule, {})}
+    on_gpus = entry.pop("cuda", {}) if config["hardware"]["device"] == "cuda" else {}
+    entry |= on_gpus
+    nodes, gpus = _devices(rule, entry.get("gpus", 0), config)
+    memory = entry["mem_gb_per_gpu"] * gpus if gpus and "mem_gb_per_gpu" in entry else entry["mem_gb"]
+    limit = config["cluster"]["gpu" if gpus else "cpu"]["max_runtime"]
+    return Request(
+        nodes=nodes,
+        gpus=gpus,
+        threads=_threads(rule, entry["threads"], config),
+        mem_mb=math.ceil(memory * 1000),
+        runtime=min(entry["runtime"], limit or entry["runtime"]),
+        disk_mb=math.ceil(entry["disk_gb"] * 1000),
+        resumable=entry["resumable"],
+    )
+
+
+def _devices(rule: str, gpus: int | str, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Nodes and GPUs of each."""
+    hardware = config["hardware"]
+    if gpus != "all":
+        # A training without GPUs may still be spread over machines.
+        spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+        return hardware["nodes"] if spread and not gpus else 1, int(gpus)
+    reward = config["mt_grpo"]["reward"]
+    if rule == "train_mt_grpo" and reward["placement"] == "dedicated":
+        per_node = max(hardware["gpus_per_node"], reward["gpus_per_node"])
+        return hardware["nodes"] + reward["nodes"], per_node
+    return hardware["nodes"], hardware["gpus_per_node"]
+
+
+def _threads(rule: str, threads: int | str, config: Mapping[str, Any]) -> int:
+    if isinstance(threads, int):
+        return threads
+    value: Any = config
+    for key in threads.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, int):
+        raise UserError(
+            f"config/resources.yaml, key rules.{rule}.threads: the configuration has no number {threads!r}"
+        )
+    return value
+
+
+def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str, int | str | Attempts]:
+    """A request in the words of Snakemake and its Slurm executor.
+
+    Args:
+        asked: what a rule asks for.
+        cluster: the section of that name.
+
+    Returns:
+        Values of the directive `resources`. Names that the cluster does not have (null) are left out.
+    """
+    kind = cluster["gpu" if asked.gpus else "cpu"]
+    names = {
+        "slurm_account": cluster["account"],
+        "slurm_partition": kind["partition"],
+        "qos": kind["qos"],
+        "constraint": kind["constraint"],
+    }
+    resources: dict[str, int | str | Attempts] = {key: value for key, value in names.items() if value}
+    resources["disk_mb"] = asked.disk_mb
+    if asked.nodes > 1 or asked.gpus:
+        resources["nodes"] = asked.nodes
+    if asked.nodes > 1 and not asked.gpus:
+        # Without GPUs the executor asks for one task, and Slurm gives one task one node.
+        resources["tasks"] = asked.nodes
+    if asked.gpus:
+        # `gres` counts on each node; the executor's `gpu` is a total, and breaks on more than one.
+        resources["gres"] = ":".join(filter(None, ["gpu", kind["model"], str(asked.gpus)]))
+    if asked.resumable:
+        # Tried again to go on, not because it was too small.
+        resources["mem_mb"], resources["runtime"] = asked.mem_mb, asked.runtime
+        # URG: what does not know it ignores it. At half-time at the earliest.
+        seconds = min(cluster["stop_before"], asked.runtime * 30)
+        resources["slurm_extra"] = f"--signal=URG@{seconds}"
+    else:
+        resources["mem_mb"] = _scaled(asked.mem_mb)
+        resources["runtime"] = _scaled(asked.runtime, kind["max_runtime"])
+    return resources
+
+
+def _scaled(first: int, limit: int | None = None) -> Attempts:
+    """A multiple of `first`, as many times as the rule has been tried, up to `limit`."""
+
+    def resource(wildcards: Any, attempt: int) -> int:
+        return min(first * attempt, limit or first * attempt)
+
+    return resource

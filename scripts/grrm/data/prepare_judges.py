@@ -1,0 +1,76 @@
+"""From graded and compared responses to the prompts of judges and to verl's rows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from grrm.data.judge_data import Compared, Graded, both_orders, conversation_key
+from grrm.files import UserError, atomic_path
+from grrm.judges.conversation import question_text
+from grrm.judges.prompts import JudgePrompt
+
+
+def judge_prompt(record: Graded | Compared, prompt: JudgePrompt) -> str:
+    """What a judge is asked about a graded response, or about two compared ones in their order."""
+    question = question_text(record.conversation)
+    if isinstance(record, Graded):
+        return prompt.render(question=question, response=record.response)
+    return prompt.render(question=question, first=record.first, second=record.second)
+
+
+def judge_rows(
+    records: Sequence[Graded] | Sequence[Compared],
+    prompt: JudgePrompt,
+    *,
+    both: bool = False,
+    split: str = "train",
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """verl rows, shuffled; both orders of a comparison follow each other.
+
+    `prompt` is the whole question to the judge, so limits of its length apply to what is really asked.
+    `reward_model.ground_truth` is the score or the preference, `extra_info.pair` the number of the record,
+    the same for both orders.
+    """
+    order = list(range(len(records)))
+    random.Random(seed).shuffle(order)
+    rows: list[dict[str, Any]] = []
+    for number in order:
+        record = records[number]
+        shown = both_orders([record]) if both and isinstance(record, Compared) else [record]
+        for place in shown:
+            truth = str(place.score) if isinstance(place, Graded) else place.preference
+            rows.append(
+                {
+                    "data_source": record.source or "judge",
+                    "prompt": [{"role": "user", "content": judge_prompt(place, prompt)}],
+                    "ability": "judge",
+                    "reward_model": {"style": "rule", "ground_truth": truth},
+                    "extra_info": {
+                        "index": len(rows),
+                        "split": split,
+                        "pair": number,
+                        "conversation": conversation_key(record),
+                    },
+                }
+            )
+    return rows
+
+
+def write_judge_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> int:
+    """Write verl rows as a Parquet file, whole or not at all; return how many.
+
+    Raises:
+        UserError: there are none.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not rows:
+        raise UserError(f"{path}: no rows to write")
+    with atomic_path(path) as partial:
+        pq.write_table(pa.Table.from_pylist(list(rows)), partial, compression="zstd")
+    return len(rows)

@@ -1,0 +1,50 @@
+"""When a training ran: one file for each of its launches, in its working folder, for reckoning what it took.
+
+sessions/<k>.json    job (Slurm's number or null), started and ended in seconds since the epoch; `ended` is
+                     written anew every half minute, so that a killed launch is known to that precision
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from grrm.files import read_json, write_json
+
+
+@contextmanager
+def recorded(working: Path, *, every: float = 30.0) -> Iterator[None]:
+    """While the block runs, its time goes to a new file in `working`.
+
+    Args:
+        working: folder of the training.
+        every: seconds between two signs of life.
+    """
+    file = working / "sessions" / f"{len(read_sessions(working)) + 1}.json"
+    session = {"job": os.environ.get("SLURM_JOB_ID"), "started": time.time()}
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(every):
+            write_json(file, {**session, "ended": time.time()})
+
+    write_json(file, {**session, "ended": session["started"]})
+    keeper = threading.Thread(target=keep, daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+        write_json(file, {**session, "ended": time.time()})
+
+
+def read_sessions(working: Path) -> list[dict[str, Any]]:
+    """The launches of a training so far, in order."""
+    files = (working / "sessions").glob("[0-9]*.json")
+    return [read_json(file) for file in sorted(files, key=lambda file: int(file.stem))]

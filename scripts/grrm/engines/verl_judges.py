@@ -1,0 +1,109 @@
+"""verl 0.9.1 for judges: GRPO against annotated scores or preferences (OpenJudge, training_judge_model/grpo).
+
+A stage like any other (`grrm.engines.verl`); what differs is the reward function, and GRPO as published for
+judges: advantages divided by the standard deviation, PPO's clipped loss, a KL term to the initial model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from grrm.engines.llamafactory import CPU
+from grrm.engines.verl import Overrides, rl_overrides
+
+Reward: TypeAlias = Literal["pointwise", "pairwise"]
+
+_ACTOR = "actor_rollout_ref.actor"
+_REFERENCE = "actor_rollout_ref.ref"
+
+
+def judge_overrides(
+    settings: Mapping[str, Any],
+    *,
+    stage: str,
+    reward: Reward,
+    model: Path,
+    data: Path,
+    checkpoints: Path,
+    seed: int,
+    hardware: Mapping[str, Any] = CPU,
+    validation_data: Path | None = None,
+) -> Overrides:
+    """The overrides of a judge's training.
+
+    Args:
+        settings: the stage's section of the configuration (`judges.pointwise` or `judges.pairwise`).
+        stage: its name.
+        reward: what is annotated.
+        model: folder of the initial judge.
+        data: verl rows (parquet) from prepare_judge_rl.
+        checkpoints: working folder of the training.
+        seed: seed of shuffling and sampling.
+        hardware: the section of that name.
+        validation_data: verl rows of the validation; needed if the settings ask for one.
+
+    Raises:
+        ValueError: see `grrm.engines.verl.rl_overrides`.
+    """
+    overrides = rl_overrides(
+        {**settings, "overlong_buffer": None},
+        stage=stage,
+        model=model,
+        data=data,
+        checkpoints=checkpoints,
+        seed=seed,
+        hardware=hardware,
+        validation_data=validation_data,
+    )
+    overrides |= _reward(settings, reward) | _loss(settings)
+    if settings["kl_coef"] > 0:
+        overrides |= _reference(settings)
+    return overrides
+
+
+def _reward(settings: Mapping[str, Any], reward: Reward) -> Overrides:
+    overrides: Overrides = {
+        "reward.reward_manager.name": "naive",
+        "reward.custom_reward_function.path": f"pkg://grrm.rewards.{reward}",
+        "reward.custom_reward_function.name": "compute_score",
+    }
+    if reward == "pointwise":
+        overrides["+reward.custom_reward_function.reward_kwargs"] = {"table": settings["reward_table"]}
+    elif settings["consistency"] > 0:
+        overrides |= {
+            # Both orders of a pair follow each other in the rows, and share a step.
+            "data.shuffle": False,
+            "reward.num_workers": 1,  # they meet in one worker
+            "reward.reward_manager.source": "importlib",
+            "reward.reward_manager.module.path": "pkg://grrm.rewards.consistency",
+            "reward.reward_manager.name": "ConsistencyRewardManager",
+            "+reward.reward_kwargs.weight": settings["consistency"],
+        }
+    return overrides
+
+
+def _loss(settings: Mapping[str, Any]) -> Overrides:
+    overrides: Overrides = {
+        "algorithm.norm_adv_by_std_in_grpo": settings["divide_by_std"],
+        f"{_ACTOR}.use_kl_loss": settings["kl_coef"] > 0,
+    }
+    if settings["policy_loss"] == "ppo":
+        overrides |= {
+            f"{_ACTOR}.policy_loss.loss_mode": "vanilla",
+            f"{_ACTOR}.loss_agg_mode": "token-mean",
+        }
+    return overrides
+
+
+def _reference(settings: Mapping[str, Any]) -> Overrides:
+    return {
+        f"{_ACTOR}.kl_loss_coef": settings["kl_coef"],
+        f"{_ACTOR}.kl_loss_type": "low_var_kl",
+        f"{_REFERENCE}.strategy": "fsdp2",
+        f"{_REFERENCE}.log_prob_micro_batch_size_per_gpu": (
+            settings["log_prob_micro_batch_size"] or settings["micro_batch_size"]
+        ),
+        f"{_REFERENCE}.log_prob_use_dynamic_bsz": settings["dynamic_batch_size"],
+    }

@@ -1,0 +1,256 @@
+"""What completes prompts: one small protocol, and the backends behind it.
+
+| backend | runs | asks |
+| --- | --- | --- |
+| `transformers` | in this process, on a GPU or the CPU, in batches | a model folder or a model of the hub |
+| `vllm` | in this process, on GPUs | the same |
+| `openai` | elsewhere | any server that speaks OpenAI's API, at a base URL |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from grrm.engines.checkpoints import check_model
+from grrm.files import UserError, sha256
+
+# Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
+_MODULES = {
+    "transformers": "grrm.inference.transformers_backend",
+    "vllm": "grrm.inference.vllm_backend",
+    "openai": "grrm.inference.openai_backend",
+}
+BACKENDS = ("auto", *_MODULES)
+
+# What inference reads of a model; other files of a repository on the hub are not downloaded.
+_MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How text is generated.
+
+    Attributes:
+        max_new_tokens: longest completion in tokens.
+        temperature: 0 is greedy; above 0 samples.
+        seed: of a whole run; each request has one of its own, made from it.
+        top_p: samples from the smallest set of tokens with at least this probability, in (0, 1]; 1 is off.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens: {self.max_new_tokens}, expected 1 or more")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"temperature: {self.temperature}, expected 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p: {self.top_p}, expected a number above 0, up to 1")
+
+    def at(self, temperature: float) -> Decoding:
+        """The same at another temperature."""
+        return replace(self, temperature=temperature)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One text to complete.
+
+    Attributes:
+        text: what the model is asked.
+        seed: of the sampling of this one completion, 0 to 2^31 - 1; without effect when greedy.
+        chat: put as the user's turn of a chat, in the model's own template; else continued as it is.
+    """
+
+    text: str
+    seed: int = 0
+    chat: bool = True
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote.
+
+    Attributes:
+        text: without special tokens; empty if nothing was generated.
+        failure: why it must not be used: `unfinished` (cut at the longest completion), `prompt_too_long`
+            (prompt and longest completion do not fit into the model's context), or a reason of
+            `grrm.judges.client` (the server's); None if the model ended the text itself.
+        detail: the failure in words.
+    """
+
+    text: str
+    failure: str | None = None
+    detail: str | None = None
+
+
+UNFINISHED = "unfinished"
+PROMPT_TOO_LONG = "prompt_too_long"
+
+
+def unfinished(text: str) -> Completion:
+    """A cut text may still be readable ("A: 10" cut to "A: 1"), so it is never used."""
+    return Completion(text, UNFINISHED, "cut at the longest completion (max_new_tokens)")
+
+
+def prompt_too_long(tokens: int, room: int) -> Completion:
+    """Nothing was generated: a prompt of so many tokens, where there is room for so many."""
+    return Completion(
+        "",
+        PROMPT_TOO_LONG,
+        f"the prompt has {tokens} tokens; the model's context less the longest completion is {max(room, 0)}",
+    )
+
+
+class Backend(Protocol):
+    """A model that completes texts; loaded when made, until `close`."""
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        """Complete all requests.
+
+        A completion depends on its request and the decoding alone (up to rounding; a server may do as it
+        likes), not on what else is asked.
+
+        Yields:
+            position in `requests` and completion: each position once, in any order, as they are finished.
+        """
+        ...
+
+    def origin(self) -> dict[str, Any]:
+        """What makes the texts, for provenance: `model` and `weights` (a digest, or where it is served)."""
+        ...
+
+    def context(self) -> int | None:
+        """Longest prompt and completion together, in tokens; None if it cannot be known."""
+        ...
+
+    def close(self) -> None:
+        """Free the model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which backend runs a model, and how.
+
+    Attributes:
+        backend: `auto`: `openai` if there is a base URL, `vllm` if it is installed and there is a GPU, else
+            `transformers`.
+        batch_size: prompts a batch (transformers), or handed over at once (vllm, 32 times as many).
+        threads: of the CPU (transformers); None: as many as torch takes by itself.
+        gpus: over which the model is spread (vllm, tensor parallelism).
+        gpu_memory: share of a GPU's memory to use (vllm).
+        max_model_len: longest prompt and completion in tokens (vllm); None: the model's own.
+        base_url: of the server (openai), such as http://127.0.0.1:8000/v1.
+        concurrency: requests at once (openai).
+        timeout: seconds for one answer (openai).
+        call_retries: times a call that failed is sent again (openai).
+        key_variable: environment variable that holds the server's API key (openai).
+        revision: of a model of the hub; None: its main branch.
+    """
+
+    backend: str = "auto"
+    batch_size: int = 32
+    threads: int | None = None
+    gpus: int = 1
+    gpu_memory: float = 0.9
+    max_model_len: int | None = None
+    base_url: str = ""
+    concurrency: int = 64
+    timeout: float = 600.0
+    call_retries: int = 5
+    key_variable: str = "OPENAI_API_KEY"
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise UserError(f"backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
+        for name in ("batch_size", "threads", "gpus", "concurrency", "max_model_len"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name}: {getattr(self, name)}, expected 1 or more")
+        if self.base_url and self.backend not in ("auto", "openai"):
+            raise UserError(f"backend {self.backend!r} has no use for a base URL; leave one of the two out")
+        if self.backend == "openai" and not self.base_url:
+            raise UserError(
+                "backend 'openai': no base URL; name the server, such as http://127.0.0.1:8000/v1"
+            )
+
+
+DEFAULT_ENGINE = Engine()
+
+
+def open_backend(model: str | Path, engine: Engine = DEFAULT_ENGINE) -> Backend:
+    """Load a model, or get ready to ask a server for it; use it as `with closing(open_backend(...))`.
+
+    Args:
+        model: model folder, model of the hub (`owner/name`), or the name that a server has for it.
+        engine: what runs it.
+
+    Raises:
+        UserError: the model folder is missing or not complete, the hub does not have the model, or the
+            backend cannot run here.
+    """
+    name = choose_backend(engine)
+    if name != "openai":
+        model = find_model(model, engine.revision)
+    backend: Backend = import_module(_MODULES[name]).open(model, engine)
+    return backend
+
+
+def choose_backend(engine: Engine) -> str:
+    """The backend that an engine means; `auto` looks at what there is."""
+    if engine.backend != "auto":
+        return engine.backend
+    if engine.base_url:
+        return "openai"
+    if find_spec("vllm"):
+        import torch
+
+        if torch.cuda.is_available():
+            return "vllm"
+    return "transformers"
+
+
+def find_model(model: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model; one of the hub is downloaded into the hub's cache if it is not there yet.
+
+    Raises:
+        UserError: there is no such folder or model, or it is not complete.
+    """
+    folder = Path(model)
+    if folder.is_dir() or not _is_hub_name(str(model)):
+        check_model(folder)
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(str(model), revision=revision, allow_patterns=_MODEL_FILES))
+    except Exception as error:  # the client's errors have no common ancestor
+        raise UserError(
+            f"{model}: no such model folder, and the hub does not give such a model "
+            f"({type(error).__name__}: {str(error).strip().splitlines()[0]}); check its name, the network, "
+            "HF_TOKEN and HF_HUB_OFFLINE"
+        ) from error
+    check_model(folder)
+    return folder
+
+
+@cache
+def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
+    """What a model is called, and the digest of its weights."""
+    digests = "".join(sha256(shard) for shard in sorted(folder.glob("*.safetensors")))
+    return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
+
+
+def _is_hub_name(model: str) -> bool:
+    return model.count("/") == 1 and not model.startswith((".", "/", "~")) and all(model.split("/"))

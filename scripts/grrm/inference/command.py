@@ -1,0 +1,147 @@
+"""What `grrm rank` and `grrm translate` share: options, input, output, ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from grrm.files import UserError
+from grrm.inference.answers import Row
+from grrm.inference.backends import Backend, Decoding, open_backend
+from grrm.inference.environment import enter
+from grrm.inference.journal import Journal, Printer
+from grrm.inference.options import (
+    add_decoding_options,
+    add_engine_options,
+    decoding_of,
+    engine_of,
+    retries_of,
+)
+from grrm.inference.progress import Progress
+from grrm.inference.runs import Tally
+from grrm.inference.tables import FORMATS
+
+STDOUT = "-"
+# The published settings of both tasks (GRRM's README); a model with a short context gets half of it.
+_MAX_NEW_TOKENS = 8192
+_RETRIES = 6
+
+SOME_FAILED = 1
+INTERRUPTED = 130
+
+
+def add_options(parser: argparse.ArgumentParser, *, prompt: str, prompts: Sequence[str]) -> None:
+    """Options of both commands."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="model folder, model of the hub (owner/name), or name at --base-url",
+    )
+    parser.add_argument(
+        "--prompt",
+        default=prompt,
+        help=f"{', '.join(prompts)}, or a prompt file (default: {prompt})",
+    )
+    parser.add_argument("--source", action="append", metavar="TEXT", help="a source text")
+    parser.add_argument("--from", dest="src_lang", metavar="CODE", help="language of the sources (en, zh...)")
+    parser.add_argument("--to", dest="trg_lang", metavar="CODE", help="language to translate into")
+    parser.add_argument("--input", metavar="FILE", help="a table, or - for standard input")
+    parser.add_argument(
+        "--input-format", choices=FORMATS, help="default: by the file's ending; jsonl for standard input"
+    )
+    parser.add_argument(
+        "--output", default=STDOUT, metavar="FILE", help="answers to write; - is standard output (default)"
+    )
+    parser.add_argument(
+        "--output-format",
+        choices=["text", "jsonl"],
+        help="jsonl: whole answers; text: what was asked for. Default: text with --source on standard "
+        "output, else jsonl",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever is in the output")
+    add_decoding_options(parser, max_new_tokens=_MAX_NEW_TOKENS, retries=_RETRIES)
+    add_engine_options(parser)
+
+
+def run(
+    args: argparse.Namespace,
+    rows: Callable[[], Sequence[Row]],
+    settings: Callable[..., Mapping[str, Any]],
+    answer: Callable[..., Tally],
+    text: Callable[[Mapping[str, Any]], str],
+) -> None:
+    """Answer all rows; ends the process with status 1 if some answers cannot be used, 130 if interrupted.
+
+    Args:
+        args: options of `add_options`.
+        rows: reads the input.
+        settings: `grrm.inference.runs.settings` with task and prompt filled in.
+        answer: `rank_rows` or `translate_rows` with the prompt filled in.
+        text: a result as text.
+
+    Raises:
+        UserError: options contradict each other, or the input, the model or the output is no good.
+    """
+    if bool(args.source) == bool(args.input):
+        raise UserError("what is to be done? Give --source, or --input (a file, or - for standard input)")
+    if args.runs < 1:
+        raise UserError(f"--runs {args.runs}: expected 1 or more")
+    kind = args.output_format or ("text" if args.source and args.output == STDOUT else "jsonl")
+    if kind == "text" and args.output != STDOUT:
+        raise UserError("--output-format text is for standard output; leave out --output, and redirect it")
+    if args.input and args.input == args.output != STDOUT:
+        raise UserError(f"{args.input}: input and output are the same file; name another output")
+    engine, decoding, retries = engine_of(args), decoding_of(args), retries_of(args)
+    # Standard input can be read once, so not before the process has become the one that asks the model.
+    enter(engine)
+    table = rows()
+    where = args.output
+    try:
+        with closing(open_backend(args.model, engine)) as backend:
+            decoding = fit(decoding, backend)
+            common = {"backend": backend, "rows": table, "decoding": decoding, "retries": retries}
+            if where == STDOUT:
+                line = text if kind == "text" else lambda row: json.dumps(row, ensure_ascii=False)
+                printer = Printer(sys.stdout, line, args.runs, len(table))
+                try:
+                    with Progress(printer.total) as progress:
+                        tally = answer(journal=printer, watch=progress, **common)
+                finally:
+                    printer.publish()
+            else:
+                made_from = settings(**common)
+                with (
+                    Journal(where, made_from, args.runs, len(table), overwrite=args.overwrite) as journal,
+                    Progress(journal.total) as progress,
+                ):
+                    where = journal.path
+                    if done := journal.total - len(journal.missing()):
+                        print(f"{done} of {journal.total} answers are there already", file=sys.stderr)
+                    tally = answer(journal=journal, watch=progress, **common)
+                    journal.publish()
+    except KeyboardInterrupt:
+        kept = "" if where == STDOUT else f": what was answered is in {where}, the same command goes on"
+        print(f"interrupted{kept}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Who reads the answers has enough (| head). Python would complain once more when it ends.
+        sys.stderr.close()
+        sys.exit(SOME_FAILED)
+    if tally.failures:
+        print(tally, file=sys.stderr)
+        sys.exit(SOME_FAILED)
+
+
+def fit(decoding: Decoding, backend: Backend) -> Decoding:
+    """The decoding with a longest completion that leaves room for a prompt in the model's context."""
+    context = backend.context()
+    if context is None or decoding.max_new_tokens < context:
+        return decoding
+    longest = max(1, context // 2)
+    print(f"the model's context has {context} tokens: answers of at most {longest}", file=sys.stderr)
+    return replace(decoding, max_new_tokens=longest)

@@ -1,0 +1,251 @@
+"""Results on disk as they come, so that an interrupted run goes on where it stopped.
+
+While a run lasts, its results lie in `<output>.partial`: the settings of the run in the first line, then one
+result per line, in the order in which they were finished. When all are there, `<output>` is written whole, in
+the order of runs and rows, and the partial file is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from grrm.files import UserError, atomic_path
+
+Key = tuple[int, int]
+
+
+class Journal:
+    """The results of a run so far; to be used as `with Journal(...) as journal`.
+
+    Args:
+        output: where the finished results are to be.
+        settings: what the results depend on: JSON values, by name.
+        runs: how often each row is answered.
+        rows: how many there are.
+        overwrite: begin anew, whatever is there.
+
+    Raises:
+        UserError: the output, or what is left of an interrupted run, was made with other settings or from
+            another input; another process writes the same output.
+    """
+
+    def __init__(
+        self,
+        output: str | Path,
+        settings: Mapping[str, Any],
+        runs: int,
+        rows: int,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.output = Path(output)
+        self.path = self.output.with_name(f"{self.output.name}.partial")
+        self._settings = json.loads(json.dumps(settings))
+        self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._keys = [(run, index) for run in range(runs) for index in range(rows)]
+        self._places: dict[Key, tuple[int, int]] = {}
+        self.finished = self.output.exists() and not overwrite
+        if self.finished:
+            self._check_finished()
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.output.open("rb") if self.finished else self.path.open("a+b")
+        try:
+            if not self.finished:
+                self._lock()
+                self._recover(overwrite)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    @property
+    def hint(self) -> str:
+        """What to do when not everything was answered."""
+        return f"what was is in {self.path}: the same command asks for the rest"
+
+    @property
+    def total(self) -> int:
+        """How many results there will be."""
+        return len(self._keys)
+
+    def missing(self) -> list[Key]:
+        """Run and row number of what there is no result of yet, in order."""
+        return [] if self.finished else [key for key in self._keys if key not in self._places]
+
+    def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
+        """Keep a result; it survives the end of this process, however it comes."""
+        line = self._line({"index": index, "run": run, **result})
+        start = self._file.seek(0, os.SEEK_END)
+        self._file.write(line)
+        self._file.flush()
+        self._places[run, index] = (start, len(line))
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """The results so far, in the order of runs and rows."""
+        return map(json.loads, self._lines())
+
+    def publish(self, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
+        """Write the output, the results or `rows` made of them, and remove the partial file."""
+        if self.finished:
+            return
+        lines = self._lines() if rows is None else map(self._line, rows)
+        with atomic_path(self.output) as partial, partial.open("wb") as out:
+            out.writelines(lines)
+        self.path.unlink(missing_ok=True)
+
+    def _line(self, row: Mapping[str, Any]) -> bytes:
+        return json.dumps({**row, "settings": self._digest}, ensure_ascii=False).encode() + b"\n"
+
+    def _lines(self) -> Iterator[bytes]:
+        if self.finished:
+            self._file.seek(0)
+            yield from self._file
+        for key in self._keys:
+            if key in self._places:
+                start, length = self._places[key]
+                self._file.seek(start)
+                yield self._file.read(length)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: another process is writing it; wait for its end, or name another output"
+            ) from error
+
+    def _recover(self, overwrite: bool) -> None:
+        """Take up what an earlier process left; a line that it did not finish is cut off."""
+        position, known = 0, set(self._keys)
+        self._file.seek(0)
+        for number, line in enumerate([] if overwrite else self._file):
+            row = _row(line)
+            if row is None:
+                break
+            if number == 0:
+                self._check_settings(row.get("settings"))
+            elif (key := (row.get("run"), row.get("index"))) in known:
+                self._places[key] = (position, len(line))
+            else:
+                break
+            position += len(line)
+        self._file.truncate(position)
+        if position == 0:
+            self._file.write(json.dumps({"settings": self._settings}, ensure_ascii=False).encode() + b"\n")
+            self._file.flush()
+
+    def _check_settings(self, earlier: Any) -> None:
+        if earlier != self._settings:
+            raise UserError(
+                f"{self.path}: holds the results of an interrupted run that differs in "
+                f"{'; '.join(_differences(earlier, self._settings)) or 'everything'}. Go back to the earlier "
+                "settings to finish it, remove the file to begin anew, or name another output"
+            )
+
+    def _check_finished(self) -> None:
+        """A finished output is left as it is, if it is what this run would make."""
+        with self.output.open("rb") as file:
+            first = _row(file.readline())
+        if first is None or "settings" not in first:
+            raise UserError(f"{self.output}: exists, and is no output of this command; name another output")
+        if first["settings"] != self._digest:
+            recorded = {key: first[key] for key in self._settings if key in first}
+            differences = _differences(recorded, self._settings)
+            raise UserError(
+                f"{self.output}: exists, and was made with other settings or from another input "
+                f"({'; '.join(differences) or 'its rows, prompt, runs or retries'}); name another output, or "
+                "remove this one"
+            )
+
+
+class Printer:
+    """Results on a stream, in the order of runs and rows, each as soon as all before it have come.
+
+    Args:
+        stream: where they are printed.
+        line: what is printed of a result, without its line end.
+        runs: how often each row is answered.
+        rows: how many there are.
+    """
+
+    hint = "what was has been printed; an output file (--output) would be completed by the same command"
+
+    def __init__(
+        self, stream: TextIO, line: Callable[[Mapping[str, Any]], str], runs: int, rows: int
+    ) -> None:
+        self._stream, self._line = stream, line
+        self._keys = [(run, index) for run in range(runs) for index in range(rows)]
+        self._waiting: dict[Key, str] = {}
+        self._next = 0
+        self.total = len(self._keys)
+
+    def missing(self) -> list[Key]:
+        """Run and row number of everything."""
+        return self._keys
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """None are kept."""
+        return iter(())
+
+    def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
+        """Print a result, or keep it until those before it have come."""
+        self._waiting[run, index] = self._line({"index": index, "run": run, **result})
+        while self._next < self.total and self._keys[self._next] in self._waiting:
+            self._print(self._waiting.pop(self._keys[self._next]))
+            self._next += 1
+
+    def publish(self) -> None:
+        """Print what still waits for results that will not come."""
+        for key in sorted(self._waiting):
+            self._print(self._waiting[key])
+        self._waiting.clear()
+
+    def _print(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+def rows_digest(rows: Iterable[Any]) -> str:
+    """SHA-256 of rows of JSON values."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _differences(earlier: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted(earlier.keys() & now.keys())
+            for difference in _differences(earlier[key], now[key], f"{name}.{key}" if name else key)
+        ]
+    return [] if earlier == now else [f"{name}: {_short(earlier)} there, {_short(now)} now"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."

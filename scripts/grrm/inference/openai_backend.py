@@ -1,0 +1,115 @@
+"""Generation by a server that speaks OpenAI's API (vLLM, SGLang, llama.cpp, a hosted service...).
+
+Chats go to /chat/completions, texts to be continued to /completions. Retries of failed calls, limits and the
+API key are those of `grrm.judges.client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from grrm.files import UserError
+from grrm.inference.backends import Completion, Decoding, Engine, Request, unfinished
+from grrm.judges.client import JudgeClient, JudgeOptions, Reply
+
+# Answers to what was asked: another request may be answered. 401, 403, 404... would answer every request.
+_ABOUT_THE_REQUEST = frozenset({400, 413, 422})
+# A batch has no deadline of its own, only its calls have.
+_NO_DEADLINE = 10.0**9
+
+
+class OpenAIBackend:
+    """A model behind a base URL."""
+
+    def __init__(self, model: str, engine: Engine) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._options = JudgeOptions(
+            model=model,
+            url=engine.base_url,
+            key_variable=engine.key_variable,
+            max_concurrency=engine.concurrency,
+            timeout=engine.timeout,
+            retries=engine.call_retries,
+            deadline=_NO_DEADLINE,
+        )
+        self._client = self._loop.run_until_complete(self._enter())
+
+    async def _enter(self) -> JudgeClient:
+        return await JudgeClient(self._options).__aenter__()
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        """Ask everything, as many requests at once as the server is to have.
+
+        Raises:
+            UserError: the server refuses to be asked at all (unknown model, wrong key).
+        """
+        answered: asyncio.Queue[tuple[int, Reply]] = asyncio.Queue()
+
+        async def ask(position: int) -> None:
+            reply = await self._client.complete(_body(requests[position], decoding), requests[position].seed)
+            await answered.put((position, reply))
+
+        tasks = [self._loop.create_task(ask(position)) for position in range(len(requests))]
+        try:
+            for _ in requests:
+                position, reply = self._loop.run_until_complete(answered.get())
+                yield position, self._completion(reply)
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+    def origin(self) -> dict[str, Any]:
+        """Name of the model, and where it is served; its weights cannot be seen from here."""
+        parts = urlsplit(self._options.url)
+        return {
+            "model": self._options.model,
+            "weights": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+        }
+
+    def context(self) -> None:
+        """The server's own affair."""
+        return
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._loop.run_until_complete(self._client.__aexit__(None, None, None))
+        self._loop.close()
+
+    def _completion(self, reply: Reply) -> Completion:
+        if reply.text is None:
+            if reply.reason == "rejected" and reply.status not in _ABOUT_THE_REQUEST:
+                raise UserError(
+                    f"{reply.detail}: check the base URL, the model's name ({self._options.model}) and the "
+                    f"key in {self._options.key_variable}"
+                )
+            return Completion("", reply.reason, reply.detail)
+        return unfinished(reply.text) if reply.finish == "length" else Completion(reply.text)
+
+
+def _body(request: Request, decoding: Decoding) -> dict[str, Any]:
+    asked = (
+        {"messages": [{"role": "user", "content": request.text}]}
+        if request.chat
+        else {"prompt": request.text}
+    )
+    return {
+        **asked,
+        "max_tokens": decoding.max_new_tokens,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "seed": request.seed,
+    }
+
+
+def open(model: str | Path, engine: Engine) -> OpenAIBackend:
+    """Get ready to ask a server for a model by its name there; nothing is sent yet.
+
+    Raises:
+        UserError: the base URL cannot be used.
+    """
+    return OpenAIBackend(str(model), engine)

@@ -1,0 +1,84 @@
+"""Command-line options that every program has which asks a model."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+
+from grrm.inference.asking import Retries
+from grrm.inference.backends import BACKENDS, Decoding, Engine
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """What runs the model; read by `engine_of`."""
+    group = parser.add_argument_group("what runs the model")
+    group.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="auto (default): openai with a base URL, else vllm on a GPU where it is installed, else "
+        "transformers",
+    )
+    group.add_argument("--base-url", default="", help="of an OpenAI-compatible server: http://host:port/v1")
+    group.add_argument(
+        "--key-variable",
+        default=Engine.key_variable,
+        help=f"environment variable with the server's API key (default: {Engine.key_variable})",
+    )
+    group.add_argument("--revision", help="commit or branch of a model of the hub")
+    _number(group, "--batch-size", int, Engine.batch_size, "rows a batch")
+    group.add_argument("--threads", type=int, help="CPU threads (default: as many as there are cores)")
+    _number(group, "--gpus", int, Engine.gpus, "GPUs that the model is spread over (vllm)")
+    _number(group, "--gpu-memory", float, Engine.gpu_memory, "share of a GPU's memory to use (vllm)")
+    group.add_argument("--max-model-len", type=int, help="longest prompt and answer in tokens (vllm)")
+    _number(group, "--concurrency", int, Engine.concurrency, "requests at once (openai)")
+    _number(group, "--timeout", float, Engine.timeout, "seconds for an answer (openai)")
+    _number(group, "--call-retries", int, Engine.call_retries, "times a failed call is sent again (openai)")
+
+
+def engine_of(args: argparse.Namespace) -> Engine:
+    """The engine that the options of `add_engine_options` mean."""
+    return Engine(**{field.name: getattr(args, field.name) for field in fields(Engine)})
+
+
+def add_decoding_options(
+    parser: argparse.ArgumentParser, *, max_new_tokens: int | None = None, retries: int = 0
+) -> None:
+    """How answers are generated; read by `decoding_of` and `retries_of`.
+
+    Args:
+        max_new_tokens: default; None makes it required.
+        retries: default.
+    """
+    group = parser.add_argument_group("how answers are generated")
+    shown = "" if max_new_tokens is None else f" (default: {max_new_tokens})"
+    group.add_argument(
+        "--max-new-tokens",
+        type=int,
+        default=max_new_tokens,
+        required=max_new_tokens is None,
+        help=f"longest answer in tokens{shown}",
+    )
+    _number(group, "--temperature", float, Decoding.temperature, "0 is greedy")
+    _number(group, "--top-p", float, Decoding.top_p, "sample from the likeliest tokens of this probability")
+    _number(
+        group, "--seed", int, Decoding.seed, "of sampling and shuffling; run r of seed s is run 0 of s + r"
+    )
+    _number(group, "--runs", int, 1, "times every row is answered, each with a seed of its own")
+    _number(
+        group, "--retries", int, retries, "times an answer that cannot be used is asked for again, hotter"
+    )
+
+
+def decoding_of(args: argparse.Namespace) -> Decoding:
+    """The decoding that the options of `add_decoding_options` mean."""
+    return Decoding(args.max_new_tokens, args.temperature, args.seed, args.top_p)
+
+
+def retries_of(args: argparse.Namespace) -> Retries:
+    """The retries that the options of `add_decoding_options` mean."""
+    return Retries(args.retries)
+
+
+def _number(group: argparse._ArgumentGroup, name: str, kind: type, default: float, what: str) -> None:
+    group.add_argument(name, type=kind, default=default, help=f"{what} (default: {default:g})")

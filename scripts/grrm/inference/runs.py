@@ -1,0 +1,196 @@
+"""Whole tables answered once or several times, into a journal."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from grrm.files import UserError
+from grrm.inference.answers import RankedGroup, Row, TranslatedSegment, rank_each, translate_each
+from grrm.inference.asking import NO_RETRIES, Retries, seed_of
+from grrm.inference.backends import Backend, Decoding
+from grrm.inference.journal import Journal, Key, Printer, rows_digest
+from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
+
+Result: TypeAlias = RankedGroup | TranslatedSegment
+CandidateOrder: TypeAlias = Literal["row", "shuffled"]
+
+# The server's failures, not the model's: nothing is recorded, so that a later run asks again.
+SERVER_FAILURES = frozenset({"timeout", "connection", "rate_limit", "server", "circuit_open", "deadline"})
+
+
+@dataclass
+class Tally:
+    """What became of a run.
+
+    Attributes:
+        usable: answers with scores or a translation.
+        failures: reason -> answers that cannot be used.
+        unanswered: reason -> rows that the server did not answer.
+    """
+
+    usable: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
+
+    def count(self, failure: str | None) -> None:
+        """Count an answer."""
+        if failure is None:
+            self.usable += 1
+        else:
+            (self.unanswered if failure in SERVER_FAILURES else self.failures)[failure] += 1
+
+    def __str__(self) -> str:
+        failed = self.failures.total()
+        text = f"{self.usable} of {self.usable + failed} answers are usable"
+        return text + (f"; failed: {_words(self.failures)}" if failed else "")
+
+
+Watch: TypeAlias = Callable[[Tally], None]
+
+
+def settings(
+    task: str,
+    backend: Backend,
+    rows: Sequence[Row],
+    prompt: RankingPrompt | PointwisePrompt | TranslationPrompt,
+    decoding: Decoding,
+    retries: Retries,
+    runs: int,
+    **more: Any,
+) -> dict[str, Any]:
+    """What the answers of a run depend on, for the journal."""
+    return {
+        "task": task,
+        **backend.origin(),
+        "prompt": asdict(prompt),
+        "decoding": asdict(decoding),
+        "retries": asdict(retries),
+        "runs": runs,
+        "rows": len(rows),
+        "rows_sha256": rows_digest(rows),
+        **more,
+    }
+
+
+def rank_rows(
+    backend: Backend,
+    rows: Sequence[Row],
+    prompt: RankingPrompt | PointwisePrompt,
+    decoding: Decoding,
+    journal: Journal | Printer,
+    *,
+    retries: Retries = NO_RETRIES,
+    candidate_order: CandidateOrder = "row",
+    watch: Watch | None = None,
+) -> Tally:
+    """Rank what is missing in a journal.
+
+    Args:
+        rows: with src_text, src_lang, trg_lang and mt_texts.
+        candidate_order: show candidates as the row has them, or shuffled by the seed of the run.
+        watch: called after every answer with the tally of the whole journal so far.
+
+    Raises:
+        UserError: a server has not answered everything; the journal keeps what there is.
+    """
+    todo = journal.missing()
+    orders = [
+        shuffled_order(len(rows[index]["mt_texts"]), decoding.seed + run, index)
+        if candidate_order == "shuffled"
+        else list(range(len(rows[index]["mt_texts"])))
+        for run, index in todo
+    ]
+    results = rank_each(
+        backend,
+        [rows[index] for _, index in todo],
+        prompt,
+        decoding,
+        orders=orders,
+        retries=retries,
+        keys=_keys(todo, decoding),
+    )
+    return _keep(journal, todo, results, rows, ("src_text",), backend, decoding, watch)
+
+
+def translate_rows(
+    backend: Backend,
+    rows: Sequence[Row],
+    prompt: TranslationPrompt,
+    decoding: Decoding,
+    journal: Journal | Printer,
+    *,
+    retries: Retries = NO_RETRIES,
+    watch: Watch | None = None,
+) -> Tally:
+    """Translate what is missing in a journal, else as `rank_rows`; rows have src_text, src_lang, trg_lang."""
+    todo = journal.missing()
+    results = translate_each(
+        backend,
+        [rows[index] for _, index in todo],
+        prompt,
+        decoding,
+        retries=retries,
+        keys=_keys(todo, decoding),
+    )
+    return _keep(journal, todo, results, rows, ("src_text", "src_lang", "trg_lang"), backend, decoding, watch)
+
+
+def shuffled_order(candidates: int, seed: int, index: int) -> list[int]:
+    """An order of candidates that depends on the seed of the run and the number of the row alone."""
+    return random.Random(seed_of(seed, index)).sample(range(candidates), candidates)
+
+
+def provenance(backend: Backend, decoding: Decoding) -> dict[str, Any]:
+    """What made an answer: model, weights and decoding."""
+    return {**backend.origin(), "decoding": asdict(decoding)}
+
+
+def _keys(todo: Sequence[Key], decoding: Decoding) -> list[tuple[int, ...]]:
+    """Run r of seed s is run 0 of seed s + r."""
+    return [(decoding.seed + run, index) for run, index in todo]
+
+
+def _keep(
+    journal: Journal | Printer,
+    todo: Sequence[Key],
+    results: Iterator[tuple[int, Result]],
+    rows: Sequence[Row],
+    shown: Sequence[str],
+    backend: Backend,
+    decoding: Decoding,
+    watch: Watch | None,
+) -> Tally:
+    tally = Tally()
+    for row in journal.results():
+        tally.count(row["failure"])
+    made_by = provenance(backend, decoding) if todo else {}
+    for position, result in results:
+        run, index = todo[position]
+        tally.count(result.failure)
+        if result.failure not in SERVER_FAILURES:
+            journal.add(
+                run,
+                index,
+                {
+                    **{name: rows[index][name] for name in shown},
+                    **asdict(result),
+                    "seed": decoding.seed + run,
+                    **made_by,
+                },
+            )
+        if watch:
+            watch(tally)
+    if tally.unanswered:
+        raise UserError(
+            f"{tally.unanswered.total()} of {journal.total} rows were not answered "
+            f"({_words(tally.unanswered)}); {journal.hint}"
+        )
+    return tally
+
+
+def _words(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())

@@ -1,0 +1,46 @@
+"""Prompts as tokens, the same way for every backend that runs a model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grrm.files import UserError
+from grrm.inference.backends import Request
+
+
+def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
+    """Token ids of each request.
+
+    Raises:
+        UserError: a chat is asked for and the tokenizer has no chat template.
+    """
+    if any(request.chat for request in requests) and not tokenizer.chat_template:
+        raise UserError(
+            f"{tokenizer.name_or_path}: the tokenizer has no chat template, so a prompt cannot be put as a "
+            "chat; use a prompt of a kind that is continued as it is (seed-x, ssr), or another model"
+        )
+    return [_encode_chat(tokenizer, r.text) if r.chat else tokenizer(r.text)["input_ids"] for r in requests]
+
+
+def _encode_chat(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
+    return ids
+
+
+def stop_tokens(tokenizer: Any, *declared: Any) -> set[int]:
+    """Tokens that end an answer: the tokenizer's, those `declared` by a model, and the end of a chat turn.
+
+    Raises:
+        UserError: there are none, so that no answer would ever end.
+    """
+    ids = [tokenizer.eos_token_id, *declared]
+    stops = {token for value in ids for token in (value if isinstance(value, list) else [value])}
+    # A chat turn ends here, also in models whose end-of-text token is another one.
+    stops.add(tokenizer.get_vocab().get("<|im_end|>"))
+    stops.discard(None)
+    if not stops:
+        raise UserError("neither tokenizer nor model names an end token, so no answer would ever end")
+    return stops

@@ -1,0 +1,106 @@
+"""Scores from 0 to 100 by a large language model behind an OpenAI-compatible endpoint (GEMBA-SQM's scale)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from grrm.files import UserError, sha256
+from grrm.judges.client import JudgeClient, JudgeOptions, Verdict
+from grrm.languages import language_name
+from grrm.prompts import code_fence, fill_template, load_templates
+from grrm.verdicts import parse_quality
+
+HIGHEST = 100
+
+
+@dataclass(frozen=True)
+class JudgedSegments:
+    """What the judge said.
+
+    Attributes:
+        scores: one per segment, 0 to 100; None where the judge failed.
+        reasons: why it failed, in one word each, with counts.
+        answers: what it wrote; None where it was not asked or did not answer.
+    """
+
+    scores: list[float | None]
+    reasons: dict[str, int]
+    answers: list[str | None]
+
+
+def load_prompt(path: str | Path) -> Callable[[dict[str, Any]], str]:
+    """A function from a segment (src, mt, ref, row) to what the judge is asked.
+
+    Raises:
+        UserError: the file is missing or not of kind judge_translation.
+    """
+    return partial(_render, load_templates(path, "judge_translation"))
+
+
+def score_segments(
+    segments: Sequence[dict[str, Any]], render: Callable[[dict[str, Any]], str], options: JudgeOptions
+) -> JudgedSegments:
+    """Ask the judge about every segment; a failed translation, which is empty, gets 0 without being asked.
+
+    Raises:
+        UserError: the judge fails too often, or could not say anything about any segment.
+    """
+    asked = [i for i, segment in enumerate(segments) if segment["mt"].strip()]
+    questions = [(render(segments[i]), partial(parse_quality, highest=HIGHEST)) for i in asked]
+    verdicts = dict(zip(asked, asyncio.run(_decide(questions, options)), strict=True))
+    reasons = Counter(str(verdict.reason) for verdict in verdicts.values() if verdict.value is None)
+    if verdicts and reasons.total() == len(verdicts):
+        first = next(iter(verdicts.values()))
+        raise UserError(
+            f"judge {options.model}: not one of {len(verdicts)} segments was judged "
+            f"({', '.join(f'{count} {reason}' for reason, count in reasons.most_common())}; "
+            f"the first: {first.detail})"
+        )
+    return JudgedSegments(
+        [verdicts[i].value if i in verdicts else 0.0 for i in range(len(segments))],
+        dict(reasons),
+        [verdicts[i].text if i in verdicts else None for i in range(len(segments))],
+    )
+
+
+def signature(options: JudgeOptions, prompt: Path) -> str:
+    """Judge, sampling and prompt."""
+    return (
+        f"LLM judge|model:{options.model}|scale:0-{HIGHEST}|temperature:{options.temperature:g}"
+        f"|prompt:{sha256(prompt)[:12]}|failed translation:0|failed judgement:left out"
+    )
+
+
+async def _decide(
+    questions: Sequence[tuple[str, Callable[[str], float]]], options: JudgeOptions
+) -> list[Verdict[float]]:
+    async with JudgeClient(options) as client:
+        return await client.decide(questions)
+
+
+def _render(templates: dict[str, str], segment: dict[str, Any]) -> str:
+    row = segment["row"]
+    hints = row.get("comment") or ""
+    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints)
+    return fill_template(
+        templates["prompt"],
+        {
+            "source_language": language_name(row["src_lang"]),
+            "target_language": language_name(row["trg_lang"]),
+            "source": segment["src"],
+            "translation": segment["mt"],
+            "reference": _filled(templates["reference"], "reference", segment["ref"], fence),
+            "hints": _filled(templates["hints"], "hints", hints, fence),
+            "fence": fence,
+        },
+    )
+
+
+def _filled(template: str, name: str, text: str, fence: str) -> str:
+    return fill_template(template, {name: text, "fence": fence}) if text.strip() else ""

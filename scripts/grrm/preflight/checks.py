@@ -1,0 +1,188 @@
+"""All checks of an experiment, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from grrm.cluster import load_resources, request
+from grrm.config import STAGES, trained_stages
+from grrm.data.datasets import load_datasets, load_lock
+from grrm.files import UserError
+from grrm.preflight import probes
+from grrm.preflight.environments import check_environment, check_images, not_looked_at
+from grrm.preflight.findings import Finding, failed, merge, unknown
+from grrm.preflight.gpus import check_gpus, cuda_of_lock
+from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
+from grrm.preflight.slurm import Job, check_time, job
+from grrm.preflight.storage import Need, check_space, check_write, size_of
+from grrm.report.forecast import Stage, forecast_experiment, load_assumptions
+
+Software = Literal["uv", "conda", "apptainer"]
+
+_GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
+# Of the table of resources, those that run where Snakemake does.
+_LOCAL = {"download_dataset", "build_environment"}
+# Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
+_ENVIRONMENT_BYTES = {"train": 6.3e9, "comet": 5.5e9, "sft_cuda": 6.5e9, "rl_cuda": 12e9}
+
+
+def environments_of(config: Mapping[str, Any]) -> list[str]:
+    """The environments of the stages that are run and of evaluation; the fork's is the user's own."""
+    cuda = config["hardware"]["device"] == "cuda"
+    sft, rl = ("sft_cuda", "rl_cuda") if cuda else ("train", "train")
+    trained = trained_stages(config)
+    return sorted({rl, "comet", *([sft] if {"grrm_sft", "mt_sft"} & set(trained) else [])})
+
+
+def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | None = None) -> list[Job]:
+    """What Slurm is asked for.
+
+    Args:
+        config: resolved configuration.
+        workflow: its folder.
+        rules: whose jobs it runs; None for all of config/resources.yaml that belong to the experiment.
+
+    Raises:
+        UserError: config/resources.yaml is damaged.
+    """
+    table = load_resources(
+        workflow / "config/resources.yaml",
+        workflow / "config/schemas/resources.schema.yaml",
+        changes=config["resources"],
+    )
+    if rules is None:
+        skipped = {f"train_{stage}" for stage in STAGES} - {
+            f"train_{stage}" for stage in trained_stages(config)
+        }
+        rules = [rule for rule in table["rules"] if rule not in skipped | _LOCAL]
+    return [job(rule, request(rule, table, config), config["cluster"]) for rule in rules]
+
+
+def check_experiment(
+    config: Mapping[str, Any],
+    workflow: Path,
+    *,
+    software: Software = "uv",
+    jobs: Sequence[Job] | None = None,
+) -> list[Finding]:
+    """Findings about everything that an experiment needs.
+
+    Args:
+        config: resolved configuration.
+        workflow: its folder; paths of the configuration are relative to it.
+        software: how the environments come about.
+        jobs: what Slurm is to run, see `jobs_of`; None where everything runs on this machine.
+
+    Raises:
+        UserError: the table of data sets or of assumptions is damaged.
+    """
+    environments = environments_of(config)
+    locks = {name: workflow / f"envs/{name}.txt" for name in environments}
+    assumptions = load_assumptions(workflow / "config/forecast.yaml")
+    stages = forecast_experiment(config, workflow, assumptions)
+    findings: list[Finding] = []
+    if jobs is not None:
+        findings += probes.ask_slurm(jobs)
+        findings += _check_times(jobs, stages, config)
+    if config["hardware"]["device"] == "cuda":
+        if jobs is None:
+            cuda = {
+                name: cuda_of_lock(lock.read_text(encoding="utf-8"))
+                for name, lock in locks.items()
+                if name in _GPU_ENVIRONMENTS and lock.is_file()
+            }
+            gpus, said = probes.visible_gpus()
+            findings += check_gpus(gpus, config["hardware"]["gpus_per_node"], said, cuda)
+        else:
+            findings.append(
+                unknown("gpus", "jobs see them, this machine need not; each training looks first")
+            )
+    findings += _check_storage(config, workflow, stages, environments, software)
+    findings += _check_environments(config, workflow, locks, software)
+    findings += _check_hub(config, workflow)
+    return merge(findings)
+
+
+def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:
+    by_rule = {f"train_{stage.name}": stage for stage in stages}
+    findings = []
+    for one in jobs:
+        stage = by_rule.get(one.rule)
+        if stage is not None and stage.hours is not None:
+            minutes = stage.hours.high * 60
+            findings += check_time(
+                one,
+                minutes,
+                step=minutes / max(stage.steps.high, 1),
+                save_steps=config[stage.name]["save_steps"],
+                stop_before=config["cluster"]["stop_before"],
+            )
+    return findings
+
+
+def _check_storage(
+    config: Mapping[str, Any],
+    workflow: Path,
+    stages: Sequence[Stage],
+    environments: Sequence[str],
+    software: Software,
+) -> list[Finding]:
+    results = workflow / "results" / config["experiment"]
+    downloads = workflow / config["data"]["downloads"]
+    folder = workflow / config["environments"]["folder"]
+    places = [(results, "the working folder: run it from a checkout on a larger or writable disk")]
+    needs = []
+    for stage in stages:
+        if not (results / "models" / stage.name).exists():
+            there = size_of(results / "checkpoints" / stage.name)
+            low, high = (max(end - there, 0) for end in stage.disk)
+            needs.append(Need(results, "checkpoints and models", low, high, "the working folder (results/)"))
+    if config["data"]["source"] == "hub":
+        places.append((downloads, "data.downloads"))
+    if software == "uv":
+        places.append((folder, "environments.folder"))
+        for name in environments:
+            if not (folder / f"{name}.json").exists():
+                size = _ENVIRONMENT_BYTES[name]
+                needs.append(Need(folder, "environments", size / 2, size, "environments.folder"))
+    try:
+        entries, lock = _tables(workflow)
+        missing = missing_bytes(needed_entries(config, entries), lock, downloads)
+        needs.append(Need(downloads, "downloads", missing, missing, "data.downloads"))
+    except UserError:
+        pass  # reported with the data sets
+    return [check_write(place, key) for place, key in places] + check_space(needs)
+
+
+def _check_environments(
+    config: Mapping[str, Any], workflow: Path, locks: Mapping[str, Path], software: Software
+) -> list[Finding]:
+    if software == "conda":
+        return [not_looked_at("conda")]
+    if software == "apptainer":
+        images = workflow / config["environments"]["images"]
+        return check_images(locks, images, probes.image_labels, nodes=config["hardware"]["nodes"])
+    folder = workflow / config["environments"]["folder"]
+    return [
+        finding
+        for name, lock in locks.items()
+        for finding in check_environment(name, folder, lock, cuda=name in _GPU_ENVIRONMENTS)
+    ]
+
+
+def _check_hub(config: Mapping[str, Any], workflow: Path) -> list[Finding]:
+    try:
+        entries, lock = _tables(workflow)
+    except UserError as error:
+        return [failed("data sets", str(error), "see there")]
+    needed = needed_entries(config, entries)
+    return check_hub(needed, lock, Path("config/datasets.lock.yaml"), workflow / config["data"]["downloads"])
+
+
+def _tables(workflow: Path) -> tuple[Any, Any]:
+    entries = load_datasets(
+        workflow / "config/datasets.yaml", workflow / "config/schemas/datasets.schema.yaml"
+    )
+    return entries, load_lock(workflow / "config/datasets.lock.yaml")

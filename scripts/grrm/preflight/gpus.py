@@ -1,0 +1,96 @@
+"""Whether this machine's GPUs and their driver carry the environments' CUDA."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from grrm.preflight.findings import Finding, failed, ok, unknown, warning
+
+QUERY = "index,name,memory.total,driver_version"
+"""What `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` is asked for."""
+
+# Oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility: minor versions).
+_DRIVERS = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
+# The experiment was published on GPUs of 80 GB; 24 GB carry the smallest overlay.
+_SMALLEST_MB = 22_000
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, as nvidia-smi shows it; memory in MB."""
+
+    index: int
+    name: str
+    memory: int
+    driver: str
+
+
+def parse_gpus(text: str) -> list[Gpu]:
+    """The GPUs from nvidia-smi's CSV (see `QUERY`); lines of another form, such as errors, are none."""
+    found = []
+    for row in csv.reader(text.splitlines(), skipinitialspace=True):
+        if len(row) == 4 and row[0].isdigit() and row[2].isdigit():
+            found.append(Gpu(int(row[0]), row[1], int(row[2]), row[3].strip()))
+    return found
+
+
+def cuda_of_lock(lock: str) -> str | None:
+    """The version of CUDA that an environment's lock brings, such as 13.0; None without CUDA."""
+    match = re.search(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+\.\d+)", lock, re.M)
+    return match[1] if match else None
+
+
+def check_gpus(
+    gpus: Sequence[Gpu] | None, wanted: int, said: str, environments: Mapping[str, str | None]
+) -> list[Finding]:
+    """Findings about the GPUs of this machine.
+
+    Args:
+        gpus: those that are visible; None if there is no nvidia-smi.
+        wanted: GPUs a machine that the configuration asks for.
+        said: what nvidia-smi printed.
+        environments: the version of CUDA of each.
+    """
+    check, key = "gpus", "hardware.gpus_per_node"
+    if gpus is None:
+        found = "nvidia-smi is not there: no NVIDIA driver on this machine"
+        return [
+            failed(check, found, "run it where the GPUs are (--profile slurm), or set hardware.device to cpu")
+        ]
+    if not gpus:
+        words = said.strip().splitlines()
+        found = f"nvidia-smi sees none{f': {words[0]}' if words else ''}"
+        return [
+            failed(check, found, "check the driver and CUDA_VISIBLE_DEVICES, or set hardware.device to cpu")
+        ]
+    findings = []
+    names = sorted({gpu.name for gpu in gpus})
+    if len(gpus) < wanted:
+        found = f"{len(gpus)} visible ({', '.join(names)}), the configuration asks for {wanted}"
+        findings.append(failed(check, found, f"set {key} to {len(gpus)}, or check CUDA_VISIBLE_DEVICES"))
+    else:
+        findings.append(ok(check, f"{len(gpus)} x {', '.join(names)}, driver {gpus[0].driver}"))
+    if small := [gpu for gpu in gpus if gpu.memory < _SMALLEST_MB]:
+        found = f"GPU {small[0].index} has {small[0].memory / 1000:.0f} GB of memory"
+        findings.append(
+            warning(check, found, "the smallest overlay, config/one_gpu.yaml, was made for 24 GB")
+        )
+    return findings + [
+        _check_driver(name, cuda, gpus[0].driver) for name, cuda in environments.items() if cuda is not None
+    ]
+
+
+def _check_driver(environment: str, cuda: str, driver: str) -> Finding:
+    check = f"driver for {environment}"
+    needed = _DRIVERS.get(int(cuda.split(".")[0]))
+    there = tuple(map(int, re.findall(r"\d+", driver)))
+    if needed is None or not there:
+        return unknown(check, f"driver {driver or '?'} and CUDA {cuda}: no rule is known for them")
+    oldest = ".".join(map(str, needed))
+    if there < needed:
+        found = f"driver {driver} is too old for CUDA {cuda}, which needs {oldest}"
+        return failed(check, found, "update the driver, or run on machines with a newer one (constraint)")
+    return ok(check, f"driver {driver} carries CUDA {cuda} (from {oldest})")

@@ -1,0 +1,81 @@
+"""Asking the tools of this machine: Slurm's commands and nvidia-smi."""
+
+from __future__ import annotations
+
+import getpass
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from grrm.files import UserError
+from grrm.preflight.findings import Finding, failed
+from grrm.preflight.gpus import QUERY, Gpu, parse_gpus
+from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
+
+_SECONDS = 30
+_NOT_FOUND = 127
+
+
+def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
+    """Findings about jobs on the cluster whose commands are here; nothing is submitted."""
+    try:
+        findings = check_jobs(jobs, _cluster())
+    except UserError as error:
+        return [
+            failed("slurm", str(error), "run it on a login node of the cluster, or without --profile slurm")
+        ]
+    # Slurm's own word on those that nothing is known against: limits of accounts, rules of the site.
+    refused = {finding.check for finding in findings if finding.status == "failed"}
+    alike = {tuple(sbatch_arguments(job)): job for job in jobs if f"slurm {job.rule}" not in refused}
+    for arguments, job in alike.items():
+        findings += verdict(job, *_run("sbatch", "--test-only", *arguments, "--wrap=true"))
+    return findings
+
+
+def visible_gpus() -> tuple[list[Gpu] | None, str]:
+    """The GPUs of this machine (None without nvidia-smi), and what nvidia-smi printed."""
+    status, words = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
+    return (None if status == _NOT_FOUND else parse_gpus(words)), words
+
+
+def image_labels(image: Path) -> str:
+    """The labels of a container image, or why they cannot be read."""
+    return _run("apptainer", "inspect", "--labels", str(image))[1]
+
+
+def _cluster() -> Cluster:
+    answers = {}
+    for what in ("partition", "node", "config"):
+        oneliner = [] if what == "config" else ["--oneliner"]
+        status, words = _run("scontrol", *oneliner, "show", what)
+        if status != 0:
+            lines = words.strip().splitlines()
+            raise UserError(f"scontrol show {what} failed: {lines[-1] if lines else f'status {status}'}")
+        answers[what] = words
+    columns = "format=Account,Partition,QOS"
+    status, words = _run(
+        *("sacctmgr", "--noheader", "--parsable2", "show", "associations"),
+        *(f"user={getpass.getuser()}", columns),
+    )
+    associations = words if status == 0 else None
+    return parse_cluster(answers["partition"], answers["node"], answers["config"], associations)
+
+
+def _run(*command: str) -> tuple[int, str]:
+    """Exit status and output of a command; 127 if it is not there, 124 if it does not answer."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_SECONDS,
+        )
+    except FileNotFoundError:
+        return _NOT_FOUND, f"{command[0]} is not on this machine"
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} did not answer within {_SECONDS} s"
+    return done.returncode, done.stdout

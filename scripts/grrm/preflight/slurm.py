@@ -1,0 +1,499 @@
+"""Whether Slurm would take the jobs: partitions, nodes and accounts against what each rule asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from grrm.cluster import Request
+from grrm.files import UserError
+from grrm.preflight.findings import Finding, failed, ok, unknown, warning
+
+UNLIMITED = float("inf")
+# A node in one of these comes back without anyone's changing the request.
+_AWAY = {"DOWN", "DRAIN", "FAIL", "FAILING", "INVAL", "MAINT", "NO_RESPOND", "NOT_RESPONDING", "UNKNOWN"}
+_PAIR = re.compile(r"(?:^|\s)([A-Za-z][\w/-]*)=(.*?)(?=\s[A-Za-z][\w/-]*=|\s*$)")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a rule's job asks of Slurm.
+
+    Attributes:
+        rule: its name.
+        asked: nodes, cores, memory and time, from config/resources.yaml.
+        kind: cpu or gpu, the part of the configuration's section `cluster` that names what follows.
+        partition: None for the cluster's default; likewise account and qos.
+        account: who pays.
+        qos: quality of service.
+        constraint: features of the machines, as sbatch reads them.
+        model: of the GPUs, as the cluster names it; None for any.
+    """
+
+    rule: str
+    asked: Request
+    kind: str
+    partition: str | None
+    account: str | None
+    qos: str | None
+    constraint: str | None
+    model: str | None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition, as `scontrol show partition` describes it; limits are infinite where there is none."""
+
+    name: str
+    state: str
+    default: bool
+    max_minutes: float
+    min_nodes: int
+    max_nodes: float
+    max_cpus: float
+    max_memory: float
+    allowed_accounts: frozenset[str] | None
+    denied_accounts: frozenset[str]
+    allowed_qos: frozenset[str] | None
+    denied_qos: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, as `scontrol show node` describes it.
+
+    Attributes:
+        name: of the node.
+        partitions: it belongs to.
+        cpus: and memory in MB.
+        memory: MB.
+        gpus: number by model, "" where the cluster names none.
+        features: for constraints.
+        away: its states that keep jobs off.
+        reason: the administrator's words for them.
+    """
+
+    name: str
+    partitions: frozenset[str]
+    cpus: int
+    memory: int
+    gpus: Mapping[str, int]
+    features: frozenset[str]
+    away: frozenset[str] = frozenset()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Association:
+    """An account that the user may charge, with its partition (empty: all) and qualities of service."""
+
+    account: str
+    partition: str
+    qos: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What the cluster offers.
+
+    Attributes:
+        partitions: by name.
+        nodes: all of them.
+        enforced: words of AccountingStorageEnforce; empty where accounts are not checked.
+        associations: of the user; None if they could not be asked for.
+    """
+
+    partitions: Mapping[str, Partition]
+    nodes: Sequence[Node]
+    enforced: frozenset[str] = frozenset()
+    associations: Sequence[Association] | None = None
+
+
+# ---------------------------------------------------------------- what the tools print
+
+
+def parse_cluster(partitions: str, nodes: str, config: str, associations: str | None) -> Cluster:
+    """The cluster from the output of Slurm's commands.
+
+    Args:
+        partitions: `scontrol --oneliner show partition`.
+        nodes: `scontrol --oneliner show node`.
+        config: `scontrol show config`.
+        associations: `sacctmgr --noheader --parsable2 show associations format=Account,Partition,QOS` of the
+            user; None if it failed.
+
+    Raises:
+        UserError: there is not one partition in the output.
+    """
+    found = {
+        partition.name: partition for partition in map(_partition, _records(partitions, "PartitionName"))
+    }
+    if not found:
+        raise UserError(f"scontrol names no partition; it printed {partitions.strip()[:200]!r}")
+    enforced = re.search(r"^AccountingStorageEnforce\s*=\s*(\S+)", config, re.M)
+    words = frozenset() if enforced is None else frozenset(enforced[1].lower().split(",")) - {"none"}
+    return Cluster(
+        found,
+        [_node(record) for record in _records(nodes, "NodeName")],
+        words,
+        None if associations is None else _associations(associations),
+    )
+
+
+def _records(text: str, first: str) -> list[dict[str, str]]:
+    lines = (line for line in text.splitlines() if line.startswith(f"{first}="))
+    return [{key: value.strip() for key, value in _PAIR.findall(line)} for line in lines]
+
+
+def _partition(record: Mapping[str, str]) -> Partition:
+    return Partition(
+        name=record["PartitionName"],
+        state=record.get("State", "UP"),
+        default=record.get("Default") == "YES",
+        max_minutes=_minutes(record.get("MaxTime", "UNLIMITED")),
+        min_nodes=int(_number(record.get("MinNodes", "0"))),
+        max_nodes=_number(record.get("MaxNodes", "UNLIMITED")),
+        max_cpus=_number(record.get("MaxCPUsPerNode", "UNLIMITED")),
+        max_memory=_number(record.get("MaxMemPerNode", "UNLIMITED")),
+        allowed_accounts=_names(record.get("AllowAccounts", "ALL")),
+        denied_accounts=_names(record.get("DenyAccounts", "")) or frozenset(),
+        allowed_qos=_names(record.get("AllowQos", "ALL")),
+        denied_qos=_names(record.get("DenyQos", "")) or frozenset(),
+    )
+
+
+def _node(record: Mapping[str, str]) -> Node:
+    # A trailing sign stands for a passing condition (* is "does not respond").
+    state = record.get("State", "UNKNOWN")
+    words = {word.rstrip("*~#!%$@^-") for word in state.split("+")}
+    if "*" in state:
+        words.add("NOT_RESPONDING")
+    return Node(
+        name=record["NodeName"],
+        partitions=frozenset(filter(None, record.get("Partitions", "").split(","))),
+        cpus=int(record.get("CPUTot", "0")),
+        memory=int(record.get("RealMemory", "0")),
+        gpus=_gpus(record.get("Gres", "")),
+        features=_names(record.get("AvailableFeatures", "")) or frozenset(),
+        away=frozenset(words & _AWAY),
+        reason=record.get("Reason", ""),
+    )
+
+
+def _gpus(gres: str) -> dict[str, int]:
+    """GPUs by model from gpu:8, gpu:h100:8 or gpu:h100:8(S:0-1), among other resources."""
+    found: dict[str, int] = {}
+    for model, count in re.findall(r"(?:^|,)gpu(?::([^:,(]+))??:(\d+)", gres):
+        found[model] = found.get(model, 0) + int(count)
+    return found
+
+
+def _associations(text: str) -> list[Association]:
+    rows = [line.split("|") for line in text.splitlines() if line.strip()]
+    return [
+        Association(account, partition, frozenset(filter(None, qos.split(","))))
+        for account, partition, qos in rows
+    ]
+
+
+def _names(text: str) -> frozenset[str] | None:
+    """Names of a list; None for all."""
+    if text in {"", "(null)", "N/A"}:
+        return frozenset()
+    return None if text == "ALL" else frozenset(text.split(","))
+
+
+def _number(text: str) -> float:
+    return float(text) if text.isdigit() else UNLIMITED
+
+
+def _minutes(text: str) -> float:
+    """Minutes from [days-]hours:minutes:seconds, or without limit."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if match is None:
+        return UNLIMITED
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return days * 1440 + hours * 60 + minutes + seconds / 60
+
+
+# ---------------------------------------------------------------- what a rule asks for
+
+
+def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
+    """A rule's job.
+
+    Args:
+        rule: its name.
+        asked: see `grrm.cluster.request`.
+        cluster: the configuration's section of that name.
+    """
+    kind = "gpu" if asked.gpus else "cpu"
+    names = cluster[kind]
+    return Job(
+        rule,
+        asked,
+        kind,
+        names["partition"],
+        cluster["account"],
+        names["qos"],
+        names["constraint"],
+        names["model"] if asked.gpus else None,
+    )
+
+
+def sbatch_arguments(job: Job) -> list[str]:
+    """Arguments of `sbatch --test-only` for a job."""
+    asked = job.asked
+    options = {
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "constraint": job.constraint,
+        "nodes": asked.nodes,
+        "ntasks": asked.nodes,
+        "cpus-per-task": asked.threads,
+        "gres": ":".join(filter(None, ["gpu", job.model, str(asked.gpus)])) if asked.gpus else None,
+        "mem": asked.mem_mb,
+        "time": asked.runtime,
+    }
+    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+
+
+# ---------------------------------------------------------------- the two compared
+
+_TABLE = "config/resources.yaml"
+# Minutes from the start of a job to its first step (environments from shared storage, weights): a guess.
+_START = 15
+
+
+def check_jobs(jobs: Sequence[Job], cluster: Cluster) -> list[Finding]:
+    """What the cluster would object to; a line for each job it would take, one for all without GPUs."""
+    findings, plain = [], []
+    for job in jobs:
+        problems = [*_check_partition(job, cluster), *_check_account(job, cluster)]
+        findings += problems
+        if not any(problem.status == "failed" for problem in problems):
+            if job.asked.gpus:
+                findings.append(ok(_subject(job), _describe(job)))
+            else:
+                plain.append(job)
+    if plain:
+        memory = max(job.asked.mem_mb for job in plain) / 1000
+        minutes = max(job.asked.runtime for job in plain)
+        found = f"{len(plain)} rules fit, with up to {memory:.0f} GB and {minutes} min"
+        findings.append(ok("slurm without GPUs", f"{plain[0].partition or 'the default partition'}: {found}"))
+    return findings
+
+
+def verdict(job: Job, status: int, words: str) -> list[Finding]:
+    """What Slurm's own check of a job came to.
+
+    Args:
+        job: the job.
+        status: exit status of `sbatch --test-only`.
+        words: what it printed.
+    """
+    if status == 0:
+        return []
+    lines = [
+        line.removeprefix("sbatch: ").removeprefix("error: ") for line in words.splitlines() if line.strip()
+    ]
+    said = next((line for line in lines if "allocation failure" in line), lines[-1] if lines else "no reason")
+    remedy = f"correct the section cluster (config/cluster.yaml) or {job.rule} in {_TABLE}"
+    return [failed(_subject(job), f"Slurm refuses it: {said.removeprefix('allocation failure: ')}", remedy)]
+
+
+def check_time(job: Job, minutes: float, step: float, save_steps: int, stop_before: int) -> list[Finding]:
+    """Whether a training gets anywhere within the time of one job.
+
+    Args:
+        job: that of its rule.
+        minutes: of the whole training, at most.
+        step: minutes of one step, at most.
+        save_steps: between two checkpoints.
+        stop_before: seconds before its end that it is told to write one.
+    """
+    given = job.asked.runtime
+    first = _START + min(step * save_steps, step + stop_before / 60)
+    if given < first:
+        found = f"{given} min end before its first checkpoint (forecast: after up to {first:.0f} min)"
+        return [failed(_subject(job), found, f"raise {_runtime(job)}")]
+    jobs = -(-minutes // (given - _START))
+    if jobs > 1:
+        found = f"forecast: up to {_time(minutes)}, which is {jobs:.0f} jobs of {_time(given)}"
+        remedy = (
+            f"each goes on where the last stopped; let retries in slurm/config.v8+.yaml be {jobs - 1:.0f}"
+        )
+        return [warning(_subject(job), found, remedy)]
+    return []
+
+
+def _time(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
+
+
+def _check_partition(job: Job, cluster: Cluster) -> list[Finding]:
+    subject, key, known = _subject(job), _named(job, "partition"), ", ".join(cluster.partitions)
+    if job.partition is None:
+        default = [partition for partition in cluster.partitions.values() if partition.default]
+        if not default:
+            found = f"names no partition, and the cluster has no default; there are {known}"
+            return [failed(subject, found, f"set {key}")]
+        return _check_limits(job, default[0], cluster)
+    if job.partition not in cluster.partitions:
+        found = f"partition {job.partition!r} does not exist; there are {known}"
+        return [failed(subject, found, f"set {key}")]
+    return _check_limits(job, cluster.partitions[job.partition], cluster)
+
+
+def _check_limits(job: Job, partition: Partition, cluster: Cluster) -> list[Finding]:
+    name, asked, findings = partition.name, job.asked, []
+
+    def refuse(found: str, remedy: str) -> None:
+        findings.append(failed(_subject(job), found, remedy))
+
+    if partition.state != "UP":
+        refuse(f"partition {name} is {partition.state}", f"wait, or set {_named(job, 'partition')}")
+    if asked.runtime > partition.max_minutes:
+        refuse(
+            f"asks for {asked.runtime} min, partition {name} allows {partition.max_minutes:.0f}",
+            f"set {_named(job, 'max_runtime')} to {partition.max_minutes:.0f}"
+            + (": a training goes on in its next job" if asked.resumable else f", or lower {_runtime(job)}"),
+        )
+    if not partition.min_nodes <= asked.nodes <= partition.max_nodes:
+        most = f" to {partition.max_nodes:.0f}" if partition.max_nodes != UNLIMITED else " or more"
+        refuse(
+            f"asks for {asked.nodes} nodes, partition {name} allows {partition.min_nodes}{most}",
+            f"change hardware.nodes, or set {_named(job, 'partition')}",
+        )
+    for what, value, allowed, denied in (
+        ("account", job.account, partition.allowed_accounts, partition.denied_accounts),
+        ("qos", job.qos, partition.allowed_qos, partition.denied_qos),
+    ):
+        if value is not None and (value in denied or (allowed is not None and value not in allowed)):
+            admitted = f"; it admits {', '.join(sorted(allowed))}" if allowed else ""
+            refuse(f"partition {name} does not admit {what} {value!r}{admitted}", f"set {_named(job, what)}")
+    return findings + _check_nodes(
+        job, partition, [node for node in cluster.nodes if name in node.partitions]
+    )
+
+
+def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[Finding]:
+    """Whether enough nodes of the partition are large enough; the first thing that they lack."""
+    subject, where, asked = _subject(job), f"partition {partition.name}", job.asked
+    if not nodes:
+        return [failed(subject, f"{where} has no nodes", f"set {_named(job, 'partition')}")]
+    fitting = [node for node in nodes if node.gpus or not asked.gpus]
+    if not fitting:
+        found = f"asks for GPUs, the nodes of {where} have none"
+        return [failed(subject, found, f"set {_named(job, 'partition')}")]
+    if len(fitting) < asked.nodes:
+        found = (
+            f"asks for {asked.nodes} nodes, {where} has {len(fitting)}{' with GPUs' if asked.gpus else ''}"
+        )
+        return [failed(subject, found, f"lower hardware.nodes, or set {_named(job, 'partition')}")]
+
+    def gpus(node: Node) -> int:
+        return sum(node.gpus.values()) if job.model is None else node.gpus.get(job.model, 0)
+
+    models = sorted({model for node in nodes for model in node.gpus if model})
+    features = sorted({feature for node in nodes for feature in node.features})
+    wanted = _features(job.constraint)
+    most_gpus = max(map(gpus, nodes))
+    most_cores = min(partition.max_cpus, max(node.cpus for node in nodes))
+    most_memory = min(partition.max_memory, max(node.memory for node in nodes))
+    lacks: list[tuple[Callable[[Node], bool], str, str]] = [
+        (
+            lambda node: not asked.gpus or gpus(node) > 0,
+            f"asks for GPU model {job.model!r}, {where} has {', '.join(models) or 'GPUs without names'}",
+            f"set {_named(job, 'model')}",
+        ),
+        (
+            lambda node: gpus(node) >= asked.gpus,
+            f"asks for {asked.gpus} GPUs a node, the nodes of {where} have {most_gpus} at most",
+            "lower hardware.gpus_per_node; more hardware.nodes give as many",
+        ),
+        (
+            lambda node: wanted <= node.features,
+            f"asks for nodes with {job.constraint}, {where} has {', '.join(features) or 'no features'}",
+            f"set {_named(job, 'constraint')}",
+        ),
+        (
+            lambda node: min(partition.max_cpus, node.cpus) >= asked.threads,
+            f"asks for {asked.threads} cores a node, {where} has {most_cores:.0f} at most",
+            f"lower threads of {job.rule} ({_TABLE})",
+        ),
+        (
+            lambda node: min(partition.max_memory, node.memory) >= asked.mem_mb,
+            f"asks for {asked.mem_mb} MB a node, {where} has {most_memory:.0f} at most",
+            f"lower {'mem_gb_per_gpu' if asked.gpus else 'mem_gb'} of {job.rule} ({_TABLE})",
+        ),
+    ]
+    for fits, found, remedy in lacks:
+        fitting = [node for node in fitting if fits(node)]
+        if len(fitting) < asked.nodes:
+            enough = f"; {len(fitting)} of the {asked.nodes} nodes would do" if fitting else ""
+            return [failed(subject, found + enough, remedy)]
+    if len([node for node in fitting if not node.away]) < asked.nodes:
+        away = next(node for node in fitting if node.away)
+        reason = f" ({away.reason})" if away.reason else ""
+        found = f"too few of its nodes are in service: {away.name} is {'+'.join(sorted(away.away))}{reason}"
+        return [warning(subject, found, "the job will wait until they are back")]
+    return []
+
+
+def _features(constraint: str | None) -> frozenset[str]:
+    """The features that a node must have; none for what only Slurm understands (alternatives, counts)."""
+    if constraint is None or not re.fullmatch(r"[\w.-]+(&[\w.-]+)*", constraint):
+        return frozenset()
+    return frozenset(constraint.split("&"))
+
+
+def _check_account(job: Job, cluster: Cluster) -> list[Finding]:
+    subject, key = _subject(job), _named(job, "account")
+    if not cluster.enforced & {"associations", "limits", "qos", "safe", "wckeys", "all"}:
+        return []
+    if cluster.associations is None:
+        return [unknown("slurm account", "the cluster checks accounts, and sacctmgr does not tell yours")]
+    mine = sorted({association.account for association in cluster.associations})
+    if not mine:
+        found = "the cluster demands an account, and you have none"
+        return [failed("slurm account", found, f"ask its administrators for one, then set {key}")]
+    if job.account is None:
+        return []  # Slurm takes the user's default
+    usable = [
+        association
+        for association in cluster.associations
+        if association.account == job.account and association.partition in {"", job.partition}
+    ]
+    if not usable:
+        found = f"account {job.account!r} is not yours here; yours: {', '.join(mine)}"
+        return [failed(subject, found, f"set {key}")]
+    qualities = frozenset().union(*(association.qos for association in usable))
+    if job.qos is not None and job.qos not in qualities:
+        known = ", ".join(sorted(qualities))
+        found = f"qos {job.qos!r} does not go with account {job.account!r}; these do: {known}"
+        return [failed(subject, found, f"set {_named(job, 'qos')}")]
+    return []
+
+
+def _subject(job: Job) -> str:
+    return f"slurm {job.rule}"
+
+
+def _describe(job: Job) -> str:
+    asked = job.asked
+    nodes = f"{asked.nodes} node{'s' if asked.nodes > 1 else ''} of {asked.gpus} x {job.model or 'GPU'}"
+    where = job.partition or "the default partition"
+    return f"{where}: {nodes}, {asked.threads} cores, {asked.mem_mb / 1000:.0f} GB, {asked.runtime} min"
+
+
+def _named(job: Job, what: str) -> str:
+    key = "cluster.account" if what == "account" else f"cluster.{job.kind}.{what}"
+    return f"{key} (config/cluster.yaml)"
+
+
+def _runtime(job: Job) -> str:
+    return f"runtime of {job.rule} ({_TABLE}), or {_named(job, 'max_runtime')}"

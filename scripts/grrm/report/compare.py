@@ -1,0 +1,161 @@
+"""Two experiments side by side: what the same stage of both answered to the same test table, in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from grrm.files import UserError, read_json, sha256
+from grrm.metrics.bootstrap import Bootstrap
+from grrm.metrics.scores import System, read_test_table, scores_document
+from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
+from grrm.report.summary import METRICS, TASKS, format_estimate, plain_table, read_scores
+
+
+def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, Any]]:
+    """Scores and paired differences of every system that two experiments share.
+
+    Args:
+        first, second: folders of finished experiments (results/<experiment>).
+        bootstrap: of the intervals and of the p-values.
+
+    Returns:
+        One entry for each task and system: task, system, names (of the experiments), metrics: by name
+        values (two estimates), difference (an estimate with p_value; None if the metric was not computed
+        alike in both: then reason says why).
+
+    Raises:
+        UserError: an experiment is not finished, its answers have changed since they were scored, the test
+            sets differ, or the two share no system.
+    """
+    names = [folder.name for folder in (first, second)]
+    compared = []
+    for task in TASKS:
+        documents = [read_scores(folder / f"evaluation/{task}.json", task) for folder in (first, second)]
+        table = _shared_table(task, (first, second), documents)
+        systems = [[system["name"] for system in document["systems"]] for document in documents]
+        for name in (name for name in systems[0] if name in systems[1]):
+            pair = [
+                _read_system(task, folder, label, name, table, bootstrap)
+                for folder, label in ((first, "first"), (second, "second"))
+            ]
+            compared.append(
+                {
+                    "task": task,
+                    "system": name,
+                    "names": names,
+                    "metrics": _compare(task, table, pair, bootstrap),
+                }
+            )
+    if not compared:
+        raise UserError(f"{first} and {second} share no model: there is nothing to compare")
+    return compared
+
+
+def _shared_table(task: str, folders: tuple[Path, Path], documents: list[dict[str, Any]]) -> Path:
+    """The test table, which must be the same one in both."""
+    digests = [document["data"]["sha256"] for document in documents]
+    if digests[0] != digests[1]:
+        described = " and ".join(
+            f"{folder} (SHA-256 {digest[:12]}, {document['data']['n']} rows)"
+            for folder, digest, document in zip(folders, digests, documents, strict=True)
+        )
+        raise UserError(
+            f"the {task} test tables of {described} differ: only answers to the same segments can be "
+            "compared; evaluate both on the same table"
+        )
+    table = folders[0] / f"data/{task}_test.parquet"
+    if not table.is_file():
+        raise UserError(f"{table}: no such file; it should be the table that {folders[0]} was tested on")
+    if sha256(table) != digests[0]:
+        raise UserError(f"{table}: not the table that {folders[0]} was scored on; score it again")
+    return table
+
+
+def _read_system(task: str, folder: Path, label: str, name: str, table: Path, bootstrap: Bootstrap) -> System:
+    answers = folder / f"evaluation/{task}/{name}.jsonl"
+    if task == "ranking":
+        rows = read_test_table(table, "ranking_test", RANKING_COLUMNS)
+        return ranking_system(label, answers, [], rows, table, bootstrap)
+    scored = {metric: folder / f"evaluation/{metric}.json" for metric in METRICS}
+    scored = {metric: path for metric, path in scored.items() if path.is_file()}
+    (system,) = read_translation_systems(table, {name: answers}, scored)
+    return replace(system, name=label)
+
+
+def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -> dict[str, Any]:
+    document = scores_document(task, table, pair, bootstrap)
+    first, second = (system["metrics"] for system in document["systems"])
+    differences = document["differences"][0]["metrics"]
+    compared = {}
+    for metric in (name for name in METRICS if name in first or name in second):
+        values = [found.get(metric) for found in (first, second)]
+        signatures = [value and value["signature"] for value in values]
+        reason = None
+        if None in values:
+            reason = "computed in one of them only"
+        elif signatures[0] != signatures[1]:
+            reason = f"computed differently: {signatures[0]} and {signatures[1]}"
+        compared[metric] = {
+            "values": values,
+            "difference": None if reason else differences[metric],
+            "reason": reason,
+        }
+    return compared
+
+
+def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> str:
+    """The comparison as tables for the terminal."""
+    first, second = compared[0]["names"]
+    parts = []
+    for entry in compared:
+        rows = [["", first, second, f"{second} - {first}", "p"]]
+        notes = []
+        for metric, found in entry["metrics"].items():
+            label, factor = METRICS[metric]
+            difference = found["difference"]
+            rows.append(
+                [
+                    label,
+                    *(_estimate(metric, value, factor) for value in found["values"]),
+                    _estimate(metric, difference, factor, signed=True),
+                    "" if difference is None else _p_value(difference["p_value"]),
+                ]
+            )
+            if found["reason"]:
+                notes.append(f"{label}: {found['reason']}")
+        parts.append("\n".join([f"{TASKS[entry['task']]}, {entry['system']}", plain_table(rows), *notes]))
+    return "\n\n".join(
+        [
+            *parts,
+            f"In brackets: {bootstrap.level:.0%} intervals (percentile bootstrap, {bootstrap.samples} "
+            f"resamples, seed {bootstrap.seed}). Differences are resampled in pairs; p is the two-sided "
+            "p-value of no difference.",
+        ]
+    )
+
+
+def _estimate(metric: str, found: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+    return format_estimate(found and {**found, "metric": metric}, factor, signed)
+
+
+def _p_value(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def find_experiment(name: str, results: Path) -> Path:
+    """Folder of an experiment that is named, or given as a folder.
+
+    Raises:
+        UserError: there is no such experiment, or it has no summary yet.
+    """
+    folder = Path(name) if Path(name).is_dir() else results / name
+    if not folder.is_dir():
+        known = sorted(path.parent.name for path in results.glob("*/summary.json"))
+        raise UserError(
+            f"{name}: neither a folder nor an experiment in {results} (there: {', '.join(known) or 'none'})"
+        )
+    read_json(folder / "summary.json")
+    return folder

@@ -1,0 +1,137 @@
+"""What judges have learnt, as a page: agreement before and after, confusion, position bias, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grrm.files import UserError, read_json
+from grrm.report.pages import Block
+
+KINDS = {
+    "judge_pointwise": "Scores from 0 to 4",
+    "judge_pairwise": "Comparisons",
+    "judge_bradley_terry": "Chosen and rejected (Bradley-Terry)",
+}
+# Name in tables, and the factor by which shares are shown as per cent.
+METRICS = {
+    "agreement": ("Agreement (%)", 100),
+    "agreement_both_orders": ("Agreement, both orders together (%)", 100),
+    "within_one": ("Within one point (%)", 100),
+    "mean_absolute_error": ("Mean absolute error", 1),
+    "bias": ("Said less annotated", 1),
+    "position_bias": ("Position bias: the same place wins twice (%)", 100),
+    "inconsistent": ("Orders disagree (%)", 100),
+    "says_first": ("Answers that prefer the first (%)", 100),
+    "loss": ("Loss", 1),
+    "brier": ("Brier score", 1),
+    "valid_rate": ("Valid answers (%)", 100),
+}
+
+
+def read_judge_scores(path: Path) -> dict[str, Any]:
+    """A document written by score_judges.
+
+    Raises:
+        UserError: it is not one.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("task") not in KINDS or not document.get("systems"):
+        raise UserError(f"{path}: not the scores of judges; run score_judges again")
+    return document
+
+
+def judges_page(experiment: str, seed: int, documents: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """The page of an experiment's judges; each number with its 95 % interval."""
+    blocks = [
+        Block("title", f"Judges: {experiment}"),
+        Block(
+            "text",
+            f"Seed {seed}. On held-out rows, before and after training. In brackets: 95 % bootstrap "
+            "intervals; differences are paired. An answer that cannot be used agrees with nothing.",
+        ),
+        Block("table", [["", "before", "after", "difference", "rows"], *map(_headline, documents)]),
+    ]
+    for document in documents:
+        blocks += _kind(document)
+    return blocks
+
+
+def _headline(document: Mapping[str, Any]) -> list[str]:
+    before, after = document["systems"][0], document["systems"][-1]
+    return [
+        f"{KINDS[document['task']]}: agreement (%)",
+        _number(before["metrics"]["agreement"], 100),
+        _number(after["metrics"]["agreement"], 100),
+        _difference(document, "agreement", 100),
+        str(after["metrics"]["agreement"]["n"]),
+    ]
+
+
+def _kind(document: Mapping[str, Any]) -> Iterator[Block]:
+    systems = document["systems"]
+    yield Block("heading", KINDS[document["task"]])
+    header = ["", *(system["name"] for system in systems), "difference"]
+    rows = [
+        [
+            label,
+            *(_number(system["metrics"].get(name), factor) for system in systems),
+            _difference(document, name, factor),
+        ]
+        for name, (label, factor) in METRICS.items()
+        if any(name in system["metrics"] for system in systems)
+    ]
+    yield Block("table", [header, *rows])
+    for system in systems:
+        if "confusion" in system:
+            table = system["confusion"]
+            yield Block("text", f"`{system['name']}`: what is annotated (rows) and what was said (columns).")
+            counts = [
+                [name, *map(str, row)] for name, row in zip(table["annotated"], table["counts"], strict=True)
+            ]
+            yield Block("table", [["annotated", *table["said"]], *counts])
+        yield from _calibration(document["task"], system)
+        reasons = system["failures"]["reasons"]
+        if reasons:
+            counted = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+            yield Block("text", f"`{system['name']}`: answers that could not be used: {counted}.")
+
+
+def _calibration(task: str, system: Mapping[str, Any]) -> Iterator[Block]:
+    if not system["calibration"]:
+        return
+    words, column, factor = {
+        "judge_pointwise": ("the mean annotated score where a score was said", "annotated", 1),
+        "judge_pairwise": ("how often a verdict is right where it was given", "right (%)", 100),
+        "judge_bradley_terry": ("how often the higher score is right, by confidence", "right (%)", 100),
+    }[task]
+    yield Block("text", f"`{system['name']}`, calibration: {words}.")
+    rows = [
+        [
+            str(row["said"]) if "said" in row else f"{100 * row['confidence']:.1f} % sure",
+            _number(row, factor),
+            str(row["n"]),
+        ]
+        for row in system["calibration"]
+    ]
+    yield Block("table", [["", column, "rows"], *rows])
+    if "expected_calibration_error" in system:
+        yield Block(
+            "text", f"Expected calibration error: {100 * system['expected_calibration_error']:.1f} %."
+        )
+
+
+def _difference(document: Mapping[str, Any], metric: str, factor: float) -> str:
+    for difference in document["differences"]:
+        if metric in difference["metrics"]:
+            return _number(difference["metrics"][metric], factor, sign="+")
+    return "–"
+
+
+def _number(estimate: Mapping[str, Any] | None, factor: float, sign: str = "") -> str:
+    if estimate is None:
+        return "–"
+    digits = 1 if factor == 100 else 2
+    value, low, high = (factor * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

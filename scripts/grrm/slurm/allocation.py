@@ -1,0 +1,114 @@
+"""The Slurm allocation that this process runs in: its machines, its ports, and steps on each machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from grrm.files import UserError
+from grrm.process import WORKFLOW_PID
+
+# Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
+_FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Machines that Slurm lent to a job.
+
+    Attributes:
+        job: number of the job.
+        nodes: names of the machines; this process runs on the first.
+        gpus: GPUs asked for on each machine.
+    """
+
+    job: str
+    nodes: tuple[str, ...]
+    gpus: int
+
+    def port(self, index: int) -> int:
+        """The port of the job with this index, from 0 to 99: jobs on one machine have different ones."""
+        blocks = (_LAST_PORT - _FIRST_PORT) // _PORTS
+        return _FIRST_PORT + int(self.job) % blocks * _PORTS + index
+
+    def step(self, node: str, command: Sequence[str]) -> list[str]:
+        """A command that runs `command` once on one machine, beside the step this process belongs to."""
+        where = ["--overlap", "--jobid", self.job, "--nodes", "1", "--ntasks", "1", "--nodelist", node]
+        # Explicit, or the first machine's step gets what is left of the job's GPUs.
+        gpus = ["--gres", f"gpu:{self.gpus}"] if self.gpus else []
+        # All of the machine's memory and cores: the steps share them.
+        return ["srun", *where, *gpus, "--mem", "0", "--cpu-bind", "none", "--kill-on-bad-exit", *command]
+
+
+def find_allocation(nodes: int, gpus: int) -> Allocation:
+    """The allocation of this process.
+
+    Args:
+        nodes: machines the training was configured for.
+        gpus: GPUs of each.
+
+    Raises:
+        UserError: there is none, or it has another number of machines.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    wanted = f"hardware.nodes asks for {nodes} machines"
+    if job is None:
+        raise UserError(
+            f"{wanted}, but this is no Slurm job: start with `snakemake --profile slurm`, "
+            "or set hardware.nodes: 1"
+        )
+    found = tuple(
+        _ask(
+            "scontrol", "show", "hostnames", _ask("squeue", "--noheader", "--jobs", job, "--format", "%N")
+        ).split()
+    )
+    if len(found) != nodes:
+        raise UserError(f"{wanted}, but Slurm job {job} has {len(found)} ({', '.join(found)})")
+    return Allocation(job, found, gpus)
+
+
+def end_of_job() -> float | None:
+    """When this Slurm job's time is over, in seconds since the epoch; None where there is no limit."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return None
+    try:
+        end = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e")
+        return datetime.fromisoformat(end).timestamp()
+    except ValueError:  # "NONE", "N/A"
+        return None
+
+
+def step_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """`variables` without those of the step this process runs in, which would bend the steps it starts.
+
+    And without the process of the workflow, which other machines do not have.
+    """
+    kept = ("SLURM_CONF", "SLURM_JOB_ID")
+    own = ("SLURM_", "SRUN_", "SBATCH_", "PMI_", "PMIX_", WORKFLOW_PID)
+    return {key: value for key, value in variables.items() if key in kept or not key.startswith(own)}
+
+
+def own_address() -> str:
+    """The address other machines reach this one at: that of the route out. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostbyname(socket.gethostname())
+
+
+def _ask(*command: str) -> str:
+    try:
+        done = subprocess.run(
+            command, env=step_environment(os.environ), capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", None) or error
+        raise UserError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
+    return done.stdout.strip()

@@ -1,0 +1,50 @@
+"""What a Slurm step runs on one machine of an allocation; it leaves no process and no file behind."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from grrm.process import run_engine, run_main
+
+READY = "is ready"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command until it ends or this process is told to end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--node", required=True, help="name of this machine")
+    parser.add_argument("--temporary", type=Path, help="folder to make, and to remove at the end")
+    parser.add_argument("--reach", metavar="HOST:PORT", help="what must be reached before the command is run")
+    parser.add_argument("command", nargs="+", help="what to run, after --")
+    args = parser.parse_args(argv)
+    made_here = args.temporary is not None and not args.temporary.exists()
+    try:
+        if made_here:
+            args.temporary.mkdir(mode=0o700)
+        if args.reach:
+            _reach(args.reach)
+        print(f"{args.node} {READY}", flush=True)
+        status = run_engine(args.command)
+    finally:
+        if made_here:
+            shutil.rmtree(args.temporary, ignore_errors=True)
+    sys.exit(status)
+
+
+def _reach(address: str) -> None:
+    """Wait for a server; for how long is for whoever started this step to say."""
+    host, port = address.rsplit(":", 1)
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+            return
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,98 @@
+"""A Ray cluster over all machines of a Slurm allocation, for as long as a training runs.
+
+It is guarded by a token made for this cluster, which travels in the environment. Ready is what Ray itself
+counts: every machine must have joined before the training starts.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from grrm.process import end_helper, start_helper
+from grrm.slurm.allocation import Allocation, own_address
+from grrm.slurm.steps import DEADLINE, await_all, on_machine, start_steps
+
+
+@contextmanager
+def ray_cluster(
+    allocation: Allocation,
+    *,
+    python: str,
+    offers: Mapping[str, int],
+    environment: Mapping[str, str],
+    temporary: Path,
+    logs: Path,
+    deadline: float = DEADLINE,
+) -> Iterator[dict[str, str]]:
+    """Ray on all machines of an allocation; it is stopped when the block ends, however it ends.
+
+    Args:
+        allocation: where.
+        python: interpreter of the environment with Ray.
+        offers: options of `ray start` that say what each machine offers; Ray looks for the rest itself.
+        environment: of Ray and, through it, of all its workers.
+        temporary: short path for Ray's session, made on each machine and removed there.
+        logs: folder for the output of each machine's Ray.
+        deadline: seconds until all machines must have joined.
+
+    Yields:
+        Variables for a program that connects: address and token.
+
+    Raises:
+        UserError: a machine did not come up; the message names it, and its log.
+    """
+    host = own_address()
+    connection = {
+        "RAY_ADDRESS": f"{host}:{allocation.port(0)}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    variables = {**environment, **connection}
+
+    def start(index: int) -> list[str]:
+        options: dict[str, object] = {
+            "--node-name": allocation.nodes[index],
+            "--dashboard-agent-listen-port": allocation.port(10 + 3 * index),
+            "--runtime-env-agent-port": allocation.port(11 + 3 * index),
+            "--metrics-export-port": allocation.port(12 + 3 * index),
+            # Whatever is free, or workers of two jobs on one machine meet.
+            "--min-worker-port": 0,
+            "--max-worker-port": 0,
+            **offers,
+        }
+        if index == 0:
+            options |= {"--node-ip-address": host, "--port": allocation.port(0), "--temp-dir": temporary}
+            options |= {"--ray-client-server-port": allocation.port(1), "--include-dashboard": "false"}
+        else:
+            options["--address"] = connection["RAY_ADDRESS"]
+        flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
+        words = [str(word) for option in options.items() for word in option]
+        ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
+        return on_machine(allocation.nodes[index], ray, temporary=temporary)
+
+    began = time.monotonic()
+    logs.mkdir(parents=True, exist_ok=True)
+    listing = logs / "joined.txt"
+    listing.unlink(missing_ok=True)
+
+    def joined() -> set[str]:
+        return set(listing.read_text(encoding="utf-8").split()) if listing.exists() else set()
+
+    first, *others = allocation.nodes
+    watching = [python, "-m", "grrm.slurm.ray_watch", "--output", str(listing), "--nodes", first, *others]
+    with ExitStack() as stack:
+        run = partial(start_steps, allocation, environment=variables, logs=logs)
+        steps = stack.enter_context(run({first: start(0)}))
+        output = stack.enter_context((logs / "watch.log").open("wb"))
+        stack.callback(end_helper, start_helper(watching, env=variables, output=output))
+        await_all(steps, joined, what="Ray", deadline=deadline)
+        # Only now: they look up the first machine in Ray's own list, and do not wait for it.
+        steps |= stack.enter_context(run({node: start(index) for index, node in enumerate(others, 1)}))
+        await_all(steps, joined, what="Ray", deadline=deadline)
+        print(f"Ray runs on {', '.join(allocation.nodes)} after {time.monotonic() - began:.0f} s", flush=True)
+        yield connection

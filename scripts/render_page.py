@@ -1,0 +1,82 @@
+"""Render the report's page: summary and samples as one HTML file that needs no network and no server."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grrm.files import UserError, atomic_path, read_json, write_text
+from grrm.metrics.scores import parse_named_files, read_answers
+from grrm.process import run_main
+from grrm.report.page import render_page
+from grrm.report.samples import collect_samples, read_samples, split
+from grrm.report.summary import check_summary
+from grrm.schemas import read_table
+
+_SCHEMA = Path(__file__).parents[1] / "config/schemas/summary.schema.yaml"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the page, and beside it the samples that are too many for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--summary", type=Path, required=True, help="written by summarize")
+    parser.add_argument("--segments", type=Path, required=True, help="translation test set (parquet)")
+    parser.add_argument(
+        "--translations",
+        nargs="+",
+        required=True,
+        metavar="NAME=FILE",
+        help="translations of each model, written by translate_segments; first before, last after",
+    )
+    parser.add_argument(
+        "--segment-scores",
+        nargs="*",
+        default=[],
+        metavar="METRIC=FILE",
+        help="scores of the same models' segments; the first orders the samples (default: chrF++)",
+    )
+    parser.add_argument("--judged", type=Path, required=True, help="samples written by judge_translations")
+    parser.add_argument("--output", type=Path, required=True, help="page to write (HTML)")
+    parser.add_argument("--samples", type=Path, required=True, help="folder for further samples, beside it")
+    args = parser.parse_args(argv)
+
+    summary = read_json(args.summary)
+    check_summary(summary, _SCHEMA)
+    segments = read_table(args.segments, "translation_test").to_pylist()
+    sources = [row["src_text"] for row in segments]
+    # Of several runs the first is shown.
+    answers = {
+        name: read_answers(path, sources, args.segments)[0]
+        for name, path in parse_named_files(args.translations, "--translations").items()
+    }
+    scores = {
+        metric: _first_run(path, metric, answers)
+        for metric, path in parse_named_files(args.segment_scores, "--segment-scores").items()
+    }
+    rows = collect_samples(segments, answers, read_samples(args.judged), scores)
+    shown, parts = split(rows)
+    with atomic_path(args.samples) as folder:
+        folder.mkdir()
+        for name, text in parts.items():
+            write_text(folder / name, text)
+    beside = [f"{args.samples.name}/{name}" for name in parts]
+    sets = dict.fromkeys(row["set"] or row["pair"] for row in sorted(rows, key=lambda row: row["row"]))
+    write_text(args.output, render_page(summary, shown, len(rows), sets, beside))
+    print(f"{args.output}: {len(shown)} of {len(rows)} samples in the page, {len(parts)} files beside it")
+
+
+def _first_run(
+    path: Path, metric: str, answers: Mapping[str, Sequence[Any]]
+) -> dict[str, Sequence[float | None]]:
+    """Scores of every segment by system."""
+    systems = read_json(path)["systems"]
+    for name, run in answers.items():
+        if len(systems.get(name, {"scores": [[]]})["scores"][0]) != len(run):
+            raise UserError(f"{path}: not one {metric} score of {name!r} for each segment; score again")
+    return {name: systems[name]["scores"][0] for name in answers}
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,253 @@
+"""The workflow on a real Slurm (local_cluster.py), with real engines at toy size, and what goes wrong there.
+
+One experiment serves all tests of this file, in their order. Its trainings run on two virtual machines each.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import local_cluster
+import psutil
+import pytest
+import yaml
+
+from workspace import Workspace, wait_for
+
+REASON = local_cluster.why_not()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no test cluster here: {REASON}")
+
+# Where the tests differ from what a user types: sizes, names of this cluster, and how often it is asked.
+OVERLAY = {
+    "hardware": {"nodes": 2},
+    "cluster": {"cpu": {"partition": "cpu", "max_runtime": 60}, "stop_before": 1},
+}
+OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+OPTIONS += ["--latency-wait", "10"]
+# Steps of another experiment, whose training takes longer than its job may last.
+STEPS, SAVED = 3000, 250
+PATIENCE = 600.0
+WORKFLOW = "workflow.log"
+
+
+class Cluster(Workspace):
+    """A checkout on a login node."""
+
+    def submit(self, *arguments: str, log: str = WORKFLOW) -> subprocess.Popen[str]:
+        """`snakemake --profile slurm`, with the tests' sizes."""
+        (self.folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
+        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *OPTIONS]
+        command += ["--configfile", "config/smoke.yaml", "overlay.yaml"]
+        with (self.folder / log).open("a") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def finish(self, workflow: subprocess.Popen[str], seconds: float = 1800, log: str = WORKFLOW) -> None:
+        """Wait for a submitted workflow, which must succeed."""
+        assert workflow.wait(seconds) == 0, (self.folder / log).read_text()[-3000:]
+
+    def wait_while(
+        self,
+        workflow: subprocess.Popen[str],
+        condition: Callable[[], Any],
+        what: str,
+        log: str = WORKFLOW,
+    ) -> Any:
+        """Wait until a condition holds, as long as the workflow runs."""
+
+        def holds() -> Any:
+            assert workflow.poll() is None, (self.folder / log).read_text()[-3000:]
+            return condition()
+
+        return wait_for(holds, PATIENCE, what)
+
+    def results(self, experiment: str = "smoke") -> Path:
+        return self.folder / "results" / experiment
+
+    def job_of(self, stage: str, experiment: str = "smoke") -> str | None:
+        """The Slurm job that trains a stage, from its lock."""
+        lock = self.results(experiment) / f"checkpoints/{stage}.lock"
+        return json.loads(lock.read_text())["job"] if lock.exists() else None
+
+    def training_log(self, stage: str, experiment: str = "smoke") -> str:
+        return (self.results(experiment) / f"logs/train_{stage}.log").read_text(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    local_cluster.start()
+    try:
+        yield Cluster(tmp_path_factory.mktemp("cluster"))
+    finally:
+        local_cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def second(checkout: Cluster) -> Iterator[subprocess.Popen[str]]:
+    """Another experiment, at work while all else happens, on machines that may be taken from it."""
+    # On a slow machine a job must last long enough to get beyond the start of its training.
+    seconds = json.loads((checkout.folder / "seconds.json").read_text())
+    minutes = min(60, max(1, math.ceil(2.5 * seconds / 60)))
+    workflow = checkout.submit(
+        *("mt_sft", "--config", "experiment=second", f"mt_sft={{max_steps: {STEPS}, save_steps: {SAVED}}}"),
+        *(f"resources={{train_mt_sft: {{runtime: {minutes}}}}}",),
+        *("--set-resources", "train_mt_sft:slurm_partition=scavenge"),
+        log="second.log",
+    )
+    yield workflow
+    if workflow.poll() is None:
+        workflow.kill()
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def state(job: str) -> str:
+    return slurm("squeue", "--noheader", "--states", "all", "--jobs", job, "--format", "%T")
+
+
+def run_time(job: str) -> int:
+    """Seconds that a job has run, without those it was suspended."""
+    clock = slurm("scontrol", "show", "job", job).partition("RunTime=")[2].split()[0]
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def restarts(job: str) -> int:
+    shown = slurm("scontrol", "show", "job", job)
+    return int(shown.partition("Restarts=")[2].split()[0])
+
+
+def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(checkout: Cluster) -> None:
+    workflow = checkout.submit("grrm_sft")
+    locked = "the SFT of the judge has its lock"
+    orphan = checkout.wait_while(workflow, lambda: checkout.job_of("grrm_sft"), locked)
+    workflow.send_signal(signal.SIGKILL)
+    workflow.wait()
+    assert state(orphan) == "RUNNING"
+    # It is held up until the next one has found it.
+    slurm("scontrol", "suspend", orphan)
+    checkout.finish(checkout.submit("grrm_sft", "--unlock"))
+    again = checkout.submit("grrm_sft")
+    found = f"grrm_sft.lock: held by Slurm job {orphan}, "
+    there = "the rerun has found the orphan"
+    checkout.wait_while(again, lambda: found in checkout.training_log("grrm_sft"), there)
+    slurm("scontrol", "resume", orphan)
+    checkout.finish(again)
+    assert state(orphan) == "COMPLETED"
+    (checkout.folder / "seconds.json").write_text(json.dumps(run_time(orphan)))
+    assert [row["step"] for row in checkout.read_jsonl("results/smoke/curves/grrm_sft.jsonl")] == [1, 2, 3]
+    assert (checkout.results() / "models/grrm_sft/model.safetensors").exists()
+    assert not (checkout.results() / "checkpoints/grrm_sft.lock").exists()
+
+
+def test_a_preempted_training_goes_on_from_its_checkpoint(
+    checkout: Cluster, second: subprocess.Popen[str]
+) -> None:
+    working = checkout.results("second") / "checkpoints/mt_sft"
+    saved, log = "checkpoint-*/trainer_state.json", "second.log"
+    checkout.wait_while(second, lambda: list(working.glob(saved)), "there is a checkpoint", log)
+    job = checkout.job_of("mt_sft", "second")
+    assert job is not None
+    urgent = ("--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null")
+    slurm("sbatch", *urgent, "--wrap", "sleep 5")
+    checkout.wait_while(second, lambda: restarts(job) == 1, "the training is back in the queue", log)
+    checkout.wait_while(second, lambda: state(job) == "RUNNING", "it runs again", log)
+    resumed = "Resuming training from"
+    checkout.wait_while(
+        second, lambda: resumed in checkout.training_log("mt_sft", "second"), "it goes on", log
+    )
+
+
+def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: subprocess.Popen[str]) -> None:
+    workflow = checkout.submit()
+    checkout.wait_while(workflow, lambda: checkout.job_of("grrm_rlvr"), "RLVR has its lock")
+    local_cluster.kill_controller()
+    time.sleep(10)
+    local_cluster.start_controller()
+    checkout.finish(workflow)
+    summary = json.loads((checkout.results() / "summary.json").read_text())
+    assert summary["experiment"] == "smoke"
+    for stage in ("grrm_rlvr", "mt_grpo"):
+        steps = [row["step"] for row in checkout.read_jsonl(f"results/smoke/curves/{stage}.jsonl")]
+        assert steps == [1, 2]
+        machines = checkout.results() / f"checkpoints/{stage}/attempts/1/machines"
+        assert {log.stem for log in machines.glob("a*.log")} == {"a1", "a2"}
+        assert "Ray runs on a1, a2" in checkout.training_log(stage)
+
+
+def test_a_training_longer_than_its_job_may_last_is_finished_by_several(
+    checkout: Cluster, second: subprocess.Popen[str]
+) -> None:
+    checkout.finish(second, log="second.log")
+    # Slurm's logs of jobs that ended before the training did.
+    logs = list((checkout.folder / ".snakemake/slurm_logs/rule_train_mt_sft").glob("*.log"))
+    assert logs, "it was done within the time of one job: raise STEPS"
+    assert all("after the checkpoint of step" in log.read_text(errors="replace") for log in logs)
+    steps = [row["step"] for row in checkout.read_jsonl("results/second/curves/mt_sft.jsonl")]
+    assert steps[-1] == STEPS
+    assert steps == sorted(set(steps))
+
+
+def test_nothing_runs_on_after_the_jobs(checkout: Cluster) -> None:
+    wait_for(lambda: not slurm("squeue", "--noheader"), 60, "no job is left")
+
+    def ray() -> list[psutil.Process]:
+        return [process for process in checkout.processes() if "ray" in process.name()]
+
+    wait_for(lambda: not ray(), 30, "no process of Ray is left")
+
+
+# What a step of ours sees on each machine of the paper's two.
+LOOK = """
+import os, subprocess
+from grrm.slurm.allocation import find_allocation, step_environment
+allocation = find_allocation(2, 8)
+for node in allocation.nodes:
+    step = allocation.step(node, ["sh", "-c", "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"])
+    subprocess.run(step, env=step_environment(os.environ), check=True)
+"""
+GPUS = """
+configfile: "config/config.yaml"
+configfile: "config/cluster.yaml"
+include: "rules/common.smk"
+rule train_mt_grpo:
+    output: "gpus.txt"
+    resources: **resources("train_mt_grpo")
+    shell: "PYTHONPATH=scripts python look.py > {output}"
+"""
+
+
+def test_all_gpus_of_both_machines_are_lent_and_seen(checkout: Cluster) -> None:
+    (checkout.folder / "look.py").write_text(LOOK)
+    (checkout.folder / "gpus.smk").write_text(GPUS)
+    smaller = "resources={train_mt_grpo: {cuda: {mem_gb_per_gpu: 1, runtime: 2}}}"
+    names = "cluster={gpu: {partition: gpu, model: h100}}"
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--snakefile", "gpus.smk", *OPTIONS]
+    done = subprocess.run(
+        [*command, "--config", names, smaller],
+        cwd=checkout.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    all_eight = "0,1,2,3,4,5,6,7"
+    assert (checkout.folder / "gpus.txt").read_text() == f"a1 {all_eight}\na2 {all_eight}\n"

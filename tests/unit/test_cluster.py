@@ -1,0 +1,148 @@
+"""What rules ask of a cluster: the table of resources, and how it reaches Slurm."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configurations import experiment
+from grrm.cluster import Request, load_resources, request, snakemake_resources
+from grrm.files import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "config/schemas/resources.schema.yaml"
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    return load_resources(ROOT / "config/resources.yaml", SCHEMA, changes)
+
+
+def ask(rule: str, *overlays: str, **sections: Any) -> Request:
+    config = experiment(*overlays)
+    for name, section in sections.items():
+        config[name] |= section
+    return request(rule, table(), config)
+
+
+def rules_of_the_workflow() -> set[str]:
+    text = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "rules").glob("*.smk"))
+    return set(re.findall(r"^ *rule (\w+):", text, re.M))
+
+
+def test_every_rule_reads_its_own_line_of_the_table() -> None:
+    for file in (ROOT / "rules").glob("*.smk"):
+        text = file.read_text(encoding="utf-8")
+        parts = re.split(r"^ *rule (\w+):", text, flags=re.M)
+        for rule, body in zip(parts[1::2], parts[2::2], strict=True):
+            assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
+
+
+def test_the_table_names_rules_that_there_are() -> None:
+    assert set(table()["rules"]) <= rules_of_the_workflow()
+
+
+def test_a_rule_that_the_table_does_not_name_gets_the_default() -> None:
+    asked = ask("some_new_rule", "paper")
+    assert (asked.nodes, asked.gpus, asked.threads, asked.mem_mb, asked.runtime) == (1, 0, 1, 2000, 20)
+
+
+def test_the_papers_trainings_ask_for_two_machines_of_eight_gpus() -> None:
+    for rule in ("train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"):
+        asked = ask(rule, "paper")
+        assert (asked.nodes, asked.gpus, asked.resumable) == (2, 8, True), rule
+    assert ask("train_mt_grpo", "paper").threads == 64
+    assert ask("train_mt_grpo", "paper").mem_mb == 8 * 110_000
+    assert ask("train_mt_grpo", "paper", "small", "one_gpu").mem_mb == 110_000
+
+
+def test_a_judge_with_gpus_of_its_own_brings_its_nodes() -> None:
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 4}
+    asked = request("train_mt_grpo", table(), config)
+    assert (asked.nodes, asked.gpus) == (3, 8)
+
+
+def test_the_demonstration_asks_for_no_gpu() -> None:
+    for rule in rules_of_the_workflow():
+        asked = ask(rule)
+        assert asked.gpus == 0
+        assert "gres" not in snakemake_resources(asked, experiment()["cluster"])
+
+
+def test_gpus_are_asked_for_by_node_and_by_model() -> None:
+    cluster = experiment()["cluster"]
+    cluster["gpu"] |= {"partition": "big", "model": "h100", "qos": "long", "constraint": "ib"}
+    cluster["account"] = "lab"
+    found = snakemake_resources(ask("train_mt_grpo", "paper"), cluster)
+    assert found["gres"] == "gpu:h100:8"
+    assert found["nodes"] == 2
+    assert [found[key] for key in ("slurm_partition", "slurm_account", "qos", "constraint")] == [
+        *("big", "lab", "long", "ib")
+    ]
+    assert found["slurm_extra"] == "--signal=URG@900"
+    assert "slurm_partition" not in snakemake_resources(ask("score_rankings", "paper"), cluster)
+
+
+def test_what_fails_asks_for_more_but_a_training_goes_on_with_the_same() -> None:
+    cluster = experiment()["cluster"]
+    cluster["cpu"]["max_runtime"] = 100
+    scores = snakemake_resources(ask("score_rankings", "paper"), cluster)
+    assert [scores["mem_mb"]("", attempt) for attempt in (1, 2)] == [8000, 16000]  # type: ignore[operator]
+    assert [scores["runtime"]("", attempt) for attempt in (1, 2)] == [60, 100]  # type: ignore[operator]
+    training = snakemake_resources(ask("train_mt_sft", "paper"), cluster)
+    assert training["mem_mb"] == 480_000
+    assert training["runtime"] == 1440
+
+
+def test_a_time_limit_of_the_partition_cuts_the_request_and_leaves_time_to_stop() -> None:
+    config = experiment("paper")
+    config["cluster"]["gpu"]["max_runtime"] = 20
+    asked = request("train_mt_sft", table(), config)
+    assert asked.runtime == 20
+    assert snakemake_resources(asked, config["cluster"])["slurm_extra"] == "--signal=URG@600"
+
+
+def test_the_configuration_changes_single_values_of_the_table() -> None:
+    changed = table(train_mt_sft={"cuda": {"runtime": 99}}, score_rankings={"mem_gb": 3})
+    assert changed["rules"]["train_mt_sft"]["cuda"]["runtime"] == 99
+    assert changed["rules"]["train_mt_sft"]["cuda"]["gpus"] == "all"
+    assert changed["rules"]["score_rankings"] == {"mem_gb": 3, "runtime": 60}
+
+
+@pytest.mark.parametrize(
+    ("rule", "entry", "words"),
+    [
+        ("score_rankings", {"memory": 3}, ["unknown key 'rules.score_rankings.memory'", "mem_gb"]),
+        ("score_rankings", {"runtime": "2h"}, ["rules.score_rankings.runtime", "'2h'", "integer"]),
+        ("train_mt_sft", {"cuda": {"gpus": "most"}}, ["rules.train_mt_sft.cuda.gpus", "'most'", "all"]),
+    ],
+)
+def test_a_wrong_value_is_named(rule: str, entry: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        table(**{rule: entry})
+    assert all(word in str(error.value) for word in ["config/resources.yaml", *words]), error.value
+
+
+def test_threads_may_name_a_key_of_the_configuration_that_must_be_there() -> None:
+    changed = table(score_rankings={"threads": "evaluate.threads"})
+    with pytest.raises(UserError, match=r"rules\.score_rankings\.threads.*'evaluate\.threads'"):
+        request("score_rankings", changed, experiment())
+
+
+def test_the_profile_keeps_retries_and_the_clusters_names_where_they_belong() -> None:
+    profile = yaml.safe_load((ROOT / "slurm/config.v8+.yaml").read_text(encoding="utf-8"))
+    assert profile["retries"] > 0
+    assert not {"set-resources", "default-resources", "config"} & set(profile)
+    for file in (ROOT / "rules").glob("*.smk"):
+        assert not re.search(r"^ *retries:", file.read_text(encoding="utf-8"), re.M), file
+
+
+def test_without_gpus_slurm_gives_a_node_for_each_task() -> None:
+    asked = ask("train_mt_sft", hardware={"nodes": 2})
+    found = snakemake_resources(asked, experiment()["cluster"])
+    assert (found["nodes"], found["tasks"]) == (2, 2)
+    assert "tasks" not in snakemake_resources(ask("train_mt_sft", "paper"), experiment()["cluster"])

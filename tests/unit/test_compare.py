@@ -1,0 +1,170 @@
+"""grrm compare: two experiments side by side, on the same segments only."""
+
+import re
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import score_rankings
+import score_translations
+from grrm.cli import main
+from grrm.files import UserError, read_json, read_jsonl, write_json, write_jsonl
+from report_example import SHA
+
+ORIGIN = {
+    "model": "models/x",
+    "weights": SHA,
+    "decoding": {"max_new_tokens": 9, "temperature": 0.0, "seed": 0},
+}
+N = 40
+
+
+def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"):
+    """An experiment whose judge ranks the first groups right, and whose model translates the first segments
+    right."""
+    (folder / "data").mkdir(parents=True)
+    sources = [f"source {i}" for i in range(N)]
+    languages = {"src_lang": "en", "trg_lang": "de"}
+    groups = [
+        {"src_text": source, **languages, "mt_texts": ["gut", "schlecht"], "scores": [8, 3]}
+        for source in sources
+    ]
+    segments = [
+        {"src_text": source, "trg_text": f"ein guter Satz mit der Nummer {i}", **languages}
+        for i, source in enumerate(sources)
+    ]
+    pq.write_table(pa.Table.from_pylist(groups), folder / "data/ranking_test.parquet")
+    pq.write_table(pa.Table.from_pylist(segments), folder / "data/translation_test.parquet")
+    write_jsonl(
+        folder / "evaluation/ranking/grrm_rlvr.jsonl",
+        [
+            {
+                "index": i,
+                "src_text": source,
+                "scores": [9, 1] if i < good_rankings else [1, 9],
+                "failure": None,
+                "candidate_order": [0, 1],
+                **ORIGIN,
+            }
+            for i, source in enumerate(sources)
+        ],
+    )
+    write_jsonl(
+        folder / "evaluation/translation/mt_grpo.jsonl",
+        [
+            {
+                "index": i,
+                "src_text": row["src_text"],
+                "raw": "",
+                "translation": row["trg_text"]
+                if i < good_translations
+                else "etwas ganz anderes steht hier nun",
+                "failure": None,
+                **ORIGIN,
+            }
+            for i, row in enumerate(segments)
+        ],
+    )
+    write_json(
+        folder / "evaluation/comet.json",
+        {
+            "signature": comet,
+            "systems": {"mt_grpo": {"scores": [[float(i < good_translations) for i in range(N)]]}},
+        },
+    )
+    score(folder)
+    write_json(folder / "summary.json", {})
+    return folder
+
+
+def score(folder):
+    data, found = folder / "data", folder / "evaluation"
+    score_rankings.main(
+        [
+            *("--reference", str(data / "ranking_test.parquet"), "--samples", "100"),
+            *("--rankings", f"grrm_rlvr={found / 'ranking/grrm_rlvr.jsonl'}"),
+            *("--output", str(found / "ranking.json")),
+        ]
+    )
+    score_translations.main(
+        [
+            *("--reference", str(data / "translation_test.parquet"), "--samples", "100"),
+            *("--translations", f"mt_grpo={found / 'translation/mt_grpo.jsonl'}"),
+            *("--segment-scores", f"comet={found / 'comet.json'}"),
+            *("--output", str(found / "translation.json")),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    make_experiment(folder / "worse", 20, 20)
+    make_experiment(folder / "better", 32, 36)
+    return folder
+
+
+def compare(results, *arguments):
+    main(["compare", *arguments, "--results", str(results), "--samples", "400"])
+
+
+def test_both_stand_side_by_side_with_a_paired_difference(results, tmp_path, capsys):
+    compare(results, "worse", "better", "--output", str(tmp_path / "compared.json"))
+    shown = capsys.readouterr().out
+    assert re.search(r"worse +better +better - worse +p\n", shown)
+    row = r"Ranking accuracy \(%\) +50\.0 \[.*\] +80\.0 \[.*\] +\+30\.0 \[\+(\S+), \+(\S+)\] +0\.0"
+    low, high = map(float, re.search(row, shown).groups())
+    # The pairs are kept: apart, the two would differ by 30 ± 20.
+    assert 12 < low < 30 < high < 48
+    (ranking, translation) = read_json(tmp_path / "compared.json")
+    assert (ranking["system"], translation["system"]) == ("grrm_rlvr", "mt_grpo")
+    assert translation["metrics"]["comet"]["difference"]["value"] == pytest.approx(0.4)
+    assert translation["metrics"]["bleu"]["difference"]["p_value"] < 0.01
+
+
+def test_an_experiment_does_not_differ_from_itself(results, capsys):
+    compare(results, str(results / "worse"), "worse")
+    assert re.search(r"Ranking accuracy \(%\).*\+0\.0 \[\+0\.0, \+0\.0\] +1\.000", capsys.readouterr().out)
+
+
+def test_other_test_sets_are_refused(results, tmp_path):
+    other = make_experiment(tmp_path / "other", 20, 20)
+    table = pq.read_table(other / "data/ranking_test.parquet").to_pylist()
+    table[0]["scores"] = [3, 8]
+    pq.write_table(pa.Table.from_pylist(table), other / "data/ranking_test.parquet")
+    score(other)
+    with pytest.raises(UserError, match=r"ranking test tables of .*worse.*other.* differ: only answers"):
+        compare(results, "worse", str(other))
+
+
+def test_a_metric_of_another_model_is_shown_but_not_compared(results, tmp_path, capsys):
+    other = make_experiment(tmp_path / "other", 20, 20, comet="COMET|another")
+    compare(results, "worse", str(other))
+    shown = capsys.readouterr().out
+    assert re.search(r"COMET \(× 100\) +50\.0 \[.*\] +50\.0 \[.*\] +- ", shown)
+    assert "COMET (× 100): computed differently: COMET|tiny and COMET|another" in shown
+
+
+def test_answers_that_are_gone_or_changed_are_named(results, tmp_path):
+    shutil.copytree(results / "worse", tmp_path / "broken")
+    path = tmp_path / "broken/evaluation/ranking/grrm_rlvr.jsonl"
+    write_jsonl(path, read_jsonl(path)[:-1])
+    with pytest.raises(UserError, match=r"broken.*grrm_rlvr\.jsonl: 39 answers for 40 rows"):
+        compare(tmp_path, "broken", str(results / "better"))
+
+
+def test_an_unknown_experiment_is_named_with_those_that_are_there(results):
+    with pytest.raises(UserError, match=r"nosuch: neither a folder nor an experiment .*there: better, worse"):
+        compare(results, "nosuch", "worse")
+
+
+def test_models_of_different_stages_are_not_compared(results, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(results / "worse", other)
+    for task, name in (("ranking", "grrm_rlvr"), ("translation", "mt_grpo")):
+        path = other / f"evaluation/{task}.json"
+        path.write_text(path.read_text().replace(f'"{name}"', '"elsewhere"'))
+    with pytest.raises(UserError, match="share no model"):
+        compare(results, "worse", str(other))

@@ -1,0 +1,139 @@
+"""GPU-hours used against the forecast: sessions of trainings, Slurm's accounting, benchmarks."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configurations import experiment
+from grrm import cli
+from grrm.engines.sessions import read_sessions, recorded
+from grrm.files import UserError, write_json
+from grrm.report import efficiency
+from grrm.report.efficiency import format_efficiency, parse_accounting
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import measure_efficiency  # noqa: E402
+
+# sacct --allocations --duplicates --parsable2 --noheader --format=JobID,ElapsedRaw (22.05.8), 8 was requeued.
+SACCT = "4|4\n6|8\n8|3\n8|6\n"
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    for overlays in ([], ["paper"]):
+        benchmarks = tmp_path / "results" / experiment(*overlays)["experiment"] / "benchmarks"
+        benchmarks.mkdir(parents=True)
+        for job, seconds in {
+            "train_grrm_sft": 1800,
+            "train_mt_sft": 3600,
+            "rank_candidates_grrm_rlvr": 7200,
+        }.items():
+            (benchmarks / f"{job}.tsv").write_text(f"{HEADER}{seconds}\t0\t1\t1\t1\t1\t0\t0\t0\t{seconds}\n")
+    monkeypatch.setattr(efficiency, "_ask_slurm", lambda jobs: None)
+    return tmp_path
+
+
+def launched(checkout: Path, stage: str, *hours: float, job: str | None = None) -> None:
+    folder = checkout / "results/paper/checkpoints" / stage / "sessions"
+    for number, length in enumerate(hours, 1):
+        write_json(folder / f"{number}.json", {"job": job, "started": 1000, "ended": 1000 + 3600 * length})
+
+
+def measured(checkout: Path, *overlays: str) -> dict[str, Any]:
+    return efficiency.efficiency_of(experiment(*overlays), checkout)
+
+
+def test_every_launch_of_a_training_counts(checkout: Path) -> None:
+    launched(checkout, "grrm_rlvr", 12, 12, 8.5)
+    stages = {entry["stage"]: entry for entry in measured(checkout, "paper")["stages"]}
+    rlvr = stages["grrm_rlvr"]
+    assert (rlvr["launches"], rlvr["devices"], rlvr["source"]) == (3, 16, "its own record")
+    assert rlvr["hours"] == pytest.approx(32.5) and rlvr["gpu_hours"] == pytest.approx(520)
+    # Only a benchmark: 0.5 h on 16 GPUs.
+    assert stages["grrm_sft"]["gpu_hours"] == pytest.approx(8)
+    assert stages["mt_grpo"]["gpu_hours"] is None and "not run here" in stages["mt_grpo"]["reason"]
+
+
+@pytest.mark.parametrize(("hours", "verdict"), [(0.01, "below"), (30, "within"), (1000, "above")])
+def test_the_verdict_follows_the_forecast(checkout: Path, hours: float, verdict: str) -> None:
+    launched(checkout, "grrm_rlvr", hours)
+    (rlvr,) = [one for one in measured(checkout, "paper")["stages"] if one["stage"] == "grrm_rlvr"]
+    low, high = rlvr["forecast_gpu_hours"]
+    assert rlvr["verdict"] == verdict
+    assert (low <= hours * 16 <= high) == (verdict == "within")
+
+
+def test_slurms_accounting_goes_before_the_record(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched(checkout, "grrm_rlvr", 1, 1, job="8")
+    asked: list[list[str]] = []
+
+    def ask(jobs: list[str]) -> dict[str, float]:
+        asked.append(jobs)
+        return parse_accounting(SACCT)
+
+    monkeypatch.setattr(efficiency, "_ask_slurm", ask)
+    (rlvr,) = [one for one in measured(checkout, "paper")["stages"] if one["stage"] == "grrm_rlvr"]
+    assert asked == [["8"]]
+    assert (rlvr["source"], rlvr["hours"]) == ("Slurm's accounting", pytest.approx(9 / 3600))
+    # A job that the accounting has forgotten: the record of the whole training.
+    monkeypatch.setattr(efficiency, "_ask_slurm", lambda jobs: {"4": 1.0})
+    (rlvr,) = [one for one in measured(checkout, "paper")["stages"] if one["stage"] == "grrm_rlvr"]
+    assert (rlvr["source"], rlvr["hours"]) == ("its own record", pytest.approx(2))
+
+
+def test_evaluation_counts_with_its_one_gpu(checkout: Path) -> None:
+    found = measured(checkout, "paper")
+    assert found["other"] == [
+        {"job": "rank_candidates_grrm_rlvr", "devices": 1, "hours": 2.0, "gpu_hours": 2.0}
+    ]
+    assert found["total"]["gpu_hours"] == pytest.approx(8 + 16 + 2)
+
+
+def test_without_gpus_there_are_hours_only(checkout: Path) -> None:
+    found = measured(checkout)
+    assert found["total"] == {"gpu_hours": None, "forecast_gpu_hours": None}
+    sft = found["stages"][0]
+    assert (sft["hours"], sft["gpu_hours"], sft["verdict"]) == (0.5, None, None)
+    assert "no GPUs" in sft["reason"]
+
+
+def test_the_command_and_the_script_say_the_same(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--workflow", str(checkout), "--config", str(ROOT / "config/paper.yaml")]
+    cli.main(["efficiency", *options])
+    printed = capsys.readouterr().out
+    measure_efficiency.main([*options, "--output", str(checkout / "efficiency.json")])
+    assert capsys.readouterr().out == printed
+    found = json.loads((checkout / "efficiency.json").read_text())
+    assert format_efficiency(found) == printed.rstrip("\n")
+    assert "All: 26.00 GPU-hours; trainings were forecast to take" in printed
+
+
+def test_without_benchmarks_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    with pytest.raises(UserError, match="no such folder; it should hold the benchmark files"):
+        efficiency.efficiency_of(experiment(), tmp_path)
+
+
+def test_a_launch_is_known_even_if_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with pytest.raises(KeyboardInterrupt), recorded(tmp_path, every=0.02):
+        time.sleep(0.2)
+        (alive,) = read_sessions(tmp_path)
+        assert alive["ended"] > alive["started"]
+        raise KeyboardInterrupt
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with recorded(tmp_path):
+        pass
+    first, second = read_sessions(tmp_path)
+    assert (first["job"], second["job"]) == ("77", None)
+    assert first["ended"] >= alive["ended"] and second["started"] >= first["ended"]

@@ -1,0 +1,180 @@
+"""What the engines of the judges are told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from configurations import ROOT, experiment
+from grrm.config import load_experiment, resolve_experiment, taken_models, with_environment
+from grrm.engines.ray_address import join_cluster, submit
+from grrm.engines.trl import bradley_terry_config, command
+from grrm.engines.verl import launch_overrides
+from grrm.engines.verl_judges import judge_overrides
+from grrm.files import UserError
+
+SCHEMA = ROOT / "config/schemas/config.schema.yaml"
+ACTOR = "actor_rollout_ref.actor"
+
+
+def overrides(config: dict[str, Any], kind: Any, **changes: Any) -> dict[str, Any]:
+    return judge_overrides(
+        {**config["judges"][kind], **changes},
+        stage=f"judge_{kind}",
+        reward=kind,
+        model=Path("m"),
+        data=Path("d.parquet"),
+        checkpoints=Path("c"),
+        seed=0,
+        hardware=config["hardware"],
+        validation_data=Path("v.parquet"),
+    )
+
+
+@pytest.mark.parametrize("kind", ["pointwise", "pairwise"])
+def test_published_grpo_of_judges(kind: str) -> None:
+    found = overrides(experiment("paper", "judges_paper"), kind)
+    published = {
+        "data.train_batch_size": 96,
+        "data.val_batch_size": 192,
+        "data.max_prompt_length": 4096,
+        "data.max_response_length": 2048,
+        "data.filter_overlong_prompts": True,
+        "algorithm.adv_estimator": "grpo",
+        "algorithm.norm_adv_by_std_in_grpo": True,
+        "algorithm.use_kl_in_reward": False,
+        f"{ACTOR}.ppo_mini_batch_size": 24,
+        f"{ACTOR}.ppo_micro_batch_size_per_gpu": 1,
+        f"{ACTOR}.use_kl_loss": True,
+        f"{ACTOR}.kl_loss_coef": 0.001,
+        f"{ACTOR}.kl_loss_type": "low_var_kl",
+        f"{ACTOR}.policy_loss.loss_mode": "vanilla",
+        f"{ACTOR}.loss_agg_mode": "token-mean",
+        f"{ACTOR}.optim.lr": 1e-6,
+        "actor_rollout_ref.rollout.n": 4,
+        "actor_rollout_ref.rollout.name": "vllm",
+        "actor_rollout_ref.rollout.tensor_model_parallel_size": 8,
+        "actor_rollout_ref.rollout.gpu_memory_utilization": 0.6,
+        "reward.reward_manager.name": "naive",
+        "reward.custom_reward_function.path": f"pkg://grrm.rewards.{kind}",
+        "trainer.n_gpus_per_node": 8,
+        "trainer.save_freq": 20,
+        "trainer.test_freq": {"pointwise": 10, "pairwise": 4}[kind],
+        "trainer.total_epochs": {"pointwise": 1, "pairwise": 30}[kind],
+        "trainer.val_before_train": False,
+    }
+    assert {key: found[key] for key in published} == published
+
+
+def test_the_reward_table_is_selectable() -> None:
+    key = "+reward.custom_reward_function.reward_kwargs"
+    config = experiment("judges")
+    assert overrides(config, "pointwise", reward_table="exponential")[key] == {"table": "exponential"}
+    assert key not in overrides(config, "pairwise")
+
+
+def test_consistency_keeps_both_orders_in_one_step() -> None:
+    found = overrides(experiment("judges"), "pairwise", consistency=0.3)
+    assert found["reward.reward_manager.name"] == "ConsistencyRewardManager"
+    assert (found["data.shuffle"], found["reward.num_workers"]) == (False, 1)
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config |= yaml.safe_load((ROOT / "config/judges.yaml").read_text())
+    config["judges"]["pairwise"] |= {"consistency": 0.3, "train_batch_size": 15, "mini_batch_size": 15}
+    with pytest.raises(UserError, match=r"judges\.pairwise\.train_batch_size is 15, expected an even number"):
+        resolve_experiment(config, SCHEMA)
+
+
+def test_published_bradley_terry() -> None:
+    config = experiment("paper", "judges_paper")
+    settings = config["judges"]["bradley_terry"]
+    found = bradley_terry_config(
+        settings, model=Path("m"), data=Path("d"), output_dir=Path("c"), seed=1, hardware=config["hardware"]
+    )
+    training = found["training"]
+    pairs = training["per_device_train_batch_size"] * training["gradient_accumulation_steps"] * 8
+    assert (pairs, training["learning_rate"], training["num_train_epochs"]) == (256, 2e-6, 3.0)
+    assert (training["warmup_steps"], training["weight_decay"], training["max_grad_norm"]) == (
+        0.03,
+        0.001,
+        2.0,
+    )
+    assert (found["max_length"], training["bf16"], training["gradient_checkpointing"]) == (4096, True, True)
+    assert command(found, "p", Path("x.yaml"))[:6] == ["p", "-m", "torch.distributed.run", "--standalone",
+                                                       "--nproc-per-node", "8"]  # fmt: skip
+
+
+# ---------------------------------------------------------------- variables of the published scripts
+
+
+def with_variables(overlays: list[str], **variables: str) -> dict[str, Any]:
+    config: dict[str, Any] = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
+    return resolve_experiment(with_environment(config, variables), SCHEMA)
+
+
+def test_variables_go_before_keys_and_are_kept() -> None:
+    variables = {
+        "MODEL_PATH": "Qwen/Qwen3-32B",
+        "N_GPUS_PER_NODE": "4",
+        "TRAIN_BATCH_SIZE": "48",
+        "OTHER": "x",
+    }
+    config = with_variables(["paper", "judges_paper"], **variables)
+    judges = config["judges"]
+    assert {judges[name]["start_from"] for name in ("sft", "pointwise", "pairwise", "bradley_terry")} == {
+        "Qwen/Qwen3-32B"
+    }
+    assert config["hardware"]["gpus_per_node"] == 4
+    assert (judges["pointwise"]["train_batch_size"], judges["pairwise"]["train_batch_size"]) == (48, 48)
+    for name in ("sft", "bradley_terry"):
+        assert judges[name]["batch_size"] * judges[name]["gradient_accumulation"] * 4 == 48
+    assert judges["environment"] == {key: value for key, value in variables.items() if key != "OTHER"}
+    assert taken_models(config)["judge_pointwise_base"] == "Qwen/Qwen3-32B"
+
+
+def test_variables_do_not_reach_other_experiments() -> None:
+    assert with_variables([], MODEL_PATH="x", N_GPUS_PER_NODE="8") == experiment()
+    assert with_variables(["judges"], MODEL_PATH="") == experiment("judges")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"N_GPUS_PER_NODE": "eight"}, "N_GPUS_PER_NODE is 'eight' in the environment"),
+        ({"TRAIN_BATCH_SIZE": "0"}, "TRAIN_BATCH_SIZE is '0' in the environment"),
+        ({"N_GPUS_PER_NODE": "2"}, "gpus_per_node is 2, expected 1 with hardware.device 'cpu'"),
+        ({"TRAIN_BATCH_SIZE": "100"}, "expected a multiple of judges.sft.batch_size 64"),
+    ],
+)
+def test_wrong_variables_are_named(variables: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        with_variables(["judges"], **variables)
+    assert words in str(error.value)
+
+
+# ---------------------------------------------------------------- RAY_ADDRESS
+
+
+def launch(address: str, tmp_path: Path) -> tuple[dict[str, Any], list[str]]:
+    rendered = overrides(experiment("judges"), "pointwise")
+    found = join_cluster(launch_overrides(rendered, temporary=tmp_path, ledger=tmp_path / "l"), address)
+    variables = {"PYTHONPATH": "scripts", "HF_TOKEN": "secret", "TMPDIR": "/tmp/x", "OMP_NUM_THREADS": "1"}
+    return found, submit(["/e/bin/python", "-m", "x"], variables, {"HF_TOKEN": "secret"}, address)
+
+
+def test_a_cluster_is_joined_by_the_trainer(tmp_path: Path) -> None:
+    found, command = launch("10.0.0.1:6379", tmp_path)
+    ray = {key: value for key, value in found.items() if "ray_init" in key}
+    assert ray == {"+ray_kwargs.ray_init.address": "10.0.0.1:6379"}
+    assert command == ["/e/bin/python", "-m", "x"]
+
+
+def test_a_dashboard_is_handed_a_job_without_secrets(tmp_path: Path) -> None:
+    found, command = launch("http://127.0.0.1:8265", tmp_path)
+    assert found["+ray_kwargs.ray_init.address"] == "auto"
+    assert command[:5] == ["/e/bin/ray", "job", "submit", "--address", "http://127.0.0.1:8265"]
+    assert command[-4:] == ["--", "/e/bin/python", "-m", "x"]
+    assert json.loads(command[6]) == {"env_vars": {"PYTHONPATH": "scripts", "OMP_NUM_THREADS": "1"}}

@@ -1,0 +1,331 @@
+"""GPUs, disk, environments, the hub, and the script that puts all checks together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configurations import experiment
+from grrm.data.datasets import Locked, LockedFile, load_datasets
+from grrm.files import UserError, sha256, write_json
+from grrm.preflight import checks, hub, probes, storage
+from grrm.preflight.environments import check_environment, check_images
+from grrm.preflight.findings import Finding, failed, format_table, merge, ok
+from grrm.preflight.gpus import check_gpus, cuda_of_lock, parse_gpus
+from grrm.preflight.storage import Need, check_space, check_write
+from hub_server import TOKEN, HubServer, serve
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import preflight  # noqa: E402
+
+# The form of nvidia-smi --format=csv,noheader,nounits.
+SMI = "0, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n1, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n"
+
+
+def statuses(findings: list[Finding]) -> list[str]:
+    return [finding.status for finding in findings]
+
+
+# ---------------------------------------------------------------- the table
+
+
+def test_the_table_says_what_to_do_below_what_failed() -> None:
+    table = format_table([ok("a", "fine"), failed("disk x", "full", "free some: key")])
+    assert table.splitlines() == [
+        "ok      a       fine",
+        "failed  disk x  full",
+        "                -> free some: key",
+        "",
+        "2 checks: 1 failed, 0 with a warning, 0 not checked, 1 ok",
+    ]
+
+
+def test_what_says_the_same_is_said_once() -> None:
+    findings = [failed("rule a", "no", "do"), ok("rule b", "yes"), failed("rule c", "no", "do")]
+    assert merge(findings) == [failed("rule a and 1 other", "no", "do"), ok("rule b", "yes")]
+
+
+# ---------------------------------------------------------------- GPUs
+
+
+def test_gpus_and_their_driver() -> None:
+    findings = check_gpus(parse_gpus(SMI), 2, SMI, {"sft_cuda": "13.0", "comet": None})
+    assert statuses(findings) == ["ok", "ok"]
+    assert findings[0].found == "2 x NVIDIA H100 80GB HBM3, driver 580.95.05"
+
+
+@pytest.mark.parametrize(
+    ("smi", "wanted", "cuda", "found", "do"),
+    [
+        (SMI, 8, "13.0", "2 visible (NVIDIA H100 80GB HBM3), the configuration asks for 8",
+         "hardware.gpus_per_node"),
+        (SMI.replace("580.95.05", "550.54.15"), 2, "13.0",
+         "driver 550.54.15 is too old for CUDA 13.0, which needs 580.65.6", "update the driver"),
+        ("No devices were found\n", 1, "13.0", "sees none: No devices were found", "hardware.device"),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 1, "12.8",
+         "sees none: NVIDIA-SMI has failed", "check the driver"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_gpus(smi: str, wanted: int, cuda: str, found: str, do: str) -> None:
+    findings = check_gpus(parse_gpus(smi), wanted, smi, {"rl_cuda": cuda})
+    (broken,) = [finding for finding in findings if finding.status == "failed"]
+    assert found in broken.found and do in broken.remedy
+
+
+def test_small_gpus_and_unknown_cuda_are_not_hidden() -> None:
+    smi = "0, NVIDIA T4, 15360, 580.95.05\n"
+    findings = check_gpus(parse_gpus(smi), 1, smi, {"rl_cuda": "14.1"})
+    assert statuses(findings) == ["ok", "warning", "unknown"]
+    (missing,) = check_gpus(None, 1, "", {})
+    assert missing.status == "failed" and "no NVIDIA driver" in missing.found
+
+
+def test_cuda_is_that_of_the_lock() -> None:
+    versions = {
+        name: cuda_of_lock((ROOT / f"envs/{name}.txt").read_text())
+        for name in ("sft_cuda", "rl_cuda", "driver")
+    }
+    assert versions == {"sft_cuda": "13.0", "rl_cuda": "13.0", "driver": None}
+    assert cuda_of_lock("nvidia-cuda-runtime-cu12==12.8.90 \\\n") == "12.8"
+
+
+# ---------------------------------------------------------------- disk
+
+
+def test_room_is_counted_for_each_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = [
+        Need(tmp_path / "results/x", "checkpoints", 40e9, 80e9, "key a"),
+        Need(tmp_path / "downloads", "downloads", 10e9, 10e9, "key b"),
+        Need(Path("/dev/shm"), "environments", 1e9, 2e9, "key c"),
+        Need(tmp_path, "nothing", 0, 0, "key d"),
+    ]
+    usage = shutil.disk_usage(tmp_path)
+    for free, status in ((49e9, "failed"), (60e9, "warning"), (91e9, "ok")):
+        monkeypatch.setattr(
+            storage.shutil, "disk_usage", lambda path, free=free: usage._replace(free=int(free))
+        )
+        first, second = check_space(needs)
+        assert (first.status, second.status) == (status, "ok")
+        assert "50-90 GB needed (checkpoints 40-80 GB, downloads 10 GB)" in first.found
+        assert ("key a, key b" in first.remedy) == (status != "ok")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_write(tmp_path / "not/yet", "k").status == "ok"
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(storage.tempfile, "tempdir", None)
+
+    def refuse(**_: object) -> None:
+        raise OSError(30, os.strerror(30))
+
+    monkeypatch.setattr(storage.tempfile, "NamedTemporaryFile", refuse)
+    finding = check_write(tmp_path, "data.downloads")
+    assert (finding.status, finding.found) == ("failed", f"{tmp_path}: Read-only file system")
+    assert "data.downloads" in finding.remedy
+
+
+# ---------------------------------------------------------------- environments
+
+
+def environment(folder: Path, lock: Path, torch: str | None = "'13.0'", **record: Any) -> Path:
+    (folder / "rl_cuda/bin").mkdir(parents=True)
+    (folder / "rl_cuda/bin/python").symlink_to(sys.executable)
+    write_json(folder / "rl_cuda.json", {"lock_sha256": sha256(lock), **record})
+    if torch:
+        version = folder / "rl_cuda/lib/python3.11/site-packages/torch/version.py"
+        version.parent.mkdir(parents=True)
+        version.write_text(f"from typing import Optional\ncuda: Optional[str] = {torch}\nhip = None\n")
+    return folder
+
+
+def test_environments(tmp_path: Path) -> None:
+    lock = tmp_path / "rl_cuda.txt"
+    lock.write_text("torch==2.11.0\n")
+
+    def check(folder: Path) -> list[Finding]:
+        return check_environment("rl_cuda", folder, lock, cuda=True)
+
+    assert statuses(check(environment(tmp_path / "good", lock))) == ["ok"]
+    assert statuses(check(tmp_path / "none")) == ["warning"]
+    (cpu,) = check(environment(tmp_path / "cpu", lock, torch="None"))
+    assert (cpu.status, cpu.found) == ("failed", "its torch is not built for CUDA")
+    wanted = {"from": "build", "version": None, "reason": "no nvcc"}
+    slow = check(environment(tmp_path / "slow", lock, flash_attn=wanted))
+    assert statuses(slow) == ["ok", "warning"] and "no nvcc" in slow[1].found
+    moved = environment(tmp_path / "moved", lock)
+    (moved / "rl_cuda/bin/python").unlink()
+    assert "points nowhere" in check(moved)[0].found
+    lock.write_text("torch==2.11.1\n")
+    assert "built from another" in check(tmp_path / "good")[0].found
+    (tmp_path / "good/rl_cuda.json").write_text("{")
+    assert statuses(check(tmp_path / "good")) == ["failed"]
+
+
+def test_images(tmp_path: Path) -> None:
+    lock = tmp_path / "rl_cuda.txt"
+    lock.write_text("torch==2.11.0\n")
+
+    def check(said: str, nodes: int = 1) -> list[Finding]:
+        return check_images({"rl_cuda": lock}, tmp_path, lambda image: said, nodes=nodes)
+
+    (missing,) = check("")
+    assert missing.status == "failed" and "apptainer build" in missing.remedy
+    (tmp_path / "rl_cuda.sif").touch()
+    # As apptainer inspect --labels prints them.
+    good = (
+        f"grrm.environment: rl_cuda\ngrrm.lock.sha256: {sha256(lock)}\norg.label-schema.schema-version: 1.0\n"
+    )
+    assert statuses(check(good)) == ["ok"]
+    assert statuses(check(good.replace(sha256(lock), "0" * 64))) == ["failed"]
+    assert statuses(check("apptainer is not on this machine")) == ["unknown"]
+    assert "hardware.nodes" in check(good, nodes=2)[1].remedy
+
+
+# ---------------------------------------------------------------- the hub
+
+ENTRIES = load_datasets(ROOT / "config/datasets.yaml", ROOT / "config/schemas/datasets.schema.yaml")
+MODEL = ENTRIES["qwen2_5_0_5b"]
+
+
+def test_what_an_experiment_reads() -> None:
+    def needed(*overlays: str) -> set[str]:
+        return {entry.name for entry in hub.needed_entries(experiment(*overlays), ENTRIES)}
+
+    assert needed() == set()
+    paper = needed("paper")
+    assert {"towerblocks_mt_ranking", "towerblocks_mt", "wmt24pp", "qwen2_5_7b", "wmt22_comet_da"} <= paper
+    assert {"xlm_roberta_large"} <= paper and not {"released_grrm", "flores200", "bleurt_20"} & paper
+    released = needed("paper", "paper_released")
+    assert {"released_grrm", "released_mt"} <= released and "qwen2_5_7b" not in released
+    assert "qwen2_5_1_5b" in needed("paper", "small")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Any:
+    from huggingface_hub import constants
+
+    with serve() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield running
+
+
+def locked(server: HubServer) -> Locked:
+    files = {"config.json": b"{}", "model.safetensors": b"weights"}
+    commit = server.repository("Qwen/Qwen2.5-0.5B").commit(files)
+    sizes = {name: LockedFile("0" * 64, len(content)) for name, content in files.items()}
+    return Locked("Qwen/Qwen2.5-0.5B", "main", commit, sizes)
+
+
+def test_a_revoked_token_is_one_failure_without_the_token(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = {MODEL.name: locked(server)}
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    good = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    assert statuses(good) == ["ok", "ok"] and "HF_TOKEN is that of someone" in good[0].found
+    monkeypatch.setenv("HF_TOKEN", "hf_revoked_yesterday")
+    (finding,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    assert finding.status == "failed" and "does not accept HF_TOKEN (401)" in finding.found
+    assert "hf_revoked" not in f"{finding.found}{finding.remedy}"
+
+
+def test_what_is_private_or_moved_is_found(server: HubServer, tmp_path: Path) -> None:
+    lock = {MODEL.name: locked(server)}
+    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    server.repository("Qwen/Qwen2.5-0.5B").private = True
+    (private,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    assert private.status == "failed" and "HF_TOKEN is not set" in private.found
+    server.repository("Qwen/Qwen2.5-0.5B").private = False
+    server.repository("Qwen/Qwen2.5-0.5B").commits.clear()
+    (moved,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    assert moved.status == "failed" and "no longer has that revision" in moved.found
+    assert statuses(hub.check_hub([MODEL], {}, Path("lock"), tmp_path)) == ["failed"]
+
+
+def test_nothing_is_asked_for_what_is_there(server: HubServer, tmp_path: Path) -> None:
+    lock = {MODEL.name: locked(server)}
+    record = {"origin": "Qwen/Qwen2.5-0.5B", "requested": "main", "revision": lock[MODEL.name].revision}
+    files = {
+        name: {"sha256": file.sha256, "size": file.size} for name, file in lock[MODEL.name].files.items()
+    }
+    write_json(tmp_path / f"{MODEL.name}.json", {**record, "files": files, "licence": "x"})
+    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    assert server.requests == []
+    assert hub.missing_bytes([MODEL], lock, tmp_path) == 0
+    assert hub.missing_bytes([MODEL], lock, tmp_path / "elsewhere") == 9
+
+
+def test_an_unreachable_hub_is_one_failure(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    lock = {MODEL.name: locked(server)}
+    (finding,) = hub.check_hub([MODEL, ENTRIES["qwen2_5_7b"]], lock, Path("lock"), tmp_path)
+    assert finding.status == "failed"
+    assert "cannot be reached, for qwen2_5_0_5b, qwen2_5_7b" in finding.found
+
+
+def test_offline_the_cache_must_be_complete(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    lock = {MODEL.name: locked(server)}
+    snapshot = tmp_path / "cache/models--Qwen--Qwen2.5-0.5B/snapshots" / lock[MODEL.name].revision
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_bytes(b"{}")
+    (half,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    assert half.status == "failed" and "1 of 2 files are not in the cache (model.safetensors)" in half.found
+    assert "hf download Qwen/Qwen2.5-0.5B" in half.remedy
+    (snapshot / "model.safetensors").write_bytes(b"weights")
+    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    (unlocked,) = hub.check_hub([MODEL], {}, Path("lock"), tmp_path)
+    assert unlocked.status == "failed" and "not locked yet" in unlocked.found
+    assert server.requests == []
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    preflight.main(["--workflow", str(tmp_path), "--output", str(tmp_path / "found.json")])
+    out = capsys.readouterr().out
+    assert "environment comet and 1 other" in out and " 0 failed" in out
+    assert {one["status"] for one in json.loads((tmp_path / "found.json").read_text())["findings"]} == {
+        "ok",
+        "warning",
+    }
+
+
+def test_one_table_with_every_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    monkeypatch.setattr(probes, "visible_gpus", lambda: (parse_gpus(SMI), SMI))
+    monkeypatch.setattr(checks, "check_hub", lambda *_: [failed("hub token", "revoked", "make a new token")])
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**12, 0, 10**9))
+    with pytest.raises(UserError, match=r"3 of \d+ checks failed, first gpus"):
+        preflight.main(["--workflow", str(tmp_path), "--config", str(ROOT / "config/paper.yaml"),
+                        "--output", str(tmp_path / "found.json")])  # fmt: skip
+    out = capsys.readouterr().out
+    for words in ("hardware.gpus_per_node to 2", "1 GB free, 5", "make a new token", "3 failed"):
+        assert words in out
+    assert not (tmp_path / "found.json").exists()

@@ -1,0 +1,163 @@
+"""Programs on all machines of an allocation, with an srun that runs everything on this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from grrm.engines import stop
+from grrm.files import UserError
+from grrm.process import WORKFLOW_PID
+from grrm.slurm.allocation import Allocation, find_allocation, step_environment
+from grrm.slurm.steps import await_all, on_machine, start_steps
+from grrm.slurm.torchrun import torchrun_on_all
+from workspace import wait_for
+
+SCRIPTS = str(Path(__file__).parents[2] / "scripts")
+TWO = Allocation("4711", ("n1", "n2"), gpus=8)
+# Drops srun's own options. The machine "broken" cannot run anything, "dead" never begins.
+SRUN = """#!/bin/sh
+while [ "$1" != "--kill-on-bad-exit" ]; do
+  [ "$1" = --nodelist ] && node=$2
+  shift
+done
+shift
+[ "$node" = broken ] && { echo "slurmd: disk failed"; exit 3; }
+[ "$node" = dead ] && exec sleep 60
+exec "$@"
+"""
+SQUEUE = """#!/bin/sh
+echo "n[1-2]"
+"""
+SCONTROL = """#!/bin/sh
+printf 'n1\\nn2\\n'
+"""
+
+
+@pytest.fixture(autouse=True)
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Slurm's commands as scripts; the environment with them."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in (("srun", SRUN), ("squeue", SQUEUE), ("scontrol", SCONTROL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", SCRIPTS)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    return dict(os.environ)
+
+
+def test_the_allocation_is_what_slurm_says() -> None:
+    assert find_allocation(2, 8) == TWO
+
+
+def test_another_number_of_machines_than_configured_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"hardware\.nodes asks for 3 machines, but Slurm job 4711 has 2"):
+        find_allocation(3, 8)
+
+
+def test_several_machines_need_a_slurm_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID")
+    with pytest.raises(UserError, match=r"no Slurm job: start with `snakemake --profile slurm`"):
+        find_allocation(2, 8)
+
+
+def test_a_step_asks_for_one_machine_and_its_gpus() -> None:
+    step = TWO.step("n2", ["hostname"])
+    assert step[:2] == ["srun", "--overlap"]
+    assert step[step.index("--gres") + 1] == "gpu:8"
+    assert step[step.index("--nodelist") + 1] == "n2"
+    assert step[-1] == "hostname"
+    assert "--gres" not in Allocation("1", ("n1",), gpus=0).step("n1", ["hostname"])
+
+
+def test_jobs_on_one_machine_have_ports_of_their_own() -> None:
+    jobs = [Allocation(str(number), ("n1",), 0) for number in range(1000, 1100)]
+    ports = [job.port(index) for job in jobs for index in range(100)]
+    assert len(set(ports)) == len(ports)
+    # Ray's own begin at 10002 and end at 19999; Linux's own begin at 32768.
+    assert min(ports) >= 20_000
+    assert max(ports) < 32_768
+
+
+def test_a_step_does_not_inherit_the_step_it_is_started_from() -> None:
+    inherited = {"SLURM_NNODES": "1", "SLURM_CONF": "/etc/x", "SLURM_JOB_ID": "7", "PMIX_RANK": "0"}
+    found = step_environment({**inherited, WORKFLOW_PID: "12", "HOME": "/root"})
+    assert found == {"SLURM_CONF": "/etc/x", "SLURM_JOB_ID": "7", "HOME": "/root"}
+
+
+def test_a_command_runs_on_each_machine_and_ends_with_the_block(
+    tmp_path: Path, slurm: dict[str, str]
+) -> None:
+    temporary = tmp_path / "session"
+    code = "import sys, time; print('machine', sys.argv[1], flush=True); time.sleep(60)"
+    commands = {
+        node: on_machine(node, [sys.executable, "-c", code, node], temporary=temporary) for node in TWO.nodes
+    }
+    with start_steps(TWO, commands, environment=slurm, logs=tmp_path) as steps:
+        await_all(steps, steps.ready, what="it", deadline=20)
+        log = tmp_path / "n2.log"
+        wait_for(lambda: "machine n2" in log.read_text(), 20, "the second machine runs it")
+        children = psutil.Process().children(recursive=True)
+        assert temporary.is_dir()
+    assert not [child for child in children if child.is_running() and child.status() != "zombie"]
+    assert not temporary.exists()
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ("broken", r"torchrun: broken ended with status 3; its last lines:\nslurmd: disk failed"),
+        ("dead", r"torchrun did not come up on dead within 3 s; see .*dead\.log"),
+    ],
+)
+def test_the_machine_that_does_not_come_up_is_named(
+    tmp_path: Path, slurm: dict[str, str], node: str, words: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match=words):
+        torchrun_on_all(
+            Allocation("4711", ("n1", node), 0),
+            ["no.such.module"],
+            # What torchrun does on the first machine: wait for the others.
+            python=_waiting_python(tmp_path),
+            processes=1,
+            environment=slurm,
+            logs=tmp_path / "logs",
+            deadline=3,
+        )
+    assert time.monotonic() - began < 30
+
+
+def _waiting_python(folder: Path) -> str:
+    script = folder / "python"
+    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script.chmod(0o755)
+    return str(script)
+
+
+def test_the_signal_before_the_time_limit_asks_for_a_stop(tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    with stop.stop_on_signal(tmp_path):
+        assert not stop.is_requested(tmp_path), "the request of an earlier job is forgotten"
+        os.kill(os.getpid(), signal.SIGURG)
+        assert stop.is_requested(tmp_path)
+    os.kill(os.getpid(), signal.SIGURG)  # nobody waits for it: nothing happens
+
+
+def test_a_training_that_stopped_ends_with_a_status_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop.end_if_stopped(tmp_path)
+    stop.acknowledge(tmp_path, 12)
+    with pytest.raises(SystemExit) as end:
+        stop.end_if_stopped(tmp_path)
+    assert end.value.code == stop.STOPPED_STATUS
+    assert "after the checkpoint of step 12" in capsys.readouterr().err
