@@ -37,6 +37,8 @@ if ALIGNMENT is not None:
             f"{BENCHMARKS}/make_toy_alignment.tsv"
         conda:
             "../envs/train.yaml"
+        container:
+            image("train")
         resources:
             **resources("make_toy_alignment"),
         params:

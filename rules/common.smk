@@ -255,8 +255,8 @@ def scoring_python(wildcards):
         return None
     if deployed_by() != "uv":
         raise WorkflowError(
-            "mt_grpo.reward.kind 'comet' needs two environments in one rule, which conda does not give: run "
-            "without --sdm conda"
+            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
+            "run without --sdm"
         )
     return python_of("comet")
 

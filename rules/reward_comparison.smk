@@ -31,8 +31,8 @@ if COMPARED_KINDS:
 
     use rule score_translations as score_translations_of_reward_kinds with:
         input:
+            rules.score_comet_of_reward_kinds.output.scores,
             **COMPARED_TRANSLATIONS,
-            comet=rules.score_comet_of_reward_kinds.output.scores,
             segments=TABLES["translation_test"],
         output:
             scores=f"{RESULTS}/evaluation/reward_kinds_scores.json",
@@ -42,7 +42,9 @@ if COMPARED_KINDS:
             f"{BENCHMARKS}/score_translations_of_reward_kinds.tsv"
         params:
             translations=named(COMPARED_TRANSLATIONS),
-            segment_scores=f"comet={rules.score_comet_of_reward_kinds.output.scores}",
+            segment_scores=named(
+                {"comet": rules.score_comet_of_reward_kinds.output.scores}
+            ),
             means=averages("translation"),
             samples=config["evaluate"]["bootstrap_samples"],
             seed=config["seed"],

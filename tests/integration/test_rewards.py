@@ -23,6 +23,7 @@ alignment:
     steps: 2
     train_batch_size: 4
     mini_batch_size: 4
+    micro_batch_size: 16
     save_steps: 2
     validation: {steps: 2, before_training: true, batch_size: 4, temperature: 0.0}
 """
@@ -32,7 +33,7 @@ experiment: compared
 reward_comparison: [bleu, comet]
 data: {toy: {grrm_sft: 50, grrm_rlvr: 50, mt_sft: 1500, mt_grpo: 64, ranking_test: 10, translation_test: 20}}
 mt_sft: {max_steps: 120, batch_size: 32, learning_rate: 4.0e-3, save_steps: 40}
-mt_grpo: {steps: 1, train_batch_size: 8, mini_batch_size: 8, save_steps: 1}
+mt_grpo: {steps: 1, train_batch_size: 8, mini_batch_size: 8, micro_batch_size: 32, save_steps: 1}
 comet: {steps: 20}
 evaluate: {bootstrap_samples: 100}
 """

@@ -35,8 +35,8 @@ TEXTS = ("quality 3", "quality 9", "quality 1", "quality 6")
 GROUP = Group("es regnet", TEXTS, "quality 9", "de", "en")
 QUICK = {
     "model": "judge",
-    "timeout": 0.4,
-    "deadline": 4.0,
+    "timeout": 10.0,
+    "deadline": 20.0,
     "retries": 1,
     "backoff": 0.01,
     "parse_retries": 0,
@@ -289,7 +289,8 @@ FAULTS: dict[str, Script] = {
 @pytest.mark.parametrize("kind", ["pairwise_dgr", "listwise"])
 def test_a_judge_that_fails_gives_no_signal_in_bounded_time(name: str, kind: str) -> None:
     async def use(url: str) -> Any:
-        return await step(kind, url, ("quality 3", "quality 9"), groups=3)()
+        impatient = {**QUICK, "url": url, "timeout": 0.4, "deadline": 4.0}
+        return await step(kind, url, ("quality 3", "quality 9"), groups=3, judge=impatient)()
 
     started = time.monotonic()
     (rewards, metrics), _ = with_server(FAULTS[name], use)

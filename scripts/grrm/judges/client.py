@@ -543,7 +543,7 @@ class JudgeClient:
         if reply.text is None:
             return Verdict(None, reply.reason, reply.detail)
         try:
-            if reply.cut:
+            if reply.finish == "length":  # a number may have lost digits
                 raise ValueError(f"the answer was cut at max_tokens {self.options.max_tokens}")
             return Verdict(parse(reply.text), text=reply.text)
         except ValueError as error:
