@@ -200,7 +200,7 @@ def wait_for_lines(path, lines, process):
 
 def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twice(start, model, tmp_path):
     source, prompt = tmp_path / "in.txt", tmp_path / "prompt.yaml"
-    source.write_text("".join(f"{'a' * (i % 7)} {i}\n" for i in range(30)))
+    source.write_text("".join(f"{'a' * (i % 7)} {i}\n" for i in range(60)))
     prompt.write_text('kind: plain\nprompt: "{source_language} {target_language} {source}"\n')
     arguments = ["--model", model, "--input", source, "--from", "xx", "--to", "yy", "--prompt", prompt]
     arguments += ["--temperature", "1", "--max-new-tokens", "24", "--retries", "1", "--batch-size", "1"]
@@ -216,11 +216,11 @@ def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twi
     assert not output.exists()
 
     interrupted = start(*arguments, "--output", output)
-    wait_for_lines(partial, lines + 2, interrupted)
+    wait_for_lines(partial, lines + 1, interrupted)
     interrupted.send_signal(signal.SIGINT)
     _, errors = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130, errors
-    assert f"{lines - 1} of 30 answers are there already" in errors
+    assert f"{lines - 1} of 60 answers are there already" in errors
     assert "the same command goes on" in errors
     assert partial.read_bytes().startswith(kept)
 
@@ -228,9 +228,10 @@ def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twi
     resumed = start(*arguments, "--output", output)
     for process in (resumed, whole):
         _, errors = process.communicate(timeout=300)
-        # The model is random, and some of its texts do not end in time: status 1.
-        assert process.returncode == 1, errors
+        # The model is random: whether all of its texts can be used is its own affair.
+        assert process.returncode in (0, 1), errors
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert [row["index"] for row in read_jsonl(output)] == list(range(30))
-    assert {row["failure"] for row in read_jsonl(output)} == {None, "unfinished"}
+    assert [row["index"] for row in read_jsonl(output)] == list(range(60))
+    failures = [row["failure"] for row in read_jsonl(output)]
+    assert resumed.returncode == int(any(failures))
     assert not partial.exists()
