@@ -128,7 +128,7 @@ def test_models_of_wanted_steps_are_kept_and_their_checkpoints_go(stage):
 
 def test_a_finished_training_cannot_keep_models_afterwards(stage):
     run()
-    with pytest.raises(UserError, match=r"steps \[2\] of evaluate.* were not kept .* has 4 steps"):
+    with pytest.raises(UserError, match=r"steps \[2\] of evaluate\.checkpoints were not kept .* has 4 steps"):
         run(killed=-1, arguments=("--keep", "2"))
 
 
