@@ -15,6 +15,7 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    key_of_taken,
     kept_checkpoints,
     resolve_experiment,
     taken_models,
@@ -81,6 +82,15 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
+PART = {
+    "comet": ("encoder", config["comet"]["encoder"]),
+    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
+    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
+    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+}
+# All that is read of other people's models.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
 
 
 def threads(rule):

@@ -1,15 +1,17 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-# What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
-PART = {
-    "comet": ("encoder", config["comet"]["encoder"]),
-    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
-    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
-    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+SOURCES = {
+    name: model_source(reference, key_of_taken(config, name))
+    for name, reference in TAKEN.items()
 }
-SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
 PARTS = {
-    name: (kind, *model_source(reference))
+    name: (
+        kind,
+        *model_source(
+            reference,
+            f"comet.{kind}" if name == "comet" else f"evaluate.{name}.{kind}",
+        ),
+    )
     for name, (kind, reference) in PART.items()
     if name in TAKEN and reference
 }

@@ -30,6 +30,8 @@ rule preflight:
     retries: 0
     conda:
         "../envs/driver.yaml"
+    resources:
+        **resources("preflight"),
     params:
         where=json.dumps({key: config[key] for key in ("cluster", "resources")}),
         options=lambda wildcards: preflight_options(),

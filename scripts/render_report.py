@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def render(targets: Sequence[str], configfile: Path, output: Path) -> None:
     """Write one report; Snakemake chooses its form by the suffix, the folder in an archive by the name."""
-    with atomic_path(output) as partial, TemporaryDirectory(prefix=".", dir=partial.parent) as folder:
+    with atomic_path(output) as partial, TemporaryDirectory(suffix=".tmp", dir=partial.parent) as folder:
         page = Path(folder) / output.name
         # No lock: the workflow that called this holds it.
         command = [sys.executable, "-m", "snakemake", *targets, "--configfile", str(configfile)]

@@ -16,7 +16,7 @@ from grrm.data.datasets import load_lock
 from grrm.files import UserError, read_json, write_text
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
-from grrm.report.benchmarks import by_stage, read_benchmarks
+from grrm.report.benchmarks import by_stage, read_benchmarks, with_used_gpu_hours
 from grrm.report.curves import condense, read_curves
 from grrm.report.hacking import by_step, compare_reward
 from grrm.report.machine import machine
@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> None:
         if hacking
         else []
     )
-    kinds = _optional(args.reward_kinds)
+    kinds, efficiency = _optional(args.reward_kinds), _optional(args.efficiency)
+    stages = by_stage(benchmarks, gpus)
     summary: dict[str, Any] = {
         "experiment": config["experiment"],
         "seed": config["seed"],
@@ -115,8 +116,8 @@ def main(argv: list[str] | None = None) -> None:
         "hacking": hacking,
         "checkpoints": checkpoints,
         "reward_kinds": kinds and reward_kinds(kinds),
-        "efficiency": _optional(args.efficiency),
-        "stages": by_stage(benchmarks, gpus),
+        "efficiency": efficiency,
+        "stages": with_used_gpu_hours(stages, efficiency) if efficiency else stages,
         "benchmarks": benchmarks,
         "samples": {
             "shown": len(samples),

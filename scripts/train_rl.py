@@ -30,6 +30,7 @@ from grrm.files import UserError, write_json, write_jsonl
 from grrm.judges.client import JudgeOptions
 from grrm.judges.ledger import total_calls
 from grrm.lock import held
+from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
@@ -128,6 +129,8 @@ def _train(
     keep: Sequence[int],
     address: str | None = None,
 ) -> None:
+    if config.get(verl.DEVICE) != "cpu" and not address:
+        require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), python)
     attempt = verl_runs.new_attempt(working)
     exceptions: list[str] = []
     first, kept = True, verl_runs.last_complete_step(working)

@@ -14,6 +14,7 @@ from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
+from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
@@ -60,6 +61,8 @@ def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> i
     module = ["grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)]
     environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)
     on_gpus = not config.get("use_cpu")
+    if on_gpus:
+        require_gpus(args.devices, args.python)
     if args.nodes > 1:
         return torchrun_on_all(
             find_allocation(args.nodes, args.devices if on_gpus else 0),

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -104,6 +105,21 @@ def test_the_same_command_finishes_the_chain(workspace: Workspace) -> None:
     steps = [row["step"] for row in workspace.read_jsonl("results/smoke/curves/mt_grpo.jsonl")]
     assert steps == [1, 2]
     nothing_is_left(workspace)
+
+
+def test_the_report_of_the_chain_is_whole(workspace: Workspace) -> None:
+    report = results(workspace) / "report"
+    page = (report / "index.html").read_text()
+    for stage in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"):
+        assert f'<span class="mono muted">{stage}</span>' in page
+    summary = json.loads((results(workspace) / "summary.json").read_text())
+    assert {cell["verdict"] for cell in summary["paper"]["cells"]} == {"not_run"}
+    assert summary["hacking"]["stage"] == "mt_grpo"
+    with zipfile.ZipFile(report / "report.zip") as archive:
+        names = archive.namelist()
+        assert "report/report.html" in names
+        (packed,) = (name for name in names if name.endswith("/index.html"))
+        assert archive.read(packed).decode() == page
 
 
 def test_a_finished_experiment_has_nothing_to_do(workspace: Workspace) -> None:

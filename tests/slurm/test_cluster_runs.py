@@ -42,13 +42,17 @@ WORKFLOW = "workflow.log"
 class Cluster(Workspace):
     """A checkout on a login node."""
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.started: list[subprocess.Popen[str]] = []
+
     def submit(self, *arguments: str, log: str = WORKFLOW) -> subprocess.Popen[str]:
         """`snakemake --profile slurm`, with the tests' sizes."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *OPTIONS]
         command += ["--configfile", "config/smoke.yaml", "overlay.yaml"]
         with (self.folder / log).open("a") as output:
-            return subprocess.Popen(
+            workflow = subprocess.Popen(
                 command,
                 cwd=self.folder,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
@@ -57,6 +61,8 @@ class Cluster(Workspace):
                 text=True,
                 start_new_session=True,
             )
+        self.started.append(workflow)
+        return workflow
 
     def finish(self, workflow: subprocess.Popen[str], seconds: float = 1800, log: str = WORKFLOW) -> None:
         """Wait for a submitted workflow, which must succeed."""
@@ -92,27 +98,27 @@ class Cluster(Workspace):
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     local_cluster.start()
+    login_node = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        yield Cluster(tmp_path_factory.mktemp("cluster"))
+        yield login_node
     finally:
+        for workflow in login_node.started:
+            workflow.kill()
         local_cluster.stop()
 
 
 @pytest.fixture(scope="module")
-def second(checkout: Cluster) -> Iterator[subprocess.Popen[str]]:
+def second(checkout: Cluster) -> subprocess.Popen[str]:
     """Another experiment, at work while all else happens, on machines that may be taken from it."""
     # On a slow machine a job must last long enough to get beyond the start of its training.
     seconds = json.loads((checkout.folder / "seconds.json").read_text())
     minutes = min(60, max(1, math.ceil(2.5 * seconds / 60)))
-    workflow = checkout.submit(
+    return checkout.submit(
         *("mt_sft", "--config", "experiment=second", f"mt_sft={{max_steps: {STEPS}, save_steps: {SAVED}}}"),
         *(f"resources={{train_mt_sft: {{runtime: {minutes}}}}}",),
         *("--set-resources", "train_mt_sft:slurm_partition=scavenge"),
         log="second.log",
     )
-    yield workflow
-    if workflow.poll() is None:
-        workflow.kill()
 
 
 def slurm(*command: str) -> str:

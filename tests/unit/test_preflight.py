@@ -88,6 +88,24 @@ def test_small_gpus_and_unknown_cuda_are_not_hidden() -> None:
     assert missing.status == "failed" and "no NVIDIA driver" in missing.found
 
 
+def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "rl_cuda.txt"
+    lock.touch()
+    python = str(environment(tmp_path / "envs", lock) / "rl_cuda/bin/python")
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{SMI}END\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    probes.require_gpus(2, python)
+    with pytest.raises(UserError, match=r"gpus: 2 visible .* asks for 8; set hardware\.gpus_per_node"):
+        probes.require_gpus(8, python)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15\n")
+    with pytest.raises(UserError, match=r"this environment: driver 550\.54\.15 is too old for CUDA 13\.0"):
+        probes.require_gpus(1, python)
+    (tmp_path / "nvidia-smi").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    probes.require_gpus(8, python)
+
+
 def test_cuda_is_that_of_the_lock() -> None:
     versions = {
         name: cuda_of_lock((ROOT / f"envs/{name}.txt").read_text())
@@ -156,7 +174,7 @@ def test_environments(tmp_path: Path) -> None:
     assert statuses(check(environment(tmp_path / "good", lock))) == ["ok"]
     assert statuses(check(tmp_path / "none")) == ["warning"]
     (cpu,) = check(environment(tmp_path / "cpu", lock, torch="None"))
-    assert (cpu.status, cpu.found) == ("failed", "its torch is not built for CUDA")
+    assert (cpu.status, cpu.found) == ("failed", "it has no torch that is built for CUDA")
     wanted = {"from": "build", "version": None, "reason": "no nvcc"}
     slow = check(environment(tmp_path / "slow", lock, flash_attn=wanted))
     assert statuses(slow) == ["ok", "warning"] and "no nvcc" in slow[1].found

@@ -109,6 +109,7 @@ def test_published_numbers_stand_with_their_verdicts(page):
 def test_a_part_without_data_says_so_in_one_line(page):
     assert "not run: translation models of one kind of reward only were trained" in page.texts["rewards"]
     assert "not run: no translation model was trained with a judge" in page.texts["hacking"]
+    assert "not run: GPU-hours were not compared with a forecast" in page.texts["run"]
 
 
 def test_kinds_of_reward_stand_side_by_side(folder, tmp_path):
@@ -348,9 +349,14 @@ def test_gpu_hours_stand_beside_their_forecast(tmp_path):
     experiment = make_experiment(tmp_path / "e")
     stage = {"stage": "grrm_sft", "gpu_hours": 11.0, "forecast_gpu_hours": [8.0, 20.0], "verdict": "within"}
     total = {"gpu_hours": 11.0, "forecast_gpu_hours": [8.0, 20.0]}
-    write_json(tmp_path / "efficiency.json", {"stages": [{**stage, "launches": 2}], "total": total})
+    other = [{"job": "rank_candidates_grrm_sft", "devices": 1, "hours": 0.5, "gpu_hours": 0.5}]
+    write_json(
+        tmp_path / "efficiency.json",
+        {"stages": [{**stage, "launches": 2}], "other": other, "total": total},
+    )
     summary = run_summarize(experiment, "--efficiency", str(tmp_path / "efficiency.json"))
     assert "efficiency" not in summary["not_run"]
     write_answers(experiment, SEGMENTS, ANSWERS)
     text = Page(run_render_page(experiment).read_text()).texts["run"]
-    assert re.search(r"8\.0 to 20\.0 \(within\)\s*2", text)
+    assert re.search(r"grrm_sft.*11\.00\s*8\.0 to 20\.0 \(within\)\s*2", text, re.S)
+    assert [stage["gpu_hours"] for stage in summary["stages"]] == [11.0]

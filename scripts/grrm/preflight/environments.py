@@ -9,6 +9,7 @@ from pathlib import Path
 
 from grrm.files import sha256
 from grrm.preflight.findings import Finding, failed, ok, unknown, warning
+from grrm.preflight.gpus import cuda_of_environment
 
 
 def check_environment(name: str, folder: Path, lock: Path, *, cuda: bool) -> list[Finding]:
@@ -51,10 +52,8 @@ def check_environment(name: str, folder: Path, lock: Path, *, cuda: bool) -> lis
 
 
 def _check_torch(check: str, environment: Path, record: dict[str, object]) -> list[Finding]:
-    version = next(environment.glob("lib/python3*/site-packages/torch/version.py"), None)
-    match = version and re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", version.read_text(encoding="utf-8"), re.M)
-    if not match:
-        found = "its torch is not built for CUDA" if version else "it has no torch"
+    if cuda_of_environment(environment) is None:
+        found = "it has no torch that is built for CUDA"
         return [
             failed(
                 check, found, "remove its record, and build it from PyPI's wheels (unset UV_TORCH_BACKEND)"

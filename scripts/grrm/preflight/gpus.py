@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from grrm.preflight.findings import Finding, failed, ok, unknown, warning
 
@@ -41,6 +42,14 @@ def cuda_of_lock(lock: str) -> str | None:
     """The version of CUDA that an environment's lock brings, such as 13.0; None without CUDA."""
     match = re.search(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+\.\d+)", lock, re.M)
     return match[1] if match else None
+
+
+def cuda_of_environment(folder: Path) -> str | None:
+    """The version of CUDA that an environment's torch was built for; None without it."""
+    for version in folder.glob("lib/python3*/site-packages/torch/version.py"):
+        if match := re.search(r"^cuda\b[^=]*=\s*'([\d.]+)'", version.read_text(encoding="utf-8"), re.M):
+            return match[1]
+    return None
 
 
 def check_gpus(

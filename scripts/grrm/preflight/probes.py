@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grrm.files import UserError
-from grrm.preflight.findings import Finding, failed
-from grrm.preflight.gpus import QUERY, Gpu, parse_gpus
+from grrm.preflight.findings import Finding, failed, failures
+from grrm.preflight.gpus import QUERY, Gpu, check_gpus, cuda_of_environment, parse_gpus
 from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
 
 _SECONDS = 30
@@ -36,6 +36,26 @@ def visible_gpus() -> tuple[list[Gpu] | None, str]:
     """The GPUs of this machine (None without nvidia-smi), and what nvidia-smi printed."""
     status, words = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
     return (None if status == _NOT_FOUND else parse_gpus(words)), words
+
+
+def require_gpus(wanted: int, python: str) -> None:
+    """Before a training, on the machine that has its GPUs: stop if they are too few, or their driver too old.
+
+    Does nothing where nvidia-smi is missing, as in some containers.
+
+    Args:
+        wanted: GPUs of this machine.
+        python: interpreter of the training's environment.
+
+    Raises:
+        UserError: see there.
+    """
+    gpus, said = visible_gpus()
+    if gpus is None:
+        return
+    cuda = cuda_of_environment(Path(python).absolute().parent.parent)
+    if broken := failures(check_gpus(gpus, wanted, said, {"this environment": cuda})):
+        raise UserError(f"{broken[0].check}: {broken[0].found}; {broken[0].remedy}")
 
 
 def image_labels(image: Path) -> str:

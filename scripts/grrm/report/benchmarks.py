@@ -59,9 +59,25 @@ def by_stage(benchmarks: Sequence[Mapping[str, Any]], gpus: int) -> list[dict[st
     return stages
 
 
+def with_used_gpu_hours(
+    stages: Sequence[Mapping[str, Any]], efficiency: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The stages with the GPU-hours that measure_efficiency found: of all launches of a training, and of the
+    jobs that are none."""
+    used = {entry["stage"]: entry["gpu_hours"] for entry in efficiency["stages"]}
+    others: dict[str, float] = {}
+    for job in efficiency["other"]:
+        stage = stage_of(job["job"])
+        others[stage] = others.get(stage, 0.0) + (job["gpu_hours"] or 0.0)
+    return [
+        {**stage, "gpu_hours": (used.get(stage["stage"]) or 0.0) + others.get(stage["stage"], 0.0)}
+        for stage in stages
+    ]
+
+
 def stage_of(job: str) -> str:
     """The training stage that a job belongs to, else data or evaluation."""
-    if job == "train_comet":
+    if job.startswith(("train_comet", "train_bleurt", "take_checkpoint")):
         return "evaluation"
     if own := re.fullmatch(r"(?:prepare|train)_(.+?)(?:_validation)?", job):
         return own[1]

@@ -524,8 +524,12 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
     ]
     return {
         "facts": facts,
-        "time_note": "Of the last attempt of every job. GPU-hours: all GPUs of a training job for as long as "
-        "it ran.",
+        "time_note": "Time of the last attempt of every job. GPU-hours: "
+        + (
+            "of every launch of a training, and of what else held a GPU."
+            if summary["efficiency"]
+            else "all GPUs of a training job for as long as it ran."
+        ),
         "efficiency": _efficiency(summary["efficiency"]),
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }

@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--node", required=True, help="name of this machine")
     parser.add_argument("--temporary", type=Path, help="folder to make, and to remove at the end")
     parser.add_argument("--reach", metavar="HOST:PORT", help="what must be reached before the command is run")
+    parser.add_argument("--attempts", type=int, default=1, help="how often the command is run if it fails")
     parser.add_argument("command", nargs="+", help="what to run, after --")
     args = parser.parse_args(argv)
     made_here = args.temporary is not None and not args.temporary.exists()
@@ -30,7 +31,9 @@ def main(argv: list[str] | None = None) -> None:
         if args.reach:
             _reach(args.reach)
         print(f"{args.node} {READY}", flush=True)
-        status = run_engine(args.command)
+        for _ in range(args.attempts):
+            if (status := run_engine(args.command)) == 0:
+                break
     finally:
         if made_here:
             shutil.rmtree(args.temporary, ignore_errors=True)

@@ -73,7 +73,8 @@ def ray_cluster(
         flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
         words = [str(word) for option in options.items() for word in option]
         ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
-        return on_machine(allocation.nodes[index], ray, temporary=temporary)
+        # Ray gives its own processes half a minute to start, which a busy machine may not keep.
+        return on_machine(allocation.nodes[index], ray, temporary=temporary, attempts=3)
 
     began = time.monotonic()
     logs.mkdir(parents=True, exist_ok=True)

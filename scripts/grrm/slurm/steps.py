@@ -56,7 +56,12 @@ class Steps:
 
 
 def on_machine(
-    node: str, command: Sequence[str], *, temporary: Path | None = None, reach: str | None = None
+    node: str,
+    command: Sequence[str],
+    *,
+    temporary: Path | None = None,
+    reach: str | None = None,
+    attempts: int = 1,
 ) -> list[str]:
     """A command as `grrm.slurm.node` runs it on one machine.
 
@@ -65,8 +70,9 @@ def on_machine(
         command: program and arguments.
         temporary: folder that it makes there, and removes at the end.
         reach: host:port that must be reached first.
+        attempts: how often it is run if it fails.
     """
-    options = ["--temporary", str(temporary)] if temporary else []
+    options = ["--attempts", str(attempts), *(["--temporary", str(temporary)] if temporary else [])]
     options += ["--reach", reach] if reach else []
     return [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options, "--", *command]
 
