@@ -312,6 +312,8 @@ def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
     stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
+    if alignment := config["alignment"]:
+        stages.append(("alignment.grpo", alignment["grpo"], "steps"))
     return stages
 
 
