@@ -20,7 +20,7 @@ from grrm.metrics.judges import (
     score_pairwise,
     score_pointwise,
 )
-from grrm.metrics.scores import Metric, System, answers_origin, parse_named_files, scores_document
+from grrm.metrics.scores import Metric, Part, System, answers_origin, parse_named_files, scores_document
 from grrm.process import run_main
 
 Answers = Sequence[dict[str, Any]]
@@ -63,14 +63,14 @@ def _system(
             f"{path}: not the {expected} answers of ask_judge to {args.reference}; answer it again"
         )
     metrics, details = _MODES[args.mode](records, answers, bootstrap)
-    return System(
-        name,
-        answers_origin(path, answers),
+    part = Part(
+        args.reference.stem,
+        "",
         len(answers),
         [answer["failure"] for answer in answers if answer["failure"] is not None],
         {metric: Metric([stratum], signature) for metric, (stratum, signature) in metrics.items()},
-        details,
     )
+    return System(name, answers_origin(path, [answers]), [0], [part], details)
 
 
 def _pointwise(records: Sequence[Graded], answers: Answers, bootstrap: Bootstrap) -> Scored:
