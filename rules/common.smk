@@ -15,6 +15,7 @@ from grrm.cluster import load_resources, request, snakemake_resources
 from grrm.config import (
     STAGES,
     compared_models,
+    key_of_taken,
     kept_checkpoints,
     resolve_experiment,
     taken_models,

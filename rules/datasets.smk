@@ -48,14 +48,14 @@ HUB_MODELS = {
 }
 
 
-def model_source(reference):
-    """Folder of a model's files, and what has to be there before they can be read."""
+def model_source(reference, key):
+    """Folder of a model's files, and what has to be there before they can be read; `key` names the model."""
     if reference in HUB_MODELS:
         name = HUB_MODELS[reference]
         return f"{DOWNLOADS}/{name}", download_record(name)
     if not Path(reference).is_dir():
         raise WorkflowError(
-            f"{reference}: neither a folder nor the hub id of a model in config/datasets.yaml "
+            f"key '{key}' is {reference!r}, neither a folder nor the hub id of a model in config/datasets.yaml "
             f"(known: {', '.join(sorted(HUB_MODELS))})"
         )
     return reference, reference

@@ -25,7 +25,9 @@ rule lock_data:
         names=[
             name
             for name, entry in DATASETS.items()
-            if not entry.settings.get("optional") or entry.hub in WANTED
+            if not entry.settings.get("optional")
+            or entry.hub in WANTED
+            or name in {TEST_SETS[test_set].entry for test_set in KINDS}
         ],
     message:
         "Locking revision, size and SHA-256 of the published data"

@@ -1,8 +1,17 @@
 # Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
 
-SOURCES = {name: model_source(reference) for name, reference in TAKEN.items()}
+SOURCES = {
+    name: model_source(reference, key_of_taken(config, name))
+    for name, reference in TAKEN.items()
+}
 PARTS = {
-    name: (kind, *model_source(reference))
+    name: (
+        kind,
+        *model_source(
+            reference,
+            f"comet.{kind}" if name == "comet" else f"evaluate.{name}.{kind}",
+        ),
+    )
     for name, (kind, reference) in PART.items()
     if name in TAKEN and reference
 }

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from grrm.data.judge_data import Compared, Graded, Preferred, read_records
 from grrm.data.prepare_judges import judge_prompt
 from grrm.files import UserError, write_jsonl
-from grrm.inference import Decoding, generate, origin
+from grrm.inference import AnswerError, Decoding, Engine, Question, ask, open_backend
+from grrm.inference.backends import folder_origin
 from grrm.inference.bradley_terry import score
+from grrm.inference.runs import provenance
 from grrm.judges.card import BradleyTerry, JudgeCard, Pairwise, Pointwise, read_card, use
 from grrm.judges.conversation import with_response
 from grrm.process import run_main
@@ -50,35 +54,31 @@ def _answered(
     ]
     prompts = [judge_prompt(question, judge.asks) for question in questions]
     decoding = Decoding(judge.max_new_tokens)
-    completions = generate(args.model, prompts, decoding, batch_size=args.batch_size, threads=args.threads)
-    made_by = origin(args.model, decoding)
-    answers = []
-    for index, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        value, failure, detail = _read(judge, completion.text, completion.finish)
-        answers.append(
-            {
-                "index": index,
-                "prompt": prompt,
-                "answer": completion.text,
-                "value": value,
-                "failure": failure,
-                "detail": detail,
-                **made_by,
-            }
-        )
-    return answers
+    asked = [Question(prompt, partial(_read, judge), (args.seed, i)) for i, prompt in enumerate(prompts)]
+    engine = Engine(batch_size=args.batch_size, threads=args.threads)
+    with closing(open_backend(args.model, engine)) as backend:
+        answers = dict(ask(backend, asked, decoding))
+        made_by = provenance(backend, decoding)
+    return [
+        {
+            "index": index,
+            "prompt": prompt,
+            "answer": answers[index].text,
+            "value": answers[index].value,
+            "failure": answers[index].failure,
+            "detail": answers[index].detail,
+            **made_by,
+        }
+        for index, prompt in enumerate(prompts)
+    ]
 
 
-def _read(
-    judge: Pointwise | Pairwise, text: str, finish: str
-) -> tuple[int | str | None, str | None, str | None]:
-    """Value; or the failure in one word, and in words."""
-    if finish != "stop":
-        return None, "unfinished" if finish == "length" else "prompt_too_long", None
+def _read(judge: Pointwise | Pairwise, text: str) -> int | str:
+    """What the judge decided."""
     try:
-        return judge.read(text), None, None
+        return judge.read(text)
     except ValueError as error:
-        return None, "malformed", str(error)
+        raise AnswerError("malformed", str(error)) from error
 
 
 def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferred]) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferr
     )
     if any(value != value for value in scores):
         raise UserError(f"{args.model}: scores are not numbers; the training of this judge has diverged")
-    made_by = {**origin(args.model, Decoding(1)), "decoding": {"max_length": judge.max_length}}
+    made_by = {**folder_origin(args.model, args.model), "decoding": {"max_length": judge.max_length}}
     return [
         {
             "index": index,

@@ -63,14 +63,15 @@ def _system(
             f"{path}: not the {expected} answers of ask_judge to {args.reference}; answer it again"
         )
     metrics, details = _MODES[args.mode](records, answers, bootstrap)
-    part = Part(
-        args.reference.stem,
-        "",
-        len(answers),
-        [answer["failure"] for answer in answers if answer["failure"] is not None],
-        {metric: Metric([stratum], signature) for metric, (stratum, signature) in metrics.items()},
+    failures = [answer["failure"] for answer in answers if answer["failure"] is not None]
+    scored = {metric: Metric([stratum], signature) for metric, (stratum, signature) in metrics.items()}
+    return System(
+        name,
+        answers_origin(path, [answers]),
+        [answers[0]["decoding"].get("seed", 0)],
+        [Part(args.reference.stem, "", len(answers), failures, scored)],
+        details,
     )
-    return System(name, answers_origin(path, [answers]), [0], [part], details)
 
 
 def _pointwise(records: Sequence[Graded], answers: Answers, bootstrap: Bootstrap) -> Scored:

@@ -158,6 +158,24 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: model for name, model in (taken | finished | bases).items() if model}
 
 
+_TAKEN_BY = {
+    "grrm_base": "grrm_sft.start_from",
+    "grrm_sft": "grrm_rlvr.start_from",
+    "mt_base": "mt_sft.start_from",
+    "mt_sft": "mt_grpo.start_from",
+    "comet": "comet.start_from",
+}
+
+
+def key_of_taken(config: Mapping[str, Any], name: str) -> str:
+    """The key of the configuration that names a model that is taken, see `taken_models`."""
+    if config["evaluate"]["start_from"].get(name):
+        return f"evaluate.start_from.{name}"
+    if name.startswith("judge_"):
+        return f"judges.{name.removeprefix('judge_').removesuffix('_base')}.start_from"
+    return _TAKEN_BY.get(name, f"evaluate.{name}.start_from")
+
+
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Models before and after reinforcement learning; without the first if only the second is there."""
     taken = taken_models(config)
@@ -198,7 +216,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for name, stage, steps in [*_sft_stages(config), *_rl_stages(config)]:
         if (stage[steps] is None) == (stage["epochs"] is None):
             yield (
-                f"{name}.{steps} is {stage[steps]} and {name}.epochs is {stage['epochs']}, "
+                f"{name}.{steps} is {_shown(stage[steps])} and {name}.epochs is {_shown(stage['epochs'])}, "
                 "expected a number for one of them and null for the other"
             )
     for name in ("grrm_sft", "mt_sft"):
@@ -409,8 +427,18 @@ def _explain(error: Any) -> str:
         "exclusiveMinimum": f"a number above {value}",
         "exclusiveMaximum": f"a number below {value}",
         "pattern": f"text of the form {value}",
+        "minLength": "some text",
+        "minItems": f"at least {value} of them",
+        "uniqueItems": "each of them once",
     }.get(str(error.validator), str(error.message))
-    return f"{where} is {error.instance!r}, expected {allowed}{_number_hint(error)}"
+    return f"{where} is {_shown(error.instance)}, expected {allowed}{_number_hint(error)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def _number_hint(error: Any) -> str:
@@ -425,7 +453,8 @@ def _number_hint(error: Any) -> str:
 
 
 def _type_words(types: Any) -> str:
-    return " or ".join(types) if isinstance(types, list) else str(types)
+    names = types if isinstance(types, list) else [types]
+    return " or ".join("object (keys and values)" if name == "object" else str(name) for name in names)
 
 
 def _suggest(key: str, known: list[str]) -> str:

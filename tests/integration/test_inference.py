@@ -191,7 +191,7 @@ def start(train_python):
 
 
 def wait_for_lines(path, lines, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not path.exists() or path.read_bytes().count(b"\n") < lines:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -209,7 +209,7 @@ def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twi
     killed = start(*arguments, "--output", output)
     wait_for_lines(partial, 4, killed)
     killed.kill()
-    killed.communicate(timeout=60)
+    killed.communicate(timeout=300)
     kept = partial.read_bytes()
     kept = kept[: kept.rindex(b"\n") + 1]
     lines = kept.count(b"\n")  # of which the first holds the settings
@@ -218,7 +218,7 @@ def test_a_run_that_is_killed_and_interrupted_loses_nothing_and_asks_nothing_twi
     interrupted = start(*arguments, "--output", output)
     wait_for_lines(partial, lines + 2, interrupted)
     interrupted.send_signal(signal.SIGINT)
-    _, errors = interrupted.communicate(timeout=60)
+    _, errors = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130, errors
     assert f"{lines - 1} of 30 answers are there already" in errors
     assert "the same command goes on" in errors

@@ -50,13 +50,16 @@ def slurm_lines(**changes: Any) -> list[str]:
     assert queue.stdout == ""
     lines = done.stdout.splitlines()
     found = [index for index, line in enumerate(lines) if line[8:].startswith("slurm")]
-    return [" ".join(f"{lines[index]} {lines[index + 1]}".split()) for index in found]
+    remedies = [line.strip() if line.strip().startswith("->") else "" for line in [*lines[1:], ""]]
+    return [" ".join(f"{lines[index]} {remedies[index]}".split()) for index in found]
 
 
 def test_what_fits_is_taken() -> None:
-    first, second = slurm_lines()
+    first, second, third = slurm_lines()
     assert first.startswith("ok slurm train_grrm_sft gpu: 2 nodes of 8 x h100")
     assert second.startswith("ok slurm without GPUs cpu: 1 rules fit")
+    # An hour at a time.
+    assert third.startswith("warning slurm train_grrm_sft forecast") and "let retries in" in third
 
 
 @pytest.mark.parametrize(

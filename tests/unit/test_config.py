@@ -10,7 +10,14 @@ import pytest
 import yaml
 
 from configurations import experiment
-from grrm.config import kept_checkpoints, resolve, resolve_experiment
+from grrm.config import (
+    kept_checkpoints,
+    key_of_taken,
+    load_experiment,
+    resolve,
+    resolve_experiment,
+    taken_models,
+)
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -236,3 +243,30 @@ def test_checkpoints_are_evaluated_where_there_are_some_before_the_last(demo: di
     assert kept_checkpoints(resolve_experiment(set_key(demo, "evaluate.checkpoints", [20]), SCHEMA)) == [20]
     taken = set_key(demo, "evaluate.start_from", {"mt_grpo": "models/x"})
     assert kept_checkpoints(resolve_experiment(taken, SCHEMA)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"grrm_sft": {"max_steps": None}}, "grrm_sft.max_steps is null and grrm_sft.epochs is null"),
+        ({"seed": True}, "key 'seed' is true, expected a value of type integer"),
+        ({"grrm_rlvr": 3}, "key 'grrm_rlvr' is 3, expected a value of type object (keys and values)"),
+        ({"data": {"test_sets": []}}, "key 'data.test_sets' is [], expected at least 1 of them"),
+        ({"prompts": {"ranking": ""}}, "key 'prompts.ranking' is '', expected some text"),
+    ],
+)
+def test_values_are_shown_as_they_are_written(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_experiment(ROOT, changes=changes)
+    assert words in str(error.value)
+
+
+def test_a_model_that_is_taken_knows_its_key(demo: dict[str, Any]) -> None:
+    config = resolve(demo, SCHEMA)
+    config["grrm_rlvr"]["start_from"] = config["mt_sft"]["start_from"] = "a/model"
+    config["evaluate"]["start_from"]["mt_grpo"] = "another/model"
+    assert {name: key_of_taken(config, name) for name in taken_models(config)} == {
+        "grrm_sft": "grrm_rlvr.start_from",
+        "mt_base": "mt_sft.start_from",
+        "mt_grpo": "evaluate.start_from.mt_grpo",
+    }

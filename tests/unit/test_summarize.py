@@ -89,6 +89,8 @@ def test_time_is_told_by_stage(folder):
         ("prepare_grrm_rlvr_validation", "grrm_rlvr"),
         ("train_mt_grpo", "mt_grpo"),
         ("train_comet", "evaluation"),
+        ("take_checkpoint_10", "evaluation"),
+        ("train_judge_sft", "judge_sft"),
         ("score_rankings", "evaluation"),
         ("make_toy_world", "data"),
         ("check_leakage", "data"),

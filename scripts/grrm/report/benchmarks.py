@@ -77,7 +77,7 @@ def with_used_gpu_hours(
 
 def stage_of(job: str) -> str:
     """The training stage that a job belongs to, else data or evaluation."""
-    if job == "train_comet":
+    if job.startswith(("train_comet", "train_bleurt", "take_checkpoint")):
         return "evaluation"
     if own := re.fullmatch(r"(?:prepare|train)_(.+?)(?:_validation)?", job):
         return own[1]
