@@ -134,6 +134,18 @@ def deployed_by():
     return next((name for name in ("apptainer", "conda") if name in methods), "uv")
 
 
+def on_slurm():
+    return (
+        workflow.executor_plugin is not None
+        and workflow.executor_plugin.name == "slurm"
+    )
+
+
+def preflight_options(rules=()):
+    """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
+    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
+
+
 def image(name):
     """Container image of an environment, for --sdm apptainer."""
     return f"{config['environments']['images']}/{name}.sif"

@@ -7,18 +7,6 @@ localrules:
     preflight,
 
 
-def on_slurm():
-    return (
-        workflow.executor_plugin is not None
-        and workflow.executor_plugin.name == "slurm"
-    )
-
-
-def preflight_options(rules=()):
-    """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
-    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
-
-
 rule preflight:
     input:
         config=rules.write_config.output.config,
@@ -49,7 +37,7 @@ onstart:
     submitted = sorted({job.rule.name for job in jobs if not job.is_local})
     trains = any(job.rule.name.startswith("train_") for job in jobs)
     if trains and (CUDA or on_slurm()):
-        command = [sys.executable, "scripts/preflight.py", "--config", "/dev/stdin"]
+        command = [sys.executable, "scripts/preflight.py", "--config", "-"]
         done = subprocess.run(
             [*command, *preflight_options(submitted)],
             input=yaml.safe_dump(config),

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="laid over config/config.yaml and config/cluster.yaml in this order",
+        help="laid over config/config.yaml and config/cluster.yaml in this order; - is standard input",
     )
     parser.add_argument("--overlay", type=json.loads, default={}, help="keys laid over them, as JSON")
     parser.add_argument(
@@ -39,7 +39,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="the findings to write (JSON), if none is a failure")
     args = parser.parse_args(argv)
 
-    config = load_experiment(args.workflow, args.config, args.overlay)
+    overlays = [Path("/dev/stdin") if str(path) == "-" else path for path in args.config]
+    config = load_experiment(args.workflow, overlays, args.overlay)
     jobs = None if args.slurm is None else jobs_of(config, args.workflow, args.slurm or None)
     findings = check_experiment(config, args.workflow, software=args.software, jobs=jobs)
     print(format_table(findings), flush=True)
