@@ -144,7 +144,7 @@ def test_compared_kinds_start_from_the_same_model_and_need_what_they_need() -> N
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
     scripts = {}
-    for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |\Z)", text, re.M | re.S):
+    for name, body in re.findall(r"^ *rule (\w+):\n(.*?)(?=^ *rule |^\w|\Z)", text, re.M | re.S):
         scripts[name] = set(re.findall(r"scripts/(\w+)\.py", body))
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
@@ -156,8 +156,11 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
 def test_parsing_imports_nothing_heavy() -> None:
     code = (
         "import sys, subprocess\n"
-        "from unittest.mock import MagicMock\n"
-        "sys.modules['pandas'] = MagicMock()  # of Snakemake's Slurm executor, which brings pyarrow\n"
+        # Of Snakemake's Slurm executor; it brings pyarrow.
+        "import importlib.machinery, types\n"
+        "pandas = sys.modules['pandas'] = types.ModuleType('pandas')\n"
+        "pandas.__spec__ = importlib.machinery.ModuleSpec('pandas', None)\n"
+        "pandas.__getattr__ = lambda name: type(name, (), {})\n"
         "from snakemake.cli import main\n"
         "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', '--quiet', 'all'])\n"
         "except SystemExit as end: assert not end.code\n"
