@@ -29,6 +29,7 @@ from grrm.files import UserError
 WORKFLOW_PID = "GRRM_WORKFLOW_PID"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_ending = threading.Event()  # the workflow is gone: the thread that saw it ends this process
 
 
 def run_main(main: Callable[[], object]) -> None:
@@ -65,19 +66,14 @@ def end_with_workflow() -> None:
         sys.exit("error: the workflow that started this script is gone")
 
     def watch() -> None:
-        while workflow.is_running() and workflow.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(1)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while workflow.is_running() and workflow.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(1)
+        _ending.set()
         end_descendants()
         os._exit(1)
 
-    def guarded() -> None:
-        try:
-            watch()
-        except psutil.NoSuchProcess:
-            end_descendants()
-            os._exit(1)
-
-    threading.Thread(target=guarded, name="end-with-workflow", daemon=True).start()
+    threading.Thread(target=watch, name="end-with-workflow", daemon=True).start()
 
 
 def run_engine(
@@ -137,6 +133,8 @@ def run_engine(
         reader = threading.Thread(target=pass_on, daemon=True)
         reader.start()
         status = process.wait()
+        if _ending.is_set():
+            threading.Event().wait()  # whoever reaped the engine has its status: it is not 0
     finally:
         end_descendants()
         for number, handler in previous.items():
