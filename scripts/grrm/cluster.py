@@ -16,6 +16,9 @@ import yaml
 from grrm.config import resolve
 from grrm.files import UserError
 
+# Kinds of reward without a judge that verl serves (grrm.rewards.kinds).
+_NO_JUDGE = ("bleu", "chrf", "comet", "bradley_terry")
+
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
 
@@ -105,7 +108,7 @@ def _devices(rule: str, gpus: int | str, config: Mapping[str, Any]) -> tuple[int
         spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
         return hardware["nodes"] if spread and not gpus else 1, int(gpus)
     reward = config["mt_grpo"]["reward"]
-    if rule == "train_mt_grpo" and reward["placement"] == "dedicated":
+    if rule == "train_mt_grpo" and reward["placement"] == "dedicated" and reward["kind"] not in _NO_JUDGE:
         per_node = max(hardware["gpus_per_node"], reward["gpus_per_node"])
         return hardware["nodes"] + reward["nodes"], per_node
     return hardware["nodes"], hardware["gpus_per_node"]
