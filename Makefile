@@ -40,7 +40,6 @@ test: check environments ## Everything: check, the engines' tests, whole small r
 	$(BIN)/python -m pytest -q tests/integration
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q tests/browser
-	$(BIN)/python -m pytest -q tests/slurm
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q tests/slurm
