@@ -180,7 +180,15 @@ def start(train_python):
     def begin(*arguments):
         command = [sys.executable, "-m", "grrm.cli", "translate", *map(str, arguments)]
         started.append(
-            subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stderr=subprocess.PIPE,
+                text=True,
+                # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
         )
         return started[-1]
 
