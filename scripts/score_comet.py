@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from grrm.metrics.comet import read_hparams, score_segments
-from grrm.metrics.segments import read_segments
+from grrm.metrics.segments import add_segment_options, read_segments
 from grrm.process import run_main
 
 
@@ -15,14 +15,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write one score per segment, run and model; a failed translation is scored as an empty one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="COMET checkpoint folder")
-    parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
-    parser.add_argument(
-        "--translations",
-        nargs="+",
-        required=True,
-        metavar="NAME=FILE",
-        help="translations of each model, written by translate_segments",
-    )
+    add_segment_options(parser)
     parser.add_argument("--output", type=Path, required=True, help="segment scores to write (JSON)")
     parser.add_argument("--batch-size", type=int, default=64, help="segments a batch (default: 64)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")

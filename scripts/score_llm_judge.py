@@ -9,7 +9,7 @@ from pathlib import Path
 from grrm.files import UserError
 from grrm.judges.client import JudgeOptions
 from grrm.metrics.llm_judge import load_prompt, score_segments, signature
-from grrm.metrics.segments import read_segments
+from grrm.metrics.segments import add_segment_options, read_segments
 from grrm.process import run_main
 
 
@@ -22,14 +22,7 @@ def main(argv: list[str] | None = None) -> None:
         help="model, url, temperature... (JSON); the key is read from the environment variable JUDGE_API_KEY",
     )
     parser.add_argument("--prompt", type=Path, required=True, help="prompt of kind judge_translation (YAML)")
-    parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
-    parser.add_argument(
-        "--translations",
-        nargs="+",
-        required=True,
-        metavar="NAME=FILE",
-        help="translations of each model, written by translate_segments",
-    )
+    add_segment_options(parser)
     parser.add_argument("--cache", type=Path, help="file (SQLite) with answers so far, to go on from")
     parser.add_argument("--output", type=Path, required=True, help="segment scores to write (JSON)")
     args = parser.parse_args(argv)

@@ -1,7 +1,8 @@
 """verl 0.9.1 for judges: GRPO against annotated scores or preferences (OpenJudge, training_judge_model/grpo).
 
-A stage like any other (`grrm.engines.verl`); what differs is the reward function, and GRPO as published for
-judges: advantages divided by the standard deviation, PPO's clipped loss, a KL term to the initial model.
+A stage like any other (`grrm.engines.verl`); what differs is the reward function. GRPO as published for
+judges (advantages divided by the standard deviation, PPO's clipped loss, a KL term to the initial model) is
+in the settings.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from grrm.engines.llamafactory import CPU
 from grrm.engines.verl import Overrides, rl_overrides
 
 Reward: TypeAlias = Literal["pointwise", "pairwise"]
-
-_ACTOR = "actor_rollout_ref.actor"
-_REFERENCE = "actor_rollout_ref.ref"
 
 
 def judge_overrides(
@@ -57,10 +55,7 @@ def judge_overrides(
         hardware=hardware,
         validation_data=validation_data,
     )
-    overrides |= _reward(settings, reward) | _loss(settings)
-    if settings["kl_coef"] > 0:
-        overrides |= _reference(settings)
-    return overrides
+    return overrides | _reward(settings, reward)
 
 
 def _reward(settings: Mapping[str, Any], reward: Reward) -> Overrides:
@@ -82,28 +77,3 @@ def _reward(settings: Mapping[str, Any], reward: Reward) -> Overrides:
             "+reward.reward_kwargs.weight": settings["consistency"],
         }
     return overrides
-
-
-def _loss(settings: Mapping[str, Any]) -> Overrides:
-    overrides: Overrides = {
-        "algorithm.norm_adv_by_std_in_grpo": settings["divide_by_std"],
-        f"{_ACTOR}.use_kl_loss": settings["kl_coef"] > 0,
-    }
-    if settings["policy_loss"] == "ppo":
-        overrides |= {
-            f"{_ACTOR}.policy_loss.loss_mode": "vanilla",
-            f"{_ACTOR}.loss_agg_mode": "token-mean",
-        }
-    return overrides
-
-
-def _reference(settings: Mapping[str, Any]) -> Overrides:
-    return {
-        f"{_ACTOR}.kl_loss_coef": settings["kl_coef"],
-        f"{_ACTOR}.kl_loss_type": "low_var_kl",
-        f"{_REFERENCE}.strategy": "fsdp2",
-        f"{_REFERENCE}.log_prob_micro_batch_size_per_gpu": (
-            settings["log_prob_micro_batch_size"] or settings["micro_batch_size"]
-        ),
-        f"{_REFERENCE}.log_prob_use_dynamic_bsz": settings["dynamic_batch_size"],
-    }

@@ -6,6 +6,7 @@ A translation that failed is scored as an empty one; a segment that the metric i
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -73,6 +74,18 @@ class Segments:
         if len(scores) != sum(len(texts) for runs in self.systems.values() for texts in runs):
             raise ValueError(f"{len(scores)} scores, expected one per segment")
         write_json(path, {"signature": signature, **more, "systems": systems})
+
+
+def add_segment_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every program that scores segments: what `read_segments` reads."""
+    parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
+    parser.add_argument(
+        "--translations",
+        nargs="+",
+        required=True,
+        metavar="NAME=FILE",
+        help="translations of each model, written by translate_segments",
+    )
 
 
 def read_segments(reference: Path, translations: Sequence[str]) -> Segments:
