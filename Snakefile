@@ -137,4 +137,5 @@ rule judges:
             f"{RESULTS}/report/judges.html",
             f"{RESULTS}/provenance_judges",
             *expand(f"{RESULTS}/report/curves_{{stage}}.svg", stage=JUDGE_CURVES),
+            *([ALIGNMENT_SUMMARY] if config["alignment"] else []),
         ),

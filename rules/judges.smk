@@ -409,6 +409,7 @@ if JUDGES:
     rule summarize_judges:
         input:
             **JUDGE_SCORES,
+            alignment=ALIGNMENT_SUMMARY if config["alignment"] else [],
         output:
             markdown=f"{RESULTS}/judges.md",
             page=report(
@@ -425,13 +426,14 @@ if JUDGES:
             **resources("summarize_judges"),
         params:
             scores=list(JUDGE_SCORES.values()),
+            alignment=lambda wildcards, input: option("--alignment", input.alignment),
             experiment=config["experiment"],
             seed=config["seed"],
         message:
             "Gathering what the judges have learnt"
         shell:
             "python scripts/summarize_judges.py --experiment {params.experiment} --seed {params.seed} "
-            "--scores {params.scores} --output-markdown {output.markdown} --output-html {output.page} "
+            "--scores {params.scores} {params.alignment} --output-markdown {output.markdown} --output-html {output.page} "
             "> {log} 2>&1"
 
     # Of the judges alone: the rest of the chain need not be run for them.

@@ -31,9 +31,8 @@ A wrong key or value stops the workflow before anything runs.
 | `paper_released.yaml`, over `paper.yaml` | evaluation of the released models, without training |
 | `small.yaml`, over `paper.yaml` | a smaller base model on one machine of eight GPUs |
 | `one_gpu.yaml`, over both | the smallest base model on one GPU |
-| `judges.yaml` | the judges at toy size, on a CPU |
+| `judges.yaml` | the judges, and a policy against a judge, at toy size on a CPU |
 | `judges_paper.yaml`, over `paper.yaml` | the judges as published, on one machine of eight GPUs |
-| `alignment.yaml` | a toy policy against a small judge, on a CPU |
 | `alignment_gpu.yaml`, over `paper.yaml` and `small.yaml` | a 7B policy against an LLM judge over HTTP |
 
 `config/published_settings.yaml` lists every setting of the published runs and what became of it.

@@ -145,7 +145,7 @@ def other_kind(name, tmp_path, stage="mt_grpo", hardware="cpu"):
     settings = config["mt_grpo"]
     task = "translation"
     if stage == "alignment":
-        overlays = ["alignment"] if hardware == "cpu" else ["paper", "small", "alignment_gpu"]
+        overlays = ["judges"] if hardware == "cpu" else ["paper", "small", "alignment_gpu"]
         config = experiment(*overlays)
         settings, task = config["alignment"]["grpo"], "conversation"
     reward, folder, prompt = KINDS[name]

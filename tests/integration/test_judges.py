@@ -22,6 +22,7 @@ RL = {
 }
 TINY = {
     "experiment": "tiny",
+    "alignment": None,  # test_rewards.py
     "judges": {
         "data": {
             "toy": {

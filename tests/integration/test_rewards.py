@@ -73,7 +73,7 @@ def test_a_policy_is_aligned_against_an_endpoint(
     monkeypatch.setenv("JUDGE_MODEL_NAME", "scripted")
     monkeypatch.setenv("JUDGE_API_KEY", "not-to-be-seen")
     monkeypatch.setenv("PAIRWISE_MODE", "copeland")
-    files = [str(workspace.folder / "config/alignment.yaml"), overlay(workspace, "aligned", ALIGNMENT)]
+    files = [str(workspace.folder / "config/judges.yaml"), overlay(workspace, "aligned", ALIGNMENT)]
     assert workspace.run("--configfile", *files, "--", "alignment_grpo") == 0, workspace.log[-3000:]
     results = workspace.folder / "results/aligned"
     summary = json.loads((results / "alignment.json").read_text())

@@ -17,8 +17,9 @@ import split_judge_data
 import summarize_judges
 from grrm.data.judge_data import conversation_key, read_records, write_records
 from grrm.data.toy_judges import make_judge_tables
-from grrm.files import UserError, read_json, write_jsonl
+from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.judges.prompts import load_judge_prompt
+from grrm.report.judges import read_alignment
 from grrm.verdicts import swap
 
 USER = {"role": "user", "content": "Explain it."}
@@ -140,6 +141,25 @@ def test_what_is_learnt_is_scored_and_shown(rows: dict[str, Path], tmp_path: Pat
     assert "| Scores from 0 to 4: agreement (%) | 0.0 [0.0, 0.0] | 100.0 [100.0, 100.0] | +100.0" in text
     assert "Position bias" in text and "Expected calibration error" in text and "malformed 12" in text
     assert "<table>" in page.read_text()
+    assert "above chosen" not in text
+
+    summary = tmp_path / "alignment.json"
+    above = {"value": 0.25, "low": 0.16, "high": 0.37}
+    means = {"n": 64, "judge_score": 4.5, "chosen_score": 6.25}
+    validation = [{"step": 0, **means}, {"step": 10, **means, "valid": 1.0, "above_chosen": above}]
+    training = {"judge_score": {"first": 3.0, "last": 6.5}}
+    calls = {"requests": 12, "answered": 10, "cached": 1, "failed": 1, "failures": {"timeout": 1}}
+    document = {"kind": "pairwise_dgr", "steps": 10, "validation": validation, "training": training}
+    write_json(summary, {**document, "judge_calls": calls})
+    arguments += ["--alignment", str(summary)]
+    summarize_judges.main([*arguments, "--output-markdown", str(markdown), "--output-html", str(page)])
+    text = markdown.read_text()
+    assert "A policy trained against a judge (pairwise_dgr)" in text
+    assert "| 10 | 25.0 [16.0, 37.0] | 4.50 | 6.25 | 100.0 |" in text
+    assert "| judge score | 3.000 | 6.500 |" in text
+    assert "12 requests of the judge: 10 answered, 1 from the cache, 1 failed (timeout 1)." in text
+    with pytest.raises(UserError, match="not the summary of an alignment"):
+        read_alignment(Path(scores[0]))
 
 
 def test_answers_to_other_rows_are_refused(rows: dict[str, Path], tmp_path: Path) -> None:

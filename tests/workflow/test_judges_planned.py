@@ -28,7 +28,14 @@ def test_a_target_trains_what_it_needs(target: str, trained: set[str]) -> None:
 def test_all_judges_with_evaluation_page_and_provenance() -> None:
     rules = planned_rules(plan("judges", *overlay("judges")))
     assert TRAININGS | {"ask_judge", "score_judges", "summarize_judges", "write_judge_provenance"} <= rules
+    assert {"train_alignment_grpo", "summarize_alignment"} <= rules
     assert not {rule for rule in rules if "grrm" in rule or "comet" in rule}
+
+
+def test_without_the_alignment_the_judges_are_all() -> None:
+    rules = planned_rules(plan("judges", *overlay("judges"), "--config", "alignment=null"))
+    assert "summarize_judges" in rules
+    assert not {rule for rule in rules if "alignment" in rule}
 
 
 def test_published_judges_start_from_published_models_and_data() -> None:

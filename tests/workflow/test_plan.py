@@ -15,7 +15,7 @@ CONFIGURATIONS = [
     *("", "smoke", "paper", "paper paper_cla", "paper paper_released"),
     *("paper small", "paper small one_gpu"),
     *("judges", "paper judges_paper"),
-    *("alignment", "paper small alignment_gpu"),
+    *("paper small alignment_gpu",),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 # Rules that differ in their model only share a script.
@@ -119,11 +119,11 @@ def test_an_endpoint_judges_in_place_of_the_model_that_was_to_be_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trainings = r"^Finetuning (\S+) with|^Job \d+: Finetuning (\S+) with"
-    found = re.findall(trainings, plan("alignment_grpo", *overlay("alignment")), re.M)
+    found = re.findall(trainings, plan("alignment_grpo", *overlay("judges")), re.M)
     assert len(found) == 2
     monkeypatch.setenv("JUDGE_API_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("JUDGE_MODEL_NAME", "judge")
-    (found,) = re.findall(trainings, plan("alignment_grpo", *overlay("alignment")), re.M)
+    (found,) = re.findall(trainings, plan("alignment_grpo", *overlay("judges")), re.M)
     assert "alignment_policy" in "".join(found)
 
 

@@ -42,8 +42,25 @@ def read_judge_scores(path: Path) -> dict[str, Any]:
     return document
 
 
-def judges_page(experiment: str, seed: int, documents: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """The page of an experiment's judges; each number with its 95 % interval."""
+def read_alignment(path: Path) -> dict[str, Any]:
+    """A document written by summarize_alignment.
+
+    Raises:
+        UserError: it is not one.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict) or not {"kind", "validation", "judge_calls"} <= set(document):
+        raise UserError(f"{path}: not the summary of an alignment; run summarize_alignment again")
+    return document
+
+
+def judges_page(
+    experiment: str,
+    seed: int,
+    documents: Sequence[Mapping[str, Any]],
+    alignment: Mapping[str, Any] | None = None,
+) -> list[Block]:
+    """The page of an experiment's judges, and of the policy trained against one; with 95 % intervals."""
     blocks = [
         Block("title", f"Judges: {experiment}"),
         Block(
@@ -55,6 +72,8 @@ def judges_page(experiment: str, seed: int, documents: Sequence[Mapping[str, Any
     ]
     for document in documents:
         blocks += _kind(document)
+    if alignment is not None:
+        blocks += _alignment(alignment)
     return blocks
 
 
@@ -96,6 +115,42 @@ def _kind(document: Mapping[str, Any]) -> Iterator[Block]:
         if reasons:
             counted = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
             yield Block("text", f"`{system['name']}`: answers that could not be used: {counted}.")
+
+
+def _alignment(document: Mapping[str, Any]) -> Iterator[Block]:
+    yield Block("heading", f"A policy trained against a judge ({document['kind']})")
+    validation = document["validation"]
+    if validation:
+        yield Block(
+            "text",
+            f"On {validation[0]['n']} held-out requests the judge compares the policy's response with the "
+            "chosen one. Above chosen: the response wins (Wilson's 95 % interval).",
+        )
+        rows = [
+            [
+                str(row["step"]),
+                _number(row.get("above_chosen"), 100),
+                *("–" if name not in row else f"{row[name]:.2f}" for name in ("judge_score", "chosen_score")),
+                "–" if "valid" not in row else f"{100 * row['valid']:.1f}",
+            ]
+            for row in validation
+        ]
+        header = ["step", "above chosen (%)", "score", "score of the chosen", "valid (%)"]
+        yield Block("table", [header, *rows])
+    training = [
+        [name.replace("_", " "), f"{row['first']:.3f}", f"{row['last']:.3f}"]
+        for name, row in document["training"].items()
+    ]
+    if training:
+        yield Block("text", f"The first and the last of {document['steps']} steps of training:")
+        yield Block("table", [["", "first", "last"], *training])
+    calls = document["judge_calls"]
+    reasons = ", ".join(f"{reason} {count}" for reason, count in calls["failures"].items())
+    yield Block(
+        "text",
+        f"{calls['requests']} requests of the judge: {calls['answered']} answered, {calls['cached']} from "
+        f"the cache, {calls['failed']} failed{f' ({reasons})' if reasons else ''}.",
+    )
 
 
 def _calibration(task: str, system: Mapping[str, Any]) -> Iterator[Block]:
