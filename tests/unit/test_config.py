@@ -85,7 +85,7 @@ LEFT_OUT = {
     *("downloads", "bad_rows", "semantics", "test_sets", "backend", "base_url", "gpus"),
     *("alignment", "reward_comparison"),
     *("kind", "prompt", "model", "swap", "scale", "reference", "judge", "url", "max_concurrency"),
-    *("timeout", "deadline", "retries"),
+    *("timeout", "deadline", "retries", "save_minutes"),
     *("requests_per_minute", "tokens_per_minute", "extra", "cache", "replay", "verbose"),
     *("prompt_price", "completion_price"),
 }

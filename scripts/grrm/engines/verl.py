@@ -324,6 +324,7 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
         # Beside a number of steps never the limit: an epoch has a step at least.
         EPOCHS: settings["steps"] if settings["steps"] is not None else settings["epochs"],
         "trainer.save_freq": settings["save_steps"],
+        "+trainer.save_minutes": settings["save_minutes"],
         "trainer.test_freq": -1,
         "trainer.val_before_train": False,
         "trainer.resume_mode": "auto",

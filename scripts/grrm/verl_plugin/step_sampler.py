@@ -11,9 +11,9 @@ from typing import Any
 import transfer_queue as tq
 
 from grrm.rewards.step_metrics import step_metrics
+from grrm.verl_plugin.checkpoints import checkpoint_in_time
 from grrm.verl_plugin.router import end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
-from grrm.verl_plugin.stop import stop_when_asked
 
 
 class WatchingReplayBuffer(FastPollReplayBuffer):
@@ -23,7 +23,7 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
         super().__init__(*args, **kwargs)
         # Made by the trainer's process before it starts the router: the only hook there.
         end_router_with_trainer()
-        stop_when_asked()
+        checkpoint_in_time()
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
