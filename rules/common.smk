@@ -255,6 +255,19 @@ GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
 }
 
 
+# Kind of reward -> training with it, for those whose models are compared with the model before.
+COMPARED_KINDS = (
+    {
+        reward["kind"]: run
+        for run, reward in GRPO_RUNS.items()
+        if reward["kind"]
+        in (config["reward_comparison"] or [config["mt_grpo"]["reward"]["kind"]])
+    }
+    if "mt_grpo" in TRAINED and "mt_sft" in COMPARISONS["translation"]
+    else {}
+)
+
+
 def scoring_model(wildcards):
     """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
     name = scoring_model_of(GRPO_RUNS[wildcards.run])

@@ -77,11 +77,7 @@ rule summarize:
         provenance=f"{RESULTS}/provenance",
         published="config/reference_results.yaml",
         checkpoints=f"{RESULTS}/evaluation/checkpoints.json" if CHECKPOINTS else [],
-        reward_kinds=(
-            f"{RESULTS}/evaluation/reward_kinds.json"
-            if config.get("reward_comparison")
-            else []
-        ),
+        reward_kinds=REWARD_KINDS if COMPARED_KINDS else [],
         efficiency=f"{RESULTS}/efficiency.json",
     output:
         summary=f"{RESULTS}/summary.json",

@@ -1,14 +1,7 @@
 # Kinds of reward side by side: the translation model is trained with each, from the same model on the same rows,
 # and the results are scored on the same held-out segments.
 
-# Kind of reward -> training with it.
-COMPARED_KINDS = {
-    reward["kind"]: run
-    for run, reward in GRPO_RUNS.items()
-    if reward["kind"] in config["reward_comparison"]
-}
-
-if COMPARED_KINDS:
+if config["reward_comparison"]:
     COMPARED_TRANSLATIONS = answers("translation", ["mt_sft", *COMPARED_KINDS.values()])
 
     use rule score_comet as score_comet_of_reward_kinds with:
@@ -51,9 +44,17 @@ if COMPARED_KINDS:
         message:
             "Scoring the translations of every kind of reward"
 
+
+if COMPARED_KINDS:
+
     rule compare_reward_kinds:
         input:
-            scores=rules.score_translations_of_reward_kinds.output.scores,
+            # The experiment's own kind alone is scored already.
+            scores=(
+                rules.score_translations_of_reward_kinds.output.scores
+                if config["reward_comparison"]
+                else rules.score_translations.output.scores
+            ),
             curves=[curve(run) for run in COMPARED_KINDS.values()],
             judge_calls=[
                 f"{RESULTS}/curves/{run}.judge_calls.json"
@@ -69,7 +70,7 @@ if COMPARED_KINDS:
             **resources("compare_reward_kinds"),
         params:
             runs=named(COMPARED_KINDS),
-            curves=f"{RESULTS}/curves",
+            curves=lambda wildcards, input: Path(input.curves[0]).parent,
             seed=config["seed"],
         message:
             "Comparing kinds of reward: {output.comparison}"
