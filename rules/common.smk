@@ -256,16 +256,16 @@ GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
 
 
 # Kind of reward -> training with it, for those whose models are compared with the model before.
-COMPARED_KINDS = (
-    {
-        reward["kind"]: run
-        for run, reward in GRPO_RUNS.items()
-        if reward["kind"]
-        in (config["reward_comparison"] or [config["mt_grpo"]["reward"]["kind"]])
-    }
+_own_kind = (
+    [config["mt_grpo"]["reward"]["kind"]]
     if "mt_grpo" in TRAINED and "mt_sft" in COMPARISONS["translation"]
-    else {}
+    else []
 )
+COMPARED_KINDS = {
+    reward["kind"]: run
+    for run, reward in GRPO_RUNS.items()
+    if reward["kind"] in (config["reward_comparison"] or _own_kind)
+}
 
 
 def scoring_model(wildcards):
