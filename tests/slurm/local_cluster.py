@@ -114,7 +114,8 @@ def start_controller() -> None:
 
 
 def kill_controller() -> None:
-    """Kill slurmctld without a warning."""
+    """Kill slurmctld without a warning, once it has written down the jobs it has (every five seconds)."""
+    time.sleep(10)
     pid = int((FOLDER / "slurmctld.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     _wait(lambda: not Path(f"/proc/{pid}").exists(), "slurmctld is gone")

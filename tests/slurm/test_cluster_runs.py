@@ -138,6 +138,12 @@ def run_time(job: str) -> int:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def last_checkpoint(working: Path) -> int:
+    """Step of the last complete checkpoint of an SFT, 0 without any."""
+    complete = working.glob("checkpoint-*/trainer_state.json")
+    return max((int(file.parent.name.partition("-")[2]) for file in complete), default=0)
+
+
 def restarts(job: str) -> int:
     shown = slurm("scontrol", "show", "job", job)
     return int(shown.partition("Restarts=")[2].split()[0])
@@ -170,18 +176,20 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(
     checkout: Cluster, second: subprocess.Popen[str]
 ) -> None:
     working = checkout.results("second") / "checkpoints/mt_sft"
-    saved, log = "checkpoint-*/trainer_state.json", "second.log"
-    checkout.wait_while(second, lambda: list(working.glob(saved)), "there is a checkpoint", log)
+    log = "second.log"
+    checkout.wait_while(second, lambda: last_checkpoint(working) > 0, "there is a checkpoint", log)
     job = checkout.job_of("mt_sft", "second")
     assert job is not None
     urgent = ("--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null")
     slurm("sbatch", *urgent, "--wrap", "sleep 5")
     checkout.wait_while(second, lambda: restarts(job) == 1, "the training is back in the queue", log)
     checkout.wait_while(second, lambda: state(job) == "RUNNING", "it runs again", log)
+    kept = last_checkpoint(working)
     resumed = "Resuming training from"
     checkout.wait_while(
-        second, lambda: resumed in checkout.training_log("mt_sft", "second"), "it goes on", log
+        second, lambda: resumed in checkout.training_log("mt_sft", "second"), "it reads its checkpoint", log
     )
+    checkout.wait_while(second, lambda: last_checkpoint(working) > kept, "it goes on", log)
 
 
 def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: subprocess.Popen[str]) -> None:

@@ -107,7 +107,10 @@ def test_published_numbers_stand_with_their_verdicts(page):
 
 
 def test_a_part_without_data_says_so_in_one_line(page):
-    assert "not run: no translation model was trained with a reward and compared with the one before" in page.texts["rewards"]
+    assert (
+        "not run: no translation model was trained with a reward and compared with the one before"
+        in page.texts["rewards"]
+    )
     assert "not run: no translation model was trained with a judge" in page.texts["hacking"]
     assert "not run: GPU-hours were not compared with a forecast" in page.texts["run"]
 

@@ -1,4 +1,5 @@
-"""LLaMA-Factory's training with one addition: it stops after a checkpoint when it is asked to (`stop.py`).
+"""LLaMA-Factory's training with additions: it stops after a checkpoint when it is asked to (`stop.py`), and goes on
+from checkpoints on several CPUs too (`cpu_devices.py`).
 
 Run in LLaMA-Factory's environment, once for each device: `python -m grrm.engines.sft_main config.yaml`.
 """
@@ -7,7 +8,9 @@ from __future__ import annotations
 
 from llamafactory.train.tuner import run_exp
 
+from grrm.engines.cpu_devices import restore_to_numbered_cpus
 from grrm.engines.stop_callback import StopWhenAsked
 
 if __name__ == "__main__":
+    restore_to_numbered_cpus()
     run_exp(callbacks=[StopWhenAsked()])
