@@ -1,5 +1,5 @@
-"""LLaMA-Factory's training with additions: it stops after a checkpoint when it is asked to (`stop.py`), and goes on
-from checkpoints on several CPUs too (`cpu_devices.py`).
+"""LLaMA-Factory's training with two additions: it stops after a checkpoint when it is asked to (`stop.py`),
+and goes on from checkpoints on several CPUs too (`cpu_devices.py`).
 
 Run in LLaMA-Factory's environment, once for each device: `python -m grrm.engines.sft_main config.yaml`.
 """
