@@ -166,7 +166,9 @@ def _train(
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
+            environment = verl_fork.environment(
+                checkout=fork, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job()
+            )
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python),
