@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
+_LONGEST_BASE = 16  # or Ray's sockets, some 90 characters further in, pass the 107 that a socket may have
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -238,15 +241,21 @@ def _check_model(python: str, folder: Path) -> None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well."""
+    """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well.
+
+    It lies on every machine of a training, named after the process on the first one and that machine. So a
+    process that is gone here tells only of folders that are named after this machine.
+    """
     base = Path(tempfile.gettempdir())
-    if len(str(base)) > 16:
+    if len(str(base)) > _LONGEST_BASE:
         base = Path("/tmp")
-    for folder in base.glob(f"{_TEMPORARY}*"):
-        pid = folder.name.removeprefix(_TEMPORARY)
-        if folder.stat().st_uid == os.getuid() and not (pid.isdigit() and psutil.pid_exists(int(pid))):
+    own = f"{_TEMPORARY}{sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
+    for folder in base.glob(f"{own}*"):
+        pid = folder.name.removeprefix(own)
+        over = not (pid.isdigit() and psutil.pid_exists(int(pid))) or pid == str(os.getpid())
+        if over and folder.stat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)
-    folder = base / f"{_TEMPORARY}{os.getpid()}"
+    folder = base / f"{own}{os.getpid()}"
     folder.mkdir(mode=0o700)
     try:
         yield folder
