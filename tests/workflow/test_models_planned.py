@@ -55,6 +55,7 @@ def test_the_published_fork_is_planned_with_an_environment_of_its_own() -> None:
     output = " ".join(plan(*overlay("paper"), "--config", "rl_engine=gen_rm_fork", "-p").split())
     assert "--engine gen_rm_fork" in output
     assert "--python python --fork ../verl" in output
+    assert "--locks driver=envs/driver.txt comet=envs/comet.txt" in output
 
 
 def test_gpus_have_environments_of_their_own() -> None:
