@@ -34,7 +34,7 @@ OVERLAY = {
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 OPTIONS += ["--latency-wait", "10"]
 # Steps of another experiment, whose training takes longer than its job may last.
-STEPS, SAVED = 3000, 250
+STEPS, SAVED = 2000, 250
 PATIENCE = 600.0
 WORKFLOW = "workflow.log"
 
