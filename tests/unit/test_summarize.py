@@ -139,6 +139,16 @@ def test_the_page_shows_values_intervals_and_origins(folder):
     assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
 
 
+def test_systems_that_stand_on_other_numbers_of_groups_say_so(folder):
+    document = read_json(folder / "ranking.json")
+    document["systems"][1]["metrics"]["flipped_pairs"]["n"] = 31
+    write_json(folder / "ranking.json", document)
+    run(folder)
+    page = (folder / "summary.md").read_text()
+    assert re.search(r"^\| Pairs flipped .* \| 40, 31 \|$", page, re.MULTILINE)
+    assert re.search(r"^\| Pairs changed .* \| 40 \|$", page, re.MULTILINE)
+
+
 def test_every_table_of_the_page_has_rows_of_one_width(folder):
     run(folder)
     page = (folder / "summary.md").read_text()

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
-from grrm.report.summary import METRICS, TASKS, origin_lines, reading
+from grrm.report.summary import METRICS, TASKS, origin_lines, reading, sizes
 
 _ASSETS = Path(__file__).parents[3] / "report/page"
 
@@ -228,7 +228,7 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
                 **_metric(metric),
                 "records": records,
                 "gain": gains.get((systems[-1], metric)),
-                "n": known["n"],
+                "n": sizes(records),
                 "signature": known["signature"],
             }
         )
@@ -252,8 +252,7 @@ def _sets(summary: Mapping[str, Any], task: str, systems: Sequence[str]) -> list
     rows = []
     for place in dict.fromkeys((record["set"], record["metric"]) for record in records):
         cells = [found.get((*place, system)) for system in systems]
-        n = next(cell["n"] for cell in cells if cell)
-        rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": n})
+        rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": sizes(cells)})
     return rows
 
 

@@ -226,8 +226,13 @@ def _comparison(
         records = [by_name.get((system, metric)) for system in systems]
         cells = [format_estimate(record, factor) for record in records]
         cells += [format_estimate(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
-        rows.append([label, *cells, str(by_name[systems[0], metric]["n"])])
+        rows.append([label, *cells, sizes(records)])
     return rows
+
+
+def sizes(records: Sequence[Mapping[str, Any] | None]) -> str:
+    """The number of segments or groups that scores stand on; one for each where they differ."""
+    return ", ".join(dict.fromkeys(str(record["n"]) for record in records if record))
 
 
 def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
