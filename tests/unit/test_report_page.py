@@ -99,6 +99,19 @@ def test_scores_stand_with_their_intervals(page):
     assert "failed answers 10.0% (unfinished: 3, header: 1)" in page.texts["results"]
 
 
+def test_the_signature_of_every_system_is_told(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "ranking.json")
+    for system, threshold in zip(document["systems"], (1, 0), strict=True):
+        system["metrics"]["ranking_accuracy"]["signature"] = f"accuracy|threshold:{threshold}"
+    write_json(experiment / "ranking.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    html = run_render_page(experiment).read_text()
+    assert '"accuracy|threshold:1 (before), accuracy|threshold:0 (after)">Ranking accuracy (%)<' in html
+    assert '"bleu|…">BLEU<' in html
+
+
 def test_published_numbers_stand_with_their_verdicts(page):
     text = page.texts["paper"]
     assert text.count("– not run") == 1 + 2 * 137  # in the key, in the tables, in the list

@@ -139,6 +139,19 @@ def test_the_page_shows_values_intervals_and_origins(folder):
     assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
 
 
+def test_every_system_has_its_own_signature(folder):
+    document = read_json(folder / "ranking.json")
+    for system, threshold in zip(document["systems"], (1, 0), strict=True):
+        system["metrics"]["ranking_accuracy"]["signature"] = f"accuracy|threshold:{threshold}"
+    write_json(folder / "ranking.json", document)
+    summary = run(folder)
+    both = "`accuracy|threshold:1` (before), `accuracy|threshold:0` (after)"
+    assert f"- Ranking accuracy (%): {both}\n" in (folder / "summary.md").read_text()
+    assert "- BLEU: `bleu|…`\n" in (folder / "summary.md").read_text()
+    (difference,) = (r for r in summary["differences"] if r["metric"] == "ranking_accuracy")
+    assert difference["signature"] == "accuracy|threshold:1 and accuracy|threshold:0"
+
+
 def test_systems_that_stand_on_other_numbers_of_groups_say_so(folder):
     document = read_json(folder / "ranking.json")
     document["systems"][1]["metrics"]["flipped_pairs"]["n"] = 31

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
-from grrm.report.summary import METRICS, TASKS, origin_lines, reading, sizes
+from grrm.report.summary import METRICS, TASKS, format_signatures, origin_lines, reading, sizes
 
 _ASSETS = Path(__file__).parents[3] / "report/page"
 
@@ -222,14 +222,13 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
     rows = []
     for metric in (name for name in METRICS if any(record["metric"] == name for record in scores)):
         records = [by_name.get((system, metric)) for system in systems]
-        known = next(record for record in records if record)
         rows.append(
             {
                 **_metric(metric),
                 "records": records,
                 "gain": gains.get((systems[-1], metric)),
                 "n": sizes(records),
-                "signature": known["signature"],
+                "signature": format_signatures([record for record in records if record]),
             }
         )
     return {
@@ -295,7 +294,7 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "columns": [METRICS[metric][0] for metric in _ORDER_METRICS],
-        "signature": found[systems[0], "flipped_pairs"]["signature"],
+        "signature": format_signatures([found[system, "flipped_pairs"] for system in systems]),
         "rows": [
             {
                 "name": system_name(system),

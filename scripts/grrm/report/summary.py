@@ -89,7 +89,11 @@ def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "system": pair["system"],
             "metric": metric,
             **difference,
-            "signature": systems[pair["system"]]["metrics"][metric]["signature"],
+            "signature": " and ".join(
+                dict.fromkeys(
+                    systems[pair[role]]["metrics"][metric]["signature"] for role in ("baseline", "system")
+                )
+            ),
             "failure_rates": [systems[pair[role]]["failures"]["rate"] for role in ("baseline", "system")],
             "models": [systems[pair[role]]["model"] for role in ("baseline", "system")],
             "weights": [systems[pair[role]]["weights"] for role in ("baseline", "system")],
@@ -321,8 +325,26 @@ def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{decoding['max_new_tokens']} tokens, seed {decoding['seed']}; failed answers "
             f"{record['failure_rate']:.1%}{f' ({reasons})' if reasons else ''}"
         )
-    signatures = {record["metric"]: record["signature"] for record in records}
-    return [*lines, *(f"{METRICS[metric][0]}: `{signature}`" for metric, signature in signatures.items())]
+    for metric in dict.fromkeys(record["metric"] for record in records):
+        alike = [record for record in records if record["metric"] == metric]
+        lines.append(f"{METRICS[metric][0]}: {format_signatures(alike, mark='`')}")
+    return lines
+
+
+def format_signatures(records: Sequence[Mapping[str, Any]], mark: str = "") -> str:
+    """How a metric is computed; where that differs between systems (a tie threshold), for each of them.
+
+    Args:
+        records: scores of one metric, of one system each.
+        mark: stands before and after each signature.
+    """
+    systems: dict[str, list[str]] = {}
+    for record in records:
+        systems.setdefault(record["signature"], []).append(record["system"])
+    return ", ".join(
+        f"{mark}{signature}{mark}" + (f" ({', '.join(names)})" if len(systems) > 1 else "")
+        for signature, names in systems.items()
+    )
 
 
 def _position_table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
