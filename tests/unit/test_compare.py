@@ -43,8 +43,8 @@ def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"
             {
                 "index": i,
                 "src_text": source,
-                "scores": [9, 1] if i < good_rankings else [1, 9],
-                "failure": None,
+                "scores": None if i == N - 1 else [9, 1] if i < good_rankings else [1, 9],
+                "failure": "header" if i == N - 1 else None,
                 "candidate_order": [0, 1],
                 **ORIGIN,
             }
@@ -122,6 +122,32 @@ def test_both_stand_side_by_side_with_a_paired_difference(results, tmp_path, cap
     assert (ranking["system"], translation["system"]) == ("grrm_rlvr", "mt_grpo")
     assert translation["metrics"]["comet"]["difference"]["value"] == pytest.approx(0.4)
     assert translation["metrics"]["bleu"]["difference"]["p_value"] < 0.01
+
+
+def test_answers_that_cannot_be_used_are_counted(results, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(results / "worse", other)
+    document = read_json(other / "evaluation/comet.json")
+    document["systems"]["mt_grpo"]["scores"][0][:3] = [None] * 3
+    write_json(other / "evaluation/comet.json", document)
+    compare(results, "worse", str(other), "--output", str(tmp_path / "compared.json"))
+    ranking, translation = read_json(tmp_path / "compared.json")
+    assert ranking["failures"] == [{"count": 1, "rate": 1 / N, "reasons": {"header": 1}}] * 2
+    assert translation["failures"] == [{"count": 0, "rate": 0.0, "reasons": {}}] * 2
+    shown = capsys.readouterr().out
+    assert re.search(r"Answers that cannot be used \(%\) +2\.5 +2\.5 +- *\n", shown)
+    assert re.search(r"COMET \(× 100\) +50\.0 \[[^]]*\] +45\.9 \[[^]]*\], 3 not scored", shown)
+
+
+def test_metrics_without_a_common_segment_are_not_compared(results, tmp_path, capsys):
+    for name, known in (("even", 0), ("odd", 1)):
+        shutil.copytree(results / "worse", tmp_path / name)
+        document = read_json(tmp_path / name / "evaluation/comet.json")
+        (scores,) = document["systems"]["mt_grpo"]["scores"]
+        scores[1 - known :: 2] = [None] * (N // 2)
+        write_json(tmp_path / name / "evaluation/comet.json", document)
+    compare(tmp_path, "even", "odd")
+    assert "COMET (× 100): no segment counts in both" in capsys.readouterr().out
 
 
 def test_an_experiment_does_not_differ_from_itself(results, capsys):

@@ -99,6 +99,20 @@ def test_scores_stand_with_their_intervals(page):
     assert "failed answers 10.0% (unfinished: 3, header: 1)" in page.texts["results"]
 
 
+def test_failures_stand_beside_the_scores(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "translation.json")
+    document["systems"][1]["failures"] |= {"count": 6, "rate": 0.15}
+    document["systems"][1]["metrics"]["bleu"]["missing"] = 7
+    write_json(experiment / "translation.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    text = Page(run_render_page(experiment).read_text()).texts["results"]
+    assert "Answers that cannot be used (%)10.010.0–40" in text
+    assert "Answers that cannot be used (%)10.015.0–40" in text
+    assert "40.1 [39.9, 40.3], 7 not scored" in text
+
+
 def test_the_signature_of_every_system_is_told(tmp_path):
     experiment = make_experiment(tmp_path / "e")
     document = read_json(experiment / "ranking.json")

@@ -40,6 +40,7 @@ def test_every_score_is_complete_in_itself(folder):
         "runs": [40.1],
         "std": None,
         "signature": "bleu|…",
+        "answers": 40,
         "failure_rate": 0.1,
         "failures": {"unfinished": 3, "header": 1},
         "model": "models/after",
@@ -137,6 +138,19 @@ def test_the_page_shows_values_intervals_and_origins(folder):
         assert origin in page
     assert "B keeps the idiom." in page
     assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
+
+
+def test_failures_stand_beside_the_scores(folder):
+    document = read_json(folder / "translation.json")
+    document["systems"][1]["failures"] = {"count": 6, "rate": 0.05, "reasons": {"unfinished": 6}}
+    document["systems"][1]["seeds"] = [3, 4, 5]
+    document["systems"][1]["metrics"]["bleu"]["missing"] = 7
+    write_json(folder / "translation.json", document)
+    run(folder)
+    page = (folder / "summary.md").read_text()
+    assert "| Answers that cannot be used (%) | 10.0 | 10.0 | - | 40 |" in page
+    assert "| Answers that cannot be used (%) | 10.0 | 5.0 | - | 40, 120 |" in page
+    assert "| BLEU | 40.0 [39.9, 40.3] | 40.1 [39.9, 40.3], 7 not scored |" in page
 
 
 def test_every_system_has_its_own_signature(folder):

@@ -11,7 +11,7 @@ from grrm.files import UserError, read_json, sha256
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.scores import System, read_test_table, scores_document
 from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
-from grrm.report.summary import METRICS, TASKS, format_estimate, plain_table, read_scores
+from grrm.report.summary import METRICS, TASKS, UNUSABLE, format_estimate, plain_table, read_scores
 
 
 def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -22,9 +22,10 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
         bootstrap: of the intervals and of the p-values.
 
     Returns:
-        One entry for each task and system: task, system, names (of the experiments), metrics: by name
-        values (two estimates), difference (an estimate with p_value; None if the metric was not computed
-        alike in both: then reason says why).
+        One entry for each task and system: task, system, names (of the experiments), failures (of each
+        experiment: count, rate and reasons of answers that cannot be used), metrics: by name values (two
+        estimates), difference (an estimate with p_value; None if the metric was not computed alike in both,
+        or on no common segment: then reason says why).
 
     Raises:
         UserError: an experiment is not finished, its answers have changed since they were scored, the test
@@ -46,7 +47,7 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
                     "task": task,
                     "system": name,
                     "names": names,
-                    "metrics": _compare(task, table, pair, bootstrap),
+                    **_compare(task, table, pair, bootstrap),
                 }
             )
     if not compared:
@@ -98,12 +99,14 @@ def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -
             reason = "computed in one of them only"
         elif signatures[0] != signatures[1]:
             reason = f"computed differently: {signatures[0]} and {signatures[1]}"
+        elif metric not in differences:
+            reason = "no segment counts in both"
         compared[metric] = {
             "values": values,
             "difference": None if reason else differences[metric],
             "reason": reason,
         }
-    return compared
+    return {"failures": [system["failures"] for system in document["systems"]], "metrics": compared}
 
 
 def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> str:
@@ -111,7 +114,10 @@ def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> s
     first, second = compared[0]["names"]
     parts = []
     for entry in compared:
-        rows = [["", first, second, f"{second} - {first}", "p"]]
+        rows = [
+            ["", first, second, f"{second} - {first}", "p"],
+            [UNUSABLE, *(f"{found['rate'] * 100:.1f}" for found in entry["failures"]), "-", ""],
+        ]
         notes = []
         for metric, found in entry["metrics"].items():
             label, factor = METRICS[metric]

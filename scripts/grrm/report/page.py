@@ -19,7 +19,17 @@ from markupsafe import Markup, escape
 from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
-from grrm.report.summary import METRICS, TASKS, format_signatures, origin_lines, reading, sizes
+from grrm.report.summary import (
+    METRICS,
+    TASKS,
+    UNUSABLE,
+    answered,
+    failures,
+    format_signatures,
+    origin_lines,
+    reading,
+    sizes,
+)
 
 _ASSETS = Path(__file__).parents[3] / "report/page"
 
@@ -234,6 +244,9 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
     return {
         "title": TASKS[task],
         "systems": [system_name(name) for name in systems],
+        "unusable": UNUSABLE,
+        "failures": failures(scores),
+        "answers": answered(failures(scores)),
         "rows": rows,
         "sets": _sets(summary, task, systems),
         "origin": origin_lines(scores),

@@ -38,6 +38,8 @@ METRICS = {
     "off_target_rate": ("Translations in another language (%)", 100),
 }
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
+# Stands above the scores of each system.
+UNUSABLE = "Answers that cannot be used (%)"
 
 _SAMPLES = 3
 _POSITIONS = (
@@ -68,6 +70,7 @@ def flatten_scores(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "system": system["name"],
             "metric": metric,
             **score,
+            "answers": system["n"] * len(system["seeds"]),
             "failure_rate": system["failures"]["rate"],
             "failures": system["failures"]["reasons"],
             "model": system["model"],
@@ -225,6 +228,14 @@ def _comparison(
     by_name = {(record["system"], record["metric"]): record for record in scores}
     gains = {(record["system"], record["metric"]): record for record in differences}
     rows = [["", *systems, *(f"{system} - {systems[0]}" for system in systems[1:]), "n"]]
+    rows.append(
+        [
+            UNUSABLE,
+            *(f"{entry['rate'] * 100:.1f}" for entry in failures(scores)),
+            *("-" for _ in systems[1:]),
+            answered(failures(scores)),
+        ]
+    )
     for metric in (name for name in METRICS if (systems[0], name) in by_name):
         label, factor = METRICS[metric]
         records = [by_name.get((system, metric)) for system in systems]
@@ -234,19 +245,36 @@ def _comparison(
     return rows
 
 
+def failures(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each system of some scores: `rate` of its answers that cannot be used, `reasons`, `answers`."""
+    return [
+        {"rate": score["failure_rate"], "reasons": score["failures"], "answers": score["answers"]}
+        for score in {score["system"]: score for score in scores}.values()
+    ]
+
+
+def answered(found: Sequence[Mapping[str, Any]]) -> str:
+    """Number of all answers; one for each system where they differ."""
+    return ", ".join(dict.fromkeys(str(entry["answers"]) for entry in found))
+
+
 def sizes(records: Sequence[Mapping[str, Any] | None]) -> str:
     """The number of segments or groups that scores stand on; one for each where they differ."""
     return ", ".join(dict.fromkeys(str(record["n"]) for record in records if record))
 
 
 def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
-    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none."""
+    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none.
+
+    Answers that the metric itself could not score are counted: "83.9 [80.4, 87.1], 3 not scored".
+    """
     if record is None:
         return "-"
     sign = "+" if signed else ""
     digits = 2 if record["metric"] == "length_ratio" else 1
     value, low, high = (f"{record[key] * factor:{sign}z.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    missing = f", {record['missing']} not scored" if record.get("missing") else ""
+    return f"{value} [{low}, {high}]{missing}"
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> str:
