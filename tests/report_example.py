@@ -151,7 +151,10 @@ def make_experiment(folder: Path) -> Path:
         scores(
             "ranking",
             {"ranking_accuracy": 0.5, "flipped_pairs": 0.1, "changed_pairs": 0.2},
-            extra={"best_found_by_position": [POSITION]},
+            extra={
+                "best_found_by_position": [POSITION],
+                "accuracy_by_position": [{**POSITION, "value": 0.55}],
+            },
         ),
     )
     write_json(folder / "translation.json", scores("translation", {"bleu": 40.0, "length_ratio": 0.9}))

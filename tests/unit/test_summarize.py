@@ -137,7 +137,17 @@ def test_the_page_shows_values_intervals_and_origins(folder):
     ):
         assert origin in page
     assert "B keeps the idiom." in page
-    assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
+    both = "50.0 [40.0, 60.0] | 55.0 [40.0, 60.0]"
+    assert "| before: best found (%) | before: ranking accuracy (%) | after: best found (%) |" in page
+    assert f"| 2, A | {both} | {both} | 20 |" in page
+
+
+def test_what_depends_on_the_position_of_the_best_is_kept(folder):
+    place = {"candidates": 2, "position": "A", "low": 0.4, "high": 0.6, "n": 20}
+    assert [record for record in run(folder)["positions"] if record["system"] == "after"] == [
+        {"system": "after", "metric": "best_found", "value": 0.5, **place},
+        {"system": "after", "metric": "ranking_accuracy", "value": 0.55, **place},
+    ]
 
 
 def test_failures_stand_beside_the_scores(folder):

@@ -20,10 +20,13 @@ from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
 from grrm.report.summary import (
+    ABOUT_POSITIONS,
     METRICS,
+    POSITIONS,
     TASKS,
     UNUSABLE,
     answered,
+    by_place,
     failures,
     format_signatures,
     origin_lines,
@@ -321,20 +324,13 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 def _positions(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not entries:
         return None
-    systems = list(dict.fromkeys(entry["system"] for entry in entries))
-    found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
+    columns, rows = by_place(entries)
     return {
-        "systems": [system_name(name) for name in systems],
+        "about": ABOUT_POSITIONS,
+        "columns": [f"{system_name(system)}: {POSITIONS[metric][1]}" for system, metric in columns],
         "rows": [
-            {
-                "candidates": candidates,
-                "position": position,
-                "records": [found.get((system, candidates, position)) for system in systems],
-                "n": next(
-                    e["n"] for e in entries if (e["candidates"], e["position"]) == (candidates, position)
-                ),
-            }
-            for candidates, position in sorted({(e["candidates"], e["position"]) for e in entries})
+            {"candidates": candidates, "position": position, "records": cells, "n": sizes(cells)}
+            for (candidates, position), cells in rows.items()
         ],
     }
 

@@ -42,11 +42,16 @@ TASKS = {"ranking": "Ranking", "translation": "Translation"}
 UNUSABLE = "Answers that cannot be used (%)"
 
 _SAMPLES = 3
-_POSITIONS = (
-    "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the position "
-    "at which the judge saw it. Without a bias, the positions of one group size differ by chance only. "
-    "Where the best was found always or never, the interval has no width: resampling cannot show "
-    "what did not occur."
+# What is told by the position of the best candidate: name in the scores of a judge, name in tables.
+POSITIONS = {
+    "best_found": ("best_found_by_position", "best found (%)"),
+    "ranking_accuracy": ("accuracy_by_position", "ranking accuracy (%)"),
+}
+ABOUT_POSITIONS = (
+    "Groups with one best candidate, by the position at which the judge saw it: the share in which the judge "
+    "ranks it alone on top, and their ranking accuracy. Without a bias, the positions of one group size "
+    "differ by chance only. Where the best was found always or never, the interval has no width: resampling "
+    "cannot show what did not occur."
 )
 
 
@@ -125,11 +130,12 @@ def flatten_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How often each judge found the best candidate, by where it stood."""
+    """How often each judge found the best candidate, and how well it ranked, by where that one stood."""
     return [
-        {"system": system["name"], **entry}
+        {"system": system["name"], "metric": metric, **entry}
         for system in document["systems"]
-        for entry in system.get("best_found_by_position", [])
+        for metric, (name, _) in POSITIONS.items()
+        for entry in system.get(name, [])
     ]
 
 
@@ -308,7 +314,7 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
     if summary["positions"]:
         blocks += [
             Block("heading", "Is the judge fair to every position?"),
-            Block("text", _POSITIONS),
+            Block("text", ABOUT_POSITIONS),
             Block("table", _position_table(summary["positions"])),
         ]
     blocks += [Block("heading", "Training"), Block("table", _curve_table(summary["curves"]))]
@@ -376,19 +382,25 @@ def format_signatures(records: Sequence[Mapping[str, Any]], mark: str = "") -> s
 
 
 def _position_table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    systems = list(dict.fromkeys(entry["system"] for entry in entries))
-    found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
+    columns, rows = by_place(entries)
+    header = ["Candidates, position", *(f"{system}: {POSITIONS[metric][1]}" for system, metric in columns)]
+    return [
+        [*header, "n"],
+        *(
+            [f"{place[0]}, {place[1]}", *(format_estimate(cell, 100) for cell in cells), sizes(cells)]
+            for place, cells in rows.items()
+        ),
+    ]
+
+
+def by_place(
+    entries: Sequence[Mapping[str, Any]],
+) -> tuple[list[tuple[str, str]], dict[tuple[int, str], list[Mapping[str, Any] | None]]]:
+    """A table of `positions`: (system, metric) of each column, cells of each (candidates, position)."""
+    columns = list(dict.fromkeys((entry["system"], entry["metric"]) for entry in entries))
+    found = {(e["system"], e["metric"], e["candidates"], e["position"]): e for e in entries}
     places = sorted({(entry["candidates"], entry["position"]) for entry in entries})
-    rows = [["Candidates, position", *systems]]
-    for place in places:
-        cells = [found.get((system, *place)) for system in systems]
-        rows.append([f"{place[0]}, {place[1]}", *(_share(cell) if cell else "-" for cell in cells)])
-    return rows
-
-
-def _share(record: Mapping[str, Any]) -> str:
-    value, low, high = (f"{record[key] * 100:.1f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}] n={record['n']}"
+    return columns, {place: [found.get((*column, *place)) for column in columns] for place in places}
 
 
 def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[str]]:
