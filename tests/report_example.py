@@ -98,13 +98,21 @@ def judged(
     }
 
 
+# The judge saw what came after as A.
 JUDGEMENT = {
-    "answer": ranking_answer("B keeps the idiom.", [4, 9]),
+    "answer": ranking_answer("A keeps the idiom.", [9, 4]),
     "scores": [4, 9],
     "failure": None,
     "detail": None,
+    "candidate_order": [1, 0],
 }
-UNUSABLE = {"answer": "B is <best>", "scores": None, "failure": "incomplete", "detail": "1 non-empty line"}
+UNUSABLE = {
+    "answer": "B is <best>",
+    "scores": None,
+    "failure": "incomplete",
+    "detail": "1 non-empty line",
+    "candidate_order": [0, 1],
+}
 SAMPLES = [
     judged({"before": "ba du", "after": "ba gi"}, JUDGEMENT),
     judged({"before": None, "after": "ba gi"}, None, "a second source"),

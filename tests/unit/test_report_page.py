@@ -223,8 +223,8 @@ def test_samples_hold_texts_scores_and_the_judges_words(html):
     assert data["metrics"] == {"comet": "COMET", "chrf++": "chrF++"}
     rows = {row["src"]: row for row in data["rows"]}
     assert rows["source"]["judge"] == [4, 9]
-    assert rows["source"]["labels"] == ["A", "B"]
-    assert rows["source"]["said"] == "B keeps the idiom."
+    assert rows["source"]["labels"] == ["B", "A"]
+    assert rows["source"]["said"] == "A keeps the idiom."
     assert rows["a second source"]["out"] == [None, "ba gi"]
     assert rows["a second source"]["raw"][0].startswith("nothing of use")
     assert rows[HOSTILE]["failure"] == "incomplete"

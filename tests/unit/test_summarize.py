@@ -11,7 +11,7 @@ from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.benchmarks import by_stage, stage_of
 from grrm.report.curves import condense, read_curves, smooth, thin
 from grrm.report.summary import to_json
-from report_example import BENCHMARK, SAMPLES, SHA, make_experiment, run_summarize, scores
+from report_example import BENCHMARK, JUDGEMENT, SAMPLES, SHA, make_experiment, run_summarize, scores
 
 
 @pytest.fixture
@@ -136,7 +136,8 @@ def test_the_page_shows_values_intervals_and_origins(folder):
         "seed 5",
     ):
         assert origin in page
-    assert "B keeps the idiom." in page
+    assert "the judge saw A: ba gi (after); B: ba du (before)" in page
+    assert "A keeps the idiom." in page
     both = "50.0 [40.0, 60.0] | 55.0 [40.0, 60.0]"
     assert "| before: best found (%) | before: ranking accuracy (%) | after: best found (%) |" in page
     assert f"| 2, A | {both} | {both} | 20 |" in page
@@ -269,6 +270,13 @@ def test_missing_benchmarks_are_named(tmp_path, folder):
 def test_a_broken_sample_is_named(folder):
     write_jsonl(folder / "samples.jsonl", [SAMPLES[0], {"src_text": "s"}])
     with pytest.raises(UserError, match=r"samples\.jsonl, row 2: lacks candidates, judgement"):
+        run(folder)
+
+
+def test_a_judgement_that_does_not_say_in_which_order_it_saw_the_candidates_is_refused(folder):
+    judgement = {key: value for key, value in JUDGEMENT.items() if key != "candidate_order"}
+    write_jsonl(folder / "samples.jsonl", [{**SAMPLES[0], "judgement": judgement}])
+    with pytest.raises(UserError, match=r"row 1: lacks judgement\.candidate_order; run judge_translations"):
         run(folder)
 
 

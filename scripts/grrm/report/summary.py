@@ -12,6 +12,7 @@ import jsonschema
 import yaml
 
 from grrm.files import UserError, read_json
+from grrm.ranking import labels
 from grrm.report.pages import Block
 
 # Name in tables, and the factor by which shares are shown as per cent.
@@ -423,16 +424,24 @@ def _time_table(jobs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def labelled(sample: Mapping[str, Any]) -> dict[str, str]:
+    """The candidates of a judged sample by the label under which the judge saw them, A first."""
+    order = sample["judgement"]["candidate_order"]
+    return {label: sample["candidates"][i] for label, i in zip(labels(len(order)), order, strict=True)}
+
+
 def _sample(sample: Mapping[str, Any]) -> str:
     lines = [f"source: {sample['src_text']}", f"reference: {sample['trg_text']}"]
-    for name, translation in sample["translations"].items():
+    given = sample["translations"]
+    for name, translation in given.items():
         lines.append(f"{name}: {'(no translation)' if translation is None else translation}")
     judgement = sample["judgement"]
     if judgement is None:
         lines.append("judge: not asked, there are no two different translations")
     else:
         shown = "; ".join(
-            f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[i]}: {text}" for i, text in enumerate(sample["candidates"])
+            f"{label}: {text} ({' and '.join(name for name in given if given[name] == text)})"
+            for label, text in labelled(sample).items()
         )
         lines += [f"the judge saw {shown}", "", judgement["answer"].rstrip()]
         if judgement["failure"]:
