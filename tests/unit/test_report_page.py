@@ -164,6 +164,25 @@ def test_several_runs_show_how_far_they_lie_apart(folder, tmp_path):
     assert "40.0 [39.9, 40.3] ± 1.2" in text
 
 
+def test_the_spread_over_orders_is_not_called_one_over_runs(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "ranking.json")
+    for system in document["systems"]:
+        orders = {"std": 0.0125, "runs": [0.4, 0.5], "value": 0.45}
+        system["metrics"]["ranking_accuracy_orders"] = system["metrics"]["ranking_accuracy"] | orders
+        system["metrics"]["ranking_accuracy"] |= {"std": 0.025, "runs": [0.3, 0.4, 0.5]}
+    write_json(experiment / "ranking.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    html = run_render_page(experiment).read_text()
+    text = Page(html).texts
+    assert "45.0 [40.0, 80.0] ± 1.2 over orders" in text["results"]
+    assert "45.0 [40.0, 80.0] ± 1.2 over orders" in text["order"]
+    assert '"standard deviation over 2 orders"' in html
+    assert re.search(r"50\.0 \[40\.0, 80\.0\] ± 2\.5(?! over)", text["results"])
+    assert '"standard deviation over 3 runs"' in html
+
+
 def test_finished_models_alone_make_a_page(tmp_path):
     experiment = make_experiment(tmp_path / "e")
     for task in ("ranking", "translation"):
