@@ -14,7 +14,7 @@ from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_json, write_jsonl
 from grrm.lock import held
-from grrm.preflight.probes import require_gpus
+from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
-            with stop.stop_on_signal(working), sessions.recorded(working):
+            hardware = training_hardware(args.nodes, 0 if config.get("use_cpu") else args.devices)
+            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                 status = _train(args, config, working)
             if status != 0:
                 raise UserError(

@@ -402,7 +402,11 @@ def test_gpu_hours_stand_beside_their_forecast(tmp_path):
     other = [{"job": "rank_candidates_grrm_sft", "devices": 1, "hours": 0.5, "gpu_hours": 0.5}]
     write_json(
         tmp_path / "efficiency.json",
-        {"stages": [{**stage, "launches": 2}], "other": other, "total": total},
+        {
+            "stages": [{**stage, "launches": 2, "hardware": ["8 × NVIDIA H200", "CPU, 2 cores"]}],
+            "other": other,
+            "total": total,
+        },
     )
     summary = run_summarize(experiment, "--efficiency", str(tmp_path / "efficiency.json"))
     assert "efficiency" not in summary["not_run"]
@@ -410,3 +414,4 @@ def test_gpu_hours_stand_beside_their_forecast(tmp_path):
     text = Page(run_render_page(experiment).read_text()).texts["run"]
     assert re.search(r"grrm_sft.*11\.00\s*8\.0 to 20\.0 \(within\)\s*2", text, re.S)
     assert [stage["gpu_hours"] for stage in summary["stages"]] == [11.0]
+    assert re.search(r"grrm_sft.*8 × NVIDIA H200; CPU, 2 cores", text, re.S)

@@ -538,5 +538,9 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
             else "all GPUs of a training job for as long as it ran."
         ),
         "efficiency": _efficiency(summary["efficiency"]),
+        "hardware": {
+            entry["stage"]: "; ".join(entry.get("hardware", []))
+            for entry in (summary["efficiency"] or {"stages": []})["stages"]
+        },
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }
