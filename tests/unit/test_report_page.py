@@ -217,6 +217,16 @@ def test_what_ran_is_told(page):
         assert text in page.texts["run"]
 
 
+def test_published_data_are_named_with_their_revision(folder, tmp_path):
+    for name in ("samples.jsonl", "segments.parquet", "before.jsonl", "after.jsonl", "comet.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    summary = read_json(folder / "summary.json")
+    summary["provenance"]["data"] = {"test_set": {"origin": "someone/test-set", "revision": "d" * 40}}
+    write_json(tmp_path / "summary.json", summary)
+    text = Page(run_render_page(tmp_path).read_text()).texts["run"]
+    assert f"Data, test_setsomeone/test-set at {'d' * 40}" in text
+
+
 def test_hostile_texts_stay_texts(html, page):
     assert page.tags.count("script") == 2  # the samples and the page's own
     assert "document.title = 'broken'</script>" not in html

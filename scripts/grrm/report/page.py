@@ -525,7 +525,7 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
             for record in {record["system"]: record for record in summary["scores"]}.values()
         ),
         *(
-            (f"Data, {name}", f"`{entry['repository']}` at `{entry['revision']}`")
+            (f"Data, {name}", f"`{entry['origin']}` at `{entry['revision']}`")
             for name, entry in summary["provenance"]["data"].items()
         ),
     ]
