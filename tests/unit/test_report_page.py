@@ -206,6 +206,7 @@ def test_finished_models_alone_make_a_page(tmp_path):
 def test_order_position_and_leakage_are_shown(page):
     assert "10.0 [0.0, 40.0]" in page.texts["order"]
     assert "Pairs flipped by another order (%)" in page.texts["order"]
+    assert re.search(r"Groups with answers in two orders\s*before.*40\s*after.*40", page.texts["order"])
     assert "before: best found (%)before: ranking accuracy (%)after: best found (%)" in page.texts["order"]
     assert "50.0 [40.0, 60.0]55.0 [40.0, 60.0]50.0 [40.0, 60.0]" in page.texts["order"]
     assert "mt_sft" in page.texts["leakage"]

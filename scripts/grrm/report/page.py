@@ -315,6 +315,7 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
             {
                 "name": system_name(system),
                 "records": [found.get((system, metric)) for metric in _ORDER_METRICS],
+                "n": found[system, "flipped_pairs"]["n"],
             }
             for system in systems
         ],
