@@ -33,7 +33,7 @@ from grrm.files import UserError, write_json, write_jsonl
 from grrm.judges.client import JudgeOptions
 from grrm.judges.ledger import total_calls
 from grrm.lock import held
-from grrm.preflight.probes import require_gpus
+from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
@@ -98,7 +98,13 @@ def main(argv: list[str] | None = None) -> None:
                     args.tracker, working / "tracking", run=args.model.name, python=args.python
                 )
                 launched = config | trackers.verl_overrides(config, args.tracker)
-                with stop.stop_on_signal(working), sessions.recorded(working):
+                # The machines of a cluster that was there before are not seen from here.
+                hardware = (
+                    None
+                    if address
+                    else training_hardware(verl.machines(config), verl.devices_per_machine(config))
+                )
+                with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                     _train(args.python, launched, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
