@@ -447,12 +447,13 @@ def test_a_response_alone_is_judged_against_the_chosen_one() -> None:
         info = {"x": asked, "chosen": chosen}
         return [
             await judge_score.compute_score("s", text, "", info, **options)
-            for text in ("quality 7", "quality 2", "<think>")
+            for text in ("quality 7", "quality 2", "<think>", None)
         ]
 
-    (better, worse, empty), _ = with_server(truthful, use)
+    (better, worse, empty, no_text), _ = with_server(truthful, use)
     assert [better["score"], worse["score"], empty["score"]] == pytest.approx([1.0, 0.0, -0.1])
     assert better.keys() == worse.keys() == empty.keys()
+    assert no_text == empty
 
 
 def test_a_batch_is_judged_in_groups() -> None:
