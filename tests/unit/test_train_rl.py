@@ -5,6 +5,7 @@ verl itself is stood in for by a small program that keeps the same files (tests/
 
 import json
 import os
+import shutil
 import struct
 import sys
 import textwrap
@@ -137,6 +138,15 @@ def test_a_finished_training_is_not_repeated(stage):
     (stage / "model/model.safetensors").unlink()
     run(killed=-1)  # would fail if it were started
     assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
+def test_a_training_whose_checkpoints_were_taken_away_is_done_anew(stage):
+    run()
+    shutil.rmtree("checkpoints")
+    with pytest.raises(UserError, match="verl ended with status 1"):
+        run(killed=-1)
+    run()
+    assert [row["start"] for row in read_jsonl("curve.jsonl")] == [0] * STEPS
 
 
 def test_a_training_killed_after_its_last_checkpoint_is_only_published(stage):
