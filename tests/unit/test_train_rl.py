@@ -310,6 +310,17 @@ def test_the_later_attempt_wins_and_a_line_cut_off_does_not_count(tmp_path):
     assert [(row["step"], row["a"]) for row in merged] == [(1, 1), (2, 1), (3, 2), (4, 2)]
 
 
+def test_what_has_no_value_in_a_step_keeps_its_key_and_is_null(tmp_path):
+    (tmp_path / "1").write_text(
+        '{"step": 1, "data": {"score": null, "entropy": NaN, "text": "x"}}\n'
+        '{"step": 2, "data": {"score": 3, "entropy": 0.5, "text": "x"}}\n'
+    )
+    assert verl_runs.merge_metrics([tmp_path / "1"]) == [
+        {"step": 1, "score": None, "entropy": None},
+        {"step": 2, "score": 3, "entropy": 0.5},
+    ]
+
+
 def test_a_validation_on_resuming_adds_to_the_row_of_its_step(tmp_path):
     first, second = tmp_path / "1", tmp_path / "2"
     first.write_text('{"step": 1, "data": {"loss": 0.5}}\n')
