@@ -165,6 +165,11 @@ def test_a_training_that_stopped_ends_with_a_status_of_its_own(
     assert "after the checkpoint of step 12" in capsys.readouterr().err
 
 
+def test_a_command_that_was_killed_ends_with_the_status_that_says_so() -> None:
+    with pytest.raises(SystemExit, match=r"^137$"):
+        node.main(["--node", "n1", "--", "sh", "-c", "kill -9 $$"])
+
+
 # ---------------------------------------------------------------- ports
 
 

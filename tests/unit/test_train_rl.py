@@ -55,6 +55,8 @@ ENGINE = """
         sys.exit(0)  # the check of the published model
     if {killed} == -1:
         os._exit(1)
+    if {killed} == -9:
+        os.kill(os.getpid(), 9)
     work, metrics = pathlib.Path("checkpoints"), open(os.environ["VERL_FILE_LOGGER_PATH"], "w")
     tracker = work / "latest_checkpointed_iteration.txt"
     start = int(tracker.read_text()) if tracker.exists() else 0
@@ -243,10 +245,18 @@ def test_fewer_rows_than_a_step_takes_are_refused(stage):
 
 def test_a_machine_that_is_too_small_is_named_with_numbers(stage):
     write_model(Path("giant"), parameters=10**15)
-    with pytest.raises(UserError, match=r"giant needs about [\d.]+ GB of memory, this machine has [\d.]+ GB"):
-        resources.check_memory(Path("giant"), [])
-    with pytest.raises(UserError, match=r"two checkpoints .* need about 36000000\.0 GB, [\d.]+ GB are free"):
-        resources.check_disk(Path("giant"), stage, stage)
+    with pytest.raises(UserError, match=r"giant needs about [\d.]+ GB of memory, this .* has [\d.]+ GB"):
+        resources.check_rl_memory(Path("giant"), [])
+    error = r"two checkpoints .* need about 36000000\.0 GB more, [\d.]+ GB are free"
+    with pytest.raises(UserError, match=error):
+        resources.check_rl_disk(Path("giant"), stage / "start", stage)
+
+
+def test_an_engine_that_was_killed_is_said_to_be(stage):
+    with pytest.raises(UserError, match=r"killed from outside \(status -9\).*want of memory: this .* GB"):
+        run(killed=-9)
+    with pytest.raises(UserError, match=r"verl ended with status 1; it reported no error\. The whole output"):
+        run(killed=-1)
 
 
 def test_temporary_folders_of_killed_runs_are_removed(stage, monkeypatch):

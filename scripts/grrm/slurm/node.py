@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         if made_here:
             shutil.rmtree(args.temporary, ignore_errors=True)
-    sys.exit(status)
+    sys.exit(status if status >= 0 else 128 - status)  # as a shell says it: srun knows no other
 
 
 def _reach(address: str) -> None:
