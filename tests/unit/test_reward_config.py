@@ -37,7 +37,7 @@ def rewarded(*overlays: str, **reward: Any) -> dict[str, Any]:
 
 def test_the_documented_variables_come_before_the_configuration_and_are_recorded() -> None:
     config = resolved(
-        experiment("alignment"),
+        experiment("judges"),
         JUDGE_API_URL="http://judge/v1/chat/completions",
         JUDGE_API_KEY="secret",
         JUDGE_MODEL_NAME="qwen3-32b",
@@ -76,7 +76,7 @@ def test_the_documented_variables_come_before_the_configuration_and_are_recorded
     ],
 )
 def test_modes_are_kinds(environment: dict[str, str], kind: str) -> None:
-    config = resolved(experiment("alignment"), **environment)
+    config = resolved(experiment("judges"), **environment)
     assert config["alignment"]["grpo"]["reward"]["kind"] == kind
 
 
@@ -91,12 +91,12 @@ def test_modes_are_kinds(environment: dict[str, str], kind: str) -> None:
 )
 def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, expected: str) -> None:
     with pytest.raises(UserError, match=f"{variable} is '{value}', expected {expected}"):
-        resolved(experiment("alignment"), **{variable: value})
+        resolved(experiment("judges"), **{variable: value})
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
     with pytest.raises(UserError, match="holds a password") as caught:
-        resolved(experiment("alignment"), JUDGE_API_URL="http://me:hush@judge/v1")
+        resolved(experiment("judges"), JUDGE_API_URL="http://me:hush@judge/v1")
     assert "hush" not in str(caught.value)
 
 
@@ -208,14 +208,14 @@ def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
     ],
 )
 def test_contradictions_of_the_alignment(change: dict[str, Any], message: str) -> None:
-    config = experiment("alignment")
+    config = experiment("judges")
     config["alignment"]["grpo"]["reward"] |= change["reward"]
     with pytest.raises(UserError, match=message):
         resolved(config)
 
 
 def test_an_alignment_without_a_judge_is_refused() -> None:
-    config = experiment("alignment")
+    config = experiment("judges")
     del config["alignment"]["judge_sft"]
     with pytest.raises(UserError, match=r"no judge; expected judge\.url"):
         resolved(config)
