@@ -17,6 +17,7 @@ _STEP_METRICS = (
     *("judge_score", "chosen_score", "above_chosen", "valid", "judge_failed", "judgement_failure_rate"),
     *("conflicts", "position_bias", "inconsistent", "zero_variance_groups"),
 )
+_VALIDATION = ("val-core", "val-aux")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,9 +45,9 @@ def main(argv: list[str] | None = None) -> None:
             "steps": len(trained),
             "validation": validations,
             "training": {
-                name: {"first": trained[0][key], "last": trained[-1][key]}
+                name: {"first": ends[0], "last": ends[1]}
                 for name in _STEP_METRICS
-                if (key := f"reward/{name}") in trained[0] and key in trained[-1]
+                if (ends := [row.get(f"reward/{name}") for row in (trained[0], trained[-1])]) != [None, None]
             },
             "judge_calls": read_json(args.judge_calls),
         },
@@ -62,7 +63,7 @@ def validation(row: dict[str, Any], n: int) -> dict[str, Any] | None:
     found: dict[str, list[float]] = {}
     for key, value in row.items():
         parts = key.split("/")
-        if parts[0] in ("val-core", "val-aux") and len(parts) == 4 and parts[3].startswith("mean@"):
+        if value is not None and parts[0] in _VALIDATION and len(parts) == 4 and parts[3].startswith("mean@"):
             found.setdefault(parts[2], []).append(float(value))
     if not found:
         return None

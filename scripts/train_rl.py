@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
-                resources.check_memory(initial, judges)
+                resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
                 address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
                 trackers.switch_on(
@@ -169,7 +169,7 @@ def _train(
     with ExitStack() as stack:
         temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
-        resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        resources.check_rl_disk(Path(config[verl.MODEL]), working, temporary, width=width)
         machines = verl.machines(config)
         if fork:
             command = verl_fork.command(
@@ -207,10 +207,10 @@ def _train(
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
-        reported = exceptions[-1] if exceptions else "none"
+        said = f"the last error it reported is: {exceptions[-1]}" if exceptions else "it reported no error"
         raise UserError(
-            f"verl ended with status {status}; the last error it reported is: {reported}. "
-            f"The whole output stands above in this log. The same command goes on after step {last or 0}"
+            f"{resources.end_of_engine('verl', status, said)}. The whole output stands above in this log. "
+            f"The same command goes on after step {last or 0}"
         )
     stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.

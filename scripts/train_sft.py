@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints, sessions, stop, trackers
+from grrm.engines import checkpoints, resources, sessions, stop, trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_json, write_jsonl
@@ -44,15 +44,18 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
+            device = "cpu" if config.get("use_cpu") else "cuda"
+            if device == "cpu":
+                resources.check_sft_memory(initial, args.devices if args.nodes > 1 else 1)
+            resources.check_sft_disk(initial, working, device=device, saves=checkpoints.saves(config))
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
             hardware = training_hardware(args.nodes, 0 if config.get("use_cpu") else args.devices)
             with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                 status = _train(args, config, working)
             if status != 0:
-                raise UserError(
-                    f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
-                    "The same command resumes from the last checkpoint"
-                )
+                why = "the reason stands above in this log"
+                ended = resources.end_of_engine("LLaMA-Factory", status, why)
+                raise UserError(f"{ended}. The same command resumes from the last checkpoint")
             stop.end_if_stopped(working)
             checkpoints.mark_finished(working)
         write_jsonl(args.curve, _curve(working / "trainer_state.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from grrm.engines import llamafactory, stop, verl_fork
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
+from grrm.slurm import node
 from grrm.slurm.allocation import Allocation, find_allocation, step_environment
 from grrm.slurm.ray import ray_cluster
 from grrm.slurm.steps import await_all, on_machine, start_steps
@@ -197,3 +199,50 @@ def test_a_training_that_stopped_ends_with_a_status_of_its_own(
         stop.end_if_stopped(tmp_path)
     assert end.value.code == stop.STOPPED_STATUS
     assert "after the checkpoint of step 12" in capsys.readouterr().err
+
+
+def test_a_command_that_was_killed_ends_with_the_status_that_says_so() -> None:
+    with pytest.raises(SystemExit, match=r"^137$"):
+        node.main(["--node", "n1", "--", "sh", "-c", "kill -9 $$"])
+
+
+# ---------------------------------------------------------------- ports
+
+
+def test_ports_in_use_on_this_machine_are_passed_over() -> None:
+    with socket.create_server(("127.0.0.1", TWO.port(7))):
+        found = find_allocation(2, 8)
+    assert found.nodes == TWO.nodes
+    assert not {found.port(index) for index in range(100)} & {TWO.port(index) for index in range(100)}
+
+
+def test_without_free_ports_the_job_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grrm.slurm.allocation.is_in_use", lambda port: True)
+    with pytest.raises(UserError, match="no 100 ports in a row are free on this machine between 20000 and"):
+        find_allocation(2, 8)
+
+
+def test_a_port_in_use_on_a_machine_is_named_and_its_command_is_not_run(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ["--node", "n2", "--free", str(port), "--", "touch", str(tmp_path / "ran")]
+        with pytest.raises(UserError, match=f"port {port} of n2 is in use, perhaps by another job there"):
+            node.main(arguments)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(SystemExit, match="0"):
+        node.main(arguments)
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_port_in_use_ends_a_torchrun_with_that_error(tmp_path: Path) -> None:
+    error = rf"torchrun: n1 ended with status 2; its last lines:\nerror: port {TWO.port(0)} of n1 is in use"
+    with socket.create_server(("", TWO.port(0))), pytest.raises(UserError, match=error):
+        torchrun_on_all(
+            Allocation("4711", ("n1", "n2"), 0),
+            ["no.such.module"],
+            python=_waiting_python(tmp_path),
+            processes=1,
+            environment={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+            logs=tmp_path / "logs",
+            deadline=20,
+        )

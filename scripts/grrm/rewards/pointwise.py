@@ -32,7 +32,8 @@ def compute_score(
 
     Args:
         data_source: not used; part of verl's signature.
-        solution_str: the model's answer, read by `grrm.verdicts.parse_score`.
+        solution_str: the model's answer, read by `grrm.verdicts.parse_score`; what is no text is
+            malformed.
         ground_truth: the annotated score: 3, "3" or {"helpfulness": 3}, or the latter as a JSON string.
         extra_info: not used; part of verl's signature.
         table: reward by distance from the annotated score, see `reward`.

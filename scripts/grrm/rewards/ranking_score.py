@@ -38,7 +38,7 @@ def compute_score(
 ) -> dict[str, float]:
     """Reward of one answer: ranking accuracy plus margin score, in [0, 2] before scaling.
 
-    An answer that is malformed or contradicts itself earns 0 in every key.
+    An answer that is malformed (no text at all, too) or contradicts itself earns 0 in every key.
 
     Args:
         data_source: not used; part of verl's signature.
@@ -56,6 +56,8 @@ def compute_score(
         ValueError: the ground truth is not 2 to 26 integers from 0 to 10 under the labels A, B, C...
     """
     reference = _read_ground_truth(ground_truth)
+    if not isinstance(solution_str, str):
+        return _result(0.0, 0.0, 0.0, valid=False)
     answer = parse_answer(solution_str.strip().removesuffix(_END_OF_TURN), len(reference))
     if isinstance(answer, InvalidAnswer):
         return _result(0.0, 0.0, 0.0, valid=False)
