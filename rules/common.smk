@@ -20,7 +20,6 @@ from grrm.config import (
     resolve_experiment,
     taken_models,
     trained_stages,
-    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
@@ -37,7 +36,7 @@ from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
 try:
     config.update(
         resolve_experiment(
-            with_environment(config, os.environ),
+            config,
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
             os.environ,
         )

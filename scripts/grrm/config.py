@@ -83,23 +83,24 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
 JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
 
 
-def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     """A configuration in which the variables of the published scripts go before keys of the judges' stages.
 
-    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine;
-    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
-    `judges.environment`. Without the section `judges`, and where a variable is empty, nothing changes.
+    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine, over which
+    vLLM is spread, while every batch stays as it is; TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray
+    cluster that is there. What was read is kept in `judges.environment`. Without the section `judges`, and
+    where a variable is empty, nothing changes.
 
     Args:
-        config: as Snakemake or `load_experiment` reads it, without defaults.
-        environ: the environment.
+        config: with its defaults, see `resolve`.
+        environment: the environment.
 
     Raises:
-        UserError: a number is none, or the batch cannot be put together from equal forward passes.
+        UserError: a number is none, or a batch does not spread evenly over the devices.
     """
-    changed = copy.deepcopy(dict(config))
-    judges = changed.get("judges")
-    read = {name: environ[name] for name in _VARIABLES if environ.get(name)}
+    changed: dict[str, Any] = copy.deepcopy(dict(config))
+    judges = changed["judges"]
+    read = {name: environment[name].strip() for name in _VARIABLES if environment.get(name, "").strip()}
     if not judges or not read:
         return changed
     judges["environment"] = read
@@ -107,24 +108,14 @@ def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> d
         for name in JUDGES:
             judges[name]["start_from"] = read["MODEL_PATH"]
     if "N_GPUS_PER_NODE" in read:
-        changed.setdefault("hardware", {})["gpus_per_node"] = _count(read, "N_GPUS_PER_NODE")
+        _use_gpus(changed, _count(read, "N_GPUS_PER_NODE"))
     if "TRAIN_BATCH_SIZE" in read:
-        rows, hardware = _count(read, "TRAIN_BATCH_SIZE"), changed.get("hardware", {})
+        rows = _count(read, "TRAIN_BATCH_SIZE")
         for name in ("pointwise", "pairwise"):
             judges[name]["train_batch_size"] = rows
             judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
         for name in ("sft", "bradley_terry"):
-            devices = hardware.get("nodes", 1) * hardware.get("gpus_per_node", 1)
-            pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
-            if rows % (pass_rows * devices):
-                raise UserError(
-                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of "
-                    f"judges.{name}.batch_size {pass_rows} x {devices} devices"
-                )
-            judges[name] |= {
-                "batch_size": pass_rows,
-                "gradient_accumulation": rows // (pass_rows * devices),
-            }
+            _spread(judges[name], rows, _devices(changed), f"TRAIN_BATCH_SIZE is {rows}: judges.{name}")
     return changed
 
 
@@ -135,6 +126,31 @@ def _count(variables: Mapping[str, str], name: str) -> int:
     if not variables[name].isdecimal() or int(variables[name]) < 1:
         raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
     return int(variables[name])
+
+
+def _devices(config: Mapping[str, Any]) -> int:
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
+
+
+def _use_gpus(config: dict[str, Any], gpus: int) -> None:
+    """Another number of GPUs a machine; the rows of a step are what was published, not those of a device."""
+    before = _devices(config)
+    config["hardware"]["gpus_per_node"] = gpus
+    for name, stage, _ in _sft_stages(config):
+        rows = stage["batch_size"] * stage["gradient_accumulation"] * before
+        _spread(stage, rows, _devices(config), f"N_GPUS_PER_NODE is {gpus}: {name}")
+    for name, stage, _ in _rl_stages(config):
+        if name.startswith("judges."):
+            stage["tensor_parallel"] = gpus
+
+
+def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:
+    """Put a step of so many rows together from equal forward passes, as large as the stage's are at most."""
+    share, rest = divmod(rows, devices)
+    if rest:
+        raise UserError(f"{what} cannot spread {rows} rows a step evenly over {devices} devices")
+    fits = max(size for size in range(1, stage["batch_size"] + 1) if share % size == 0)
+    stage |= {"batch_size": fits, "gradient_accumulation": share // fits}
 
 
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
@@ -212,12 +228,13 @@ def resolve_experiment(
     Args:
         config: as it was read.
         schema_path: the schema.
-        environment: variables that say something about judges (`grrm.reward_config.apply_environment`).
+        environment: variables that go before it (`with_environment`, and about judges that reward
+            `grrm.reward_config.apply_environment`).
 
     Raises:
-        UserError: see `resolve`; or two keys contradict each other.
+        UserError: see `resolve`; a variable cannot be used; or two keys contradict each other.
     """
-    resolved = resolve(config, schema_path)
+    resolved = with_environment(resolve(config, schema_path), environment or {})
     apply_environment(resolved, environment or {})
     if problems := [*_contradictions(resolved), *contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
@@ -301,7 +318,7 @@ def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 # A stage's name, its section, and the key of its number of steps.
-Stage: TypeAlias = tuple[str, Mapping[str, Any], str]
+Stage: TypeAlias = tuple[str, dict[str, Any], str]
 
 
 def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from configurations import ROOT, experiment
-from grrm.config import load_experiment, resolve_experiment, taken_models, with_environment
+from grrm.config import resolve_experiment, taken_models
 from grrm.engines.ray_address import join_cluster, submit
 from grrm.engines.trl import bradley_terry_config, command
 from grrm.engines.verl import launch_overrides
@@ -111,8 +111,7 @@ def test_published_bradley_terry() -> None:
 
 
 def with_variables(overlays: list[str], **variables: str) -> dict[str, Any]:
-    config: dict[str, Any] = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
-    return resolve_experiment(with_environment(config, variables), SCHEMA)
+    return resolve_experiment(experiment(*overlays), SCHEMA, variables)
 
 
 def test_variables_go_before_keys_and_are_kept() -> None:
@@ -146,13 +145,54 @@ def test_variables_do_not_reach_other_experiments() -> None:
         ({"N_GPUS_PER_NODE": "eight"}, "N_GPUS_PER_NODE is 'eight' in the environment"),
         ({"TRAIN_BATCH_SIZE": "0"}, "TRAIN_BATCH_SIZE is '0' in the environment"),
         ({"N_GPUS_PER_NODE": "2"}, "gpus_per_node is 2, expected 1 with hardware.device 'cpu'"),
-        ({"TRAIN_BATCH_SIZE": "100"}, "expected a multiple of judges.sft.batch_size 64"),
     ],
 )
 def test_wrong_variables_are_named(variables: dict[str, str], words: str) -> None:
     with pytest.raises(UserError) as error:
         with_variables(["judges"], **variables)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"TRAIN_BATCH_SIZE": "100"},
+            "TRAIN_BATCH_SIZE is 100: judges.sft cannot spread 100 rows a step evenly over 8 devices",
+        ),
+        (
+            {"N_GPUS_PER_NODE": "5"},
+            "N_GPUS_PER_NODE is 5: grrm_sft cannot spread 32 rows a step evenly over 5 devices",
+        ),
+    ],
+)
+def test_a_batch_that_does_not_spread_is_named(variables: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        with_variables(["paper", "judges_paper"], **variables)
+    assert words in str(error.value)
+
+
+def rows_a_step(config: dict[str, Any], name: str) -> int:
+    stage, hardware = config["judges"][name], config["hardware"]
+    devices = hardware["nodes"] * hardware["gpus_per_node"]
+    return int(stage["batch_size"] * stage["gradient_accumulation"] * devices)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_fewer_gpus_keep_every_batch_and_hold_vllm_among_them(gpus: int) -> None:
+    config = with_variables(["paper", "judges_paper"], N_GPUS_PER_NODE=str(gpus))
+    assert (rows_a_step(config, "sft"), rows_a_step(config, "bradley_terry")) == (96, 256)
+    for kind in ("pointwise", "pairwise"):
+        rendered = overrides(config, kind)
+        assert rendered["actor_rollout_ref.rollout.tensor_model_parallel_size"] == gpus
+        assert rendered["trainer.n_gpus_per_node"] == gpus
+        assert rendered["data.train_batch_size"] == 96
+    published = experiment("paper", "judges_paper")
+    for name in ("grrm_sft", "mt_sft"):
+        before, now = published[name], config[name]
+        assert 8 * before["batch_size"] * before["gradient_accumulation"] == (
+            gpus * now["batch_size"] * now["gradient_accumulation"]
+        )
 
 
 # ---------------------------------------------------------------- RAY_ADDRESS
