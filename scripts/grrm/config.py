@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -113,7 +114,7 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
         rows = _count(read, "TRAIN_BATCH_SIZE")
         for name in ("pointwise", "pairwise"):
             judges[name]["train_batch_size"] = rows
-            judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
+            judges[name]["mini_batch_size"] = math.gcd(rows, judges[name]["mini_batch_size"])
         for name in ("sft", "bradley_terry"):
             _spread(judges[name], rows, _devices(changed), f"TRAIN_BATCH_SIZE is {rows}: judges.{name}")
     return changed

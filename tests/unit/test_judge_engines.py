@@ -178,6 +178,23 @@ def rows_a_step(config: dict[str, Any], name: str) -> int:
     return int(stage["batch_size"] * stage["gradient_accumulation"] * devices)
 
 
+@pytest.mark.parametrize(("rows", "mini"), [(32, 8), (48, 24), (64, 8), (96, 24), (128, 8), (192, 24)])
+def test_usual_batches_fit_the_published_judges(rows: int, mini: int) -> None:
+    config = with_variables(["paper", "judges_paper"], TRAIN_BATCH_SIZE=str(rows))
+    published, judges = experiment("paper", "judges_paper")["judges"], config["judges"]
+    for kind in ("pointwise", "pairwise"):
+        assert (judges[kind]["train_batch_size"], judges[kind]["mini_batch_size"]) == (rows, mini)
+    for name in ("sft", "bradley_terry"):
+        assert rows_a_step(config, name) == rows
+        assert judges[name]["batch_size"] <= published[name]["batch_size"], "memory is what it was"
+
+
+def test_a_batch_of_any_size_is_put_together_on_one_device() -> None:
+    config = with_variables(["judges"], TRAIN_BATCH_SIZE="100")
+    assert (config["judges"]["sft"]["batch_size"], rows_a_step(config, "sft")) == (50, 100)
+    assert config["judges"]["pointwise"]["mini_batch_size"] == 4
+
+
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_fewer_gpus_keep_every_batch_and_hold_vllm_among_them(gpus: int) -> None:
     config = with_variables(["paper", "judges_paper"], N_GPUS_PER_NODE=str(gpus))
