@@ -301,7 +301,8 @@ def alignment_target(wildcards):
             "key 'alignment' is not set; snakemake alignment_grpo --configfile config/judges.yaml is the "
             "demonstration"
         )
-    return ALIGNMENT_SUMMARY
+    # With the configuration, in which variables of the environment are recorded.
+    return [ALIGNMENT_SUMMARY, rules.write_config.output.config]
 
 
 def reward_kinds_target(wildcards):

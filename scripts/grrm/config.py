@@ -85,12 +85,13 @@ JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
 
 
 def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """A configuration in which the variables of the published scripts go before keys of the judges' stages.
+    """The configuration, in which variables of the published scripts go before keys of judges and alignment.
 
-    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine, over which
-    vLLM is spread, while every batch stays as it is; TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray
-    cluster that is there. What was read is kept in `judges.environment`. Without the section `judges`, and
-    where a variable is empty, nothing changes.
+    MODEL_PATH: the model that every judge starts from, and the policy unless ACTOR_MODEL_PATH names its own;
+    N_GPUS_PER_NODE: GPUs of each machine, over which vLLM is spread, while every batch stays as it is;
+    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
+    `judges.environment` and `alignment.environment`. Without these sections, and where a variable is empty,
+    nothing changes.
 
     Args:
         config: with its defaults, see `resolve`.
@@ -100,27 +101,32 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
         UserError: a number is none, or a batch does not spread evenly over the devices.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(config))
-    judges = changed["judges"]
+    judges, alignment = changed["judges"] or {}, changed["alignment"] or {}
     read = {name: environment[name].strip() for name in _VARIABLES if environment.get(name, "").strip()}
-    if not judges or not read:
-        return changed
-    judges["environment"] = read
-    if "MODEL_PATH" in read:
+    if judges:
+        judges["environment"] = {name: value for name, value in read.items() if name != "ACTOR_MODEL_PATH"}
         for name in JUDGES:
-            judges[name]["start_from"] = read["MODEL_PATH"]
-    if "N_GPUS_PER_NODE" in read:
+            judges[name]["start_from"] = read.get("MODEL_PATH", judges[name]["start_from"])
+    if alignment:
+        unread = "MODEL_PATH" if "ACTOR_MODEL_PATH" in read else None
+        alignment["environment"] = {name: value for name, value in read.items() if name != unread}
+        for name in ("MODEL_PATH", "ACTOR_MODEL_PATH"):
+            alignment["grpo"]["start_from"] = read.get(name, alignment["grpo"]["start_from"])
+    if "N_GPUS_PER_NODE" in read and (judges or alignment):
         _use_gpus(changed, _count(read, "N_GPUS_PER_NODE"))
     if "TRAIN_BATCH_SIZE" in read:
         rows = _count(read, "TRAIN_BATCH_SIZE")
-        for name in ("pointwise", "pairwise"):
-            judges[name]["train_batch_size"] = rows
-            judges[name]["mini_batch_size"] = math.gcd(rows, judges[name]["mini_batch_size"])
-        for name in ("sft", "bradley_terry"):
+        for _, stage, _ in _judged_stages(changed):
+            stage |= {
+                "train_batch_size": rows,
+                "mini_batch_size": math.gcd(rows, stage["mini_batch_size"]),
+            }
+        for name in ("sft", "bradley_terry") if judges else ():
             _spread(judges[name], rows, _devices(changed), f"TRAIN_BATCH_SIZE is {rows}: judges.{name}")
     return changed
 
 
-_VARIABLES = ("MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+_VARIABLES = ("MODEL_PATH", "ACTOR_MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
 
 
 def _count(variables: Mapping[str, str], name: str) -> int:
@@ -140,9 +146,8 @@ def _use_gpus(config: dict[str, Any], gpus: int) -> None:
     for name, stage, _ in _sft_stages(config):
         rows = stage["batch_size"] * stage["gradient_accumulation"] * before
         _spread(stage, rows, _devices(config), f"N_GPUS_PER_NODE is {gpus}: {name}")
-    for name, stage, _ in _rl_stages(config):
-        if name.startswith("judges."):
-            stage["tensor_parallel"] = gpus
+    for _, stage, _ in _judged_stages(config):
+        stage["tensor_parallel"] = gpus
 
 
 def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:
@@ -333,7 +338,13 @@ def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
 
 
 def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
-    stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    own: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    return own + _judged_stages(config)
+
+
+def _judged_stages(config: Mapping[str, Any]) -> list[Stage]:
+    """Reinforcement learning of judges, and against them."""
+    stages: list[Stage] = []
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
     if alignment := config["alignment"]:

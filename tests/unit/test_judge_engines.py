@@ -134,6 +134,34 @@ def test_variables_go_before_keys_and_are_kept() -> None:
     assert taken_models(config)["judge_pointwise_base"] == "Qwen/Qwen3-32B"
 
 
+ALIGNMENT = ["paper", "small", "alignment_gpu"]
+
+
+def test_variables_go_before_keys_of_the_alignment_and_are_kept() -> None:
+    variables = {
+        "MODEL_PATH": "Qwen/Qwen3-8B",
+        "ACTOR_MODEL_PATH": "Qwen/Qwen2.5-1.5B",
+        "N_GPUS_PER_NODE": "4",
+        "TRAIN_BATCH_SIZE": "64",
+        "RAY_ADDRESS": "auto",
+    }
+    config = with_variables(ALIGNMENT, **variables)
+    grpo = config["alignment"]["grpo"]
+    assert taken_models(config)["alignment_policy"] == "Qwen/Qwen2.5-1.5B"
+    assert (config["hardware"]["gpus_per_node"], grpo["tensor_parallel"]) == (4, 4)
+    assert (grpo["train_batch_size"], grpo["mini_batch_size"]) == (64, 8)
+    del variables["MODEL_PATH"]
+    assert config["alignment"]["environment"] == variables
+
+
+def test_the_policy_starts_from_model_path_where_it_has_none_of_its_own() -> None:
+    config = with_variables(ALIGNMENT, MODEL_PATH="Qwen/Qwen3-8B")
+    assert config["alignment"]["grpo"]["start_from"] == "Qwen/Qwen3-8B"
+    config = with_variables(["judges"], ACTOR_MODEL_PATH="Qwen/Qwen3-8B")
+    assert config["judges"]["pointwise"]["start_from"] is None
+    assert config["judges"]["environment"] == {}
+
+
 def test_variables_do_not_reach_other_experiments() -> None:
     assert with_variables([], MODEL_PATH="x", N_GPUS_PER_NODE="8") == experiment()
     assert with_variables(["judges"], MODEL_PATH="") == experiment("judges")
