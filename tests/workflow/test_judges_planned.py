@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from test_plan import overlay, plan, planned_rules, snakemake
 
@@ -44,14 +46,18 @@ def test_published_judges_start_from_published_models_and_data() -> None:
 
 
 def test_variables_of_the_published_scripts_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = {"MODEL_PATH": "Qwen/Qwen3-14B", "N_GPUS_PER_NODE": "4", "TRAIN_BATCH_SIZE": "48"}
+    variables = {"MODEL_PATH": "Qwen/Qwen3-32B", "N_GPUS_PER_NODE": "4", "TRAIN_BATCH_SIZE": "48"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     output = plan("judge_pointwise", *overlay("paper judges_paper"), "-p")
     assert '"train_batch_size": 48' in output
     assert '"gpus_per_node": 4' in output
     assert '"tensor_parallel": 4' in output
-    assert "--reference Qwen/Qwen3-14B" in output
+    # In no table: taken at its main revision, which is locked.
+    assert "--reference Qwen/Qwen3-32B" in output
+    assert "download_dataset.py --name models--Qwen--Qwen3-32B" in output
+    (locked,) = re.findall(r"lock_data\.py --lock \S+ --only (.*) >", output)
+    assert "models--Qwen--Qwen3-32B" in locked.split()
 
 
 def test_variables_of_the_published_scripts_are_honoured_by_the_alignment(
