@@ -230,6 +230,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"
     if reward["kind"] == "bradley_terry" and reward["model"] is None:
         yield f"{where}.model is null, expected a checkpoint for kind 'bradley_terry'"
+    if reward["reference"]:
+        yield f"{where}.reference is true, expected false: rows have none but chosen, which is judged itself"
     data = config["alignment"]["data"]
     if (data["train"] is None) != (data["validation"] is None):
         yield "alignment.data.train and .validation: expected a file for both or null for both"

@@ -218,6 +218,7 @@ def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
     [
         ({"reward": {"kind": "comet"}}, "kind is 'comet', expected one of bradley_terry, listwise"),
         ({"reward": {"kind": "bradley_terry"}}, "alignment.grpo.reward.model is null"),
+        ({"reward": {"reference": True}}, "alignment.grpo.reward.reference is true, expected false"),
     ],
 )
 def test_contradictions_of_the_alignment(change: dict[str, Any], message: str) -> None:
