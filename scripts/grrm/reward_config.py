@@ -118,6 +118,17 @@ def kind_of_modes(kind: str, environment: Mapping[str, str]) -> str:
     return "pairwise_dgr" if mode and _family(kind) != "pairwise" else kind
 
 
+def kind_of_environment(environment: Mapping[str, str]) -> str | None:
+    """The kind of reward that EVAL_MODE and PAIRWISE_MODE name, pairwise DGR unless they say more; None
+    without them.
+
+    Raises:
+        UserError: see `kind_of_modes`.
+    """
+    named = any(environment.get(variable, "").strip() for variable in ("EVAL_MODE", "PAIRWISE_MODE"))
+    return kind_of_modes("pairwise_dgr", environment) if named else None
+
+
 def reward_of(reward: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The section reward for another kind: prompt and model are that kind's own."""
     if kind == reward["kind"]:

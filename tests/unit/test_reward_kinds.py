@@ -486,3 +486,20 @@ def test_what_a_row_or_an_option_lacks_is_said(
 ) -> None:
     with pytest.raises(UserError, match=message):
         asyncio.run(judge_score.compute_score("s", "text", "", info, **options))
+
+
+@pytest.mark.parametrize(
+    ("values", "environment", "kind"),
+    [
+        ({}, {}, "pointwise"),
+        ({}, {"EVAL_MODE": "pairwise", "PAIRWISE_MODE": "copeland"}, "pairwise_copeland"),
+        ({}, {"EVAL_MODE": "listwise"}, "listwise"),
+        ({"kind": "bleu"}, {"EVAL_MODE": "listwise"}, "bleu"),
+    ],
+)
+def test_the_environment_names_the_kind_of_a_function_that_is_given_none(
+    values: dict[str, Any], environment: dict[str, str], kind: str
+) -> None:
+    assert judge_score.ScoreOptions.from_mapping(values, environment).kind == kind
+    with pytest.raises(UserError, match="EVAL_MODE is 'best'"):
+        judge_score.ScoreOptions.from_mapping({}, {"EVAL_MODE": "best"})

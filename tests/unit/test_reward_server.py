@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -458,9 +459,52 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
     asyncio.run(run())
 
 
+JUDGE = ("--judge-url", "http://127.0.0.1:1", "--judge-model", "judge")
+
+
+def chosen(*flags: str) -> ScoringOptions:
+    """What is served for these flags."""
+    parser = argparse.ArgumentParser()
+    serve_reward.add_arguments(parser)
+    options: ScoringOptions = serve_reward._scoring(parser.parse_args(flags))
+    return options
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "kind"),
+    [
+        ((), {"EVAL_MODE": "listwise"}, "listwise"),
+        ((), {"EVAL_MODE": "pairwise"}, "pairwise_dgr"),
+        ((), {"PAIRWISE_MODE": "elo"}, "pairwise_elo"),
+        (("--kind", "pointwise"), {"EVAL_MODE": "listwise"}, "pointwise"),
+    ],
+)
+def test_the_environment_names_the_kind_that_no_flag_names(
+    flags: tuple[str, ...], environment: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    family = kind.partition("_")[0]
+    options = chosen(*JUDGE, *flags, "--prompt", f"config/prompts/judge_{family}.yaml")
+    assert options.kind == kind
+
+
+def test_variables_stand_in_for_flags_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"JUDGE_API_URL": "http://h/v1", "TEMPERATURE": "0.9", "MAX_WORKERS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    prompt = ("--kind", "pointwise", "--prompt", "config/prompts/judge_pointwise.yaml")
+    given = chosen(*prompt, *JUDGE, "--judge", "temperature=0.2").judge
+    assert given is not None
+    assert (given.url, given.temperature, given.max_concurrency) == ("http://127.0.0.1:1", 0.2, 3)
+    stands_in = chosen(*prompt, "--judge-model", "judge").judge
+    assert stands_in is not None
+    assert (stands_in.url, stands_in.temperature) == ("http://h/v1", 0.9)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        ((), "--kind is missing; name it, or set EVAL_MODE or PAIRWISE_MODE"),
         (("--kind", "pairwise"), "kind is 'pairwise', expected one of"),
         (("--kind", "pairwise_dgr"), "judge: model is missing"),
         (
@@ -476,6 +520,7 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
 def test_a_mistake_is_said_before_anything_is_served(
     flags: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("JUDGE_MODEL_NAME", raising=False)
+    for name in ("JUDGE_MODEL_NAME", "EVAL_MODE", "PAIRWISE_MODE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=re.escape(words)):
         cli.main(["serve-reward", *flags])
