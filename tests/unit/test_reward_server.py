@@ -25,11 +25,12 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from grrm import cli
 from grrm.commands import serve_reward
 from grrm.files import UserError
+from grrm.reward_config import GENERAL_JUDGES
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
-from grrm.rewards.kinds import KINDS, ScoringOptions
+from grrm.rewards.kinds import KINDS, Scorer, ScoringOptions
 from judge_server import Act, JudgeServer
 
 ROOT = Path(__file__).parents[2]
@@ -484,19 +485,32 @@ def test_the_environment_names_the_kind_that_no_flag_names(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    family = kind.partition("_")[0]
-    options = chosen(*JUDGE, *flags, "--prompt", f"config/prompts/judge_{family}.yaml")
-    assert options.kind == kind
+    assert chosen(*JUDGE, *flags).kind == kind
+
+
+@pytest.mark.parametrize("kind", sorted(GENERAL_JUDGES))
+def test_a_judge_that_is_given_no_prompt_has_that_of_its_kind(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # wherever it is started
+    options = chosen("--kind", kind, *JUDGE)
+    assert Path(options.prompt) == ROOT / f"config/prompts/judge_{kind.partition('_')[0]}.yaml"
+    Scorer(options)
+
+
+def test_the_readmes_example_can_be_served() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"grrm serve-reward (--kind.*?) +#", text)
+    Scorer(chosen(*example.replace("URL", "http://127.0.0.1:1").split()))
 
 
 def test_variables_stand_in_for_flags_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"JUDGE_API_URL": "http://h/v1", "TEMPERATURE": "0.9", "MAX_WORKERS": "3"}.items():
         monkeypatch.setenv(name, value)
-    prompt = ("--kind", "pointwise", "--prompt", "config/prompts/judge_pointwise.yaml")
-    given = chosen(*prompt, *JUDGE, "--judge", "temperature=0.2").judge
+    given = chosen("--kind", "pointwise", *JUDGE, "--judge", "temperature=0.2").judge
     assert given is not None
     assert (given.url, given.temperature, given.max_concurrency) == ("http://127.0.0.1:1", 0.2, 3)
-    stands_in = chosen(*prompt, "--judge-model", "judge").judge
+    stands_in = chosen("--kind", "pointwise", "--judge-model", "judge").judge
     assert stands_in is not None
     assert (stands_in.url, stands_in.temperature) == ("http://h/v1", 0.9)
 
@@ -508,7 +522,7 @@ def test_variables_stand_in_for_flags_that_are_not_given(monkeypatch: pytest.Mon
         (("--kind", "pairwise"), "kind is 'pairwise', expected one of"),
         (("--kind", "pairwise_dgr"), "judge: model is missing"),
         (
-            ("--kind", "listwise", "--judge-model", "x", "--judge-url", "http://127.0.0.1:1"),
+            ("--kind", "sqm", "--judge-model", "x", "--judge-url", "http://127.0.0.1:1"),
             "needs a prompt",
         ),
         (("--kind", "bleu", "--extract", "code_block"), "--invalid-reward"),

@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", help=f"how responses are rewarded (or EVAL_MODE and PAIRWISE_MODE): {_KINDS}"
     )
-    parser.add_argument("--prompt", default="", help="prompt file of the judge, or path/to/file.py:function")
+    parser.add_argument(
+        "--prompt",
+        help="prompt file of the judge, or path/to/file.py:function (default, in an installed checkout: "
+        "config/prompts/judge_pairwise.yaml, judge_pointwise.yaml or judge_listwise.yaml)",
+    )
     parser.add_argument("--judge-url", help="of an OpenAI-compatible server (or JUDGE_API_URL)")
     parser.add_argument("--judge-model", help="the name it serves (or JUDGE_MODEL_NAME)")
     parser.add_argument(
@@ -99,6 +103,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _scoring(args: argparse.Namespace) -> Any:
+    from grrm.judges.prompts import shipped_prompt
     from grrm.rewards.kinds import ScoringOptions
     from grrm.rewards.model_scores import ModelOptions
 
@@ -107,7 +112,7 @@ def _scoring(args: argparse.Namespace) -> Any:
         raise UserError("--kind is missing; name it, or set EVAL_MODE or PAIRWISE_MODE")
     return ScoringOptions(
         kind,
-        prompt=args.prompt,
+        prompt=args.prompt or shipped_prompt(kind),
         swap=not args.no_swap,
         scale=args.scale,
         reference=args.reference,

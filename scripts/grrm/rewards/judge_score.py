@@ -24,6 +24,7 @@ from grrm.files import UserError
 from grrm.judges.client import JudgeOptions
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
+from grrm.judges.prompts import shipped_prompt
 from grrm.reward_config import kind_of_environment
 from grrm.rewards.group import response_text
 from grrm.rewards.kinds import JUDGE_KINDS, MIDDLE, MODEL_KINDS, Kind, Scorer, ScoringOptions
@@ -43,7 +44,7 @@ class ScoreOptions:
     kind: Kind = "pointwise"
     """See `grrm.rewards.kinds`; not given, EVAL_MODE and PAIRWISE_MODE in the environment name it."""
     prompt: str = ""
-    """See `ScoringOptions`, as the next two."""
+    """See `ScoringOptions`, as the next two; without one, that of `grrm.judges.prompts.shipped_prompt`."""
     swap: bool = True
     reference: bool = False
     judge: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class ScoreOptions:
         return Scorer(
             ScoringOptions(
                 kind=self.kind,
-                prompt=self.prompt,
+                prompt=self.prompt or shipped_prompt(self.kind),
                 swap=self.swap,
                 reference=self.reference,
                 judge=JudgeOptions.from_mapping(self.judge) if self.kind in JUDGE_KINDS else None,
