@@ -33,8 +33,9 @@ OVERLAY = {
 }
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 OPTIONS += ["--latency-wait", "10"]
+IMPATIENT = str(Path(__file__).with_name("impatient_snakemake.py"))
 # Steps of another experiment, whose training takes longer than its job may last.
-STEPS, SAVED = 3000, 250
+STEPS, SAVED = 2000, 250
 PATIENCE = 600.0
 WORKFLOW = "workflow.log"
 
@@ -49,7 +50,7 @@ class Cluster(Workspace):
     def submit(self, *arguments: str, log: str = WORKFLOW) -> subprocess.Popen[str]:
         """`snakemake --profile slurm`, with the tests' sizes."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(OVERLAY))
-        command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *arguments, *OPTIONS]
+        command = [sys.executable, IMPATIENT, "--profile", "slurm", *arguments, *OPTIONS]
         command += ["--configfile", "config/smoke.yaml", "overlay.yaml"]
         with (self.folder / log).open("a") as output:
             workflow = subprocess.Popen(

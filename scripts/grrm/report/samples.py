@@ -10,7 +10,7 @@ from typing import Any
 from sacrebleu.metrics import CHRF
 
 from grrm.files import UserError, read_jsonl
-from grrm.ranking import InvalidAnswer, labels, parse_answer
+from grrm.ranking import InvalidAnswer, labels, read_answer
 from grrm.report.summary import METRICS
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
@@ -110,7 +110,7 @@ def _judgement(
         return nothing
     if judgement["failure"]:
         return {**nothing, "said": judgement["answer"], "failure": judgement["failure"]}
-    answer = parse_answer(judgement["answer"], len(sample["candidates"]))
+    answer = read_answer(judgement["answer"], len(sample["candidates"]))
     if isinstance(answer, InvalidAnswer):
         raise UserError(
             f"sample {sample['src_text']!r}: has scores, but its answer is invalid ({answer.detail})"
