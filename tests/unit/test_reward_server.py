@@ -364,7 +364,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app(max_queries=8))
 
 
 @schema.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_whatever_is_sent_is_answered_as_described(case: Any) -> None:
     # No schema can say that a query begins with its prompt: see the next test for what is accepted.
     case.call_and_validate(excluded_checks=[positive_data_acceptance])
@@ -378,7 +378,7 @@ LABELS = st.recursive(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["p: ", "q: ", ""]), st.text(), LABELS), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_query_that_begins_with_its_prompt_is_rewarded(sent: list[tuple[str, str, Any]]) -> None:
     content = {
         "query": [prompt + response for prompt, response, _ in sent],
