@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from configurations import experiment
+from configurations import empty_model, experiment
 from grrm.data.datasets import Locked, LockedFile, load_datasets
 from grrm.files import UserError, sha256, write_json
 from grrm.preflight import checks, hub, probes, storage
@@ -343,6 +343,21 @@ def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.
         "ok",
         "warning",
     }
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_in_a_folder_does_not_stop_the_rest(tmp_path: Path, known: bool) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    start = "results/other/models/grrm_sft"
+    if known:
+        empty_model(tmp_path / start, 10_000_000)
+    config = experiment()
+    config["grrm_rlvr"]["start_from"] = start
+    found = checks.check_experiment(config, tmp_path)
+    assert not any(finding.status == "failed" for finding in found)
+    said = [finding.found for finding in found if finding.check == "forecast grrm_rlvr"]
+    assert said == [] if known else said[0].startswith(f"{start}: the number of its parameters")
 
 
 def test_one_table_with_every_failure(

@@ -88,7 +88,7 @@ def check_experiment(
     locks = {name: workflow / f"envs/{name}.txt" for name in environments}
     assumptions = load_assumptions(workflow / "config/forecast.yaml")
     stages = forecast_experiment(config, workflow, assumptions)
-    findings: list[Finding] = []
+    findings = [unknown(f"forecast {stage.name}", stage.unknown) for stage in stages if stage.unknown]
     if jobs is not None:
         findings += probes.ask_slurm(jobs)
         findings += _check_times(jobs, stages, config)
@@ -141,7 +141,7 @@ def _check_storage(
     places = [(results, "the working folder: run it from a checkout on a larger or writable disk")]
     needs = []
     for stage in stages:
-        if not (results / "models" / stage.name).exists():
+        if stage.disk is not None and not (results / "models" / stage.name).exists():
             there = size_of(results / "checkpoints" / stage.name)
             low, high = (max(end - there, 0) for end in stage.disk)
             needs.append(Need(results, "checkpoints and models", low, high, "the working folder (results/)"))

@@ -88,7 +88,8 @@ def measure_efficiency(
         `experiment`, `device`; `stages`, each with `stage`, `devices`, `launches`, `hours`, `gpu_hours`,
         `source`, `forecast_gpu_hours` ([low, high]), `verdict` (below, within, above), and `reason` where
         numbers are null; `other`, each with `job`, `devices`, `hours`, `gpu_hours`; `total` with `gpu_hours`
-        and `forecast_gpu_hours`. Without GPUs, GPU-hours are null.
+        and `forecast_gpu_hours`. Without GPUs, GPU-hours are null; so is the forecast of a model of unknown
+        size, and with it that of the total.
 
     Raises:
         UserError: there are no benchmarks.
@@ -128,7 +129,9 @@ def measure_efficiency(
         "other": other,
         "total": {
             "gpu_hours": sum(filter(None, used_hours)) if cuda else None,
-            "forecast_gpu_hours": list(sum(known, Range(0, 0))) if known else None,
+            "forecast_gpu_hours": (
+                list(sum(known, Range(0, 0))) if known and len(known) == len(forecasts) else None
+            ),
         },
     }
 
@@ -156,6 +159,8 @@ def _stage(
         reason = "not run here: no record and no benchmark"
     elif not cuda:
         reason = "no GPUs: only GPU-hours are forecast"
+    else:
+        reason = expected.unknown
     return {
         "stage": expected.name,
         "devices": devices,
