@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from grrm.cluster import load_resources, request, snakemake_resources
+from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
     compared_models,
@@ -26,9 +26,9 @@ from grrm.files import UserError, errors_in_logs
 from grrm.process import WORKFLOW_PID
 from grrm.reward_config import (
     alignment_prompt_of,
+    grpo_runs,
     has_alignment_judge,
     prompt_file,
-    reward_of,
     scoring_model_of,
     translation_prompt_of,
 )
@@ -101,7 +101,7 @@ def threads(rule):
 
 def resources(rule):
     """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
-    return snakemake_resources(request(rule, RESOURCES, config), config["cluster"])
+    return resources_of_runs(requests(rule, RESOURCES, config), config["cluster"])
 
 
 def model(stage):
@@ -248,11 +248,7 @@ EVALUATIONS = [
 
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
-GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
-    f"mt_grpo_{kind}": reward_of(config["mt_grpo"]["reward"], kind)
-    for kind in config["reward_comparison"]
-    if kind != config["mt_grpo"]["reward"]["kind"]
-}
+GRPO_RUNS = grpo_runs(config)
 
 
 # Kind of reward -> training with it, for those whose models are compared with the model before.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -97,6 +98,16 @@ def test_evaluation_counts_with_its_one_gpu(checkout: Path) -> None:
         {"job": "rank_candidates_grrm_rlvr", "devices": 1, "hours": 2.0, "gpu_hours": 2.0}
     ]
     assert found["total"]["gpu_hours"] == pytest.approx(8 + 16 + 2)
+
+
+def test_a_compared_kind_counts_with_its_own_judge(checkout: Path) -> None:
+    benchmarks = checkout / "results/paper/benchmarks"
+    shutil.copy(benchmarks / "train_mt_sft.tsv", benchmarks / "train_mt_grpo_grrm.tsv")
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"kind": "bleu", "placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    config["reward_comparison"] = ["grrm", "bleu"]
+    other = {one["job"]: one["devices"] for one in efficiency.efficiency_of(config, checkout)["other"]}
+    assert other["train_mt_grpo_grrm"] == 24
 
 
 def test_without_gpus_there_are_hours_only(checkout: Path) -> None:

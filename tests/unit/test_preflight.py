@@ -333,6 +333,16 @@ def test_jobs_are_those_of_the_experiment() -> None:
     assert [job.rule for job in checks.jobs_of(experiment(), ROOT, ["train_mt_sft"])] == ["train_mt_sft"]
 
 
+def test_every_size_of_a_rules_jobs_is_looked_at() -> None:
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"kind": "bleu", "placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    config["reward_comparison"] = ["grrm", "bleu", "chrf"]
+    jobs = checks.jobs_of(config, ROOT, ["train_mt_grpo", "train_mt_sft"])
+    assert [(job.rule, job.asked.nodes) for job in jobs] == [
+        *(("train_mt_grpo", 2), ("train_mt_grpo", 3), ("train_mt_sft", 2))
+    ]
+
+
 def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for part in ("config", "envs"):
         (tmp_path / part).symlink_to(ROOT / part)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from grrm.cluster import load_resources, request
+from grrm.cluster import load_resources, requests
 from grrm.config import STAGES, trained_stages
 from grrm.data.datasets import load_datasets, load_lock
 from grrm.files import UserError
@@ -63,7 +63,11 @@ def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | No
             if config.get(str(entry.get("threads", "")).split(".")[0], ...) is None
         }
         rules = [rule for rule in table["rules"] if rule not in skipped | _LOCAL]
-    return [job(rule, request(rule, table, config), config["cluster"]) for rule in rules]
+    return [
+        job(rule, asked, config["cluster"])
+        for rule in rules
+        for asked in dict.fromkeys(requests(rule, table, config).values())
+    ]
 
 
 def check_experiment(
