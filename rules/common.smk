@@ -101,7 +101,12 @@ def threads(rule):
 
 def resources(rule):
     """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
-    return resources_of_runs(requests(rule, RESOURCES, config), config["cluster"])
+    asked = requests(rule, RESOURCES, config)
+    found = resources_of_runs(asked, config["cluster"])
+    if any(one.gpus for one in asked.values()):
+        # Which executor it is, is not known yet while this file is read.
+        found["gpu_jobs"] = lambda wildcards: 0 if on_slurm() else 1
+    return found
 
 
 def model(stage):
@@ -139,6 +144,12 @@ def on_slurm():
         workflow.executor_plugin is not None
         and workflow.executor_plugin.name == "slurm"
     )
+
+
+# Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,
+# unless --resources gpu_jobs=... says otherwise.
+if CUDA and "gpu_jobs" not in workflow.global_resources:
+    workflow.register_resource("gpu_jobs", 1)
 
 
 def preflight_options(rules=()):
