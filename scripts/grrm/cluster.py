@@ -81,7 +81,7 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
             (`grrm.reward_config.grpo_runs`); of no matter to other rules.
 
     Raises:
-        UserError: the table names a key for the threads that the configuration does not have.
+        UserError: the table names a key for the threads or the GPUs that the configuration does not have.
     """
     entry = {**table["default"], **table["rules"].get(rule, {})}
     on_gpus = entry.pop("cuda", {}) if config["hardware"]["device"] == "cuda" else {}
@@ -92,7 +92,7 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
     return Request(
         nodes=nodes,
         gpus=gpus,
-        threads=_threads(rule, entry["threads"], config),
+        threads=_number(rule, "threads", entry["threads"], config),
         mem_mb=math.ceil(memory * 1000),
         runtime=min(entry["runtime"], limit or entry["runtime"]),
         disk_mb=math.ceil(entry["disk_gb"] * 1000),
@@ -111,7 +111,7 @@ def _devices(rule: str, gpus: int | str, config: Mapping[str, Any], run: str) ->
     if gpus != "all":
         # A training without GPUs may still be spread over machines.
         spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
-        return hardware["nodes"] if spread and not gpus else 1, int(gpus)
+        return hardware["nodes"] if spread and not gpus else 1, _number(rule, "gpus", gpus, config)
     reward = _served_apart(rule, config, run)
     if reward is None:
         return hardware["nodes"], hardware["gpus_per_node"]
@@ -133,15 +133,16 @@ def _served_apart(rule: str, config: Mapping[str, Any], run: str) -> Mapping[str
     return reward if is_served_apart(reward, judge) else None
 
 
-def _threads(rule: str, threads: int | str, config: Mapping[str, Any]) -> int:
-    if isinstance(threads, int):
-        return threads
+def _number(rule: str, what: str, said: int | str, config: Mapping[str, Any]) -> int:
+    """A number of the table, or the one under the key of the configuration that the table names."""
+    if isinstance(said, int):
+        return said
     value: Any = config
-    for key in threads.split("."):
+    for key in said.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(value, int):
         raise UserError(
-            f"config/resources.yaml, key rules.{rule}.threads: the configuration has no number {threads!r}"
+            f"config/resources.yaml, key rules.{rule}.{what}: the configuration has no number {said!r}"
         )
     return value
 

@@ -69,6 +69,15 @@ def test_the_papers_trainings_ask_for_two_machines_of_eight_gpus() -> None:
     assert ask("train_mt_grpo", "paper", "small", "one_gpu").mem_mb == 110_000
 
 
+@pytest.mark.parametrize("rule", ["rank_candidates", "translate_segments", "judge_translations"])
+def test_a_model_that_answers_gets_the_gpus_it_is_spread_over(rule: str) -> None:
+    asked = ask(rule, "paper", evaluate={"gpus": 4})
+    assert (asked.nodes, asked.gpus, asked.mem_mb) == (1, 4, 4 * 64_000)
+    assert snakemake_resources(asked, experiment("paper")["cluster"])["gres"] == "gpu:4"
+    assert ask(rule, "paper").gpus == 1
+    assert ask(rule, evaluate={"gpus": 4}).gpus == 0  # without GPUs
+
+
 def test_a_judge_with_gpus_of_its_own_brings_its_nodes() -> None:
     config = experiment("paper")
     config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 4}
@@ -203,6 +212,12 @@ def test_threads_may_name_a_key_of_the_configuration_that_must_be_there() -> Non
     changed = table(score_rankings={"threads": "evaluate.threads"})
     with pytest.raises(UserError, match=r"rules\.score_rankings\.threads.*'evaluate\.threads'"):
         request("score_rankings", changed, experiment())
+
+
+def test_gpus_may_name_a_key_of_the_configuration_that_must_be_there() -> None:
+    changed = table(score_comet={"cuda": {"gpus": "evaluate.cards"}})
+    with pytest.raises(UserError, match=r"rules\.score_comet\.gpus.*'evaluate\.cards'"):
+        request("score_comet", changed, experiment("paper"))
 
 
 def test_the_profile_keeps_retries_and_the_clusters_names_where_they_belong() -> None:
