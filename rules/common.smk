@@ -152,9 +152,9 @@ if CUDA and "gpu_jobs" not in workflow.global_resources:
     workflow.register_resource("gpu_jobs", 1)
 
 
-def preflight_options(rules=()):
-    """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
-    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
+def preflight_options():
+    """Options of scripts/preflight.py: how and where jobs run."""
+    return ["--software", deployed_by(), *(["--slurm"] if on_slurm() else [])]
 
 
 def image(name):

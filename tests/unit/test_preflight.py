@@ -324,12 +324,32 @@ def test_offline_the_cache_must_be_complete(
 # ---------------------------------------------------------------- all of it
 
 
+def rules_of(config: dict[str, Any]) -> set[str]:
+    return {job.rule for job in checks.jobs_of(config, ROOT)}
+
+
 def test_jobs_are_those_of_the_experiment() -> None:
-    rules = {job.rule for job in checks.jobs_of(experiment("paper"), ROOT)}
-    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage"} <= rules
-    assert not {"download_dataset", "build_environment", "train_judge_rl"} & rules
-    released = {job.rule for job in checks.jobs_of(experiment("paper", "paper_released"), ROOT)}
-    assert not {"train_grrm_sft", "train_mt_grpo"} & released
+    # That they are those that Snakemake plans: tests/workflow/test_plan.py.
+    paper = rules_of(experiment("paper"))
+    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage", "score_bleurt"} <= paper
+    never = {"make_toy_world", "make_base_models", "train_comet", "train_bleurt", "score_metricx"}
+    never |= {"score_llm_judge", "make_toy_alignment", "train_alignment_sft", "prepare_alignment"}
+    assert not never & paper
+    assert not {"download_dataset", "build_environment", "train_judge_rl", "ask_judge"} & paper
+    released = rules_of(experiment("paper", "paper_released"))
+    assert not {"train_grrm_sft", "train_mt_grpo", "prepare_mt_grpo"} & released
+    # Another kind is trained, from a model that is not there, beside the released one.
+    config = experiment("paper", "paper_released")
+    config["reward_comparison"] = ["bleu"]
+    assert rules_of(config) - released == {
+        *("prepare_mt_sft", "train_mt_sft", "prepare_mt_grpo", "train_mt_grpo")
+    }
+    config = experiment("paper")
+    config["evaluate"]["metrics"] = ["metricx", "llm_judge"]
+    assert rules_of(config) - paper == {"score_metricx", "score_llm_judge"}
+    assert paper - rules_of(config) == {"score_comet", "score_bleurt"}
+    assert {"train_judge_rl", "train_alignment_grpo", "train_alignment_sft"} <= rules_of(experiment("judges"))
+    assert "train_alignment_sft" not in rules_of(experiment("paper", "small", "alignment_gpu"))
     assert [job.rule for job in checks.jobs_of(experiment(), ROOT, ["train_mt_sft"])] == ["train_mt_sft"]
 
 
@@ -368,6 +388,28 @@ def test_a_model_in_a_folder_does_not_stop_the_rest(tmp_path: Path, known: bool)
     assert not any(finding.status == "failed" for finding in found)
     said = [finding.found for finding in found if finding.check == "forecast grrm_rlvr"]
     assert said == [] if known else said[0].startswith(f"{start}: the number of its parameters")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "rules", "status"),
+    [
+        (1, None, "ok"),
+        (2, None, "ok"),
+        (4, None, "failed"),
+        (4, ["score_rankings"], None),
+    ],
+)
+def test_answers_alone_need_their_gpus_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, rules: list[str] | None, status: str | None
+) -> None:
+    monkeypatch.setattr(probes, "visible_gpus", lambda: (parse_gpus(SMI), SMI))
+    monkeypatch.setattr(checks, "check_hub", lambda *_: [])
+    config = experiment("paper", "paper_released")  # hardware.gpus_per_node is 8
+    config["evaluate"]["gpus"] = gpus
+    found = checks.check_experiment(config, ROOT, jobs=checks.jobs_of(config, ROOT, rules))
+    looked = [finding for finding in found if finding.check == "gpus"]
+    assert [finding.status for finding in looked] == ([] if status is None else [status])
+    assert status != "failed" or "evaluate.gpus to 2" in looked[0].remedy
 
 
 def test_one_table_with_every_failure(

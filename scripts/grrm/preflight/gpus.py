@@ -53,7 +53,11 @@ def cuda_of_environment(folder: Path) -> str | None:
 
 
 def check_gpus(
-    gpus: Sequence[Gpu] | None, wanted: int, said: str, environments: Mapping[str, str | None]
+    gpus: Sequence[Gpu] | None,
+    wanted: int,
+    said: str,
+    environments: Mapping[str, str | None],
+    key: str = "hardware.gpus_per_node",
 ) -> list[Finding]:
     """Findings about the GPUs of this machine.
 
@@ -62,8 +66,9 @@ def check_gpus(
         wanted: GPUs a machine that the configuration asks for.
         said: what nvidia-smi printed.
         environments: the version of CUDA of each.
+        key: of the configuration that says how many are wanted.
     """
-    check, key = "gpus", "hardware.gpus_per_node"
+    check = "gpus"
     if gpus is None:
         found = "nvidia-smi is not there: no NVIDIA driver on this machine"
         return [
