@@ -39,11 +39,20 @@ onstart:
         {job.rule.name for job in jobs if not (on_slurm() and job.is_local)}
     )
     on_gpus = any("gres" in job.rule.resources for job in jobs)
-    trains = any(job.rule.name.startswith("train_") for job in jobs)
-    if on_gpus or (trains and on_slurm()):
+    trained = [
+        Path(job.output.model).name
+        for job in jobs
+        if job.rule.name.startswith("train_")
+    ]
+    if on_gpus or (trained and on_slurm()):
         command = [sys.executable, "scripts/preflight.py", "--config", "-"]
         done = subprocess.run(
-            [*command, *preflight_options(), "--rules", *rules_run],
+            [
+                *command,
+                *preflight_options(),
+                *("--rules", *rules_run),
+                *("--trained", *trained),
+            ],
             input=yaml.safe_dump(config),
             text=True,
         )

@@ -37,6 +37,12 @@ def main(argv: list[str] | None = None) -> None:
         metavar="RULE",
         help="whose jobs are to run (default: all that the experiment comes to)",
     )
+    parser.add_argument(
+        "--trained",
+        nargs="*",
+        metavar="MODEL",
+        help="what is to be made by a training (default: all models that are not there yet)",
+    )
     parser.add_argument("--software", choices=["uv", "conda", "apptainer"], default="uv", help="default: uv")
     parser.add_argument("--workflow", type=Path, default=Path(), help="its folder (default: this one)")
     parser.add_argument("--output", type=Path, help="the findings to write (JSON), if none is a failure")
@@ -45,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     overlays = [Path("/dev/stdin") if str(path) == "-" else path for path in args.config]
     config = load_experiment(args.workflow, overlays, args.overlay)
     jobs = jobs_of(config, args.workflow, args.rules)
-    findings = check_experiment(config, args.workflow, software=args.software, jobs=jobs, slurm=args.slurm)
+    findings = check_experiment(
+        config, args.workflow, software=args.software, jobs=jobs, slurm=args.slurm, trained=args.trained
+    )
     print(format_table(findings), flush=True)
     if broken := failures(findings):
         raise UserError(

@@ -19,6 +19,7 @@ from grrm.preflight.environments import check_environment, check_images
 from grrm.preflight.findings import Finding, failed, format_table, merge, ok
 from grrm.preflight.gpus import check_gpus, cuda_of_lock, parse_gpus
 from grrm.preflight.storage import Need, check_space, check_write
+from grrm.preflight.trainings import check_trainings
 from hub_server import TOKEN, HubServer, serve
 
 ROOT = Path(__file__).parents[2]
@@ -410,6 +411,69 @@ def test_answers_alone_need_their_gpus_and_no_more(
     looked = [finding for finding in found if finding.check == "gpus"]
     assert [finding.status for finding in looked] == ([] if status is None else [status])
     assert status != "failed" or "evaluate.gpus to 2" in looked[0].remedy
+
+
+def lock(results: Path, name: str, job: str | None) -> None:
+    holder = {"token": "t", "host": "g1", "pid": 1, "born": 0.0, "job": job, "cluster": "c", "since": "noon"}
+    write_json(results / f"checkpoints/{name}.lock", holder)
+
+
+@pytest.mark.parametrize(
+    ("states", "trained", "found"),
+    [
+        ({"7": "RUNNING"}, ["grrm_sft", "mt_sft"], ["training grrm_sft"]),
+        ({"7": "RUNNING"}, None, ["training grrm_sft"]),
+        ({"7": "RUNNING", "9": "PENDING"}, ["mt_grpo_bleu"], ["training mt_grpo_bleu"]),
+        ({"7": "RUNNING", "8": "RUNNING"}, None, ["training grrm_sft"]),  # what 8 makes is there
+        ({"7": "RUNNING"}, [], []),
+        ({}, None, []),
+    ],
+)
+def test_a_job_that_is_still_at_work_is_found_before_another_is_submitted(
+    tmp_path: Path, states: dict[str, str], trained: list[str] | None, found: list[str]
+) -> None:
+    for name, job in {"grrm_sft": "7", "grrm_rlvr": "8", "mt_grpo_bleu": "9", "mt_sft": None}.items():
+        lock(tmp_path, name, job)
+    (tmp_path / "models/grrm_rlvr").mkdir(parents=True)
+    findings = check_trainings(tmp_path, trained, lambda job, cluster: states.get(job))
+    assert [finding.check for finding in findings] == found
+    for finding in findings:
+        assert finding.status == "failed" and "scancel" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("cluster", "squeue", "state"),
+    [
+        ("own", "echo RUNNING", "RUNNING"),
+        (None, "echo SUSPENDED", "SUSPENDED"),
+        ("other", "echo RUNNING", None),
+        ("own", "echo COMPLETED", None),
+        ("own", "echo slurm_load_jobs error: Invalid job id specified; exit 1", None),
+    ],
+)
+def test_the_state_of_a_job_is_slurms_own_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str | None, squeue: str, state: str | None
+) -> None:
+    for name, script in {"squeue": squeue, "scontrol": "echo 'ClusterName             = own'"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert probes.living_state("7", cluster) == state
+
+
+def test_on_slurm_a_training_that_is_at_work_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    lock(tmp_path / "results/demo", "grrm_sft", "7")
+    monkeypatch.setattr(probes, "ask_slurm", lambda jobs: [])
+    monkeypatch.setattr(probes, "living_state", lambda job, cluster: "RUNNING")
+    options = ["--workflow", str(tmp_path), "--slurm", "--rules", "train_grrm_sft", "--trained"]
+    with pytest.raises(UserError, match=r"1 of \d+ checks failed, first training grrm_sft: .*Slurm job 7"):
+        preflight.main([*options, "grrm_sft"])
+    assert "scancel 7" in capsys.readouterr().out
+    preflight.main([*options, "mt_sft"])
 
 
 def test_one_table_with_every_failure(

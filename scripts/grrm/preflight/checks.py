@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
+from grrm.preflight.trainings import check_trainings
 from grrm.report.forecast import Stage, forecast_experiment, load_assumptions
 
 Software = Literal["uv", "conda", "apptainer"]
@@ -65,6 +66,7 @@ def check_experiment(
     software: Software = "uv",
     jobs: Sequence[Job] | None = None,
     slurm: bool = False,
+    trained: Collection[str] | None = None,
 ) -> list[Finding]:
     """Findings about everything that an experiment needs.
 
@@ -74,6 +76,7 @@ def check_experiment(
         software: how the environments come about.
         jobs: what is to run, see `jobs_of`; None for all of it.
         slurm: whether Slurm runs the jobs, or this machine.
+        trained: models that are to be made; None for all that are not there yet.
 
     Raises:
         UserError: the table of data sets or of assumptions is damaged.
@@ -88,6 +91,7 @@ def check_experiment(
     if slurm:
         findings += probes.ask_slurm(jobs)
         findings += _check_times(jobs, stages, config)
+        findings += check_trainings(workflow / "results" / config["experiment"], trained, probes.living_state)
     if config["hardware"]["device"] == "cuda":
         if slurm:
             findings.append(

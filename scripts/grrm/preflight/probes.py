@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch
 
 _SECONDS = 30
 _NOT_FOUND = 127
+# States of a job that has processes, or will have them again: one that was requeued is pending.
+_ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED", "REQUEUE_HOLD"}
 
 
 def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
@@ -30,6 +33,20 @@ def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     for arguments, job in alike.items():
         findings += verdict(job, *_run("sbatch", "--test-only", *arguments, "--wrap=true"))
     return findings
+
+
+def living_state(job: str, cluster: str | None) -> str | None:
+    """The state of a Slurm job, such as RUNNING; None if it has ended, or if Slurm here does not know it.
+
+    Args:
+        job: its number.
+        cluster: the name of the cluster that it was given on; None if that is not known.
+    """
+    own = re.search(r"^ClusterName\s*=\s*(\S+)", _run("scontrol", "show", "config")[1], re.M)
+    if cluster and own and own[1] != cluster:
+        return None  # the number is another job's here
+    status, words = _run("squeue", "--noheader", "--states", "all", "--jobs", job, "--format", "%T")
+    return next((state for state in words.split() if state in _ALIVE), None) if status == 0 else None
 
 
 def visible_gpus() -> tuple[list[Gpu] | None, str]:
