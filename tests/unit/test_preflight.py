@@ -17,7 +17,7 @@ from grrm.files import UserError, sha256, write_json
 from grrm.preflight import checks, hub, probes, storage
 from grrm.preflight.environments import check_environment, check_images
 from grrm.preflight.findings import Finding, failed, format_table, merge, ok
-from grrm.preflight.gpus import check_gpus, cuda_of_lock, parse_gpus
+from grrm.preflight.gpus import check_gpus, chosen_gpus, cuda_of_lock, parse_gpus
 from grrm.preflight.storage import Need, check_space, check_write
 from grrm.preflight.trainings import check_trainings
 from hub_server import TOKEN, HubServer, serve
@@ -28,7 +28,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import preflight  # noqa: E402
 
 # The form of nvidia-smi --format=csv,noheader,nounits.
-SMI = "0, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n1, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n"
+SMI = (
+    "0, NVIDIA H100 80GB HBM3, 81559, 580.95.05, GPU-2f1c7b1e-0000-0000-0000-000000000000\n"
+    "1, NVIDIA H100 80GB HBM3, 81559, 580.95.05, GPU-2fd04a55-0000-0000-0000-000000000000\n"
+)
 
 
 def statuses(findings: list[Finding]) -> list[str]:
@@ -70,9 +73,9 @@ def test_gpus_and_their_driver() -> None:
          "hardware.gpus_per_node"),
         (SMI.replace("580.95.05", "550.54.15"), 2, "13.0",
          "driver 550.54.15 is too old for CUDA 13.0, which needs 580.65.6", "update the driver"),
-        ("No devices were found\n", 1, "13.0", "sees none: No devices were found", "hardware.device"),
+        ("No devices were found\n", 1, "13.0", "none is visible: No devices were found", "hardware.device"),
         ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 1, "12.8",
-         "sees none: NVIDIA-SMI has failed", "check the driver"),
+         "none is visible: NVIDIA-SMI has failed", "check the driver"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_gpus(smi: str, wanted: int, cuda: str, found: str, do: str) -> None:
@@ -82,7 +85,7 @@ def test_what_is_wrong_with_gpus(smi: str, wanted: int, cuda: str, found: str, d
 
 
 def test_small_gpus_and_unknown_cuda_are_not_hidden() -> None:
-    smi = "0, NVIDIA T4, 15360, 580.95.05\n"
+    smi = "0, NVIDIA T4, 15360, 580.95.05, GPU-1\n"
     findings = check_gpus(parse_gpus(smi), 1, smi, {"rl_cuda": "14.1"})
     assert statuses(findings) == ["ok", "warning", "unknown"]
     (missing,) = check_gpus(None, 1, "", {})
@@ -96,15 +99,42 @@ def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{SMI}END\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     probes.require_gpus(2, python)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match=r"gpus: 1 visible .* asks for 2; .* CUDA_VISIBLE_DEVICES"):
+        probes.require_gpus(2, python)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match=r"gpus: none is visible: CUDA_VISIBLE_DEVICES is ''"):
+        probes.require_gpus(1, python)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(UserError, match=r"gpus: 2 visible .* asks for 8; set hardware\.gpus_per_node"):
         probes.require_gpus(8, python)
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15, GPU-1\n")
     with pytest.raises(UserError, match=r"this environment: driver 550\.54\.15 is too old for CUDA 13\.0"):
         probes.require_gpus(1, python)
     (tmp_path / "nvidia-smi").unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     probes.require_gpus(8, python)
+
+
+@pytest.mark.parametrize(
+    ("devices", "indices"),
+    [
+        (None, [0, 1]),
+        ("1,0", [1, 0]),
+        ("0", [0]),
+        ("0, 1", [0, 1]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", [0]),  # CUDA reads no further
+        ("GPU-2fd0,0", [1, 0]),
+        ("GPU-2f", []),  # either
+        ("MIG-41b3a1c2", [0, 1]),
+    ],
+)
+def test_cuda_sees_what_it_is_told_to(devices: str | None, indices: list[int]) -> None:
+    assert [gpu.index for gpu in chosen_gpus(parse_gpus(SMI), devices)] == indices
 
 
 def test_cuda_is_that_of_the_lock() -> None:

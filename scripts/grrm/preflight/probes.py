@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, failures
-from grrm.preflight.gpus import QUERY, Gpu, check_gpus, cuda_of_environment, parse_gpus
+from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
 from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
 
 _SECONDS = 30
@@ -50,9 +51,16 @@ def living_state(job: str, cluster: str | None) -> str | None:
 
 
 def visible_gpus() -> tuple[list[Gpu] | None, str]:
-    """The GPUs of this machine (None without nvidia-smi), and what nvidia-smi printed."""
+    """The GPUs that a program of this machine sees (None without nvidia-smi), and what nvidia-smi printed.
+
+    nvidia-smi shows all of them, whatever CUDA_VISIBLE_DEVICES says; if that leaves none, it is what is said.
+    """
     status, words = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
-    return (None if status == _NOT_FOUND else parse_gpus(words)), words
+    if status == _NOT_FOUND:
+        return None, words
+    there, devices = parse_gpus(words), os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = chosen_gpus(there, devices)
+    return chosen, f"CUDA_VISIBLE_DEVICES is {devices!r}" if there and not chosen else words
 
 
 def require_gpus(wanted: int, python: str) -> None:
