@@ -306,7 +306,7 @@ REWARD_COMPARISON = REWARD_KINDS if config["reward_comparison"] else []
 def alignment_target(wildcards):
     if config["alignment"] is None:
         raise WorkflowError(
-            "key 'alignment' is not set; snakemake alignment_grpo --configfile config/judges.yaml is the "
+            "key 'alignment' is not set; snakemake --cores 2 alignment_grpo --configfile config/judges.yaml is the "
             "demonstration"
         )
     return ALIGNMENT_SUMMARY
