@@ -11,6 +11,7 @@ import yaml
 from grrm.engines import checkpoints, sessions, stop, trackers, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
+from grrm.preflight.probes import training_hardware
 from grrm.process import run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
@@ -39,7 +40,9 @@ def main(argv: list[str] | None = None) -> None:
             checkpoints.remove_broken(working)
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
             command = trl.command(config, args.python, args.config, args.tracker)
-            with stop.stop_on_signal(working), sessions.recorded(working):
+            on_cpu = config["training"].get("use_cpu")
+            hardware = training_hardware(config["nodes"], 0 if on_cpu else config["gpus_per_node"])
+            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                 status = run_engine(command, env=trl.environment(_SCRIPTS))
             if status != 0:
                 raise UserError(

@@ -241,14 +241,43 @@ def test_a_machine_that_is_too_small_is_named_with_numbers(stage):
 
 def test_temporary_folders_of_killed_runs_are_removed(stage, monkeypatch):
     monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: "t")
-    gone, alive = Path(f"t/grrm-rl-{2**22 + 1}"), Path(f"t/grrm-rl-{os.getppid()}")
-    for folder in (gone, alive):
-        folder.mkdir(parents=True)
+    Path("t").mkdir()
     with train_rl._temporary_folder() as own:
-        assert own.exists()
+        name = own.name.removesuffix(str(os.getpid()))
+    gone, alive, same = (Path(f"t/{name}{pid}") for pid in (2**22 + 1, os.getppid(), os.getpid()))
+    for folder in (gone, alive, same):
+        folder.mkdir()
+    (same / "left by a killed run").touch()
+    with train_rl._temporary_folder() as own:
+        assert list(own.iterdir()) == []
         assert not gone.exists()
     assert alive.exists()
     assert not own.exists()
+
+
+def test_temporary_folders_that_a_run_on_another_machine_has_here_stay(stage, monkeypatch):
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: "t")
+    Path("t").mkdir()
+    # The first machine of one training is n1, of the other n2; both have the process number of this test.
+    monkeypatch.setattr(train_rl.socket, "gethostname", lambda: "n2")
+    with train_rl._temporary_folder() as foreign:
+        gone = foreign.with_name(foreign.name.replace(str(os.getpid()), str(2**22 + 1)))
+        gone.mkdir()
+        monkeypatch.setattr(train_rl.socket, "gethostname", lambda: "n1")
+        with train_rl._temporary_folder() as own:
+            assert own != foreign
+            assert foreign.exists()
+            assert gone.exists()
+
+
+def test_rays_sockets_fit_whatever_the_process_number(stage, monkeypatch):
+    base = Path("t" * train_rl._LONGEST_BASE)
+    base.mkdir()
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: str(base))
+    monkeypatch.setattr(train_rl.os, "getpid", lambda: 2**22)
+    with train_rl._temporary_folder() as folder:
+        assert folder.parent == base
+        assert len(f"{folder}/session_2026-01-01_00-00-00_000000_{2**22}/sockets/plasma_store.1") <= 107
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
 from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
+from grrm.reward_config import prompt_file
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
+# What is judged, by the keywords it has.
+_RESPONSES: dict[Kind, dict[str, Any]] = {
+    "judge_pairwise": {"first": "?", "second": "?"},
+    "judge_pointwise": {"response": "?"},
+    "judge_listwise": {"candidates": ["?", "?"]},
+}
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
 
 
@@ -44,6 +52,34 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     if colon and path.endswith(".py"):
         return JudgePrompt(_load_function(Path(path), function), _TAGS[kind])
     return template_prompt(load_templates(spec, kind))
+
+
+def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
+    """Check a prompt before anything is judged with it.
+
+    Args:
+        spec: as for `load_judge_prompt`.
+        kind: likewise.
+        translation: whether translations are judged, so that the languages are known.
+
+    Raises:
+        UserError: it cannot be loaded, takes other arguments, or asks for languages that there are none of.
+    """
+    render = load_judge_prompt(spec, kind).render
+    arguments: dict[str, Any] = {"question": "?", "reference": None, **_RESPONSES[kind]}
+    if translation:
+        arguments |= dict.fromkeys(sorted(LANGUAGES), "?")
+    try:
+        inspect.signature(render).bind(**arguments)
+    except TypeError as error:
+        raise UserError(
+            f"{spec}: cannot be called as a prompt ({error}); it gets the keywords {', '.join(arguments)}"
+        ) from error
+    if spec == prompt_file(spec):
+        try:
+            render(**arguments)
+        except UserError as error:
+            raise UserError(f"{spec}: {error}") from error
 
 
 def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
@@ -82,7 +118,13 @@ def _load_function(path: Path, name: str) -> Callable[..., str]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be loaded ({type(error).__name__}: {error}); import what only some environments "
+            f"have inside {name}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"{path}: no function {name}")

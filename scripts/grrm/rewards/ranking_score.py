@@ -23,7 +23,7 @@ from grrm.ranking import (
 )
 
 # Credit for a pair by the error of its margin; a greater error earns nothing (the paper's reward code).
-_MARGIN_CREDIT = {0: 1.0, 1: 0.6, 2: 0.2}
+_MARGIN_CREDIT: dict[float, float] = {0: 1.0, 1: 0.6, 2: 0.2}
 _END_OF_TURN = "<|im_end|>"
 
 
@@ -66,7 +66,7 @@ def compute_score(
     )
 
 
-def margin_score(predicted: Mapping[str, int], reference: Mapping[str, int]) -> float:
+def margin_score(predicted: Mapping[str, float], reference: Mapping[str, float]) -> float:
     """Mean credit over pairs, in [0, 1]: 1, 0.6, 0.2, 0 as the pair's margin is off by 0, 1, 2, more."""
     credit = [
         _MARGIN_CREDIT.get(abs((reference[x] - reference[y]) - (predicted[x] - predicted[y])), 0.0)
