@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from grrm.cluster import load_resources, request, snakemake_resources
+from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
     compared_models,
@@ -27,9 +27,9 @@ from grrm.judges.configured_prompts import check_prompts
 from grrm.process import WORKFLOW_PID
 from grrm.reward_config import (
     alignment_prompt_of,
+    grpo_runs,
     has_alignment_judge,
     prompt_file,
-    reward_of,
     scoring_model_of,
     translation_prompt_of,
 )
@@ -99,7 +99,12 @@ def threads(rule):
 
 def resources(rule):
     """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
-    return snakemake_resources(request(rule, RESOURCES, config), config["cluster"])
+    asked = requests(rule, RESOURCES, config)
+    found = resources_of_runs(asked, config["cluster"])
+    if any(one.gpus for one in asked.values()):
+        # Which executor it is, is not known yet while this file is read.
+        found["gpu_jobs"] = lambda wildcards: 0 if on_slurm() else 1
+    return found
 
 
 def model(stage):
@@ -139,9 +144,15 @@ def on_slurm():
     )
 
 
-def preflight_options(rules=()):
-    """Options of scripts/preflight.py; the rules are those whose jobs Slurm will run, none for all."""
-    return ["--software", deployed_by(), *(["--slurm", *rules] if on_slurm() else [])]
+# Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,
+# unless --resources gpu_jobs=... says otherwise.
+if CUDA and "gpu_jobs" not in workflow.global_resources:
+    workflow.register_resource("gpu_jobs", 1)
+
+
+def preflight_options():
+    """Options of scripts/preflight.py: how and where jobs run."""
+    return ["--software", deployed_by(), *(["--slurm"] if on_slurm() else [])]
 
 
 def image(name):
@@ -246,11 +257,7 @@ EVALUATIONS = [
 
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
-GRPO_RUNS = {"mt_grpo": config["mt_grpo"]["reward"]} | {
-    f"mt_grpo_{kind}": reward_of(config["mt_grpo"]["reward"], kind)
-    for kind in config["reward_comparison"]
-    if kind != config["mt_grpo"]["reward"]["kind"]
-}
+GRPO_RUNS = grpo_runs(config)
 
 
 # Kind of reward -> training with it, for those whose models are compared with the model before.
@@ -297,7 +304,7 @@ REWARD_COMPARISON = REWARD_KINDS if config["reward_comparison"] else []
 def alignment_target(wildcards):
     if config["alignment"] is None:
         raise WorkflowError(
-            "key 'alignment' is not set; snakemake alignment_grpo --configfile config/judges.yaml is the "
+            "key 'alignment' is not set; snakemake --cores 2 alignment_grpo --configfile config/judges.yaml is the "
             "demonstration"
         )
     # With the configuration, in which variables of the environment are recorded.

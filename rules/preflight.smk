@@ -1,4 +1,4 @@
-# Whether the experiment can run here: by itself (snakemake preflight), and before the first job of a training.
+# Whether the experiment can run here: by itself (snakemake preflight), and before the first job on GPUs or training.
 
 import yaml
 
@@ -34,12 +34,25 @@ rule preflight:
 # made anew because a disk was looked at.
 onstart:
     jobs = list(workflow.dag.needrun_jobs())
-    submitted = sorted({job.rule.name for job in jobs if not job.is_local})
-    trains = any(job.rule.name.startswith("train_") for job in jobs)
-    if trains and (CUDA or on_slurm()):
+    # Without Slurm all of them are local.
+    rules_run = sorted(
+        {job.rule.name for job in jobs if not (on_slurm() and job.is_local)}
+    )
+    on_gpus = any("gres" in job.rule.resources for job in jobs)
+    trained = [
+        Path(job.output.model).name
+        for job in jobs
+        if job.rule.name.startswith("train_")
+    ]
+    if on_gpus or (trained and on_slurm()):
         command = [sys.executable, "scripts/preflight.py", "--config", "-"]
         done = subprocess.run(
-            [*command, *preflight_options(submitted)],
+            [
+                *command,
+                *preflight_options(),
+                *("--rules", *rules_run),
+                *("--trained", *trained),
+            ],
             input=yaml.safe_dump(config),
             text=True,
         )

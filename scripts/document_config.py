@@ -19,9 +19,9 @@ _INTRODUCTION = """\
 
 Written by `make docs` from `config/schemas/config.schema.yaml`; do not edit.
 
-`config/config.yaml` is the demonstration. Overlays are laid over it in the order they are named, and replace
-single keys: `snakemake --configfile config/paper.yaml config/paper_cla.yaml`; `--config seed=1` comes last.
-A wrong key or value stops the workflow before anything runs.
+`config/config.yaml` is the demonstration. Overlays are laid over it in the order they are named, and
+replace single keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`; `--config seed=1`
+comes last. A wrong key or value stops the workflow before anything runs.
 
 | overlay | experiment |
 | --- | --- |

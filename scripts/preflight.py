@@ -29,10 +29,19 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--overlay", type=json.loads, default={}, help="keys laid over them, as JSON")
     parser.add_argument(
-        "--slurm",
+        "--slurm", action="store_true", help="Slurm runs the jobs; without it everything runs here"
+    )
+    parser.add_argument(
+        "--rules",
         nargs="*",
         metavar="RULE",
-        help="Slurm runs the jobs of these rules (none named: of all); without it everything runs here",
+        help="whose jobs are to run (default: all that the experiment comes to)",
+    )
+    parser.add_argument(
+        "--trained",
+        nargs="*",
+        metavar="MODEL",
+        help="what is to be made by a training (default: all models that are not there yet)",
     )
     parser.add_argument("--software", choices=["uv", "conda", "apptainer"], default="uv", help="default: uv")
     parser.add_argument("--workflow", type=Path, default=Path(), help="its folder (default: this one)")
@@ -41,8 +50,10 @@ def main(argv: list[str] | None = None) -> None:
 
     overlays = [Path("/dev/stdin") if str(path) == "-" else path for path in args.config]
     config = load_experiment(args.workflow, overlays, args.overlay)
-    jobs = None if args.slurm is None else jobs_of(config, args.workflow, args.slurm or None)
-    findings = check_experiment(config, args.workflow, software=args.software, jobs=jobs)
+    jobs = jobs_of(config, args.workflow, args.rules)
+    findings = check_experiment(
+        config, args.workflow, software=args.software, jobs=jobs, slurm=args.slurm, trained=args.trained
+    )
     print(format_table(findings), flush=True)
     if broken := failures(findings):
         raise UserError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,3 +62,14 @@ def render_rl(config: Mapping[str, Any], stage: str, **changes: Any) -> dict[str
         return fork_overrides(settings, **arguments)
     prompt = Path(config["prompts"]["ranking"]) if judged else None
     return rl_overrides(settings, **arguments, judge_prompt=prompt, seed=config["seed"])
+
+
+def empty_model(folder: Path, parameters: int) -> Path:
+    """A model folder of that size: the headers of two safetensors files without the numbers behind them."""
+    folder.mkdir(parents=True)
+    for part, size in enumerate((parameters // 2, parameters - parameters // 2), 1):
+        weight = {"dtype": "BF16", "shape": [size], "data_offsets": [0, 2 * size]}
+        header = json.dumps({"__metadata__": {}, "weight": weight})
+        file = folder / f"model-{part:05}-of-00002.safetensors"
+        file.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    return folder

@@ -15,9 +15,7 @@ import yaml
 
 from grrm.config import resolve
 from grrm.files import UserError
-
-# Kinds of reward without a judge that verl serves (grrm.rewards.kinds).
-_NO_JUDGE = ("bleu", "chrf", "comet", "bradley_terry")
+from grrm.reward_config import grpo_runs, has_alignment_judge, is_served_apart, scoring_model_of
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
@@ -72,27 +70,29 @@ def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, A
         raise UserError(f"{path}, or key 'resources': {error}") from error
 
 
-def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> Request:
+def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run: str = "mt_grpo") -> Request:
     """What `rule` asks for.
 
     Args:
         rule: its name; one that the table does not name gets the default.
         table: see `load_resources`.
         config: the checked configuration.
+        run: of the rule train_mt_grpo, which trains with every kind of reward that is compared
+            (`grrm.reward_config.grpo_runs`); of no matter to other rules.
 
     Raises:
-        UserError: the table names a key for the threads that the configuration does not have.
+        UserError: the table names a key for the threads or the GPUs that the configuration does not have.
     """
     entry = {**table["default"], **table["rules"].get(rule, {})}
     on_gpus = entry.pop("cuda", {}) if config["hardware"]["device"] == "cuda" else {}
     entry |= on_gpus
-    nodes, gpus = _devices(rule, entry.get("gpus", 0), config)
+    nodes, gpus = _devices(rule, entry.get("gpus", 0), config, run)
     memory = entry["mem_gb_per_gpu"] * gpus if gpus and "mem_gb_per_gpu" in entry else entry["mem_gb"]
     limit = config["cluster"]["gpu" if gpus else "cpu"]["max_runtime"]
     return Request(
         nodes=nodes,
         gpus=gpus,
-        threads=_threads(rule, entry["threads"], config),
+        threads=_number(rule, "threads", entry["threads"], config),
         mem_mb=math.ceil(memory * 1000),
         runtime=min(entry["runtime"], limit or entry["runtime"]),
         disk_mb=math.ceil(entry["disk_gb"] * 1000),
@@ -100,29 +100,49 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> R
     )
 
 
-def _devices(rule: str, gpus: int | str, config: Mapping[str, Any]) -> tuple[int, int]:
+def requests(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Request]:
+    """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules."""
+    return {run: request(rule, table, config, run) for run in grpo_runs(config)}
+
+
+def _devices(rule: str, gpus: int | str, config: Mapping[str, Any], run: str) -> tuple[int, int]:
     """Nodes and GPUs of each."""
     hardware = config["hardware"]
     if gpus != "all":
         # A training without GPUs may still be spread over machines.
         spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
-        return hardware["nodes"] if spread and not gpus else 1, int(gpus)
-    reward = config["mt_grpo"]["reward"]
-    if rule == "train_mt_grpo" and reward["placement"] == "dedicated" and reward["kind"] not in _NO_JUDGE:
-        per_node = max(hardware["gpus_per_node"], reward["gpus_per_node"])
-        return hardware["nodes"] + reward["nodes"], per_node
-    return hardware["nodes"], hardware["gpus_per_node"]
+        return hardware["nodes"] if spread and not gpus else 1, _number(rule, "gpus", gpus, config)
+    reward = _served_apart(rule, config, run)
+    if reward is None:
+        return hardware["nodes"], hardware["gpus_per_node"]
+    per_node = max(hardware["gpus_per_node"], reward["gpus_per_node"])
+    return hardware["nodes"] + reward["nodes"], per_node
 
 
-def _threads(rule: str, threads: int | str, config: Mapping[str, Any]) -> int:
-    if isinstance(threads, int):
-        return threads
+def _served_apart(rule: str, config: Mapping[str, Any], run: str) -> Mapping[str, Any] | None:
+    """The section reward of a training whose judge has nodes of its own; None for all others."""
+    reward: Mapping[str, Any]
+    if rule == "train_mt_grpo":
+        reward = grpo_runs(config)[run]
+        judge = scoring_model_of(reward)
+    elif rule == "train_alignment_grpo" and config["alignment"] is not None:
+        reward = config["alignment"]["grpo"]["reward"]
+        judge = "alignment_judge" if has_alignment_judge(config["alignment"]) else None
+    else:
+        return None
+    return reward if is_served_apart(reward, judge) else None
+
+
+def _number(rule: str, what: str, said: int | str, config: Mapping[str, Any]) -> int:
+    """A number of the table, or the one under the key of the configuration that the table names."""
+    if isinstance(said, int):
+        return said
     value: Any = config
-    for key in threads.split("."):
+    for key in said.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(value, int):
         raise UserError(
-            f"config/resources.yaml, key rules.{rule}.threads: the configuration has no number {threads!r}"
+            f"config/resources.yaml, key rules.{rule}.{what}: the configuration has no number {said!r}"
         )
     return value
 
@@ -164,6 +184,32 @@ def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str,
         resources["mem_mb"] = _scaled(asked.mem_mb)
         resources["runtime"] = _scaled(asked.runtime, kind["max_runtime"])
     return resources
+
+
+def resources_of_runs(
+    asked: Mapping[str, Request], cluster: Mapping[str, Any]
+) -> dict[str, int | str | Callable[..., Any]]:
+    """As `snakemake_resources`, of a rule whose jobs ask for different things.
+
+    Args:
+        asked: what it asks for in each run, the wildcard of that name; alike but for nodes and GPUs.
+        cluster: the section of that name.
+
+    Returns:
+        Values of the directive `resources`: functions of the wildcards only where the runs differ.
+    """
+    found = {run: snakemake_resources(one, cluster) for run, one in asked.items()}
+    if len(set(asked.values())) == 1:
+        return dict(next(iter(found.values())))
+
+    def of(name: str) -> Callable[..., Any]:
+        def resource(wildcards: Any, attempt: int) -> Any:
+            value = found[wildcards.run][name]
+            return value(wildcards, attempt) if callable(value) else value
+
+        return resource
+
+    return {name: of(name) for name in next(iter(found.values()))}
 
 
 def _scaled(first: int, limit: int | None = None) -> Attempts:

@@ -87,7 +87,7 @@ def held(
     finally:
         released.set()
         beating.join()
-        found = _read(lock)
+        found = read_holder(lock)
         if found is not None and found.token == own.token:
             lock.unlink(missing_ok=True)
 
@@ -96,7 +96,7 @@ def _acquire(lock: Path, own: Holder, patience: float, stale_after: float) -> No
     begun = seen = time.monotonic()
     last: Holder | None = None
     while not _create(lock, own):
-        found = _read(lock)
+        found = read_holder(lock)
         if found is None:  # released in between
             continue
         now = time.monotonic()
@@ -135,7 +135,7 @@ def _take_over(lock: Path, stale: Holder, own: Holder) -> bool:
     if not _create(marker, own):
         return False
     try:
-        found = _read(lock)
+        found = read_holder(lock)
         if found is None or found.token != stale.token:  # another one was quicker
             return False
         _written(lock, own).replace(lock)
@@ -148,7 +148,7 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
     beat = 0
     while not released.wait(every):
         try:
-            found = _read(lock)
+            found = read_holder(lock)
             if found is not None and found.token != own.token:
                 print(f"error: {lock}: taken over by {found}; this process ends", flush=True)
                 end_descendants()
@@ -204,7 +204,7 @@ def _written(path: Path, holder: Holder) -> Path:
     return partial
 
 
-def _read(path: Path) -> Holder | None:
+def read_holder(path: Path) -> Holder | None:
     """The holder that a lock names; None if there is no lock."""
     with contextlib.suppress(FileNotFoundError):
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

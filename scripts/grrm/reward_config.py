@@ -143,6 +143,28 @@ def reward_of(reward: Mapping[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
+def grpo_runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Trainings of the translation model by GRPO, each with its section reward.
+
+    `mt_grpo` is the experiment's own, `mt_grpo_<kind>` that with another kind that is compared.
+    """
+    own = config["mt_grpo"]["reward"]
+    return {"mt_grpo": own} | {
+        f"mt_grpo_{kind}": reward_of(own, kind) for kind in config["reward_comparison"] if kind != own["kind"]
+    }
+
+
+def is_served_apart(reward: Mapping[str, Any], judge: str | None) -> bool:
+    """Whether verl serves the judge on devices of its own.
+
+    Args:
+        reward: the section of that name.
+        judge: the model or checkpoint that scores; None if none does, or if an endpoint is asked.
+    """
+    checkpoint = reward["kind"] in ("comet", "bradley_terry")  # scores where the reward is computed
+    return judge is not None and not checkpoint and reward["placement"] == "dedicated"
+
+
 def scoring_model_of(reward: Mapping[str, Any]) -> str | None:
     """Name of the model or checkpoint that scores translations; None if none does."""
     kind = reward["kind"]

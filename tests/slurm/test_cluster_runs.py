@@ -160,7 +160,15 @@ def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(checkout: Clus
     # It is held up until the next one has found it.
     slurm("scontrol", "suspend", orphan)
     checkout.finish(checkout.submit("grrm_sft", "--unlock"))
-    again = checkout.submit("grrm_sft")
+    # The preflight finds it before anything is submitted.
+    refused = checkout.submit("grrm_sft", log="refused.log")
+    assert refused.wait(PATIENCE) != 0
+    said = (checkout.folder / "refused.log").read_text()
+    assert f"Slurm job {orphan} of an earlier run is at work there (SUSPENDED)" in said
+    assert f"scancel {orphan}" in said and "nothing was started" in said
+    assert "has been submitted" not in said
+    # Without it, the second job does.
+    again = checkout.submit("grrm_sft", "--no-hooks")
     found = f"grrm_sft.lock: held by Slurm job {orphan}, "
     there = "the rerun has found the orphan"
     checkout.wait_while(again, lambda: found in checkout.training_log("grrm_sft"), there)

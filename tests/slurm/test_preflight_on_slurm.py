@@ -37,7 +37,7 @@ def slurm_lines(**changes: Any) -> list[str]:
     done = subprocess.run(
         [
             *(sys.executable, "scripts/preflight.py", "--config", "config/paper.yaml"),
-            *("--overlay", json.dumps(overlay), "--slurm", "train_grrm_sft", "check_leakage"),
+            *("--overlay", json.dumps(overlay), "--slurm", "--rules", "train_grrm_sft", "check_leakage"),
         ],
         cwd=ROOT,
         env=ENVIRONMENT,

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from configurations import experiment
-from grrm.cluster import Request, load_resources, request, snakemake_resources
+from grrm.cluster import (
+    Request,
+    load_resources,
+    request,
+    requests,
+    resources_of_runs,
+    snakemake_resources,
+)
+from grrm.engines.verl import machines, rl_overrides
 from grrm.files import UserError
+from grrm.reward_config import scoring_model_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "config/schemas/resources.schema.yaml"
@@ -59,11 +69,80 @@ def test_the_papers_trainings_ask_for_two_machines_of_eight_gpus() -> None:
     assert ask("train_mt_grpo", "paper", "small", "one_gpu").mem_mb == 110_000
 
 
+@pytest.mark.parametrize("rule", ["rank_candidates", "translate_segments", "judge_translations"])
+def test_a_model_that_answers_gets_the_gpus_it_is_spread_over(rule: str) -> None:
+    asked = ask(rule, "paper", evaluate={"gpus": 4})
+    assert (asked.nodes, asked.gpus, asked.mem_mb) == (1, 4, 4 * 64_000)
+    assert snakemake_resources(asked, experiment("paper")["cluster"])["gres"] == "gpu:4"
+    assert ask(rule, "paper").gpus == 1
+    assert ask(rule, evaluate={"gpus": 4}).gpus == 0  # without GPUs
+
+
 def test_a_judge_with_gpus_of_its_own_brings_its_nodes() -> None:
     config = experiment("paper")
     config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 4}
     asked = request("train_mt_grpo", table(), config)
     assert (asked.nodes, asked.gpus) == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("own", "nodes"),
+    [("grrm", {"mt_grpo": 3, "mt_grpo_bleu": 2}), ("bleu", {"mt_grpo": 2, "mt_grpo_grrm": 3})],
+)
+def test_every_compared_kind_asks_for_the_nodes_of_its_own_judge(own: str, nodes: dict[str, int]) -> None:
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"kind": own, "placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    config["reward_comparison"] = ["grrm", "bleu"]
+    asked = requests("train_mt_grpo", table(), config)
+    assert {run: one.nodes for run, one in asked.items()} == nodes
+    found = resources_of_runs(asked, config["cluster"])
+    for run, wanted in nodes.items():
+        values = {name: value(SimpleNamespace(run=run), 1) for name, value in found.items()}  # type: ignore[operator]
+        assert (values["nodes"], values["gres"]) == (wanted, "gpu:8")
+    # Where all ask for the same, nothing depends on wildcards.
+    config["mt_grpo"]["reward"]["placement"] = "colocated"
+    assert resources_of_runs(requests("train_mt_grpo", table(), config), config["cluster"])["nodes"] == 2
+
+
+def test_the_judge_of_an_alignment_brings_its_nodes_if_verl_serves_it() -> None:
+    config = experiment("paper", "small", "alignment_gpu")
+    reward = config["alignment"]["grpo"]["reward"]
+    reward |= {"placement": "dedicated", "nodes": 2, "gpus_per_node": 8}
+    assert request("train_alignment_grpo", table(), config).nodes == 1  # an endpoint is asked
+    reward["model"] = "some/judge"
+    assert request("train_alignment_grpo", table(), config).nodes == 3
+    reward["placement"] = "colocated"
+    assert request("train_alignment_grpo", table(), config).nodes == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "nodes"),
+    [
+        ("grrm", {}, 3),
+        ("grrm", {"placement": "endpoint"}, 2),
+        ("bleu", {}, 2),
+        ("comet", {}, 2),
+        ("bradley_terry", {"model": "some/checkpoint"}, 2),
+        ("pairwise_dgr", {}, 2),
+        ("pairwise_dgr", {"model": "some/judge"}, 3),
+    ],
+)
+def test_nodes_asked_for_are_those_that_verl_uses(kind: str, changes: dict[str, str], nodes: int) -> None:
+    config = experiment("paper")
+    reward = config["mt_grpo"]["reward"]
+    reward |= {"kind": kind, "placement": "dedicated", "nodes": 1, "gpus_per_node": 8, **changes}
+    assert request("train_mt_grpo", table(), config).nodes == nodes
+    judge = scoring_model_of(reward)
+    rendered = rl_overrides(
+        config["mt_grpo"],
+        **{name: Path(name) for name in ("model", "data", "checkpoints")},
+        stage="mt_grpo",
+        seed=0,
+        judge=Path(judge) if judge else None,
+        judge_prompt="prompt.yaml",
+        hardware=config["hardware"],
+    )
+    assert machines(rendered) == nodes
 
 
 def test_the_demonstration_asks_for_no_gpu() -> None:
@@ -133,6 +212,12 @@ def test_threads_may_name_a_key_of_the_configuration_that_must_be_there() -> Non
     changed = table(score_rankings={"threads": "evaluate.threads"})
     with pytest.raises(UserError, match=r"rules\.score_rankings\.threads.*'evaluate\.threads'"):
         request("score_rankings", changed, experiment())
+
+
+def test_gpus_may_name_a_key_of_the_configuration_that_must_be_there() -> None:
+    changed = table(score_comet={"cuda": {"gpus": "evaluate.cards"}})
+    with pytest.raises(UserError, match=r"rules\.score_comet\.gpus.*'evaluate\.cards'"):
+        request("score_comet", changed, experiment("paper"))
 
 
 def test_the_profile_keeps_retries_and_the_clusters_names_where_they_belong() -> None:

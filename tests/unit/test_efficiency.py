@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from configurations import experiment
+from configurations import empty_model, experiment
 from grrm import cli
 from grrm.engines.sessions import read_sessions, recorded
 from grrm.files import UserError, write_json
@@ -117,12 +118,46 @@ def test_evaluation_counts_with_its_one_gpu(checkout: Path) -> None:
     assert found["total"]["gpu_hours"] == pytest.approx(8 + 16 + 2)
 
 
+def test_a_compared_kind_counts_with_its_own_judge(checkout: Path) -> None:
+    benchmarks = checkout / "results/paper/benchmarks"
+    shutil.copy(benchmarks / "train_mt_sft.tsv", benchmarks / "train_mt_grpo_grrm.tsv")
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"kind": "bleu", "placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    config["reward_comparison"] = ["grrm", "bleu"]
+    other = {one["job"]: one["devices"] for one in efficiency.efficiency_of(config, checkout)["other"]}
+    assert other["train_mt_grpo_grrm"] == 24
+
+
 def test_without_gpus_there_are_hours_only(checkout: Path) -> None:
     found = measured(checkout)
     assert found["total"] == {"gpu_hours": None, "forecast_gpu_hours": None}
     sft = found["stages"][0]
     assert (sft["hours"], sft["gpu_hours"], sft["verdict"]) == (0.5, None, None)
     assert "no GPUs" in sft["reason"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_training_may_start_from_a_folder(checkout: Path, known: bool) -> None:
+    start = "results/other/models/grrm_sft"
+    if known:
+        empty_model(checkout / start, 1_500_000_000)
+    launched(checkout, "grrm_rlvr", 10)
+    config = experiment("paper")
+    config["grrm_rlvr"]["start_from"] = start
+    found = efficiency.efficiency_of(config, checkout)
+    (rlvr,) = [one for one in found["stages"] if one["stage"] == "grrm_rlvr"]
+    assert rlvr["gpu_hours"] == pytest.approx(160)
+    assert (rlvr["verdict"] is not None) == known == (rlvr["reason"] is None)
+    # A sum without one of them is not that of all.
+    assert (found["total"]["forecast_gpu_hours"] is not None) == known
+    assert known or start in rlvr["reason"]
+    assert format_efficiency(found)
+
+
+def test_the_demonstration_may_start_from_a_folder(checkout: Path) -> None:
+    config = experiment()
+    config["grrm_rlvr"]["start_from"] = "results/paper/models/grrm_sft"
+    assert "grrm_sft" not in {one["stage"] for one in efficiency.efficiency_of(config, checkout)["stages"]}
 
 
 def test_the_command_and_the_script_say_the_same(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:

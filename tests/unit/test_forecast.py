@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from configurations import empty_model
 from grrm import cli
 from grrm.cluster import load_resources, request
 from grrm.config import STAGES, load_experiment, trained_stages
@@ -24,6 +25,7 @@ from grrm.report.forecast import (
     Table,
     count_tables,
     forecast,
+    format_forecast,
     load_assumptions,
     longest_path,
     rows_per_group,
@@ -147,11 +149,37 @@ def test_smaller_models_take_less_in_proportion(paper: dict[str, Any]) -> None:
         assert less == pytest.approx(large * (1.5 / 7.6))
 
 
-def test_a_base_model_of_unknown_size_is_named(paper: dict[str, Any]) -> None:
+@pytest.mark.parametrize("start", ["someone/else-9B", "results/paper/models/not_yet", "empty", "cut_off"])
+def test_a_model_of_unknown_size_is_named_and_only_its_own_stages_are_not_forecast(
+    start: str, paper: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (empty_model(tmp_path / "cut_off", 10) / "model-00001-of-00002.safetensors").write_bytes(b"\x10")
     other = copy.deepcopy(paper)
-    other["mt_sft"]["start_from"] = "someone/else-9B"
-    with pytest.raises(UserError, match=r"someone/else-9B: .*config/forecast\.yaml"):
-        forecast(other, tables(), ASSUMPTIONS, RESOURCES)
+    other["mt_sft"]["start_from"] = start
+    found = forecast(other, tables(), ASSUMPTIONS, RESOURCES, tmp_path)
+    stages = {stage.name: stage for stage in found}
+    for name in ("mt_sft", "mt_grpo"):
+        stage = stages[name]
+        assert (stage.gpu_hours, stage.hours, stage.jobs, stage.disk) == (None,) * 4
+        assert stage.unknown is not None and stage.unknown.startswith(f"{start}: the number")
+        assert "config/forecast.yaml" in stage.unknown
+    assert stages["mt_sft"].steps == by_name(paper)["mt_sft"].steps
+    assert stages["grrm_rlvr"] == by_name(paper)["grrm_rlvr"]
+    text = format_forecast(other, found, ASSUMPTIONS)
+    assert "Stages of known size: " in text and "Not forecast, and in no sum" in text
+
+
+def test_a_model_in_a_folder_is_as_large_as_its_files_say(paper: dict[str, Any], tmp_path: Path) -> None:
+    start = "results/Qwen2.5-7B/models/grrm_sft"
+    empty_model(tmp_path / start, 1_500_000_000)
+    other = copy.deepcopy(paper)
+    other["grrm_rlvr"]["start_from"] = start
+    (rlvr, *_) = forecast(other, tables(), ASSUMPTIONS, RESOURCES, tmp_path)
+    large = by_name(paper)["grrm_rlvr"]
+    assert rlvr.name == "grrm_rlvr" and rlvr.unknown is None
+    assert rlvr.gpu_hours is not None and large.gpu_hours is not None
+    assert rlvr.gpu_hours == pytest.approx(large.gpu_hours * (1.5 / 7.6))
 
 
 def test_stages_that_are_skipped_take_nothing(paper: dict[str, Any]) -> None:

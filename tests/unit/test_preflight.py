@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from configurations import experiment
+from configurations import empty_model, experiment
 from grrm.config import resolve_experiment
 from grrm.data.datasets import Locked, LockedFile, load_datasets
 from grrm.files import UserError, sha256, write_json
 from grrm.preflight import checks, hub, probes, storage
 from grrm.preflight.environments import check_environment, check_images
 from grrm.preflight.findings import Finding, failed, format_table, merge, ok
-from grrm.preflight.gpus import check_gpus, cuda_of_lock, parse_gpus
+from grrm.preflight.gpus import check_gpus, chosen_gpus, cuda_of_lock, parse_gpus
 from grrm.preflight.storage import Need, check_space, check_write
+from grrm.preflight.trainings import check_trainings
 from hub_server import TOKEN, HubServer, serve
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,10 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import preflight  # noqa: E402
 
 # The form of nvidia-smi --format=csv,noheader,nounits.
-SMI = "0, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n1, NVIDIA H100 80GB HBM3, 81559, 580.95.05\n"
+SMI = (
+    "0, NVIDIA H100 80GB HBM3, 81559, 580.95.05, GPU-2f1c7b1e-0000-0000-0000-000000000000\n"
+    "1, NVIDIA H100 80GB HBM3, 81559, 580.95.05, GPU-2fd04a55-0000-0000-0000-000000000000\n"
+)
 
 
 def statuses(findings: list[Finding]) -> list[str]:
@@ -70,9 +74,9 @@ def test_gpus_and_their_driver() -> None:
          "hardware.gpus_per_node"),
         (SMI.replace("580.95.05", "550.54.15"), 2, "13.0",
          "driver 550.54.15 is too old for CUDA 13.0, which needs 580.65.6", "update the driver"),
-        ("No devices were found\n", 1, "13.0", "sees none: No devices were found", "hardware.device"),
+        ("No devices were found\n", 1, "13.0", "none is visible: No devices were found", "hardware.device"),
         ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 1, "12.8",
-         "sees none: NVIDIA-SMI has failed", "check the driver"),
+         "none is visible: NVIDIA-SMI has failed", "check the driver"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_gpus(smi: str, wanted: int, cuda: str, found: str, do: str) -> None:
@@ -82,7 +86,7 @@ def test_what_is_wrong_with_gpus(smi: str, wanted: int, cuda: str, found: str, d
 
 
 def test_small_gpus_and_unknown_cuda_are_not_hidden() -> None:
-    smi = "0, NVIDIA T4, 15360, 580.95.05\n"
+    smi = "0, NVIDIA T4, 15360, 580.95.05, GPU-1\n"
     findings = check_gpus(parse_gpus(smi), 1, smi, {"rl_cuda": "14.1"})
     assert statuses(findings) == ["ok", "warning", "unknown"]
     (missing,) = check_gpus(None, 1, "", {})
@@ -96,10 +100,18 @@ def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{SMI}END\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     probes.require_gpus(2, python)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match=r"gpus: 1 visible .* asks for 2; .* CUDA_VISIBLE_DEVICES"):
+        probes.require_gpus(2, python)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(UserError, match=r"gpus: none is visible: CUDA_VISIBLE_DEVICES is ''"):
+        probes.require_gpus(1, python)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     with pytest.raises(UserError, match=r"gpus: 2 visible .* asks for 8; set hardware\.gpus_per_node"):
         probes.require_gpus(8, python)
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15\n")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15, GPU-1\n")
     with pytest.raises(UserError, match=r"this environment: driver 550\.54\.15 is too old for CUDA 13\.0"):
         probes.require_gpus(1, python)
     (tmp_path / "nvidia-smi").unlink()
@@ -107,9 +119,28 @@ def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     probes.require_gpus(8, python)
 
 
+@pytest.mark.parametrize(
+    ("devices", "indices"),
+    [
+        (None, [0, 1]),
+        ("1,0", [1, 0]),
+        ("0", [0]),
+        ("0, 1", [0, 1]),
+        ("", []),
+        ("-1", []),
+        ("0,7,1", [0]),  # CUDA reads no further
+        ("GPU-2fd0,0", [1, 0]),
+        ("GPU-2f", []),  # either
+        ("MIG-41b3a1c2", [0, 1]),
+    ],
+)
+def test_cuda_sees_what_it_is_told_to(devices: str | None, indices: list[int]) -> None:
+    assert [gpu.index for gpu in chosen_gpus(parse_gpus(SMI), devices)] == indices
+
+
 def test_a_training_says_what_it_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["NVIDIA T400", "NVIDIA H200", "NVIDIA H200"]
-    smi = "".join(f"{index}, {name}, 143771, 580.95.05\n" for index, name in enumerate(names))
+    smi = "".join(f"{index}, {name}, 143771, 580.95.05, GPU-{index}\n" for index, name in enumerate(names))
     (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{smi}END\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -353,13 +384,43 @@ def test_offline_the_cache_must_be_complete(
 # ---------------------------------------------------------------- all of it
 
 
+def rules_of(config: dict[str, Any]) -> set[str]:
+    return {job.rule for job in checks.jobs_of(config, ROOT)}
+
+
 def test_jobs_are_those_of_the_experiment() -> None:
-    rules = {job.rule for job in checks.jobs_of(experiment("paper"), ROOT)}
-    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage"} <= rules
-    assert not {"download_dataset", "build_environment", "train_judge_rl"} & rules
-    released = {job.rule for job in checks.jobs_of(experiment("paper", "paper_released"), ROOT)}
-    assert not {"train_grrm_sft", "train_mt_grpo"} & released
+    # That they are those that Snakemake plans: tests/workflow/test_plan.py.
+    paper = rules_of(experiment("paper"))
+    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage", "score_bleurt"} <= paper
+    never = {"make_toy_world", "make_base_models", "train_comet", "train_bleurt", "score_metricx"}
+    never |= {"score_llm_judge", "make_toy_alignment", "train_alignment_sft", "prepare_alignment"}
+    assert not never & paper
+    assert not {"download_dataset", "build_environment", "train_judge_rl", "ask_judge"} & paper
+    released = rules_of(experiment("paper", "paper_released"))
+    assert not {"train_grrm_sft", "train_mt_grpo", "prepare_mt_grpo"} & released
+    # Another kind is trained, from a model that is not there, beside the released one.
+    config = experiment("paper", "paper_released")
+    config["reward_comparison"] = ["bleu"]
+    assert rules_of(config) - released == {
+        *("prepare_mt_sft", "train_mt_sft", "prepare_mt_grpo", "train_mt_grpo")
+    }
+    config = experiment("paper")
+    config["evaluate"]["metrics"] = ["metricx", "llm_judge"]
+    assert rules_of(config) - paper == {"score_metricx", "score_llm_judge"}
+    assert paper - rules_of(config) == {"score_comet", "score_bleurt"}
+    assert {"train_judge_rl", "train_alignment_grpo", "train_alignment_sft"} <= rules_of(experiment("judges"))
+    assert "train_alignment_sft" not in rules_of(experiment("paper", "small", "alignment_gpu"))
     assert [job.rule for job in checks.jobs_of(experiment(), ROOT, ["train_mt_sft"])] == ["train_mt_sft"]
+
+
+def test_every_size_of_a_rules_jobs_is_looked_at() -> None:
+    config = experiment("paper")
+    config["mt_grpo"]["reward"] |= {"kind": "bleu", "placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    config["reward_comparison"] = ["grrm", "bleu", "chrf"]
+    jobs = checks.jobs_of(config, ROOT, ["train_mt_grpo", "train_mt_sft"])
+    assert [(job.rule, job.asked.nodes) for job in jobs] == [
+        *(("train_mt_grpo", 2), ("train_mt_grpo", 3), ("train_mt_sft", 2))
+    ]
 
 
 def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -372,6 +433,106 @@ def test_the_demonstration_is_looked_at_as_it_is(tmp_path: Path, capsys: pytest.
         "ok",
         "warning",
     }
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_model_in_a_folder_does_not_stop_the_rest(tmp_path: Path, known: bool) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    start = "results/other/models/grrm_sft"
+    if known:
+        empty_model(tmp_path / start, 10_000_000)
+    config = experiment()
+    config["grrm_rlvr"]["start_from"] = start
+    found = checks.check_experiment(config, tmp_path)
+    assert not any(finding.status == "failed" for finding in found)
+    said = [finding.found for finding in found if finding.check == "forecast grrm_rlvr"]
+    assert said == [] if known else said[0].startswith(f"{start}: the number of its parameters")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "rules", "status"),
+    [
+        (1, None, "ok"),
+        (2, None, "ok"),
+        (4, None, "failed"),
+        (4, ["score_rankings"], None),
+    ],
+)
+def test_answers_alone_need_their_gpus_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, rules: list[str] | None, status: str | None
+) -> None:
+    monkeypatch.setattr(probes, "visible_gpus", lambda: (parse_gpus(SMI), SMI))
+    monkeypatch.setattr(checks, "check_hub", lambda *_: [])
+    config = experiment("paper", "paper_released")  # hardware.gpus_per_node is 8
+    config["evaluate"]["gpus"] = gpus
+    found = checks.check_experiment(config, ROOT, jobs=checks.jobs_of(config, ROOT, rules))
+    looked = [finding for finding in found if finding.check == "gpus"]
+    assert [finding.status for finding in looked] == ([] if status is None else [status])
+    assert status != "failed" or "evaluate.gpus to 2" in looked[0].remedy
+
+
+def lock(results: Path, name: str, job: str | None) -> None:
+    holder = {"token": "t", "host": "g1", "pid": 1, "born": 0.0, "job": job, "cluster": "c", "since": "noon"}
+    write_json(results / f"checkpoints/{name}.lock", holder)
+
+
+@pytest.mark.parametrize(
+    ("states", "trained", "found"),
+    [
+        ({"7": "RUNNING"}, ["grrm_sft", "mt_sft"], ["training grrm_sft"]),
+        ({"7": "RUNNING"}, None, ["training grrm_sft"]),
+        ({"7": "RUNNING", "9": "PENDING"}, ["mt_grpo_bleu"], ["training mt_grpo_bleu"]),
+        ({"7": "RUNNING", "8": "RUNNING"}, None, ["training grrm_sft"]),  # what 8 makes is there
+        ({"7": "RUNNING"}, [], []),
+        ({}, None, []),
+    ],
+)
+def test_a_job_that_is_still_at_work_is_found_before_another_is_submitted(
+    tmp_path: Path, states: dict[str, str], trained: list[str] | None, found: list[str]
+) -> None:
+    for name, job in {"grrm_sft": "7", "grrm_rlvr": "8", "mt_grpo_bleu": "9", "mt_sft": None}.items():
+        lock(tmp_path, name, job)
+    (tmp_path / "models/grrm_rlvr").mkdir(parents=True)
+    findings = check_trainings(tmp_path, trained, lambda job, cluster: states.get(job))
+    assert [finding.check for finding in findings] == found
+    for finding in findings:
+        assert finding.status == "failed" and "scancel" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("cluster", "squeue", "state"),
+    [
+        ("own", "echo RUNNING", "RUNNING"),
+        (None, "echo SUSPENDED", "SUSPENDED"),
+        ("other", "echo RUNNING", None),
+        ("own", "echo COMPLETED", None),
+        ("own", "echo slurm_load_jobs error: Invalid job id specified; exit 1", None),
+    ],
+)
+def test_the_state_of_a_job_is_slurms_own_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: str | None, squeue: str, state: str | None
+) -> None:
+    for name, script in {"squeue": squeue, "scontrol": "echo 'ClusterName             = own'"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert probes.living_state("7", cluster) == state
+
+
+def test_on_slurm_a_training_that_is_at_work_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("config", "envs"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    lock(tmp_path / "results/demo", "grrm_sft", "7")
+    monkeypatch.setattr(probes, "ask_slurm", lambda jobs: [])
+    monkeypatch.setattr(probes, "living_state", lambda job, cluster: "RUNNING")
+    options = ["--workflow", str(tmp_path), "--slurm", "--rules", "train_grrm_sft", "--trained"]
+    with pytest.raises(UserError, match=r"1 of \d+ checks failed, first training grrm_sft: .*Slurm job 7"):
+        preflight.main([*options, "grrm_sft"])
+    assert "scancel 7" in capsys.readouterr().out
+    preflight.main([*options, "mt_sft"])
 
 
 def test_one_table_with_every_failure(

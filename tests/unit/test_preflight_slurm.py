@@ -104,6 +104,7 @@ def test_what_fits_is_one_line(cluster: Cluster) -> None:
         ({"model": "a100"}, {}, "asks for GPU model 'a100', partition h100 has h100", "cluster.gpu.model"),
         ({}, {"gpus": 9}, "asks for 9 GPUs a node, the nodes of partition h100 have 8 at most",
          "hardware.gpus_per_node"),
+        ({}, {"gpus": 9, "resumable": False}, "asks for 9 GPUs a node", "evaluate.gpus"),
         ({}, {"nodes": 3}, "asks for 3 nodes, partition h100 allows 0 to 2", "hardware.nodes"),
         ({}, {"runtime": 1440}, "asks for 1440 min, partition h100 allows 720", "cluster.gpu.max_runtime"),
         ({}, {"threads": 200}, "asks for 200 cores a node, partition h100 has 128 at most",

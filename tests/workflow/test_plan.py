@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from configurations import experiment
+from grrm.preflight.checks import jobs_of
 
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
@@ -18,6 +22,8 @@ CONFIGURATIONS = [
     *("paper small alignment_gpu",),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
+TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
+JUDGED = {"judge_translations", "score_llm_judge"}
 # Rules that differ in their model only share a script.
 SHARED = {
     "render_grrm_sft": "render_sft",
@@ -77,6 +83,10 @@ def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
     trained = {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"}
     assert rules & trained == (set() if "released" in configuration else trained)
     assert {"summarize", "render_report", "check_leakage"} <= rules
+    # What the preflight looks at by itself, but for those that have targets of their own.
+    looked_at = {job.rule for job in jobs_of(experiment(*configuration.split()), ROOT)}
+    apart = {rule for rule in TABLE if re.search("alignment|judge_|ask_judge|bradley", rule)} - JUDGED
+    assert looked_at - apart == rules & TABLE - {"download_dataset", "build_environment"}
 
 
 def test_every_configuration_is_among_them() -> None:

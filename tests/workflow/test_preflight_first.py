@@ -41,6 +41,13 @@ def test_nothing_is_started_where_a_check_fails(checkout: Path) -> None:
     assert not (checkout / "results/small/data").exists()
 
 
+def test_answers_of_released_models_are_looked_at_as_well(checkout: Path) -> None:
+    done = snakemake(checkout, "--configfile", "config/paper.yaml", "config/paper_released.yaml")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0 and "nothing was started" in output
+    assert "no NVIDIA driver on this machine" in output
+
+
 def test_by_itself_it_writes_down_what_it_found(checkout: Path) -> None:
     done = snakemake(checkout, "preflight")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from grrm.cluster import load_resources, request
-from grrm.config import STAGES, models_of_environment, trained_stages
+from grrm.cluster import load_resources, requests
+from grrm.config import models_of_environment, trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
@@ -15,15 +15,15 @@ from grrm.preflight.environments import check_environment, check_images, not_loo
 from grrm.preflight.findings import Finding, failed, merge, unknown
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
+from grrm.preflight.rules import planned_rules
 from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
+from grrm.preflight.trainings import check_trainings
 from grrm.report.forecast import Stage, forecast_experiment, load_assumptions
 
 Software = Literal["uv", "conda", "apptainer"]
 
 _GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
-# Of the table of resources, those that run where Snakemake does.
-_LOCAL = {"download_dataset", "build_environment"}
 # Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
 _ENVIRONMENT_BYTES = {"train": 6.3e9, "comet": 5.5e9, "sft_cuda": 6.5e9, "rl_cuda": 12e9}
 
@@ -37,12 +37,12 @@ def environments_of(config: Mapping[str, Any]) -> list[str]:
 
 
 def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | None = None) -> list[Job]:
-    """What Slurm is asked for.
+    """What the jobs of an experiment ask for.
 
     Args:
         config: resolved configuration.
         workflow: its folder.
-        rules: whose jobs it runs; None for all of config/resources.yaml that belong to the experiment.
+        rules: whose jobs are run; None for all of config/resources.yaml that belong to the experiment.
 
     Raises:
         UserError: config/resources.yaml is damaged.
@@ -52,18 +52,11 @@ def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | No
         workflow / "config/schemas/resources.schema.yaml",
         changes=config["resources"],
     )
-    if rules is None:
-        skipped = {f"train_{stage}" for stage in STAGES} - {
-            f"train_{stage}" for stage in trained_stages(config)
-        }
-        # A rule whose cores stand in a section that is null is no part of the experiment either.
-        skipped |= {
-            rule
-            for rule, entry in table["rules"].items()
-            if config.get(str(entry.get("threads", "")).split(".")[0], ...) is None
-        }
-        rules = [rule for rule in table["rules"] if rule not in skipped | _LOCAL]
-    return [job(rule, request(rule, table, config), config["cluster"]) for rule in rules]
+    return [
+        job(rule, asked, config["cluster"])
+        for rule in (planned_rules(config, table) if rules is None else rules)
+        for asked in dict.fromkeys(requests(rule, table, config).values())
+    ]
 
 
 def check_experiment(
@@ -72,6 +65,8 @@ def check_experiment(
     *,
     software: Software = "uv",
     jobs: Sequence[Job] | None = None,
+    slurm: bool = False,
+    trained: Collection[str] | None = None,
 ) -> list[Finding]:
     """Findings about everything that an experiment needs.
 
@@ -79,7 +74,9 @@ def check_experiment(
         config: resolved configuration.
         workflow: its folder; paths of the configuration are relative to it.
         software: how the environments come about.
-        jobs: what Slurm is to run, see `jobs_of`; None where everything runs on this machine.
+        jobs: what is to run, see `jobs_of`; None for all of it.
+        slurm: whether Slurm runs the jobs, or this machine.
+        trained: models that are to be made; None for all that are not there yet.
 
     Raises:
         UserError: the table of data sets or of assumptions is damaged.
@@ -88,27 +85,40 @@ def check_experiment(
     locks = {name: workflow / f"envs/{name}.txt" for name in environments}
     assumptions = load_assumptions(workflow / "config/forecast.yaml")
     stages = forecast_experiment(config, workflow, assumptions)
-    findings: list[Finding] = []
-    if jobs is not None:
+    findings = [unknown(f"forecast {stage.name}", stage.unknown) for stage in stages if stage.unknown]
+    if jobs is None:
+        jobs = jobs_of(config, workflow)
+    if slurm:
         findings += probes.ask_slurm(jobs)
         findings += _check_times(jobs, stages, config)
+        findings += check_trainings(workflow / "results" / config["experiment"], trained, probes.living_state)
     if config["hardware"]["device"] == "cuda":
-        if jobs is None:
-            cuda = {
-                name: cuda_of_lock(lock.read_text(encoding="utf-8"))
-                for name, lock in locks.items()
-                if name in _GPU_ENVIRONMENTS and lock.is_file()
-            }
-            gpus, said = probes.visible_gpus()
-            findings += check_gpus(gpus, config["hardware"]["gpus_per_node"], said, cuda)
-        else:
+        if slurm:
             findings.append(
                 unknown("gpus", "jobs see them, this machine need not; each training looks first")
             )
+        else:
+            findings += _check_gpus(jobs, locks)
     findings += _check_storage(config, workflow, stages, environments, software)
     findings += _check_environments(config, workflow, locks, software)
     findings += _check_hub(config, workflow)
     return merge(findings)
+
+
+def _check_gpus(jobs: Sequence[Job], locks: Mapping[str, Path]) -> list[Finding]:
+    """Findings about the GPUs of this machine, for the job that needs most of them."""
+    on_gpus = [one.asked for one in jobs if one.asked.gpus]
+    if not on_gpus:
+        return []
+    most = max(on_gpus, key=lambda asked: (asked.gpus, asked.resumable))
+    key = "hardware.gpus_per_node" if most.resumable else "evaluate.gpus"
+    cuda = {
+        name: cuda_of_lock(lock.read_text(encoding="utf-8"))
+        for name, lock in locks.items()
+        if name in _GPU_ENVIRONMENTS and lock.is_file()
+    }
+    gpus, said = probes.visible_gpus()
+    return check_gpus(gpus, most.gpus, said, cuda, key)
 
 
 def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:
@@ -141,7 +151,7 @@ def _check_storage(
     places = [(results, "the working folder: run it from a checkout on a larger or writable disk")]
     needs = []
     for stage in stages:
-        if not (results / "models" / stage.name).exists():
+        if stage.disk is not None and not (results / "models" / stage.name).exists():
             there = size_of(results / "checkpoints" / stage.name)
             low, high = (max(end - there, 0) for end in stage.disk)
             needs.append(Need(results, "checkpoints and models", low, high, "the working folder (results/)"))

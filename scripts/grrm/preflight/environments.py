@@ -24,7 +24,7 @@ def check_environment(name: str, folder: Path, lock: Path, *, cuda: bool) -> lis
     check, record = f"environment {name}", folder / f"{name}.json"
     if not lock.is_file():
         return [failed(check, f"{lock} is missing", "restore it from the repository")]
-    build = "snakemake environments builds it where there is network"
+    build = "snakemake --cores 1 environments builds it where there is network"
     if not record.is_file():
         return [warning(check, f"not built yet in {folder}", f"it is built first; {build}")]
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grrm.preflight.findings import Finding, failed, ok, unknown, warning
 
-QUERY = "index,name,memory.total,driver_version"
+QUERY = "index,name,memory.total,driver_version,uuid"
 """What `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` is asked for."""
 
 # Oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility: minor versions).
@@ -27,15 +27,39 @@ class Gpu:
     name: str
     memory: int
     driver: str
+    uuid: str
 
 
 def parse_gpus(text: str) -> list[Gpu]:
     """The GPUs from nvidia-smi's CSV (see `QUERY`); lines of another form, such as errors, are none."""
     found = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) == 4 and row[0].isdigit() and row[2].isdigit():
-            found.append(Gpu(int(row[0]), row[1], int(row[2]), row[3].strip()))
+        if len(row) == 5 and row[0].isdigit() and row[2].isdigit():
+            found.append(Gpu(int(row[0]), row[1], int(row[2]), row[3].strip(), row[4].strip()))
     return found
+
+
+def chosen_gpus(gpus: Sequence[Gpu], devices: str | None) -> list[Gpu]:
+    """Those that CUDA lets a program see.
+
+    Args:
+        gpus: of the machine.
+        devices: CUDA_VISIBLE_DEVICES, numbers or beginnings of UUIDs; None if it is not set, for all. As for
+            CUDA, the list ends before the first that is not there. Parts of a GPU (MIG) are not told apart.
+    """
+    if devices is None or "MIG-" in devices:
+        return list(gpus)
+    chosen: list[Gpu] = []
+    for name in map(str.strip, devices.split(",")):
+        meant = [
+            gpu
+            for gpu in gpus
+            if name == str(gpu.index) or (name.startswith("GPU-") and gpu.uuid.startswith(name))
+        ]
+        if len(meant) != 1:
+            break
+        chosen += meant
+    return chosen
 
 
 def cuda_of_lock(lock: str) -> str | None:
@@ -53,17 +77,22 @@ def cuda_of_environment(folder: Path) -> str | None:
 
 
 def check_gpus(
-    gpus: Sequence[Gpu] | None, wanted: int, said: str, environments: Mapping[str, str | None]
+    gpus: Sequence[Gpu] | None,
+    wanted: int,
+    said: str,
+    environments: Mapping[str, str | None],
+    key: str = "hardware.gpus_per_node",
 ) -> list[Finding]:
     """Findings about the GPUs of this machine.
 
     Args:
         gpus: those that are visible; None if there is no nvidia-smi.
         wanted: GPUs a machine that the configuration asks for.
-        said: what nvidia-smi printed.
+        said: what nvidia-smi printed, or why none of them is visible.
         environments: the version of CUDA of each.
+        key: of the configuration that says how many are wanted.
     """
-    check, key = "gpus", "hardware.gpus_per_node"
+    check = "gpus"
     if gpus is None:
         found = "nvidia-smi is not there: no NVIDIA driver on this machine"
         return [
@@ -71,7 +100,7 @@ def check_gpus(
         ]
     if not gpus:
         words = said.strip().splitlines()
-        found = f"nvidia-smi sees none{f': {words[0]}' if words else ''}"
+        found = f"none is visible{f': {words[0]}' if words else ''}"
         return [
             failed(check, found, "check the driver and CUDA_VISIBLE_DEVICES, or set hardware.device to cpu")
         ]

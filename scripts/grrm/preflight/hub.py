@@ -12,7 +12,7 @@ from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_file
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, ok, warning
 
-_ON_CLUSTERS = "where there is network, run snakemake data with the same configuration"
+_ON_CLUSTERS = "where there is network, run snakemake --cores 1 data with the same configuration"
 
 
 def needed_entries(config: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[Entry]:
@@ -151,7 +151,7 @@ def _check_access(entry: Entry, locked: Locked | None) -> tuple[Finding, bool]:
         if isinstance(error.__cause__, TransportError):
             return failed(check, f"{type(error.__cause__).__name__}: {error.__cause__}", _no_network()), False
         return failed(check, str(error).removeprefix(f"{entry.name}: "), "see there"), True
-    how = "to be downloaded" if locked else "to be locked (snakemake lock_data) and downloaded"
+    how = "to be downloaded" if locked else "to be locked (snakemake --cores 1 lock_data) and downloaded"
     return ok(check, f"{how} from {origin}"), True
 
 
@@ -162,7 +162,7 @@ def _check_cache(entry: Entry, locked: Locked | None, downloads: Path) -> Findin
     check = f"{entry.kind} {entry.name}"
     if locked is None:
         found = "not locked yet, and HF_HUB_OFFLINE forbids asking for it"
-        return failed(check, found, f"{_ON_CLUSTERS}, or snakemake lock_data at least")
+        return failed(check, found, f"{_ON_CLUSTERS}, or snakemake --cores 1 lock_data at least")
     missing = []
     for file, expected in locked.files.items():
         there = downloads / entry.name / file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, failures
-from grrm.preflight.gpus import QUERY, Gpu, check_gpus, cuda_of_environment, parse_gpus
+from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
 from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
 
 _SECONDS = 30
 _NOT_FOUND = 127
+# States of a job that has processes, or will have them again: one that was requeued is pending.
+_ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED", "REQUEUE_HOLD"}
 
 
 def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
@@ -35,10 +38,31 @@ def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     return findings
 
 
+def living_state(job: str, cluster: str | None) -> str | None:
+    """The state of a Slurm job, such as RUNNING; None if it has ended, or if Slurm here does not know it.
+
+    Args:
+        job: its number.
+        cluster: the name of the cluster that it was given on; None if that is not known.
+    """
+    own = re.search(r"^ClusterName\s*=\s*(\S+)", _run("scontrol", "show", "config")[1], re.M)
+    if cluster and own and own[1] != cluster:
+        return None  # the number is another job's here
+    status, words = _run("squeue", "--noheader", "--states", "all", "--jobs", job, "--format", "%T")
+    return next((state for state in words.split() if state in _ALIVE), None) if status == 0 else None
+
+
 def visible_gpus() -> tuple[list[Gpu] | None, str]:
-    """The GPUs of this machine (None without nvidia-smi), and what nvidia-smi printed."""
+    """The GPUs that a program of this machine sees (None without nvidia-smi), and what nvidia-smi printed.
+
+    nvidia-smi shows all of them, whatever CUDA_VISIBLE_DEVICES says; if that leaves none, it is what is said.
+    """
     status, words = _run("nvidia-smi", f"--query-gpu={QUERY}", "--format=csv,noheader,nounits")
-    return (None if status == _NOT_FOUND else parse_gpus(words)), words
+    if status == _NOT_FOUND:
+        return None, words
+    there, devices = parse_gpus(words), os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = chosen_gpus(there, devices)
+    return chosen, f"CUDA_VISIBLE_DEVICES is {devices!r}" if there and not chosen else words
 
 
 def require_gpus(wanted: int, python: str) -> None:
@@ -79,10 +103,8 @@ def _names(gpus: int) -> list[str]:
     """The first GPUs that CUDA may use here."""
     if not gpus:
         return []
-    found, allowed = visible_gpus()[0] or [], os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    # It may hold other names than numbers.
-    chosen = [gpu.name for gpu in found if str(gpu.index) in allowed] or [gpu.name for gpu in found]
-    return chosen[:gpus] or ["GPU of unknown name"] * gpus
+    found = visible_gpus()[0] or []
+    return [gpu.name for gpu in found][:gpus] or ["GPU of unknown name"] * gpus
 
 
 def usable_cores() -> int:

@@ -413,7 +413,9 @@ def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[
         (
             lambda node: gpus(node) >= asked.gpus,
             f"asks for {asked.gpus} GPUs a node, the nodes of {where} have {most_gpus} at most",
-            "lower hardware.gpus_per_node; more hardware.nodes give as many",
+            "lower hardware.gpus_per_node; more hardware.nodes give as many"
+            if asked.resumable
+            else f"lower evaluate.gpus, or gpus of {job.rule} ({_TABLE})",
         ),
         (
             lambda node: wanted <= node.features,

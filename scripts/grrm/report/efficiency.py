@@ -17,6 +17,7 @@ from grrm.config import STAGES
 from grrm.engines.sessions import read_sessions
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
+from grrm.reward_config import grpo_runs
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"
 SACCT = ("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader", f"--format={_SACCT_COLUMNS}")
@@ -89,7 +90,8 @@ def measure_efficiency(
         `source`, `forecast_gpu_hours` ([low, high]), `verdict` (below, within, above), `reason` where
         numbers are null, and `hardware` (what its launches ran on, in words; empty if not recorded);
         `other`, each with `job`, `devices`, `hours`, `gpu_hours`; `total` with `gpu_hours` and
-        `forecast_gpu_hours`. Without GPUs, GPU-hours are null.
+        `forecast_gpu_hours`. Without GPUs, GPU-hours are null; so is the forecast of a model of unknown
+        size, and with it that of the total.
 
     Raises:
         UserError: there are no benchmarks.
@@ -97,8 +99,8 @@ def measure_efficiency(
     cuda = config["hardware"]["device"] == "cuda"
     benchmarks = {entry["job"]: entry["seconds"] for entry in read_benchmarks(results / "benchmarks")}
 
-    def devices(rule: str) -> int:
-        asked = request(rule, resources, config)
+    def devices(rule: str, run: str = "mt_grpo") -> int:
+        asked = request(rule, resources, config, run)
         return asked.nodes * asked.gpus
 
     stages = []
@@ -108,19 +110,16 @@ def measure_efficiency(
         used = _time(sessions, benchmarks.get(rule), accounting)
         stages.append({**_stage(stage, devices(rule), used, cuda=cuda), "hardware": _hardware(sessions)})
     trained = {f"train_{stage.name}" for stage in forecasts}
-    rules = {
-        job: next((rule for rule in resources["rules"] if job.startswith(rule)), job) for job in benchmarks
-    }
-    other = [
-        {
-            "job": job,
-            "devices": devices(rules[job]),
-            "hours": seconds / 3600,
-            "gpu_hours": seconds / 3600 * devices(rules[job]) if cuda else None,
-        }
-        for job, seconds in benchmarks.items()
-        if job not in trained
-    ]
+    runs = {f"train_{run}": run for run in grpo_runs(config)}
+    other = []
+    for job, seconds in benchmarks.items():
+        if job in trained:
+            continue
+        rule = next((rule for rule in resources["rules"] if job.startswith(rule)), job)
+        held = devices(rule, runs.get(job, "mt_grpo"))
+        hours = seconds / 3600
+        gpu_hours = hours * held if cuda else None
+        other.append({"job": job, "devices": held, "hours": hours, "gpu_hours": gpu_hours})
     used_hours = [entry["gpu_hours"] for entry in [*stages, *other]]
     known = [stage.gpu_hours for stage in forecasts if stage.gpu_hours is not None]
     return {
@@ -130,7 +129,9 @@ def measure_efficiency(
         "other": other,
         "total": {
             "gpu_hours": sum(filter(None, used_hours)) if cuda else None,
-            "forecast_gpu_hours": list(sum(known, Range(0, 0))) if known else None,
+            "forecast_gpu_hours": (
+                list(sum(known, Range(0, 0))) if known and len(known) == len(forecasts) else None
+            ),
         },
     }
 
@@ -158,6 +159,8 @@ def _stage(
         reason = "not run here: no record and no benchmark"
     elif not cuda:
         reason = "no GPUs: only GPU-hours are forecast"
+    else:
+        reason = expected.unknown
     return {
         "stage": expected.name,
         "devices": devices,

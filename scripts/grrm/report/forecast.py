@@ -8,6 +8,7 @@ are carried through: a low and a high end, both likely.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from grrm.cluster import load_resources, request
 from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
+from grrm.engines.resources import parameters as parameters_of
 from grrm.files import UserError
 
 
@@ -69,10 +71,11 @@ class Stage:
         rows: prepared rows.
         source: where their number comes from.
         steps: training steps.
-        gpu_hours: None without GPUs.
-        hours: on all GPUs that its rule asks for; None without GPUs.
-        jobs: that its rule's time limit makes of them; None without GPUs.
-        disk: bytes of checkpoints and the finished model.
+        gpu_hours: None without GPUs, or if the size of the model is not known.
+        hours: on all GPUs that its rule asks for; likewise None.
+        jobs: that its rule's time limit makes of them; likewise None.
+        disk: bytes of checkpoints and the finished model; None if the size of the model is not known.
+        unknown: why the size of the model is not known; None if it is.
     """
 
     name: str
@@ -82,7 +85,8 @@ class Stage:
     gpu_hours: Range | None
     hours: Range | None
     jobs: Range | None
-    disk: Range
+    disk: Range | None
+    unknown: str | None = None
 
 
 def load_assumptions(path: str | Path) -> dict[str, Any]:
@@ -186,7 +190,7 @@ def forecast_experiment(
         folder / "config/schemas/resources.schema.yaml",
         changes=config["resources"],
     )
-    return forecast(config, source_tables(config, assumptions, folder), assumptions, resources)
+    return forecast(config, source_tables(config, assumptions, folder), assumptions, resources, folder)
 
 
 def forecast(
@@ -194,17 +198,16 @@ def forecast(
     tables: Mapping[str, Table],
     assumptions: Mapping[str, Any],
     resources: Mapping[str, Any],
+    folder: Path = Path(),
 ) -> list[Stage]:
-    """The stages that are run, in order.
+    """The stages that are run, in order. What depends on a model of unknown size is None.
 
     Args:
         config: resolved configuration.
         tables: source table of each stage.
         assumptions: see config/forecast.yaml.
         resources: see config/resources.yaml.
-
-    Raises:
-        UserError: the size of a base model is not known.
+        folder: of the workflow; models that are taken from a folder are looked at from there.
     """
     hardware = config["hardware"]
     gpus = hardware["nodes"] * hardware["gpus_per_node"]
@@ -213,7 +216,10 @@ def forecast(
         table = tables[name]
         rows = table.rows * _rows_for_each(name, config, table)
         steps = _steps(name, config[name], rows, gpus)
-        parameters = _parameters(name, config, assumptions)
+        parameters = _parameters(name, config, assumptions, folder)
+        if isinstance(parameters, str):
+            stages.append(Stage(name, rows, table.source, steps, None, None, None, None, parameters))
+            continue
         gpu_hours = hours = jobs = None
         if hardware["device"] == "cuda":
             gpu_hours = _gpu_seconds(name, config[name], rows, steps, gpus, parameters, assumptions) * (
@@ -308,8 +314,10 @@ def _tokens(part: str, assumptions: Mapping[str, Any]) -> Range:
     return Range(*assumptions["tokens"][part]["range"])
 
 
-def _parameters(name: str, config: Mapping[str, Any], assumptions: Mapping[str, Any]) -> float:
-    """Parameters of the model that a stage trains."""
+def _parameters(
+    name: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
+) -> float | str:
+    """Parameters of the model that a stage trains, or a sentence that says why their number is not known."""
     taken = taken_models(config)
     family = name.split("_")[0]
     start = taken.get(f"{family}_sft") if name in ("grrm_rlvr", "mt_grpo") else None
@@ -319,11 +327,19 @@ def _parameters(name: str, config: Mapping[str, Any], assumptions: Mapping[str, 
         width, layers = size["hidden_size"], size["layers"]
         # Attention 4 width², feed-forward 3 x 2 width²; the embeddings of tiny vocabularies are left out.
         return float(10 * layers * width**2)
+    if (folder / start).is_dir():
+        try:
+            counted = parameters_of(folder / start)
+        except (OSError, ValueError, KeyError, struct.error):  # cut off, or of another form
+            counted = 0
+        if counted:
+            return float(counted)
     for known, parameters in assumptions["parameters"].items():
         if known.split("/")[-1] in start:
             return float(parameters)
-    raise UserError(
-        f"{start}: the number of its parameters is not known; add it to `parameters` in config/forecast.yaml"
+    return (
+        f"{start}: the number of its parameters is not known; a folder says it by its safetensors files, "
+        "a model of the hub by `parameters` in config/forecast.yaml"
     )
 
 
@@ -348,16 +364,20 @@ def format_forecast(
             f"{stage.name:<11}{_show(stage.rows):>22}{_show(stage.steps):>16}{_show(stage.gpu_hours):>16}"
             f"{_show(stage.hours):>14}{_show(stage.jobs):>8}{_bytes(stage.disk):>18}"
         )
-    disk = _bytes(sum((stage.disk for stage in stages), Range(0, 0)))
+    unknown = [f"  {stage.name}: {stage.unknown}" for stage in stages if stage.unknown]
+    disk = _bytes(sum((stage.disk for stage in stages if stage.disk is not None), Range(0, 0)))
+    every = "Stages of known size" if unknown else "All stages"
     path, hours = longest_path(stages)
     used = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
     if used:
         total = sum(used, Range(0, 0))
-        lines += ["", f"All stages: {_show(total)} GPU-hours, {disk} of checkpoints and models"]
+        lines += ["", f"{every}: {_show(total)} GPU-hours, {disk} of checkpoints and models"]
         lines.append(f"Longest path: {' > '.join(path)}, {_show(hours)} hours without waiting in queues")
         lines.append("Jobs: what config/resources.yaml and cluster.gpu.max_runtime allow at one time")
     else:
-        lines += ["", f"All stages: {disk} of checkpoints and models"]
+        lines += ["", f"{every}: {disk} of checkpoints and models"]
+    if unknown:
+        lines += ["", "Not forecast, and in no sum", *unknown]
     lines += ["", "Rows"]
     lines += [f"  {stage.name}: {stage.source}" for stage in stages]
     if used:
@@ -374,7 +394,9 @@ def format_forecast(
     return "\n".join(lines)
 
 
-def _bytes(value: Range) -> str:
+def _bytes(value: Range | None) -> str:
+    if value is None:
+        return "-"
     size, unit = (1e9, "GB") if value.high >= 1e9 else (1e6, "MB")
     return f"{_show(value * (1 / size))} {unit}"
 

@@ -1,0 +1,60 @@
+"""Which rules of config/resources.yaml an experiment comes to, where Snakemake has not planned them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from grrm.config import STAGES, taken_models, trained_stages
+from grrm.reward_config import grpo_runs, has_alignment_judge
+
+_LOCAL = {"download_dataset", "build_environment"}
+"""Of the table, those that run where Snakemake does."""
+
+
+def planned_rules(config: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+    """The rules of the table whose jobs the experiment may submit, in the table's order.
+
+    Args:
+        config: resolved configuration. Its sections `alignment` and `judges` count if they are there, though
+            only targets of their own come to them.
+        table: of resources, see `grrm.cluster.load_resources`.
+    """
+    runs = _conditions(config)
+    return [rule for rule in table["rules"] if rule not in _LOCAL and runs.get(rule, True)]
+
+
+def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether a rule runs, for those that do not always."""
+    stages, taken, runs = set(trained_stages(config)), taken_models(config), grpo_runs(config)
+    if len(runs) > 1:  # of other kinds, whatever model the experiment's own training starts from
+        stages |= {"mt_sft", "mt_grpo"} - ({"mt_sft"} & set(taken))
+    metrics, source = set(config["evaluate"]["metrics"]), config["data"]["source"]
+    comparison, judges = bool(config["reward_comparison"]), config["judges"] is not None
+    rewarded = {reward["kind"] for reward in runs.values()} if "mt_grpo" in stages else set()
+    comet = "comet" in metrics or comparison or "comet" in rewarded
+    starts = {"grrm_base": "grrm_sft", "mt_base": "mt_sft"}
+    return {
+        "make_toy_world": source == "toy",
+        "check_table": source == "hub",
+        "collect_test_sets": source == "hub",
+        "make_base_models": any(stage in stages and base not in taken for base, stage in starts.items()),
+        **{f"{verb}_{stage}": stage in stages for stage in STAGES for verb in ("prepare", "train")},
+        "train_comet": comet and "comet" not in taken,
+        "score_comet": comparison or bool(metrics & {"comet", "cometkiwi", "xcomet"}),
+        "train_bleurt": "bleurt" in metrics and "bleurt" not in taken,
+        "score_bleurt": "bleurt" in metrics,
+        "score_metricx": "metricx" in metrics,
+        "score_llm_judge": "llm_judge" in metrics,
+        **_alignment(config["alignment"], taken),
+        **dict.fromkeys(("train_judge_sft", "train_judge_rl", "train_bradley_terry", "ask_judge"), judges),
+    }
+
+
+def _alignment(alignment: Mapping[str, Any] | None, taken: Mapping[str, str]) -> dict[str, bool]:
+    if alignment is None:
+        names = ("make_toy_alignment", "train_alignment_sft", "prepare_alignment", "train_alignment_grpo")
+        return dict.fromkeys(names, False)
+    models = ["alignment_policy", *(["alignment_judge"] if has_alignment_judge(alignment) else [])]
+    trains = any(model not in taken for model in models)
+    return {"make_toy_alignment": trains or alignment["data"]["train"] is None, "train_alignment_sft": trains}
