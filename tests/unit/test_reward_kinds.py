@@ -473,6 +473,56 @@ def test_a_batch_is_judged_in_groups() -> None:
     assert len(server.calls) == 2 * 3 + 2
 
 
+def speechless(call: Call) -> Act:
+    """A judge that says nothing about quality 4."""
+    return Act("hm") if "quality 4" in call.prompt else truthful(call)
+
+
+def compared(url: str) -> dict[str, Any]:
+    prompt = str(PROMPTS / "judge_pairwise.yaml")
+    return {"kind": "pairwise_copeland", "prompt": prompt, "judge": {**QUICK, "url": url}}
+
+
+WHICH = {"question": "Which?", "chosen": "quality 5"}
+WHO = {"question": "Who?", "chosen": "quality 5"}
+
+
+def test_a_failed_judgement_of_a_response_alone_is_no_tie() -> None:
+    async def use(url: str) -> Any:
+        async def reward(text: str, info: dict[str, Any]) -> dict[str, float]:
+            return await judge_score.compute_score("s", text, "", info, **compared(url))
+
+        with pytest.raises(UserError, match="before it had judged any, .* no complete <better>"):
+            await reward("quality 4", WHICH)
+        judged = [await reward(f"quality {n}", info) for n, info in ((7, WHICH), (9, WHICH), (2, WHO))]
+        return [*judged, await reward("quality 5", WHICH)], [await reward("quality 4", WHO)]
+
+    (judged, (failed,)), _ = with_server(speechless, use)
+    assert [result["score"] for result in judged] == pytest.approx([1, 1, 0, 0.5])
+    assert failed == {"score": 0.0, "valid": 1.0, "judged": 0.0, "judge_failed": 1.0, "judge_score": 0.0}
+
+
+def test_a_failed_judgement_in_a_batch_gets_the_mean_of_the_same_question_else_of_all() -> None:
+    async def use(url: str) -> Any:
+        def rewards(texts: list[str], infos: list[dict[str, Any]]) -> list[dict[str, float]]:
+            n = len(texts)
+            return judge_score.compute_scores(["s"] * n, texts, [""] * n, infos, **compared(url))
+
+        why = {"question": "Why?", "chosen": "quality 5"}
+        numbers, infos = (7, 9, 4, 2, 4, 4), [WHICH] * 3 + [WHO] * 2 + [why] * 2
+        texts = [*(f"quality {number}" for number in numbers), "<think>"]
+        batch = await asyncio.to_thread(rewards, texts, infos)
+        with pytest.raises(UserError, match="nothing is known to reward it by"):
+            await asyncio.to_thread(rewards, ["quality 4"], [WHICH])
+        return batch
+
+    results, _ = with_server(speechless, use)
+    scores = [r["score"] for r in results]
+    assert scores == pytest.approx([0.5, 1, (0.5 + 1) / 2, 0, 0, (0.5 + 1 + 0) / 3, -0.1])
+    assert [r["judge_failed"] for r in results] == [0, 0, 1, 0, 1, 1, 0]
+    assert [r["judged"] for r in results] == [1, 1, 0, 1, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("options", "info", "message"),
     [
