@@ -193,7 +193,9 @@ async def _score(
         _result(
             options,
             points=points.get(index),
-            stand_in=_stand_in(known, contexts[index].question, failures[index]) if index in failures else None,
+            stand_in=_stand_in(known, contexts[index].question, failures[index])
+            if index in failures
+            else None,
         )
         for index in range(len(rows))
     ]

@@ -6,8 +6,9 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-# What counts only where something else is 1.
-_CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
+CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
+"""What counts only where something else is 1; elsewhere it is 0."""
+
 # Counts of a whole group, which every rollout of it reports.
 _COUNTS = (
     "judgements",
@@ -60,7 +61,7 @@ def step_metrics(
         if key in _COUNTS:
             metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
             continue
-        values = [float(info[key]) for info in infos if key not in _CONDITIONS or info[_CONDITIONS[key]]]
+        values = [float(info[key]) for info in infos if key not in CONDITIONS or info[CONDITIONS[key]]]
         if values:
             metrics[f"reward/{key}"] = statistics.fmean(values)
     for name, (part, whole) in _SHARES.items():
