@@ -26,6 +26,7 @@ def compute_score(
     extra_info: Mapping[str, Any] | None = None,
     *,
     table: Table = "linear",
+    tag: str = "score",
     **kwargs: Any,
 ) -> dict[str, float | str]:
     """Reward of one answer, in [0, 1]. A malformed answer earns 0, the least that a wrong one can earn.
@@ -36,6 +37,7 @@ def compute_score(
         ground_truth: the annotated score: 3, "3" or {"helpfulness": 3}, or the latter as a JSON string.
         extra_info: not used; part of verl's signature.
         table: reward by distance from the annotated score, see `reward`.
+        tag: name of the tag that holds the answer.
         kwargs: whatever else verl passes; not used.
 
     Returns:
@@ -47,7 +49,7 @@ def compute_score(
     """
     true = _read_ground_truth(ground_truth)
     try:
-        predicted = parse_score(solution_str, LOWEST, HIGHEST)
+        predicted = parse_score(solution_str, LOWEST, HIGHEST, tag)
     except ValueError as error:
         return {"score": 0.0, "acc": 0.0, "valid": 0.0, "predicted": "", "reason": str(error)}
     return {
