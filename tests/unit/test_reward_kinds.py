@@ -205,7 +205,10 @@ class Tokenizer:
         return "".join(map(chr, ids))
 
 
-def manager(kind: str, url: str = "", n: int = 4, **reward: Any) -> GroupRewardManager:
+def manager(
+    kind: str, url: str = "", n: int = 4, served: str | None = None, **reward: Any
+) -> GroupRewardManager:
+    """With a judge at an endpoint, or served by verl behind a router (`served`, host:port)."""
     values = {
         "kind": kind,
         "semantics": "strict",
@@ -219,9 +222,16 @@ def manager(kind: str, url: str = "", n: int = 4, **reward: Any) -> GroupRewardM
     }
     config = SimpleNamespace(
         actor_rollout_ref=SimpleNamespace(rollout=SimpleNamespace(n=n, val_kwargs=SimpleNamespace(n=1))),
-        reward=SimpleNamespace(num_workers=1, get={"reward_kwargs": values}.get),
+        reward=SimpleNamespace(
+            num_workers=1,
+            get={"reward_kwargs": values}.get,
+            reward_model=SimpleNamespace(
+                model_path="/models/judge",
+                rollout=SimpleNamespace(top_p=0.9, top_k=20, prompt_length=512, response_length=64),
+            ),
+        ),
     )
-    return GroupRewardManager(config, Tokenizer())
+    return GroupRewardManager(config, Tokenizer(), reward_router_address=served)
 
 
 class Data(list[Any]):
@@ -430,6 +440,54 @@ def test_validation_with_one_response_compares_it_with_the_chosen_one() -> None:
     (worse, better), _ = with_server(truthful, use)
     assert (worse[0], better[0]) == (pytest.approx([0.0]), pytest.approx([1.0]))
     assert better[1][0]["above_chosen"] == 1
+
+
+# ---------------------------------------------------------------- a judge that verl itself serves
+
+
+@pytest.mark.parametrize("kind", [*sorted(PAIRWISE), "pointwise", "listwise"])
+def test_a_judge_served_by_verl_judges_every_kind(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint named in the environment is that of another judge."""
+    monkeypatch.setenv("JUDGE_API_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("JUDGE_MODEL_NAME", "another")
+
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        texts = ("quality 3", "<think>hm</think>quality 9", "<think>only")
+        return await conversation(kind, "", texts, served=address, temperature=0.5)()
+
+    (rewards, infos), server = with_server(truthful, use)
+    assert rewards[2] == -0.4
+    assert rewards[0] < rewards[1]
+    assert [info["above_chosen"] for info in infos] == [0, 1, 0]
+    assert [info["judged"] for info in infos] == [1, 1, 0]
+    assert len(server.calls) == {"pointwise": 3, "listwise": 1}.get(kind, 6)
+    asked = {"model": "/models/judge", "top_p": 0.9, "top_k": 20, "max_tokens": 64, "temperature": 0.5}
+    for call in server.calls:
+        assert {key: call.body[key] for key in asked} == asked
+        assert "authorization" not in call.headers
+
+
+@pytest.mark.parametrize("kind", ["pairwise_dgr", "listwise"])
+def test_a_judge_served_by_verl_that_fails_gives_no_signal(kind: str) -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        return await conversation(kind, "", ("quality 3", "quality 9"), served=address)()
+
+    (rewards, infos), server = with_server(FAULTS["garbage"], use)
+    assert server.calls
+    assert rewards == [0.5, 0.5]
+    assert [(info["judge_failed"], info["judged"], info["compared"]) for info in infos] == [(1, 0, 0)] * 2
+
+
+def test_a_served_judge_that_keeps_failing_stops_the_run() -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        limits = {"max_failure_rate": 0.5, "failure_window": 8}
+        return await step("pairwise_dgr", "", groups=10, served=address, **limits)()
+
+    with pytest.raises(UserError, match="failed"):
+        with_server(FAULTS["garbage"], use)
 
 
 # ---------------------------------------------------------------- compute_score for verl as it is
