@@ -63,8 +63,8 @@ def validation(row: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any
     """The means over the held-out rows at a step, by verl's names val-.../<source>/<figure>/mean@1.
 
     A judge's figures are means over the rows that it judged, `above_chosen` and `chosen_score` over those in
-    which it also judged the chosen response; without any they are left out. The share above the chosen response
-    comes with its 95 % interval (Wilson) and the number of rows it is a share of.
+    which it also judged the chosen response; without any they are left out. The share above the chosen
+    response comes with its 95 % interval (Wilson) and the number of rows it is a share of.
 
     Args:
         row: metrics of the step.

@@ -64,8 +64,8 @@ def tag(text: str, name: str) -> str | None:
     """What the last well-formed <name>...</name> outside thinking holds; None if there is none.
 
     Letter case of the name does not matter; white space around the content is left out. Thinking is
-    <think>...</think> (or <thinking>, 【思考】...【/思考】, [思考]...[/思考]), all before a closing mark that was
-    never opened (chat templates may open it in the prompt), and all after a <think> that is never closed.
+    <think>...</think> (or <thinking>, 【思考】...【/思考】, [思考]...[/思考]), all before a closing mark that
+    was never opened (chat templates may open it in the prompt), and all after a <think> that is never closed.
     """
     name = re.escape(name)
     # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.

@@ -910,9 +910,9 @@ def test_a_function_is_given_what_it_asks_for_and_names_its_tag(tmp_path: Path) 
     plain = load_judge_prompt(f"{file}:plain", "judge_pairwise")
     assert plain.render(**texts, reference="r") == "q|1|2|<better>"
     assert plain.tag == "better"
-    with pytest.raises(UserError, match="other: asks for rubric; known are first, question, .*user_query"):
+    with pytest.raises(UserError, match=r"other: asks for rubric; known are first, question, .*user_query"):
         load_judge_prompt(f"{file}:other", "judge_pairwise")
-    with pytest.raises(UserError, match="plain: asks for first, second; known are .*response"):
+    with pytest.raises(UserError, match=r"plain: asks for first, second; known are .*response"):
         load_judge_prompt(f"{file}:plain", "judge_pointwise")
     with pytest.raises(UserError, match="tag is '<result>'; expected the name of a tag, such as better"):
         load_judge_prompt(f"{file}:badly_tagged", "judge_pairwise")

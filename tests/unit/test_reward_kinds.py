@@ -550,7 +550,7 @@ def test_a_failed_judgement_of_a_response_alone_is_no_tie() -> None:
         async def reward(text: str, info: dict[str, Any]) -> dict[str, float]:
             return await judge_score.compute_score("s", text, "", info, **compared(url))
 
-        with pytest.raises(UserError, match="before it had judged any, .* no complete <better>"):
+        with pytest.raises(UserError, match=r"before it had judged any, .* no complete <better>"):
             await reward("quality 4", WHICH)
         judged = [await reward(f"quality {n}", info) for n, info in ((7, WHICH), (9, WHICH), (2, WHO))]
         return [*judged, await reward("quality 5", WHICH)], [await reward("quality 4", WHO)]

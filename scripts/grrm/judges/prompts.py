@@ -44,9 +44,9 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     """The prompt in a template file, or made by a function that is named as `path/to/file.py:function`.
 
     The function gets those keywords of `JudgePrompt.render` that it names, all of them if it takes `**`, also
-    by their published names user_query, response_a and response_b. Without a reference it gets None, or its own
-    default. Its prompts ask for the verdict in the tag that its attribute `tag` names, else in the usual one:
-    better (pairwise), score (pointwise), ranking (listwise).
+    by their published names user_query, response_a and response_b. Without a reference it gets None, or its
+    own default. Its prompts ask for the verdict in the tag that its attribute `tag` names, else in the usual
+    one: better (pairwise), score (pointwise), ranking (listwise).
 
     Raises:
         UserError: the file or the function is missing, the function asks for something else, its tag is no

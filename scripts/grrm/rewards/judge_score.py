@@ -206,7 +206,7 @@ def _stand_in(known: Iterable[tuple[str, float]], question: str, failure: str) -
     everything = [points for _, points in known]
     if not everything:
         raise UserError(
-            f"the judge failed on a response to {question!r:.80} before it had judged any, so that nothing is "
+            f"the judge failed on a response to {question!r:.80} before it had judged any, so nothing is "
             f"known to reward it by: {failure}"
         )
     return statistics.fmean([points for asked, points in known if asked == question] or everything)
