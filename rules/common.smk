@@ -23,6 +23,7 @@ from grrm.config import (
     with_environment,
 )
 from grrm.files import UserError, errors_in_logs
+from grrm.judges.configured_prompts import check_prompts
 from grrm.process import WORKFLOW_PID
 from grrm.reward_config import (
     alignment_prompt_of,
@@ -32,7 +33,7 @@ from grrm.reward_config import (
     scoring_model_of,
     translation_prompt_of,
 )
-from grrm.prompts import UPSTREAM, load_ranking_prompt, load_translation_prompt
+from grrm.prompts import UPSTREAM
 
 try:
     config.update(
@@ -47,10 +48,7 @@ try:
         Path(workflow.basedir) / "config/schemas/resources.schema.yaml",
         changes=config["resources"],
     )
-    if config["prompts"]["ranking"] != UPSTREAM:
-        load_ranking_prompt(config["prompts"]["ranking"])
-    if config["prompts"]["translation"] != UPSTREAM:
-        load_translation_prompt(config["prompts"]["translation"])
+    check_prompts(config)
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -445,7 +445,7 @@ if JUDGES:
             JUDGE_SCORES.values(),
             [environment(name) for name in sorted({SFT, RL})],
             config=rules.write_config.output.config,
-            locks=[f"envs/{name}.txt" for name in sorted({SFT, RL})],
+            locks=[f"envs/{name}.txt" for name in ["driver", *sorted({SFT, RL})]],
             data=LOCK if JUDGES["data"]["source"] == "hub" else [],
         output:
             folder=directory(f"{RESULTS}/provenance_judges"),
@@ -456,7 +456,9 @@ if JUDGES:
         resources:
             **resources("write_judge_provenance"),
         params:
-            locks=named({name: f"envs/{name}.txt" for name in sorted({SFT, RL})}),
+            locks=named(
+                {name: f"envs/{name}.txt" for name in ["driver", *sorted({SFT, RL})]}
+            ),
             records=(
                 ""
                 if deployed_by() != "uv"

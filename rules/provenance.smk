@@ -9,6 +9,8 @@ localrules:
 ENVIRONMENTS = sorted(
     {RL, "comet", *([SFT] if {"grrm_sft", "mt_sft"} & set(TRAINED) else [])}
 )
+# With the driver's own, which prepares the data and scores.
+ENVIRONMENT_LOCKS = {name: f"envs/{name}.txt" for name in ["driver", *ENVIRONMENTS]}
 
 
 rule write_provenance:
@@ -17,7 +19,7 @@ rule write_provenance:
         EVALUATIONS,
         [environment(name) for name in ENVIRONMENTS],
         config=rules.write_config.output.config,
-        locks=[f"envs/{name}.txt" for name in ENVIRONMENTS],
+        locks=ENVIRONMENT_LOCKS.values(),
         data="config/datasets.lock.yaml" if config["data"]["source"] == "hub" else [],
     output:
         folder=directory(f"{RESULTS}/provenance"),
@@ -28,7 +30,7 @@ rule write_provenance:
     resources:
         **resources("write_provenance"),
     params:
-        locks=named({name: f"envs/{name}.txt" for name in ENVIRONMENTS}),
+        locks=named(ENVIRONMENT_LOCKS),
         records=(
             ""
             if deployed_by() != "uv"

@@ -75,7 +75,7 @@ def training(curve: Path) -> dict[str, Any]:
     means = {
         name: sum(values) / len(values)
         for name, key in _TRAINING.items()
-        if (values := [row[key] for row in steps if key in row])
+        if (values := [row[key] for row in steps if row.get(key) is not None])
     }
     return {"steps": len(steps), "reward": {"first": rewards[0], "last": rewards[-1]}, **means}
 

@@ -34,9 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pair", help="languages, such as zh-en (wmt23, seedx, flores)")
     parser.add_argument("--output", type=Path, required=True, help="table (Parquet)")
     parser.add_argument("--any-archive", action="store_true", help="wmt23: whatever its checksum")
-    parser.add_argument(
-        "--bad-rows", choices=["error", "drop"], default="error", help="ranking (default: error)"
-    )
+    parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
     args = parser.parse_args(argv)
 
     dropped: Counter[str] = Counter()
@@ -48,19 +46,19 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[Row] = []
     if args.format == "wmt24pp":
         for path in args.input:
-            found, left_out = read_wmt24pp(path)
+            found, left_out = read_wmt24pp(path, args.bad_rows)
             rows += found
             dropped += left_out
     elif args.pair is None:
         raise UserError(f"--format {args.format} needs --pair, such as --pair zh-en")
     elif args.format == "wmt23":
-        rows = read_wmt23(_only(args.input), args.pair, args.any_archive)
+        rows, dropped = read_wmt23(_only(args.input), args.pair, args.any_archive, args.bad_rows)
     elif args.format == "seedx":
-        rows = read_seedx(_only(args.input), args.pair)
+        rows, dropped = read_seedx(_only(args.input), args.pair, args.bad_rows)
     elif len(args.input) != 2:
         raise UserError(f"--format flores needs two files, source and target; found {len(args.input)}")
     else:
-        rows = read_flores(args.input[0], args.input[1], args.pair)
+        rows, dropped = read_flores(args.input[0], args.input[1], args.pair, args.bad_rows)
     if args.pair is not None:
         _check_pair(rows, args.pair)
     write_table(args.output, rows, "translation_test")

@@ -17,15 +17,22 @@ from grrm.inference.options import (
     retries_of,
 )
 from grrm.inference.progress import Progress
-from grrm.inference.runs import provenance, rank_rows, settings
+from grrm.inference.runs import CandidateOrder, provenance, rank_rows, settings
 from grrm.metrics.scores import parse_named_files, read_answers
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
 from grrm.schemas import read_table
 
+# `scores` are in the order of the sample's candidates; the labels of `answer` in the order in which the judge
+# saw them: `candidate_order[p]` is the candidate at position p.
+JUDGEMENT = ("answer", "scores", "failure", "detail", "candidate_order")
+
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the first segments of a test set with all translations and what the judge says about them."""
+    """Write the first segments of a test set with all translations and what the judge says about them.
+
+    It sees the translations of each segment in an order that the seed shuffles.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="model folder of the judge")
     parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
@@ -71,16 +78,22 @@ def main(argv: list[str] | None = None) -> None:
     ]
     prompt, decoding, retries = load_ranking_prompt(args.prompt), decoding_of(args), retries_of(args)
     with closing(open_backend(args.model, engine_of(args))) as backend:
+        # A judge may favour a position: neither model's translations stand at the same one.
+        order: CandidateOrder = "shuffled"
         made_from = settings(
-            "judge", backend, rows, prompt, decoding, retries, 1, samples=rows_digest(samples)
-        )
+            "judge", backend, rows, prompt, decoding, retries, 1,
+            samples=rows_digest(samples), candidate_order=order,
+        )  # fmt: skip
         with Journal(args.output, made_from, 1, len(rows)) as journal, Progress(journal.total) as progress:
             if journal.finished:
                 print(f"{args.output}: complete")
                 return
-            tally = rank_rows(backend, rows, prompt, decoding, journal, retries=retries, watch=progress)
+            tally = rank_rows(
+                backend, rows, prompt, decoding, journal,
+                retries=retries, candidate_order=order, watch=progress,
+            )  # fmt: skip
             for sample, result in zip(judged, journal.results(), strict=True):
-                sample["judgement"] = {key: result[key] for key in ("answer", "scores", "failure", "detail")}
+                sample["judgement"] = {key: result[key] for key in JUDGEMENT}
             made_by = {f"judge_{key}": value for key, value in provenance(backend, decoding).items()}
             journal.publish({"index": i, **_filled(sample), **made_by} for i, sample in enumerate(samples))
     print(tally)

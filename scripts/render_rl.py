@@ -12,7 +12,9 @@ from grrm.engines.llamafactory import CPU
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
+from grrm.judges.configured_prompts import check_reward_prompt
 from grrm.process import run_main
+from grrm.reward_config import prompt_file
 from grrm.rewards.kinds import JUDGE_KINDS
 
 
@@ -40,8 +42,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="configuration to write (YAML)")
     args = parser.parse_args(argv)
-    if args.settings.get("reward", {}).get("kind") in JUDGE_KINDS and not args.judge_prompt:
+    kind = args.settings.get("reward", {}).get("kind")
+    if kind in JUDGE_KINDS and not args.judge_prompt:
         parser.error("a judge needs --judge-prompt")
+    if args.judge_prompt and prompt_file(args.judge_prompt) != args.judge_prompt:
+        # Prompt files are read while the Snakefile is parsed; the authors' own may not be there yet.
+        check_reward_prompt(kind, args.judge_prompt, translation=args.task == "translation")
 
     if args.engine == "verl":
         overrides = rl_overrides(

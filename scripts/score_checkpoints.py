@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 def training_metrics(curve: Sequence[Mapping[str, Any]], step: int) -> dict[str, float | None]:
     """Means of training metrics over the last steps up to this one; None before the first step."""
     rows = [row for row in curve if step - _WINDOW < row["step"] <= step]
-    values = {name: [row[key] for row in rows if key in row] for name, key in _TRAINING.items()}
+    values = {name: [row[key] for row in rows if row.get(key) is not None] for name, key in _TRAINING.items()}
     return {name: fmean(found) if found else None for name, found in values.items()}
 
 

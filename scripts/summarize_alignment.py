@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> None:
             "steps": len(trained),
             "validation": validations,
             "training": {
-                name: {"first": trained[0][key], "last": trained[-1][key]}
+                name: {"first": ends[0], "last": ends[1]}
                 for name in _STEP_METRICS
-                if (key := f"reward/{name}") in trained[0] and key in trained[-1]
+                if (ends := [row.get(f"reward/{name}") for row in (trained[0], trained[-1])]) != [None, None]
             },
             "judge_calls": read_json(args.judge_calls),
         },
@@ -78,7 +78,7 @@ def validation(row: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any
     """
     sums: dict[str, float] = defaultdict(float)
     for key, value in row.items():
-        if (match := _VALIDATED.fullmatch(key)) is not None:
+        if value is not None and (match := _VALIDATED.fullmatch(key)):
             source, figure = match.groups()
             if source not in rows:
                 raise UserError(f"{key}: no validation row is of source {source}, only {', '.join(rows)}")
@@ -92,7 +92,7 @@ def validation(row: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any
         if figure in sums and counted > 0:
             result[figure] = sums[figure] / counted
     if "above_chosen" in result:
-        compared = round(sums["compared"])
+        compared = max(1, round(sums["compared"]))
         share = min(1.0, result["above_chosen"])
         low, high = wilson(share, compared)
         result["above_chosen"] = {"value": share, "low": low, "high": high, "n": compared}

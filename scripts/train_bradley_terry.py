@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines import checkpoints, sessions, stop, trackers, trl
+from grrm.engines import checkpoints, resources, sessions, stop, trackers, trl
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
+from grrm.preflight.probes import training_hardware
 from grrm.process import run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
@@ -37,15 +38,20 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
+            device = "cpu" if config["training"].get("use_cpu") else "cuda"
+            if device == "cpu":
+                resources.check_sft_memory(initial)
+            saves = checkpoints.saves(config["training"])
+            resources.check_sft_disk(initial, working, device=device, saves=saves)
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
             command = trl.command(config, args.python, args.config, args.tracker)
-            with stop.stop_on_signal(working), sessions.recorded(working):
+            on_cpu = config["training"].get("use_cpu")
+            hardware = training_hardware(config["nodes"], 0 if on_cpu else config["gpus_per_node"])
+            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                 status = run_engine(command, env=trl.environment(_SCRIPTS))
             if status != 0:
-                raise UserError(
-                    f"TRL ended with status {status}; the reason stands above in this log. "
-                    "The same command resumes from the last checkpoint"
-                )
+                ended = resources.end_of_engine("TRL", status, "the reason stands above in this log")
+                raise UserError(f"{ended}. The same command resumes from the last checkpoint")
             stop.end_if_stopped(working)
             checkpoints.mark_finished(working)
         write_jsonl(args.curve, _curve(working / "log.jsonl"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from grrm.files import UserError, write_json, write_jsonl
 from grrm.judges.client import JudgeOptions
 from grrm.judges.ledger import total_calls
 from grrm.lock import held
-from grrm.preflight.probes import require_gpus
+from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
@@ -39,6 +41,7 @@ from grrm.slurm.ray import ray_cluster
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
+_LONGEST_BASE = 16  # or Ray's sockets, some 90 characters further in, pass the 107 that a socket may have
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -88,14 +91,20 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
-                resources.check_memory(initial, judges)
+                resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
                 address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
                 trackers.switch_on(
                     args.tracker, working / "tracking", run=args.model.name, python=args.python
                 )
                 launched = config | trackers.verl_overrides(config, args.tracker)
-                with stop.stop_on_signal(working), sessions.recorded(working):
+                # The machines of a cluster that was there before are not seen from here.
+                hardware = (
+                    None
+                    if address
+                    else training_hardware(verl.machines(config), verl.devices_per_machine(config))
+                )
+                with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                     _train(args.python, launched, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
@@ -160,13 +169,15 @@ def _train(
     with ExitStack() as stack:
         temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
-        resources.check_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        resources.check_rl_disk(Path(config[verl.MODEL]), working, temporary, width=width)
         machines = verl.machines(config)
         if fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
             )
-            environment = verl_fork.environment(checkout=fork, temporary=temporary, ends=end_of_job())
+            environment = verl_fork.environment(
+                checkout=fork, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job()
+            )
         else:
             overrides = verl.launch_overrides(
                 _with_attention(config, python),
@@ -196,10 +207,10 @@ def _train(
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
-        reported = exceptions[-1] if exceptions else "none"
+        said = f"the last error it reported is: {exceptions[-1]}" if exceptions else "it reported no error"
         raise UserError(
-            f"verl ended with status {status}; the last error it reported is: {reported}. "
-            f"The whole output stands above in this log. The same command goes on after step {last or 0}"
+            f"{resources.end_of_engine('verl', status, said)}. The whole output stands above in this log. "
+            f"The same command goes on after step {last or 0}"
         )
     stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.
@@ -236,15 +247,21 @@ def _check_model(python: str, folder: Path) -> None:
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well."""
+    """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well.
+
+    It lies on every machine of a training, named after the process on the first one and that machine. So a
+    process that is gone here tells only of folders that are named after this machine.
+    """
     base = Path(tempfile.gettempdir())
-    if len(str(base)) > 16:
+    if len(str(base)) > _LONGEST_BASE:
         base = Path("/tmp")
-    for folder in base.glob(f"{_TEMPORARY}*"):
-        pid = folder.name.removeprefix(_TEMPORARY)
-        if folder.stat().st_uid == os.getuid() and not (pid.isdigit() and psutil.pid_exists(int(pid))):
+    own = f"{_TEMPORARY}{sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
+    for folder in base.glob(f"{own}*"):
+        pid = folder.name.removeprefix(own)
+        over = not (pid.isdigit() and psutil.pid_exists(int(pid))) or pid == str(os.getpid())
+        if over and folder.stat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)
-    folder = base / f"{_TEMPORARY}{os.getpid()}"
+    folder = base / f"{own}{os.getpid()}"
     folder.mkdir(mode=0o700)
     try:
         yield folder

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from grrm.engines import checkpoints, sessions, stop, trackers
+from grrm.engines import checkpoints, resources, sessions, stop, trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
-from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.files import UserError, read_json, write_jsonl
 from grrm.lock import held
-from grrm.preflight.probes import require_gpus
+from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
@@ -23,13 +23,13 @@ _SCRIPTS = Path(__file__).parent
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, then publish the model folder and the loss curve, each whole or not at all."""
+    """Train, then publish the model folder and the curves, each whole or not at all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="configuration written by render_sft")
     parser.add_argument("--data", type=Path, required=True, help="prepared rows the configuration refers to")
     parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
     parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
-    parser.add_argument("--curve", type=Path, required=True, help="loss curve to write (JSON lines)")
+    parser.add_argument("--curve", type=Path, required=True, help="metrics by step to write (JSON lines)")
     parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
     parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
@@ -44,17 +44,21 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             checkpoints.remove_broken(working)
+            device = "cpu" if config.get("use_cpu") else "cuda"
+            if device == "cpu":
+                resources.check_sft_memory(initial, args.devices if args.nodes > 1 else 1)
+            resources.check_sft_disk(initial, working, device=device, saves=checkpoints.saves(config))
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
-            with stop.stop_on_signal(working), sessions.recorded(working):
+            hardware = training_hardware(args.nodes, 0 if config.get("use_cpu") else args.devices)
+            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
                 status = _train(args, config, working)
             if status != 0:
-                raise UserError(
-                    f"LLaMA-Factory ended with status {status}; the reason stands above in this log. "
-                    "The same command resumes from the last checkpoint"
-                )
+                why = "the reason stands above in this log"
+                ended = resources.end_of_engine("LLaMA-Factory", status, why)
+                raise UserError(f"{ended}. The same command resumes from the last checkpoint")
             stop.end_if_stopped(working)
             checkpoints.mark_finished(working)
-        write_jsonl(args.curve, _curve(working / "trainer_log.jsonl"))
+        write_jsonl(args.curve, _curve(working / "trainer_state.json"))
         cards = [args.card] if args.card else []
         checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
 
@@ -88,10 +92,13 @@ def _overrides(config: dict[str, Any], python: str) -> list[str]:
     return [] if not wants_flash_attn or has_flash_attn(python) else ["flash_attn=sdpa"]
 
 
-def _curve(log: Path) -> Iterator[dict[str, float]]:
-    steps = {row["current_steps"]: row for row in read_jsonl(log) if "loss" in row}
-    for step, row in sorted(steps.items()):
-        yield {"step": step, "loss": row["loss"], "lr": row["lr"]}
+def _curve(state: Path) -> Iterator[dict[str, float]]:
+    """What the trainer kept of its steps; of one done again after a resume, its state has the last values."""
+    for row in read_json(state)["log_history"]:
+        if "loss" in row:
+            # DeepSpeed may tell no norm.
+            norm = {"grad_norm": row["grad_norm"]} if "grad_norm" in row else {}
+            yield {"step": row["step"], "loss": row["loss"], "lr": row["learning_rate"], **norm}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import json
 import platform
 import shutil
 import subprocess
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from lock_environments import pins
 
+# The name of the environment that this program runs in.
+DRIVER = "driver"
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json, platform; "
     "print(json.dumps({'python': platform.python_version(), "
@@ -29,7 +32,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration (YAML)")
     parser.add_argument(
-        "--locks", nargs="*", default=[], metavar="NAME=FILE", help="hashed requirements of each environment"
+        "--locks",
+        nargs="*",
+        default=[],
+        metavar="NAME=FILE",
+        help=f"hashed requirements of each environment; {DRIVER} is the one that this program runs in",
     )
     parser.add_argument(
         "--records", nargs="*", default=[], metavar="NAME=FILE", help="records of built environments"
@@ -43,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
 
     records = parse_named_files(args.records, "--records")
     environments = {
-        name: _locked(lock, records.get(name))
+        name: _running(lock) if name == DRIVER else _locked(lock, records.get(name))
         for name, lock in parse_named_files(args.locks, "--locks").items()
     } | {name: _installed(python) for name, python in parse_named_files(args.pythons, "--pythons").items()}
     provenance = {
@@ -87,6 +94,16 @@ def _locked(lock: Path, record: Path | None) -> dict[str, Any]:
         raise UserError(f"{record}: built from another {lock}; build the environment again")
     packages = dict(pin.split(" ;")[0].split("==") for pin in pins(lock.read_text(encoding="utf-8")))
     return {"lock_sha256": digest, "python": built.get("python"), "packages": packages}
+
+
+def _running(lock: Path) -> dict[str, Any]:
+    """The packages of the lock as installed here: whoever starts Snakemake chooses its environment."""
+    found = _locked(lock, None)
+    packages = {}
+    for name in found["packages"]:
+        with suppress(PackageNotFoundError):  # of another Python or system
+            packages[name] = version(name)
+    return found | {"python": platform.python_version(), "packages": packages}
 
 
 def _installed(python: Path) -> dict[str, Any]:

@@ -98,13 +98,21 @@ def judged(
     }
 
 
+# The judge saw what came after as A.
 JUDGEMENT = {
-    "answer": ranking_answer("B keeps the idiom.", [4, 9]),
+    "answer": ranking_answer("A keeps the idiom.", [9, 4]),
     "scores": [4, 9],
     "failure": None,
     "detail": None,
+    "candidate_order": [1, 0],
 }
-UNUSABLE = {"answer": "B is <best>", "scores": None, "failure": "incomplete", "detail": "1 non-empty line"}
+UNUSABLE = {
+    "answer": "B is <best>",
+    "scores": None,
+    "failure": "incomplete",
+    "detail": "1 non-empty line",
+    "candidate_order": [0, 1],
+}
 SAMPLES = [
     judged({"before": "ba du", "after": "ba gi"}, JUDGEMENT),
     judged({"before": None, "after": "ba gi"}, None, "a second source"),
@@ -151,7 +159,10 @@ def make_experiment(folder: Path) -> Path:
         scores(
             "ranking",
             {"ranking_accuracy": 0.5, "flipped_pairs": 0.1, "changed_pairs": 0.2},
-            extra={"best_found_by_position": [POSITION]},
+            extra={
+                "best_found_by_position": [POSITION],
+                "accuracy_by_position": [{**POSITION, "value": 0.55}],
+            },
         ),
     )
     write_json(folder / "translation.json", scores("translation", {"bleu": 40.0, "length_ratio": 0.9}))

@@ -171,7 +171,7 @@
     const node = element("article", { class: "sample" }, head, texts);
     if (row.said !== null) {
       const title = row.failure ? element("h4", { class: "failure" }, `The judge’s answer cannot be used (${row.failure}); it wrote`)
-        : element("h4", {}, `The judge on ${row.labels.map((label, i) => (label ? `${label} = ${names[i]}` : null)).filter(Boolean).join(", ")}`);
+        : element("h4", {}, `The judge on ${row.labels.map((label, i) => (label ? `${label} = ${names[i]}` : null)).filter(Boolean).sort().join(", ")}`);
       node.append(element("div", { class: "said" }, title, marked("pre", row.said, words)));
     }
     return node;

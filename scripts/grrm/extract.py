@@ -22,20 +22,35 @@ def code_block(text: str) -> str | None:
     The response must end with a fence of k >= 3 backticks and hold exactly one other run of k or more,
     the opening fence, of the same length: with a longer fence, text that contains ``` survives. Either
     fence may share its line with text. If the closing fence stands on its own line, one word behind the
-    opening fence is a language tag, and left out. No block, a second one, an unclosed one and an empty
-    one are None.
+    opening fence is a language tag, and left out, unless it is all there is. No block, a second one, an
+    unclosed one and an empty one are None.
     """
+    return _final_block(text, only=True)
+
+
+def last_code_block(text: str) -> str | None:
+    """The last of the code blocks outside thinking, with which the response must end; else None.
+
+    For models that were not trained to write one block and no more; otherwise as `code_block`.
+    """
+    return _final_block(without_thinking(text), only=False)
+
+
+def _final_block(text: str, *, only: bool) -> str | None:
     text = text.rstrip()
     fences = list(_FENCE.finditer(text))
     if not fences or fences[-1].end() != len(text):
         return None
     length = len(fences[-1][0])
     fences = [fence for fence in fences if len(fence[0]) >= length]
-    if len(fences) != 2 or len(fences[0][0]) != length:
+    if len(fences) % 2 or (only and len(fences) > 2):
         return None
-    block = text[fences[0].end() : fences[1].start()]
+    opening, closing = fences[-2:]
+    if len(opening[0]) != length:
+        return None
+    block = text[opening.end() : closing.start()]
     tag = _LANGUAGE_TAG.match(block)
-    if tag and block.rstrip(" \t").endswith("\n"):
+    if tag and block.rstrip(" \t").endswith("\n") and block[tag.end() :].strip():
         block = block[tag.end() :]
     return block.strip() or None
 

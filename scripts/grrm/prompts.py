@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from grrm.extract import answer_tag, before_reasoning, code_block, whole_text
+from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
 from grrm.files import UserError
 from grrm.languages import language_code, language_name
 from grrm.ranking import (
@@ -34,9 +34,9 @@ from grrm.ranking import (
     format_scores,
     is_score,
     labels,
-    parse_answer,
     parse_ranking_answer,
     parse_score_answer,
+    read_answer,
 )
 from grrm.upstream import UpstreamPrompts
 from grrm.verdicts import parse_quality
@@ -94,10 +94,10 @@ _MAY_BE_LEFT_OUT = {"example"}
 RANKING_KINDS: dict[str, Callable[[str, int], RankingAnswer | InvalidAnswer]] = {
     "score": parse_score_answer,
     "ranking": parse_ranking_answer,
-    "ranking_score": parse_answer,
+    "ranking_score": read_answer,
 }
 TRANSLATION_KINDS: dict[str, Callable[[str], str | None]] = {
-    "codeblock-think": code_block,
+    "codeblock-think": last_code_block,
     "plain": whole_text,
     "seed-x": before_reasoning,
     "ssr": answer_tag,

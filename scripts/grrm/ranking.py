@@ -40,6 +40,7 @@ _SIGN = re.compile(r"[ \t]*([>=])[ \t]*")
 _RANKING_LINE = re.compile(r"[A-Z](?: [>=] [A-Z])*")
 # ASCII digits only, no sign and no leading zero: int() would also take "２", "+2" and "2_0".
 _SCORE = re.compile(r"\s*([A-Z])\s*:\s*(10|[0-9])\s*")
+_DECIMAL_SCORE = re.compile(r"\s*([A-Z])\s*:\s*(10(?:\.0+)?|[0-9](?:\.[0-9]+)?)\s*")
 # Marks of emphasis, and "8/10" for 8: habits of models that were not trained on this form.
 _EMPHASIS = re.compile(r"[*_`#]")
 _OUT_OF_TEN = re.compile(r"(?<=[0-9])\s*/\s*10(?![0-9.])")
@@ -58,7 +59,7 @@ class RankingAnswer:
 
     analysis: str
     ranking: list[set[str]]
-    scores: dict[str, int]
+    scores: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -114,23 +115,29 @@ def parse_ranking(text: str) -> list[set[str]]:
     return ranking
 
 
-def parse_scores(text: str, candidates: int) -> dict[str, int]:
+def parse_scores(text: str, candidates: int, *, decimals: bool = False) -> dict[str, float]:
     """Read "B: 9, A: 5, C: 5" as {"A": 5, "B": 9, "C": 5}: any order in, A, B, C... out.
+
+    Args:
+        text: the line of scores.
+        candidates: how many there are.
+        decimals: whether "8.5" is a score too; whole numbers become integers in any case.
 
     Raises:
         ValueError: an entry is not "<label>: <0..10>", or the labels are not those of all candidates, once.
     """
-    scores: dict[str, int] = {}
+    scores: dict[str, float] = {}
     for entry in text.split(","):
-        match = _SCORE.fullmatch(entry)
+        match = (_DECIMAL_SCORE if decimals else _SCORE).fullmatch(entry)
         if match is None:
+            kind = "number" if decimals else "integer"
             raise ValueError(
-                f"score {entry.strip()!r} is not '<label>: <integer from {MIN_SCORE} to {MAX_SCORE}>'"
+                f"score {entry.strip()!r} is not '<label>: <{kind} from {MIN_SCORE} to {MAX_SCORE}>'"
             )
         label, score = match.groups()
         if label in scores:
             raise ValueError(f"candidate {label} is scored more than once")
-        scores[label] = int(score)
+        scores[label] = int(float(score)) if float(score).is_integer() else float(score)
     expected = labels(candidates)
     if sorted(scores) != expected:
         raise ValueError(f"scores for {', '.join(sorted(scores))}; expected {', '.join(expected)}")
@@ -168,7 +175,7 @@ def format_ranking(scores: Scores) -> str:
     return " > ".join(" = ".join(sorted(tied)) for tied in rank_scores(scores))
 
 
-def format_scores(scores: Mapping[str, int]) -> str:
+def format_scores(scores: Scores) -> str:
     """Write scores in ranking order: {"A": 5, "B": 9, "C": 5} -> "B: 9, A: 5, C: 5"."""
     return ", ".join(f"{label}: {scores[label]}" for tied in rank_scores(scores) for label in sorted(tied))
 
@@ -217,6 +224,19 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
     Raises:
         ValueError: `candidates` is not in 1..26 (a mistake of the caller's, not of the model's).
     """
+    return _parse_blocks(text, candidates, tolerant=False)
+
+
+def read_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
+    """Read the whole answer of any model about `candidates` candidates, as `parse_answer` does for a GRRM.
+
+    Marks of emphasis, spaces in the ranking, "8/10" for 8, 8.5, and a header without its colon do not matter.
+    Labels, range, and the agreement of ranking and scores do.
+    """
+    return _parse_blocks(text, candidates, tolerant=True)
+
+
+def _parse_blocks(text: str, candidates: int, *, tolerant: bool) -> RankingAnswer | InvalidAnswer:
     expected = set(labels(candidates))
     lines = text.strip().split("\n")
     filled = [number for number, line in enumerate(lines) if line.strip()]
@@ -224,16 +244,15 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
         return InvalidAnswer(
             "incomplete", f"{len(filled)} non-empty lines; expected an analysis and two blocks"
         )
-    ranking_header, ranking_line, scores_header, scores_line = (
-        lines[number].strip() for number in filled[-4:]
-    )
+    tidy = _tidy if tolerant else str.strip
+    ranking_header, ranking_line, scores_header, scores_line = (tidy(lines[number]) for number in filled[-4:])
     for header, wanted in ((ranking_header, RANKING_HEADER), (scores_header, SCORES_HEADER)):
-        if header != wanted:
+        if header != wanted and not (tolerant and header.rstrip(" :") == _tidy(wanted).rstrip(" :")):
             return InvalidAnswer("header", f"{header!r} where {wanted!r} should stand")
     analysis = "\n".join(lines[: filled[-4]]).strip()
     if not analysis:
         return InvalidAnswer("analysis", "nothing before the final ranking")
-    if _RANKING_LINE.fullmatch(ranking_line) is None:
+    if not tolerant and _RANKING_LINE.fullmatch(ranking_line) is None:
         return InvalidAnswer("ranking", f"{ranking_line!r} is not written like 'B > A = C'")
     try:
         ranking = parse_ranking(ranking_line)
@@ -244,7 +263,7 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
             "ranking", f"{ranking_line!r} does not rank exactly {', '.join(sorted(expected))}"
         )
     try:
-        scores = parse_scores(scores_line, candidates)
+        scores = parse_scores(scores_line, candidates, decimals=tolerant)
     except ValueError as error:
         return InvalidAnswer("scores", str(error))
     if ranking != rank_scores(scores):
@@ -257,7 +276,7 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
 def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
     """Read an answer whose last non-blank line is "A: 5, B: 9, C: 5", in any order of labels.
 
-    Markdown's marks of emphasis around them do not matter, and "9/10" is 9.
+    Markdown's marks of emphasis around them do not matter, "9/10" is 9, and 8.5 is a score.
 
     Returns:
         the parsed answer, with the ranking that the scores say, or the reason why it cannot be used.
@@ -270,7 +289,7 @@ def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAns
     if not line:
         return InvalidAnswer("incomplete", "an empty answer")
     try:
-        scores = parse_scores(_OUT_OF_TEN.sub("", _EMPHASIS.sub("", line)), candidates)
+        scores = parse_scores(_tidy(line), candidates, decimals=True)
     except ValueError as error:
         return InvalidAnswer("scores", str(error))
     return RankingAnswer(analysis, rank_scores(scores), scores)
@@ -299,6 +318,10 @@ def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidA
     return RankingAnswer(
         analysis.removesuffix(RANKING_HEADER).strip(), ranking, {label: levels[label] for label in expected}
     )
+
+
+def _tidy(line: str) -> str:
+    return _OUT_OF_TEN.sub("", _EMPHASIS.sub("", line)).strip()
 
 
 def _split_last_line(text: str) -> tuple[str, str]:

@@ -95,7 +95,9 @@ def swap(preference: Preference) -> Preference:
     return cast(Preference, {"A": "B", "B": "A", "tie": "tie"}[preference])
 
 
-def _content(text: str, name: str) -> str:
+def _content(text: object, name: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"the answer is a {type(text).__name__}, expected text")
     content = tag(text, name)
     if content is None:
         raise ValueError(f"no complete <{name}>...</{name}> outside the thinking")

@@ -52,7 +52,15 @@ def test_samples_show_every_text_with_scores_and_the_judges_words(visit: Visit, 
     browser = visit(small)
     assert status(browser) == "3 of 3 samples, 3 shown."
     shown = "\n".join(all_text(browser, ".sample"))
-    for text in ("source", "the reference", "ba du", "ba gi", "judge 9", "B keeps the idiom.", "A = before"):
+    for text in (
+        "source",
+        "the reference",
+        "ba du",
+        "ba gi",
+        "judge 9",
+        "A keeps the idiom.",
+        "A = after, B = before",
+    ):
         assert text in shown
     assert "The judge’s answer cannot be used (incomplete)" in shown
     assert "No translation found in the answer:nothing of use" in shown

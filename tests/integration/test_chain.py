@@ -1,6 +1,7 @@
 """The whole chain on real text, with the real engines, interrupted again and again.
 
 One experiment serves all tests of this file, in their order: each goes on where the one before left it.
+A second checkout makes the same models beside it: an interruption must not change what comes out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,16 @@ PATIENCE = 30.0
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("undisturbed"))
+
+
+def weights(workspace: Workspace, stage: str) -> str:
+    """Digest of a finished model's weights."""
+    return sha256((results(workspace) / "models" / stage / "model.safetensors").read_bytes()).hexdigest()
 
 
 def results(workspace: Workspace) -> Path:
@@ -59,22 +71,34 @@ def kill_workflow_when(workspace: Workspace, condition, what: str, *target: str)
     nothing_is_left(workspace)
 
 
-def test_killed_while_the_judge_is_finetuned_it_goes_on(workspace: Workspace) -> None:
-    working = results(workspace) / "checkpoints" / "grrm_sft"
-    kill_workflow_when(workspace, working.exists, "the SFT of the judge has started", "grrm_sft")
+def test_killed_while_the_judge_is_finetuned_it_goes_on(workspace: Workspace, undisturbed: Workspace) -> None:
+    saved = results(workspace) / "checkpoints/grrm_sft/checkpoint-2/trainer_state.json"
+    kill_workflow_when(workspace, saved.exists, "the SFT of the judge has a checkpoint", "grrm_sft")
     assert not (results(workspace) / "models" / "grrm_sft").exists()
+    neighbour = undisturbed.start("grrm_sft", *SMOKE)
     assert workspace.run("grrm_sft", *SMOKE) == 0, workspace.log[-3000:]
+    assert neighbour.wait(600) == 0, undisturbed.log[-3000:]
+    log = (results(workspace) / "logs" / "train_grrm_sft.log").read_text()
+    assert "checkpoint-2" in log, "it went on from there"
     assert [row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_sft.jsonl")] == [1, 2, 3]
+    assert weights(workspace, "grrm_sft") == weights(undisturbed, "grrm_sft")
 
 
-def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace) -> None:
+def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace, undisturbed: Workspace) -> None:
     finetuned = results(workspace) / "models" / "grrm_sft" / "training.json"
     trained_at = finetuned.stat().st_mtime_ns
     tracker = results(workspace) / "checkpoints" / "grrm_rlvr" / "latest_checkpointed_iteration.txt"
+    # Two of Ray at once, and one of them is killed.
+    neighbour = undisturbed.start("grrm_rlvr", *SMOKE)
+    wait_for(
+        lambda: any("raylet" in command(process) for process in undisturbed.processes()), 300, "Ray is there"
+    )
     kill_workflow_when(workspace, tracker.exists, "RLVR has written a checkpoint", "grrm_rlvr")
     assert not (results(workspace) / "models" / "grrm_rlvr").exists()
     kept = int(tracker.read_text())
     assert workspace.run("grrm_rlvr", *SMOKE) == 0, workspace.log[-3000:]
+    assert neighbour.wait(600) == 0, undisturbed.log[-3000:]
+    assert weights(workspace, "grrm_rlvr") == weights(undisturbed, "grrm_rlvr")
     assert finetuned.stat().st_mtime_ns == trained_at, "a finished stage was trained again"
     steps = {row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_rlvr.jsonl")}
     # verl records a step after its checkpoint: of that step alone the record may be lost.

@@ -131,8 +131,16 @@ def test_runs_of_other_segments_cannot_be_averaged():
 
 def test_values_that_are_not_known_are_left_out():
     estimate = FAST.estimate(mean_of_known([1.0, None, 3.0, None]))
-    assert (estimate.value, estimate.n) == (2, 4)
+    assert (estimate.value, estimate.n) == (2, 2)
     assert 1 <= estimate.low <= estimate.high <= 3
+
+
+def test_a_number_of_segments_is_of_those_that_count():
+    one, other = mean_of_known([1.0, None, 3.0, None]), mean_of_known([None, None, 2.0, 4.0])
+    assert FAST.estimate(ratio([0, 0, 0], [1, 0, 2])).n == 2
+    assert FAST.estimate(over_runs([one, other])).n == 3  # in any of the runs
+    assert FAST.difference([one], [other]).n == 1  # in both systems
+    assert FAST.estimate(one, mean([1, 2, 3])).n == 5  # in all parts together
 
 
 def test_metrics_of_the_same_segments_are_resampled_alike_and_in_one_go():

@@ -21,9 +21,9 @@ ORIGIN = {
 N = 40
 
 
-def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"):
-    """An experiment whose judge ranks the first groups right, and whose model translates the first segments
-    right."""
+def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny", flipped=0):
+    """An experiment whose judge ranks the first groups right, flips the first pairs when it sees them in the
+    other order, and whose model translates the first segments right."""
     (folder / "data").mkdir(parents=True)
     sources = [f"source {i}" for i in range(N)]
     languages = {"src_lang": "en", "trg_lang": "de"}
@@ -37,20 +37,23 @@ def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"
     ]
     pq.write_table(pa.Table.from_pylist(groups), folder / "data/ranking_test.parquet")
     pq.write_table(pa.Table.from_pylist(segments), folder / "data/translation_test.parquet")
-    write_jsonl(
-        folder / "evaluation/ranking/grrm_rlvr.jsonl",
-        [
-            {
-                "index": i,
-                "src_text": source,
-                "scores": [9, 1] if i < good_rankings else [1, 9],
-                "failure": None,
-                "candidate_order": [0, 1],
-                **ORIGIN,
-            }
-            for i, source in enumerate(sources)
-        ],
-    )
+    rankings = [
+        {
+            "index": i,
+            "src_text": source,
+            "scores": None if i == N - 1 else [9, 1] if i < good_rankings else [1, 9],
+            "failure": "header" if i == N - 1 else None,
+            "candidate_order": [0, 1],
+            **ORIGIN,
+        }
+        for i, source in enumerate(sources)
+    ]
+    turned = [
+        {**row, "candidate_order": [1, 0], "scores": row["scores"][::-1] if i < flipped else row["scores"]}
+        for i, row in enumerate(rankings)
+    ]
+    write_jsonl(folder / "evaluation/ranking/grrm_rlvr.jsonl", rankings)
+    write_jsonl(folder / "evaluation/ranking/orders/grrm_rlvr.1.jsonl", turned)
     write_jsonl(
         folder / "evaluation/translation/mt_grpo.jsonl",
         [
@@ -85,6 +88,7 @@ def score(folder):
         [
             *("--reference", str(data / "ranking_test.parquet"), "--samples", "100"),
             *("--rankings", f"grrm_rlvr={found / 'ranking/grrm_rlvr.jsonl'}"),
+            *("--shuffled", f"grrm_rlvr={found / 'ranking/orders/grrm_rlvr.1.jsonl'}"),
             *("--output", str(found / "ranking.json")),
         ]
     )
@@ -122,6 +126,68 @@ def test_both_stand_side_by_side_with_a_paired_difference(results, tmp_path, cap
     assert (ranking["system"], translation["system"]) == ("grrm_rlvr", "mt_grpo")
     assert translation["metrics"]["comet"]["difference"]["value"] == pytest.approx(0.4)
     assert translation["metrics"]["bleu"]["difference"]["p_value"] < 0.01
+
+
+def test_metrics_over_orders_are_compared(results, tmp_path):
+    other = make_experiment(tmp_path / "other", 20, 20, flipped=10)
+    # Of an earlier run with more orders: not what was scored.
+    write_jsonl(other / "evaluation/ranking/orders/grrm_rlvr.2.jsonl", [])
+    compare(results, "worse", str(other), "--output", str(tmp_path / "compared.json"))
+    found = read_json(tmp_path / "compared.json")[0]["metrics"]
+    for metric in ("flipped_pairs", "changed_pairs"):
+        assert [value["value"] for value in found[metric]["values"]] == [0, pytest.approx(10 / 39)]
+        assert found[metric]["difference"]["value"] == pytest.approx(10 / 39)
+        assert found[metric]["difference"]["n"] == 39
+    assert found["ranking_accuracy_orders"]["difference"]["value"] == pytest.approx(-10 / N / 2)
+
+
+def test_what_was_calibrated_is_no_other_way_to_compute(results, tmp_path, capsys):
+    # Candidates are equally good. One judge ties them, the other is calibrated to.
+    for name, margin in (("ties", 0), ("never_ties", 1)):
+        folder = tmp_path / name
+        shutil.copytree(results / "worse", folder)
+        table = pq.read_table(folder / "data/ranking_test.parquet").to_pylist()
+        pq.write_table(
+            pa.Table.from_pylist([{**row, "scores": [8, 8]} for row in table]),
+            folder / "data/ranking_test.parquet",
+        )
+        path = folder / "evaluation/ranking/grrm_rlvr.jsonl"
+        write_jsonl(path, [{**row, "scores": [5, 5 + margin]} for row in read_jsonl(path)])
+        score(folder)
+    compare(tmp_path, "ties", "never_ties", "--output", str(tmp_path / "compared.json"))
+    found = read_json(tmp_path / "compared.json")[0]["metrics"]
+    assert found["ranking_accuracy"]["difference"]["value"] == -1
+    assert found["ranking_accuracy_calibrated"]["difference"]["value"] == 0
+    shown = capsys.readouterr().out
+    assert "calibrated (%): each calibrated on its own answers: ranking_accuracy|ties:calibrated|thr" in shown
+    assert "threshold:0|" in shown and "threshold:1|" in shown
+    assert "computed differently" not in shown
+
+
+def test_answers_that_cannot_be_used_are_counted(results, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(results / "worse", other)
+    document = read_json(other / "evaluation/comet.json")
+    document["systems"]["mt_grpo"]["scores"][0][:3] = [None] * 3
+    write_json(other / "evaluation/comet.json", document)
+    compare(results, "worse", str(other), "--output", str(tmp_path / "compared.json"))
+    ranking, translation = read_json(tmp_path / "compared.json")
+    assert ranking["failures"] == [{"count": 1, "rate": 1 / N, "reasons": {"header": 1}}] * 2
+    assert translation["failures"] == [{"count": 0, "rate": 0.0, "reasons": {}}] * 2
+    shown = capsys.readouterr().out
+    assert re.search(r"Answers that cannot be used \(%\) +2\.5 +2\.5 +- *\n", shown)
+    assert re.search(r"COMET \(× 100\) +50\.0 \[[^]]*\] +45\.9 \[[^]]*\], 3 not scored", shown)
+
+
+def test_metrics_without_a_common_segment_are_not_compared(results, tmp_path, capsys):
+    for name, known in (("even", 0), ("odd", 1)):
+        shutil.copytree(results / "worse", tmp_path / name)
+        document = read_json(tmp_path / name / "evaluation/comet.json")
+        (scores,) = document["systems"]["mt_grpo"]["scores"]
+        scores[1 - known :: 2] = [None] * (N // 2)
+        write_json(tmp_path / name / "evaluation/comet.json", document)
+    compare(tmp_path, "even", "odd")
+    assert "COMET (× 100): no segment counts in both" in capsys.readouterr().out
 
 
 def test_an_experiment_does_not_differ_from_itself(results, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -38,6 +39,12 @@ DIGEST = "ab" * 32
 @pytest.fixture(scope="module")
 def entries() -> dict[str, Entry]:
     return load_datasets(TABLE, SCHEMA)
+
+
+def test_what_the_documentation_names_of_the_authors_is_in_the_table(entries: dict[str, Entry]) -> None:
+    text = "".join(page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+    named = set(re.findall(r"double7/[\w.-]*\w", text))
+    assert named and named <= {entry.hub for entry in entries.values()}
 
 
 def test_the_table_has_everything_that_the_paper_reads(entries: dict[str, Entry]) -> None:

@@ -24,6 +24,7 @@ import measure_efficiency  # noqa: E402
 
 # sacct --allocations --duplicates --parsable2 --noheader --format=JobID,ElapsedRaw (22.05.8), 8 was requeued.
 SACCT = "4|4\n6|8\n8|3\n8|6\n"
+CPU = {"machines": 1, "gpus": {}, "cores": 2}
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
 
@@ -91,6 +92,23 @@ def test_slurms_accounting_goes_before_the_record(checkout: Path, monkeypatch: p
     assert (rlvr["source"], rlvr["hours"]) == ("its own record", pytest.approx(2))
 
 
+def test_what_the_launches_ran_on_is_told(checkout: Path) -> None:
+    launched(checkout, "grrm_rlvr", 1, 1, 1, 1)
+    launched(checkout, "mt_sft", 1)
+    folder = checkout / "results/paper/checkpoints"
+    two_machines = {"machines": 2, "gpus": {"NVIDIA H200": 8}, "cores": 96}
+    for number, hardware in enumerate((two_machines, None, CPU, two_machines), 1):
+        file = folder / f"grrm_rlvr/sessions/{number}.json"
+        write_json(file, {**json.loads(file.read_text()), "hardware": hardware})
+    stages = {entry["stage"]: entry["hardware"] for entry in measured(checkout, "paper")["stages"]}
+    assert stages == {
+        "grrm_sft": [],
+        "grrm_rlvr": ["2 machines, each 8 × NVIDIA H200", "CPU, 2 cores"],
+        "mt_sft": [],  # of a launch that did not record it
+        "mt_grpo": [],
+    }
+
+
 def test_evaluation_counts_with_its_one_gpu(checkout: Path) -> None:
     found = measured(checkout, "paper")
     assert found["other"] == [
@@ -126,14 +144,15 @@ def test_without_benchmarks_it_says_so(tmp_path: Path) -> None:
 
 def test_a_launch_is_known_even_if_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with pytest.raises(KeyboardInterrupt), recorded(tmp_path, every=0.02):
+    with pytest.raises(KeyboardInterrupt), recorded(tmp_path, CPU, every=0.02):
         time.sleep(0.2)
         (alive,) = read_sessions(tmp_path)
         assert alive["ended"] > alive["started"]
         raise KeyboardInterrupt
     monkeypatch.delenv("SLURM_JOB_ID")
-    with recorded(tmp_path):
+    with recorded(tmp_path, None):
         pass
     first, second = read_sessions(tmp_path)
     assert (first["job"], second["job"]) == ("77", None)
+    assert (first["hardware"], second["hardware"]) == (CPU, None)
     assert first["ended"] >= alive["ended"] and second["started"] >= first["ended"]

@@ -13,6 +13,8 @@ import train_sft
 from configurations import experiment, render_sft
 from grrm.engines import checkpoints
 from grrm.engines.llamafactory import DATASET, dataset_info, launch_environment, sft_config
+from grrm.files import write_json, write_jsonl
+from grrm.report.curves import read_curves
 
 
 @pytest.fixture
@@ -74,12 +76,26 @@ def test_a_half_written_checkpoint_is_removed_and_a_whole_one_kept(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 
-def test_after_a_resume_a_step_counts_once_with_its_last_value(tmp_path: Path) -> None:
-    rows = [(1, 3.0), (2, 2.0), (3, 9.0), (2, 2.5), (3, 2.1)]
-    log = tmp_path / "trainer_log.jsonl"
-    lines = [json.dumps({"current_steps": step, "loss": loss, "lr": 0.1}) for step, loss in rows]
-    log.write_text("\n".join([*lines, json.dumps({"current_steps": 3})]) + "\n")
-    assert [(row["step"], row["loss"]) for row in train_sft._curve(log)] == [(1, 3.0), (2, 2.5), (3, 2.1)]
+def test_the_curve_holds_loss_learning_rate_and_gradient_norm(tmp_path: Path) -> None:
+    # As transformers writes it; the last entry sums the training up.
+    history = [
+        {"epoch": 0.1, "grad_norm": 1.5, "learning_rate": 0.1, "loss": 3.0, "step": 10},
+        {"epoch": 0.2, "learning_rate": 0.2, "loss": 2.0, "step": 20},
+        {"epoch": 0.2, "step": 20, "train_loss": 2.5, "train_runtime": 60.0},
+    ]
+    write_json(tmp_path / "trainer_state.json", {"global_step": 20, "log_history": history})
+    rows = list(train_sft._curve(tmp_path / "trainer_state.json"))
+    assert rows == [
+        {"step": 10, "loss": 3.0, "lr": 0.1, "grad_norm": 1.5},
+        {"step": 20, "loss": 2.0, "lr": 0.2},
+    ]
+    write_jsonl(tmp_path / "curve.jsonl", rows)
+    shown = {curve.title: (curve.steps, curve.values) for curve in read_curves(tmp_path / "curve.jsonl")}
+    assert shown == {
+        "Loss": ([10, 20], [3.0, 2.0]),
+        "Gradient norm": ([10], [1.5]),
+        "Learning rate": ([10, 20], [0.1, 0.2]),
+    }
 
 
 # ---------------------------------------------------------------- GPUs

@@ -292,8 +292,11 @@ def test_the_fork_reads_its_own_reward_functions_and_nothing_of_ours(tmp_path, m
     launch = verl_fork.launch_overrides(rendered, checkout=tmp_path, temporary=tmp_path)
     assert launch["custom_reward_function.path"] == str(tmp_path / "reward_utils/rm_lib.py")
     assert launch["reward_model.model.path"] == str(Path("j").absolute())
-    variables = verl_fork.environment(checkout=tmp_path, temporary=tmp_path, ends=1.5e9)
+    variables = verl_fork.environment(
+        checkout=tmp_path, scripts=ROOT / "scripts", temporary=tmp_path, ends=1.5e9
+    )
     assert variables["MLP_CURRENT_CAPACITY_BLOCK_EXPIRATION_TIMESTAMP"] == "1500000000.0"
-    assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path)
+    path = variables["PYTHONPATH"].split(os.pathsep)
+    assert (path[0], path[-1]) == (str(tmp_path), str(ROOT / "scripts"))
     assert "VERL_USE_EXTERNAL_MODULES" not in variables
     assert "RAY_ADDRESS" not in variables

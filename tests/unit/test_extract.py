@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grrm.extract import code_block, last_line, tag, whole_text, without_thinking
+from grrm.extract import code_block, last_code_block, last_line, tag, whole_text, without_thinking
 from grrm.prompts import translation_answer
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "grrm_extract.jsonl"
@@ -199,6 +199,27 @@ def test_published_marks_of_thinking():
         assert without_thinking(row["text"]).strip() == row["out"]["value"], row
 
 
+def test_one_word_behind_the_fence_is_the_text_if_there_is_no_other():
+    assert code_block("```Hello\n```") == "Hello"
+    assert code_block("```text\nHello\n```") == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        ("```\nx\n```", "x"),
+        ("Draft:\n```\nx\n```\nBetter:\n```\ny\n```", "y"),
+        ("<think>```\nx\n``` or ```</think>\n```\ny\n```", "y"),
+        ("````\na ``` b\n````", "a ``` b"),
+        ("```\nx\n```\nDone.", None),
+        ("```\nx\n```\n```", None),
+        ("```\nx\n``` and ```", None),
+    ],
+)
+def test_last_code_block(text, block):
+    assert last_code_block(text) == block
+
+
 def test_without_thinking():
     assert without_thinking("a<think>b</think>c<think>d</think>e") == "ace"
 
@@ -237,6 +258,12 @@ def test_golden_code_block(vector):
         assert code_block(text) == "x"
     else:
         assert code_block(text) == published
+
+
+@pytest.mark.parametrize("vector", golden("run_mt._block_extractor"))
+def test_golden_last_code_block(vector):
+    text, published = vector["text"], vector["out"]["value"]
+    assert last_code_block(text) == (published.removeprefix("zh\n") if has_language_tag(text) else published)
 
 
 @pytest.mark.parametrize("vector", golden("rm_lib._line_extractor"))

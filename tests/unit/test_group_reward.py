@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -486,6 +487,18 @@ def test_figures_of_a_step():
     # Over the two rollouts that were judged, not over all five.
     assert metrics["reward/judge_score"] == pytest.approx(5.5)
     assert metrics["reward/judge_score_std"] == pytest.approx(3.5)
+
+
+def test_a_step_has_the_same_figures_whether_anything_was_judged_or_not():
+    judged = run(group("good", "poor"))
+    failed = run(group("good", "poor"), judge=Judge("?", "?"))
+    seen, unseen = (step_metrics(["a", "a"], result.values, result.infos) for result in (judged, failed))
+    assert seen.keys() == unseen.keys()
+    assert {key for key, value in unseen.items() if math.isnan(value)} == {
+        "reward/judge_score",
+        "reward/judge_score_std",
+    }
+    assert not any(map(math.isnan, seen.values()))
 
 
 def test_figures_of_a_step_without_a_judge():

@@ -147,7 +147,7 @@ def test_what_is_learnt_is_scored_and_shown(rows: dict[str, Path], tmp_path: Pat
     above = {"value": 0.25, "low": 0.16, "high": 0.37}
     means = {"n": 64, "judge_score": 4.5, "chosen_score": 6.25}
     validation = [{"step": 0, **means}, {"step": 10, **means, "valid": 1.0, "above_chosen": above}]
-    training = {"judge_score": {"first": 3.0, "last": 6.5}}
+    training = {"judge_score": {"first": None, "last": 6.5}}
     calls = {"requests": 12, "answered": 10, "cached": 1, "failed": 1, "failures": {"timeout": 1}}
     document = {"kind": "pairwise_dgr", "steps": 10, "validation": validation, "training": training}
     write_json(summary, {**document, "judge_calls": calls})
@@ -156,7 +156,7 @@ def test_what_is_learnt_is_scored_and_shown(rows: dict[str, Path], tmp_path: Pat
     text = markdown.read_text()
     assert "A policy trained against a judge (pairwise_dgr)" in text
     assert "| 10 | 25.0 [16.0, 37.0] | 4.50 | 6.25 | 100.0 |" in text
-    assert "| judge score | 3.000 | 6.500 |" in text
+    assert "| judge score | – | 6.500 |" in text
     assert "12 requests of the judge: 10 answered, 1 from the cache, 1 failed (timeout 1)." in text
     with pytest.raises(UserError, match="not the summary of an alignment"):
         read_alignment(Path(scores[0]))

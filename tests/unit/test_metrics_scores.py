@@ -284,6 +284,22 @@ def test_bleu_of_several_runs_is_the_mean_of_each_runs_bleu(folder):
 # ---------------------------------------------------------------- orders
 
 
+def test_pairs_over_orders_stand_on_the_groups_with_two_answers_in_different_orders(folder):
+    write_jsonl(folder / "gaps.jsonl", rankings(lambda i, row: None if i == 0 else [1, 2]))
+    for name in ("gaps", "after"):
+        turned = [{**row, "candidate_order": [1, 0]} for row in rankings(lambda i, row: [1, 2])]
+        turned[1]["candidate_order"] = [0, 1]  # shuffled into what it was
+        write_jsonl(folder / f"{name}1.jsonl", turned)
+    shuffled = [f"{name}={folder / name}1.jsonl" for name in ("gaps", "after")]
+    document = run_rankings(folder, "gaps", "after", shuffled=shuffled)
+    gaps, after = (system["metrics"] for system in document["systems"])
+    (difference,) = document["differences"]
+    for metric in ("flipped_pairs", "changed_pairs"):
+        found = gaps[metric]["n"], after[metric]["n"], difference["metrics"][metric]["n"]
+        assert found == (6, 7, 6)
+    assert gaps["ranking_accuracy"]["n"] == gaps["ranking_accuracy_orders"]["n"] == 8
+
+
 def test_judgements_in_other_orders_tell_how_many_pairs_flip(folder):
     write_table(
         folder / "ranking_test.parquet", [{**row, "scores": [1.0, 2.0]} for row in GROUPS], "ranking_test"

@@ -37,19 +37,25 @@ READABLE = {text: preference for texts in READ.values() for text, preference in 
 
 
 @pytest.mark.parametrize(
-    ("name", "tag"), [("pairwise_openjudge", "better"), ("pairwise_rmgallery", "preference")]
+    ("name", "tag", "not_text"),
+    [("pairwise_openjudge", "better", 2), ("pairwise_rmgallery", "preference", 0)],
 )
-def test_published_rewards(name: str, tag: str) -> None:
-    agreed = 0
+def test_published_rewards(name: str, tag: str, not_text: int) -> None:
+    agreed = no_text = 0
     for row in rows(name):
         text, truth = row["solution_str"], row["ground_truth"]
         published = row["out"].get("value", {})
         label = truth.get("preference") if isinstance(truth, dict) else truth
-        if not isinstance(text, str) or label not in PREFERENCES:
+        if label not in PREFERENCES:
             continue
         ours = compute_score("ds", text, truth, row.get("extra_info"), tag=tag)
         assert ours.keys() == KEYS
-        if well_formed(text, tag):
+        if not isinstance(text, str):
+            # Rule: what is no text is malformed; published readers look into its representation.
+            assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
+            assert ours["reason"] == f"the answer is a {type(text).__name__}, expected text"
+            no_text += 1
+        elif well_formed(text, tag):
             # Rule: the letter case of the tag does not matter.
             if f"<{tag}>" in text:
                 assert ours["predicted"] == published["predicted_preference"], row
@@ -64,6 +70,7 @@ def test_published_rewards(name: str, tag: str) -> None:
             assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
             assert ours["reason"]
     assert agreed >= 6
+    assert no_text == not_text
 
 
 @pytest.mark.parametrize(

@@ -54,17 +54,23 @@ READABLE = {text: score for texts in READ.values() for text, score in texts.item
 
 
 @pytest.mark.parametrize(
-    ("name", "table"), [("pointwise_openjudge", "linear"), ("pointwise_rmgallery", "exponential")]
+    ("name", "table", "not_text"),
+    [("pointwise_openjudge", "linear", 5), ("pointwise_rmgallery", "exponential", 3)],
 )
-def test_published_rewards(name: str, table: Table) -> None:
-    agreed = 0
+def test_published_rewards(name: str, table: Table, not_text: int) -> None:
+    agreed = no_text = 0
     for row in rows(name):
         text, truth = row["solution_str"], row["ground_truth"]
-        if not isinstance(text, str) or not is_label(truth):
+        if not is_label(truth):
             continue
         ours = compute_score("ds", text, truth, row.get("extra_info"), table=table)
         assert ours.keys() == KEYS
-        if WELL_FORMED.fullmatch(text.removeprefix("\ufeff")):
+        if not isinstance(text, str):
+            # Rule: what is no text is malformed; published readers look into its representation.
+            assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
+            assert ours["reason"] == f"the answer is a {type(text).__name__}, expected text"
+            no_text += 1
+        elif WELL_FORMED.fullmatch(text.removeprefix("\ufeff")):
             published = row["out"]["value"]
             assert ours["score"] == pytest.approx(published["score"]), row
             assert ours["predicted"] == str(published["predicted_helpfulness"]), row
@@ -75,6 +81,7 @@ def test_published_rewards(name: str, table: Table) -> None:
             assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
             assert ours["reason"]
     assert agreed >= 20
+    assert no_text == not_text
 
 
 def is_label(truth: Any) -> bool:

@@ -106,6 +106,25 @@ def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     probes.require_gpus(8, python)
 
 
+def test_a_training_says_what_it_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["NVIDIA T400", "NVIDIA H200", "NVIDIA H200"]
+    smi = "".join(f"{index}, {name}, 143771, 580.95.05\n" for index, name in enumerate(names))
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{smi}END\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(probes.os, "sched_getaffinity", lambda _: {0, 1, 5})
+    assert probes.training_hardware(1, 0) == {"machines": 1, "gpus": {}, "cores": 3}
+    found = probes.training_hardware(1, 3)
+    assert found == {"machines": 1, "gpus": {"NVIDIA T400": 1, "NVIDIA H200": 2}, "cores": 3}
+    assert probes.training_hardware(1, 1)["gpus"] == {"NVIDIA T400": 1}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    assert probes.training_hardware(2, 2) == {"machines": 2, "gpus": {"NVIDIA H200": 2}, "cores": 3}
+    (tmp_path / "nvidia-smi").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probes.training_hardware(1, 2)["gpus"] == {"GPU of unknown name": 2}
+
+
 def test_cuda_is_that_of_the_lock() -> None:
     versions = {
         name: cuda_of_lock((ROOT / f"envs/{name}.txt").read_text())

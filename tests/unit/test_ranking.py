@@ -24,6 +24,7 @@ from grrm.ranking import (
     rank_levels,
     rank_scores,
     ranking_accuracy,
+    read_answer,
 )
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -309,6 +310,49 @@ def test_parse_score_answer(text):
     assert list(answer.scores.items()) == [("A", 5), ("B", 9), ("C", 5)]
 
 
+def test_scores_with_decimals_keep_them():
+    answer = parse_score_answer("Reasons.\nA: 8.5, B: 9.0, C: 0.25", 3)
+    assert isinstance(answer, RankingAnswer)
+    assert answer.scores == {"A": 8.5, "B": 9, "C": 0.25}
+    assert isinstance(answer.scores["B"], int)
+    assert answer.ranking == [{"B"}, {"A"}, {"C"}]
+
+
+WHOLE = "Reasons.\n\n### Final Ranking:\nB > A = C\n\n### Scores:\nB: 9, A: 5, C: 5"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WHOLE,
+        WHOLE.replace(" > ", ">").replace("B: 9", "B:9"),
+        WHOLE.replace("B > A = C", "**B > A = C**").replace("A: 5", "**A**: 5/10"),
+        WHOLE.replace("### Final Ranking:", "**Final Ranking**").replace("### Scores:", "## **Scores:**"),
+        WHOLE.replace("B: 9", "B: 9.0"),
+    ],
+)
+def test_any_models_whole_answer_is_read(text):
+    answer = read_answer(text, 3)
+    assert answer == RankingAnswer("Reasons.", [{"B"}, {"A", "C"}], {"A": 5, "B": 9, "C": 5})
+    assert isinstance(parse_answer(text, 3), RankingAnswer) == (text == WHOLE), "rewards take what is trained"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("B: 9", "B: 900", "scores"),
+        ("B: 9", "B: -3", "scores"),
+        ("B: 9", "B: 4.5", "contradiction"),
+        ("B > A = C", "B > A", "ranking"),
+        ("### Scores:", "Points:", "header"),
+        ("Reasons.", "", "analysis"),
+    ],
+)
+def test_labels_range_and_agreement_are_checked_whoever_answers(old, new, reason):
+    answer = read_answer(WHOLE.replace(old, new), 3)
+    assert isinstance(answer, InvalidAnswer) and answer.reason == reason
+
+
 @pytest.mark.parametrize(
     "text", ["Reasons.\n\n### Final Ranking:\n\nB > A = C\n", "Reasons.\nB>C=A", "Reasons.\n**B > A = C**"]
 )
@@ -486,7 +530,9 @@ def test_golden_scores_go_by_their_labels(vector):
     ours = parse_score_answer(vector["text"], vector["n"])
     published = vector["run_rm_GQM.extract_score"]["value"]
     named = re.findall(r"([A-Z]): ?[0-9]+", last_line(vector["text"]) or "")
-    if isinstance(ours, RankingAnswer):
+    if re.search(r"[0-9]\.[0-9]", last_line(vector["text"]) or ""):
+        assert published is None, "published: integers only"
+    elif isinstance(ours, RankingAnswer):
         assert [ours.scores[label] for label in named] == published
     else:
         assert published is None or sorted(named) != labels(vector["n"])

@@ -78,6 +78,11 @@ def test_a_malformed_or_contradictory_answer_earns_nothing(solution):
     assert reward(solution) == ZERO
 
 
+@pytest.mark.parametrize("solution", [None, 3.5, [ranking_answer("x", [5, 9, 5])], {"A": 5}])
+def test_what_is_no_text_earns_nothing(solution):
+    assert reward(solution) == ZERO
+
+
 @pytest.mark.parametrize("end", ["<|im_end|>", "\n<|im_end|>", "<|im_end|>\n"])
 def test_an_end_of_turn_mark_does_no_harm(end):
     assert reward(ranking_answer("x", [5, 9, 5]) + end)["score"] == 2.0

@@ -99,6 +99,33 @@ def test_scores_stand_with_their_intervals(page):
     assert "failed answers 10.0% (unfinished: 3, header: 1)" in page.texts["results"]
 
 
+def test_failures_stand_beside_the_scores(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "translation.json")
+    document["systems"][1]["failures"] |= {"count": 6, "rate": 0.15}
+    document["systems"][1]["metrics"]["bleu"]["missing"] = 7
+    write_json(experiment / "translation.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    text = Page(run_render_page(experiment).read_text()).texts["results"]
+    assert "Answers that cannot be used (%)10.010.0–40" in text
+    assert "Answers that cannot be used (%)10.015.0–40" in text
+    assert "40.1 [39.9, 40.3], 7 not scored" in text
+
+
+def test_the_signature_of_every_system_is_told(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "ranking.json")
+    for system, threshold in zip(document["systems"], (1, 0), strict=True):
+        system["metrics"]["ranking_accuracy"]["signature"] = f"accuracy|threshold:{threshold}"
+    write_json(experiment / "ranking.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    html = run_render_page(experiment).read_text()
+    assert '"accuracy|threshold:1 (before), accuracy|threshold:0 (after)">Ranking accuracy (%)<' in html
+    assert '"bleu|…">BLEU<' in html
+
+
 def test_published_numbers_stand_with_their_verdicts(page):
     text = page.texts["paper"]
     assert text.count("– not run") == 1 + 2 * 137  # in the key, in the tables, in the list
@@ -137,6 +164,25 @@ def test_several_runs_show_how_far_they_lie_apart(folder, tmp_path):
     assert "40.0 [39.9, 40.3] ± 1.2" in text
 
 
+def test_the_spread_over_orders_is_not_called_one_over_runs(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "ranking.json")
+    for system in document["systems"]:
+        orders = {"std": 0.0125, "runs": [0.4, 0.5], "value": 0.45}
+        system["metrics"]["ranking_accuracy_orders"] = system["metrics"]["ranking_accuracy"] | orders
+        system["metrics"]["ranking_accuracy"] |= {"std": 0.025, "runs": [0.3, 0.4, 0.5]}
+    write_json(experiment / "ranking.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    html = run_render_page(experiment).read_text()
+    text = Page(html).texts
+    assert "45.0 [40.0, 80.0] ± 1.2 over orders" in text["results"]
+    assert "45.0 [40.0, 80.0] ± 1.2 over orders" in text["order"]
+    assert '"standard deviation over 2 orders"' in html
+    assert re.search(r"50\.0 \[40\.0, 80\.0\] ± 2\.5(?! over)", text["results"])
+    assert '"standard deviation over 3 runs"' in html
+
+
 def test_finished_models_alone_make_a_page(tmp_path):
     experiment = make_experiment(tmp_path / "e")
     for task in ("ranking", "translation"):
@@ -160,7 +206,9 @@ def test_finished_models_alone_make_a_page(tmp_path):
 def test_order_position_and_leakage_are_shown(page):
     assert "10.0 [0.0, 40.0]" in page.texts["order"]
     assert "Pairs flipped by another order (%)" in page.texts["order"]
-    assert "50.0 [40.0, 60.0]" in page.texts["order"]
+    assert re.search(r"Groups with answers in two orders\s*before.*40\s*after.*40", page.texts["order"])
+    assert "before: best found (%)before: ranking accuracy (%)after: best found (%)" in page.texts["order"]
+    assert "50.0 [40.0, 60.0]55.0 [40.0, 60.0]50.0 [40.0, 60.0]" in page.texts["order"]
     assert "mt_sft" in page.texts["leakage"]
     assert "2.50" in page.texts["leakage"]
 
@@ -168,6 +216,16 @@ def test_order_position_and_leakage_are_shown(page):
 def test_what_ran_is_told(page):
     for text in ("commit", "c" * 40, "torch 2.13.0", "models/after", "train_grrm_sft", "experiment: demo"):
         assert text in page.texts["run"]
+
+
+def test_published_data_are_named_with_their_revision(folder, tmp_path):
+    for name in ("samples.jsonl", "segments.parquet", "before.jsonl", "after.jsonl", "comet.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    summary = read_json(folder / "summary.json")
+    summary["provenance"]["data"] = {"test_set": {"origin": "someone/test-set", "revision": "d" * 40}}
+    write_json(tmp_path / "summary.json", summary)
+    text = Page(run_render_page(tmp_path).read_text()).texts["run"]
+    assert f"Data, test_setsomeone/test-set at {'d' * 40}" in text
 
 
 def test_hostile_texts_stay_texts(html, page):
@@ -195,8 +253,8 @@ def test_samples_hold_texts_scores_and_the_judges_words(html):
     assert data["metrics"] == {"comet": "COMET", "chrf++": "chrF++"}
     rows = {row["src"]: row for row in data["rows"]}
     assert rows["source"]["judge"] == [4, 9]
-    assert rows["source"]["labels"] == ["A", "B"]
-    assert rows["source"]["said"] == "B keeps the idiom."
+    assert rows["source"]["labels"] == ["B", "A"]
+    assert rows["source"]["said"] == "A keeps the idiom."
     assert rows["a second source"]["out"] == [None, "ba gi"]
     assert rows["a second source"]["raw"][0].startswith("nothing of use")
     assert rows[HOSTILE]["failure"] == "incomplete"
@@ -355,7 +413,11 @@ def test_gpu_hours_stand_beside_their_forecast(tmp_path):
     other = [{"job": "rank_candidates_grrm_sft", "devices": 1, "hours": 0.5, "gpu_hours": 0.5}]
     write_json(
         tmp_path / "efficiency.json",
-        {"stages": [{**stage, "launches": 2}], "other": other, "total": total},
+        {
+            "stages": [{**stage, "launches": 2, "hardware": ["8 × NVIDIA H200", "CPU, 2 cores"]}],
+            "other": other,
+            "total": total,
+        },
     )
     summary = run_summarize(experiment, "--efficiency", str(tmp_path / "efficiency.json"))
     assert "efficiency" not in summary["not_run"]
@@ -363,3 +425,4 @@ def test_gpu_hours_stand_beside_their_forecast(tmp_path):
     text = Page(run_render_page(experiment).read_text()).texts["run"]
     assert re.search(r"grrm_sft.*11\.00\s*8\.0 to 20\.0 \(within\)\s*2", text, re.S)
     assert [stage["gpu_hours"] for stage in summary["stages"]] == [11.0]
+    assert re.search(r"grrm_sft.*8 × NVIDIA H200; CPU, 2 cores", text, re.S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import sys
 import time
@@ -309,7 +310,7 @@ def test_a_judge_that_fails_gives_no_signal_in_bounded_time(name: str, kind: str
     assert metrics["reward/judge_failed"] == 1
     assert metrics["reward/judgement_failure_rate"] == 1
     assert metrics["reward/zero_variance_groups"] == 1
-    assert "reward/judge_score" not in metrics
+    assert math.isnan(metrics["reward/judge_score"])
 
 
 def test_a_dead_server_is_a_failure_too_and_stops_the_run_past_the_limit(
@@ -505,12 +506,13 @@ def test_a_response_alone_is_judged_against_the_chosen_one() -> None:
         info = {"x": asked, "chosen": chosen}
         return [
             await judge_score.compute_score("s", text, "", info, **options)
-            for text in ("quality 7", "quality 2", "<think>")
+            for text in ("quality 7", "quality 2", "<think>", None)
         ]
 
-    (better, worse, empty), _ = with_server(truthful, use)
+    (better, worse, empty, no_text), _ = with_server(truthful, use)
     assert [better["score"], worse["score"], empty["score"]] == pytest.approx([1.0, 0.0, -0.1])
     assert better.keys() == worse.keys() == empty.keys()
+    assert no_text == empty
 
 
 def test_a_batch_is_judged_in_groups() -> None:

@@ -16,14 +16,15 @@ from grrm.judges.ledger import total_calls
 from grrm.metrics.proportion import wilson
 
 
-def step(number: int, **values: float) -> dict[str, Any]:
+def step(number: int, **values: float | None) -> dict[str, Any]:
     return {"step": number, "critic/score/mean": number / 10, "timing_s/step": 2.0, **values}
 
 
 @pytest.fixture
 def curves(tmp_path: Path) -> Path:
     for run, extra in (("mt_grpo", {}), ("mt_grpo_sqm", {"reward/judge_failed": 0.5})):
-        write_jsonl(tmp_path / f"{run}.jsonl", [step(0), step(1, **extra), step(2)])
+        nothing = dict.fromkeys(extra)  # in a step without judgements
+        write_jsonl(tmp_path / f"{run}.jsonl", [step(0), step(1, **extra), step(2, **nothing)])
         write_json(tmp_path / f"{run}.judge_calls.json", total_calls([]))
     return tmp_path
 
@@ -91,8 +92,11 @@ def test_an_alignment_is_told_by_its_validations_and_steps(tmp_path: Path) -> No
 
     rows = [
         validated(0, 0.25),
-        step(1, **{"reward/above_chosen": 0.3, "reward/conflicts": 4.0}),
-        {**step(2, **{"reward/above_chosen": 0.6, "reward/conflicts": 1.0}), **validated(2, 0.75)},
+        step(1, **{"reward/above_chosen": 0.3, "reward/judge_score": None, "reward/inconsistent": None}),
+        {
+            **step(2, **{"reward/above_chosen": 0.6, "reward/judge_score": 1.0, "reward/inconsistent": None}),
+            **validated(2, 0.75),
+        },
     ]
     write_jsonl(tmp_path / "curve.jsonl", rows)
     write_json(tmp_path / "calls.json", total_calls([]))
@@ -107,8 +111,8 @@ def test_an_alignment_is_told_by_its_validations_and_steps(tmp_path: Path) -> No
     found = read_json(tmp_path / "alignment.json")
     assert (found["steps"], found["kind"]) == (2, "pairwise_dgr")
     assert found["training"] == {
+        "judge_score": {"first": None, "last": 1.0},
         "above_chosen": {"first": 0.3, "last": 0.6},
-        "conflicts": {"first": 4.0, "last": 1.0},
     }
     before, after = found["validation"]
     assert (before["step"], before["n"], after["step"]) == (0, 8, 2)

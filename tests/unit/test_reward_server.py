@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -412,7 +413,7 @@ async def served(*flags: str) -> AsyncIterator[str]:
         lines = []
         while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
             lines.append(line)
-            if match := re.search(r"running on (http://\S+)", line):
+            if match := re.search(r"Listening at (http://\S+)", line):
                 yield match[1]
                 return
         raise AssertionError("".join(lines))
@@ -479,3 +480,23 @@ def test_a_mistake_is_said_before_anything_is_served(
     monkeypatch.delenv("JUDGE_MODEL_NAME", raising=False)
     with pytest.raises(UserError, match=re.escape(words)):
         cli.main(["serve-reward", *flags])
+
+
+def test_a_port_in_use_is_said_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"--port {port}: in use on 127\.0\.0\.1.*take another port"):
+            cli.main(["serve-reward", "--kind", "bleu", "--port", str(port)])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--port", "65536"), "--port 65536: .*from 1024 to 65535"),
+        (("--port", "0", "--host", "192.0.2.1"), "--host 192.0.2.1: cannot listen there"),
+        (("--port", "0", "--host", "no.such.host.invalid"), "--host no.such.host.invalid: cannot listen"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_at_is_named(flags: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        cli.main(["serve-reward", "--kind", "bleu", *flags])

@@ -78,6 +78,12 @@ def test_reward_and_independent_metrics_stand_side_by_side(folder: Path) -> None
     assert systems[1]["training"]["judge_score"] is None
 
 
+def test_steps_in_which_nothing_was_judged_do_not_count() -> None:
+    curve = [{"step": 1, "reward/judge_score": None}, {"step": 2, "reward/judge_score": 4.0}]
+    assert score_checkpoints.training_metrics(curve, 2)["judge_score"] == 4.0
+    assert score_checkpoints.training_metrics(curve, 1)["judge_score"] is None
+
+
 def test_differences_are_to_the_model_before_training(folder: Path) -> None:
     differences = run(folder)["differences"]
     assert {difference["baseline"] for difference in differences} == {"mt_sft"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -11,15 +12,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from grrm.engines import stop
+from grrm.engines import llamafactory, stop, verl_fork
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
+from grrm.slurm import node
 from grrm.slurm.allocation import Allocation, find_allocation, step_environment
+from grrm.slurm.ray import ray_cluster
 from grrm.slurm.steps import await_all, on_machine, start_steps
 from grrm.slurm.torchrun import torchrun_on_all
 from workspace import wait_for
 
-SCRIPTS = str(Path(__file__).parents[2] / "scripts")
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TWO = Allocation("4711", ("n1", "n2"), gpus=8)
 # Drops srun's own options. The machine "broken" cannot run anything, "dead" never begins.
 SRUN = """#!/bin/sh
@@ -40,18 +43,31 @@ printf 'n1\\nn2\\n'
 """
 
 
+# Ray as far as a cluster needs it: a machine has joined when `start` runs there.
+RAY = """
+from pathlib import Path
+JOINED = Path(__file__).parent / "joined"
+is_initialized = lambda: True
+nodes = lambda: [{"NodeName": path.name, "Alive": True} for path in JOINED.iterdir()]
+"""
+RAY_START = """
+import os, sys, time, ray
+(ray.JOINED / sys.argv[sys.argv.index("--node-name") + 1]).write_text(os.environ["RAY_AUTH_TOKEN"])
+time.sleep(60)
+"""
+
+
 @pytest.fixture(autouse=True)
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Slurm's commands as scripts; the environment with them."""
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm's commands as scripts; grrm is on no path but those that the engines' environments name."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, text in (("srun", SRUN), ("squeue", SQUEUE), ("scontrol", SCONTROL)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", SCRIPTS)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
-    return dict(os.environ)
 
 
 def test_the_allocation_is_what_slurm_says() -> None:
@@ -93,15 +109,13 @@ def test_a_step_does_not_inherit_the_step_it_is_started_from() -> None:
     assert found == {"SLURM_CONF": "/etc/x", "SLURM_JOB_ID": "7", "HOME": "/root"}
 
 
-def test_a_command_runs_on_each_machine_and_ends_with_the_block(
-    tmp_path: Path, slurm: dict[str, str]
-) -> None:
+def test_a_command_runs_on_each_machine_and_ends_with_the_block(tmp_path: Path) -> None:
     temporary = tmp_path / "session"
     code = "import sys, time; print('machine', sys.argv[1], flush=True); time.sleep(60)"
     commands = {
         node: on_machine(node, [sys.executable, "-c", code, node], temporary=temporary) for node in TWO.nodes
     }
-    with start_steps(TWO, commands, environment=slurm, logs=tmp_path) as steps:
+    with start_steps(TWO, commands, environment=_environment(), logs=tmp_path) as steps:
         await_all(steps, steps.ready, what="it", deadline=20)
         log = tmp_path / "n2.log"
         wait_for(lambda: "machine n2" in log.read_text(), 20, "the second machine runs it")
@@ -118,9 +132,7 @@ def test_a_command_runs_on_each_machine_and_ends_with_the_block(
         ("dead", r"torchrun did not come up on dead within 3 s; see .*dead\.log"),
     ],
 )
-def test_the_machine_that_does_not_come_up_is_named(
-    tmp_path: Path, slurm: dict[str, str], node: str, words: str
-) -> None:
+def test_the_machine_that_does_not_come_up_is_named(tmp_path: Path, node: str, words: str) -> None:
     began = time.monotonic()
     with pytest.raises(UserError, match=words):
         torchrun_on_all(
@@ -129,11 +141,37 @@ def test_the_machine_that_does_not_come_up_is_named(
             # What torchrun does on the first machine: wait for the others.
             python=_waiting_python(tmp_path),
             processes=1,
-            environment=slurm,
+            environment=_environment(),
             logs=tmp_path / "logs",
             deadline=3,
         )
     assert time.monotonic() - began < 30
+
+
+def test_the_fork_has_its_cluster_over_two_machines(tmp_path: Path) -> None:
+    checkout = tmp_path / "verl"
+    (checkout / "ray/joined").mkdir(parents=True)
+    (checkout / "ray/scripts").mkdir()
+    (checkout / "ray/__init__.py").write_text(RAY)
+    (checkout / "ray/scripts/scripts.py").write_text(RAY_START)
+    temporary = tmp_path / "session"
+    with ray_cluster(
+        Allocation("4711", TWO.nodes, gpus=0),
+        python=sys.executable,
+        offers={},
+        environment=verl_fork.environment(checkout=checkout, scripts=SCRIPTS, temporary=temporary),
+        temporary=temporary,
+        logs=tmp_path / "machines",
+        deadline=20,
+    ) as connection:
+        joined = {path.name: path.read_text() for path in (checkout / "ray/joined").iterdir()}
+    assert joined == dict.fromkeys(TWO.nodes, connection["RAY_AUTH_TOKEN"])
+    assert not temporary.exists()
+
+
+def _environment() -> dict[str, str]:
+    """As LLaMA-Factory's steps get it."""
+    return llamafactory.launch_environment({"use_cpu": True}, python=sys.executable, scripts=SCRIPTS)
 
 
 def _waiting_python(folder: Path) -> str:
@@ -161,3 +199,50 @@ def test_a_training_that_stopped_ends_with_a_status_of_its_own(
         stop.end_if_stopped(tmp_path)
     assert end.value.code == stop.STOPPED_STATUS
     assert "after the checkpoint of step 12" in capsys.readouterr().err
+
+
+def test_a_command_that_was_killed_ends_with_the_status_that_says_so() -> None:
+    with pytest.raises(SystemExit, match=r"^137$"):
+        node.main(["--node", "n1", "--", "sh", "-c", "kill -9 $$"])
+
+
+# ---------------------------------------------------------------- ports
+
+
+def test_ports_in_use_on_this_machine_are_passed_over() -> None:
+    with socket.create_server(("127.0.0.1", TWO.port(7))):
+        found = find_allocation(2, 8)
+    assert found.nodes == TWO.nodes
+    assert not {found.port(index) for index in range(100)} & {TWO.port(index) for index in range(100)}
+
+
+def test_without_free_ports_the_job_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("grrm.slurm.allocation.is_in_use", lambda port: True)
+    with pytest.raises(UserError, match="no 100 ports in a row are free on this machine between 20000 and"):
+        find_allocation(2, 8)
+
+
+def test_a_port_in_use_on_a_machine_is_named_and_its_command_is_not_run(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ["--node", "n2", "--free", str(port), "--", "touch", str(tmp_path / "ran")]
+        with pytest.raises(UserError, match=f"port {port} of n2 is in use, perhaps by another job there"):
+            node.main(arguments)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(SystemExit, match="0"):
+        node.main(arguments)
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_port_in_use_ends_a_torchrun_with_that_error(tmp_path: Path) -> None:
+    error = rf"torchrun: n1 ended with status 2; its last lines:\nerror: port {TWO.port(0)} of n1 is in use"
+    with socket.create_server(("", TWO.port(0))), pytest.raises(UserError, match=error):
+        torchrun_on_all(
+            Allocation("4711", ("n1", "n2"), 0),
+            ["no.such.module"],
+            python=_waiting_python(tmp_path),
+            processes=1,
+            environment={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+            logs=tmp_path / "logs",
+            deadline=20,
+        )

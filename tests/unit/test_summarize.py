@@ -11,7 +11,7 @@ from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.benchmarks import by_stage, stage_of
 from grrm.report.curves import condense, read_curves, smooth, thin
 from grrm.report.summary import to_json
-from report_example import BENCHMARK, SAMPLES, SHA, make_experiment, run_summarize, scores
+from report_example import BENCHMARK, JUDGEMENT, SAMPLES, SHA, make_experiment, run_summarize, scores
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def test_every_score_is_complete_in_itself(folder):
         "runs": [40.1],
         "std": None,
         "signature": "bleu|…",
+        "answers": 40,
         "failure_rate": 0.1,
         "failures": {"unfinished": 3, "header": 1},
         "model": "models/after",
@@ -135,8 +136,55 @@ def test_the_page_shows_values_intervals_and_origins(folder):
         "seed 5",
     ):
         assert origin in page
-    assert "B keeps the idiom." in page
-    assert "| 2, A | 50.0 [40.0, 60.0] n=20 |" in page
+    assert "the judge saw A: ba gi (after); B: ba du (before)" in page
+    assert "A keeps the idiom." in page
+    both = "50.0 [40.0, 60.0] | 55.0 [40.0, 60.0]"
+    assert "| before: best found (%) | before: ranking accuracy (%) | after: best found (%) |" in page
+    assert f"| 2, A | {both} | {both} | 20 |" in page
+
+
+def test_what_depends_on_the_position_of_the_best_is_kept(folder):
+    place = {"candidates": 2, "position": "A", "low": 0.4, "high": 0.6, "n": 20}
+    assert [record for record in run(folder)["positions"] if record["system"] == "after"] == [
+        {"system": "after", "metric": "best_found", "value": 0.5, **place},
+        {"system": "after", "metric": "ranking_accuracy", "value": 0.55, **place},
+    ]
+
+
+def test_failures_stand_beside_the_scores(folder):
+    document = read_json(folder / "translation.json")
+    document["systems"][1]["failures"] = {"count": 6, "rate": 0.05, "reasons": {"unfinished": 6}}
+    document["systems"][1]["seeds"] = [3, 4, 5]
+    document["systems"][1]["metrics"]["bleu"]["missing"] = 7
+    write_json(folder / "translation.json", document)
+    run(folder)
+    page = (folder / "summary.md").read_text()
+    assert "| Answers that cannot be used (%) | 10.0 | 10.0 | - | 40 |" in page
+    assert "| Answers that cannot be used (%) | 10.0 | 5.0 | - | 40, 120 |" in page
+    assert "| BLEU | 40.0 [39.9, 40.3] | 40.1 [39.9, 40.3], 7 not scored |" in page
+
+
+def test_every_system_has_its_own_signature(folder):
+    document = read_json(folder / "ranking.json")
+    for system, threshold in zip(document["systems"], (1, 0), strict=True):
+        system["metrics"]["ranking_accuracy"]["signature"] = f"accuracy|threshold:{threshold}"
+    write_json(folder / "ranking.json", document)
+    summary = run(folder)
+    both = "`accuracy|threshold:1` (before), `accuracy|threshold:0` (after)"
+    assert f"- Ranking accuracy (%): {both}\n" in (folder / "summary.md").read_text()
+    assert "- BLEU: `bleu|…`\n" in (folder / "summary.md").read_text()
+    (difference,) = (r for r in summary["differences"] if r["metric"] == "ranking_accuracy")
+    assert difference["signature"] == "accuracy|threshold:1 and accuracy|threshold:0"
+
+
+def test_systems_that_stand_on_other_numbers_of_groups_say_so(folder):
+    document = read_json(folder / "ranking.json")
+    document["systems"][1]["metrics"]["flipped_pairs"]["n"] = 31
+    write_json(folder / "ranking.json", document)
+    run(folder)
+    page = (folder / "summary.md").read_text()
+    assert re.search(r"^\| Pairs flipped .* \| 40, 31 \|$", page, re.MULTILINE)
+    assert re.search(r"^\| Pairs changed .* \| 40 \|$", page, re.MULTILINE)
 
 
 def test_every_table_of_the_page_has_rows_of_one_width(folder):
@@ -222,6 +270,13 @@ def test_missing_benchmarks_are_named(tmp_path, folder):
 def test_a_broken_sample_is_named(folder):
     write_jsonl(folder / "samples.jsonl", [SAMPLES[0], {"src_text": "s"}])
     with pytest.raises(UserError, match=r"samples\.jsonl, row 2: lacks candidates, judgement"):
+        run(folder)
+
+
+def test_a_judgement_that_does_not_say_in_which_order_it_saw_the_candidates_is_refused(folder):
+    judgement = {key: value for key, value in JUDGEMENT.items() if key != "candidate_order"}
+    write_jsonl(folder / "samples.jsonl", [{**SAMPLES[0], "judgement": judgement}])
+    with pytest.raises(UserError, match=r"row 1: lacks judgement\.candidate_order; run judge_translations"):
         run(folder)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,7 @@ def test_wmt23_from_a_cache_of_sacrebleu(tmp_path: Path, archive: Path) -> None:
     (raw / MEMBER).parent.mkdir(parents=True)
     (raw / MEMBER).write_text(XML, encoding="utf-8")
     os.link(archive, raw / "wmt23.v.0.1.tar.gz")
-    assert len(read_wmt23(tmp_path / "cache", "zh-en")) == 2
+    assert len(read_wmt23(tmp_path / "cache", "zh-en")[0]) == 2
 
 
 def test_wmt23_refuses_what_it_cannot_read(tmp_path: Path, archive: Path) -> None:
@@ -211,13 +212,13 @@ def test_wmt23_refuses_what_it_cannot_read(tmp_path: Path, archive: Path) -> Non
 def test_flores_pairs_plain_lines_and_json_lines_and_parquet(tmp_path: Path) -> None:
     (tmp_path / "eng_Latn.devtest").write_text("One.\nTwo.\n", encoding="utf-8")
     (tmp_path / "zho_Hans.devtest").write_text("一。\n二。\n", encoding="utf-8")
-    plain = read_flores(tmp_path / "zho_Hans.devtest", tmp_path / "eng_Latn.devtest", "zh-en")
+    plain, _ = read_flores(tmp_path / "zho_Hans.devtest", tmp_path / "eng_Latn.devtest", "zh-en")
     assert [(row["src_text"], row["trg_text"]) for row in plain] == [("一。", "One."), ("二。", "Two.")]
 
     english = lines(tmp_path / "eng_Latn.jsonl", [{"id": 1, "text": "One."}, {"id": 2, "text": "Two."}])
     chinese = tmp_path / "cmn_Hans.parquet"
     pq.write_table(pa.table({"id": [1, 2], "text": ["一。", "二。"]}), chinese)
-    assert read_flores(chinese, english, "zh-en") == plain
+    assert read_flores(chinese, english, "zh-en") == (plain, {})
 
 
 def test_flores_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -228,6 +229,64 @@ def test_flores_files_that_do_not_belong_together_are_refused(tmp_path: Path) ->
         read_flores(one, short, "en-zh")
     with pytest.raises(UserError, match=r"sentence 2: id is 2 in .* and 3 in"):
         read_flores(one, other, "en-zh")
+
+
+# --- Bad rows ---
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad", "reason"),
+    [
+        ("wmt24pp", wmt24pp(), {"target": " "}, "key 'target': expected a text that is not empty"),
+        ("wmt24pp", wmt24pp(), {"is_bad_source": 1}, "key 'is_bad_source': expected bool"),
+        ("wmt24pp", wmt24pp(), {"lp": "en-qq"}, "key 'lp': expected a pair of known languages"),
+        (
+            "seedx",
+            {"src_text": "a", "参考译文": "b"},
+            {"src_text": ""},
+            "key 'src_text': expected a text that",
+        ),
+        ("seedx", {"src_text": "a", "参考译文": "b"}, {"考察点": 3}, "key '考察点': expected a text"),
+    ],
+)
+def test_bad_rows_are_dropped_if_that_is_wanted_and_counted(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    form: str,
+    good: dict[str, Any],
+    bad: dict[str, Any],
+    reason: str,
+) -> None:
+    out = tmp_path / "out.parquet"
+    command: list[str | Path] = ["--format", form, "--output", out, "--bad-rows", "drop", "--input"]
+    pair = ["--pair", "en-de"] if form == "seedx" else []
+    convert(*command, lines(tmp_path / "in.jsonl", [good, good | bad, good]), *pair)
+    assert len(rows_of(out)) == 2
+    assert f"2 segments, 1 left out ({reason}" in capsys.readouterr().out
+    assert "in.jsonl, row 2: " in caplog.text
+    with pytest.raises(UserError, match=r"row 1: .*; 2 rows are bad, and no good row is left"):
+        convert(*command, lines(tmp_path / "in.jsonl", [good | bad] * 2), *pair)
+
+
+def test_bad_sentences_of_flores_are_dropped_in_pairs(tmp_path: Path) -> None:
+    english = lines(tmp_path / "a.jsonl", [{"text": text} for text in ("One.", "", "Three.", "Four.")])
+    (tmp_path / "b").write_text("一。\n二。\n\n四。\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.jsonl, row 2: key 'text' is '', expected a text"):
+        read_flores(english, tmp_path / "b", "en-zh")
+    rows, dropped = read_flores(english, tmp_path / "b", "en-zh", "drop")
+    assert [(row["src_text"], row["trg_text"]) for row in rows] == [("One.", "一。"), ("Four.", "四。")]
+    assert dropped.total() == 2
+
+
+def test_bad_segments_of_wmt23_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = subprocess.CompletedProcess([], 0, stdout="磨坊停了。\tThe mill stopped.\n水很冷。\t \n")
+    monkeypatch.setattr("grrm.data.test_sets.subprocess.run", lambda *_, **__: done)
+    with pytest.raises(UserError, match=r"wmt23 zh-en, row 2: segment is .*, expected source and reference"):
+        read_wmt23(tmp_path, "zh-en")
+    rows, dropped = read_wmt23(tmp_path, "zh-en", bad_rows="drop")
+    assert [row["trg_text"] for row in rows] == ["The mill stopped."]
+    assert dropped == {"segment: expected source and reference": 1}
 
 
 # --- Human rankings ---

@@ -5,6 +5,7 @@ verl itself is stood in for by a small program that keeps the same files (tests/
 
 import json
 import os
+import shutil
 import struct
 import sys
 import textwrap
@@ -54,6 +55,8 @@ ENGINE = """
         sys.exit(0)  # the check of the published model
     if {killed} == -1:
         os._exit(1)
+    if {killed} == -9:
+        os.kill(os.getpid(), 9)
     work, metrics = pathlib.Path("checkpoints"), open(os.environ["VERL_FILE_LOGGER_PATH"], "w")
     tracker = work / "latest_checkpointed_iteration.txt"
     start = int(tracker.read_text()) if tracker.exists() else 0
@@ -137,6 +140,15 @@ def test_a_finished_training_is_not_repeated(stage):
     (stage / "model/model.safetensors").unlink()
     run(killed=-1)  # would fail if it were started
     assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
+def test_a_training_whose_checkpoints_were_taken_away_is_done_anew(stage):
+    run()
+    shutil.rmtree("checkpoints")
+    with pytest.raises(UserError, match="verl ended with status 1"):
+        run(killed=-1)
+    run()
+    assert [row["start"] for row in read_jsonl("curve.jsonl")] == [0] * STEPS
 
 
 def test_a_training_killed_after_its_last_checkpoint_is_only_published(stage):
@@ -233,22 +245,59 @@ def test_fewer_rows_than_a_step_takes_are_refused(stage):
 
 def test_a_machine_that_is_too_small_is_named_with_numbers(stage):
     write_model(Path("giant"), parameters=10**15)
-    with pytest.raises(UserError, match=r"giant needs about [\d.]+ GB of memory, this machine has [\d.]+ GB"):
-        resources.check_memory(Path("giant"), [])
-    with pytest.raises(UserError, match=r"two checkpoints .* need about 36000000\.0 GB, [\d.]+ GB are free"):
-        resources.check_disk(Path("giant"), stage, stage)
+    with pytest.raises(UserError, match=r"giant needs about [\d.]+ GB of memory, this .* has [\d.]+ GB"):
+        resources.check_rl_memory(Path("giant"), [])
+    error = r"two checkpoints .* need about 36000000\.0 GB more, [\d.]+ GB are free"
+    with pytest.raises(UserError, match=error):
+        resources.check_rl_disk(Path("giant"), stage / "start", stage)
+
+
+def test_an_engine_that_was_killed_is_said_to_be(stage):
+    with pytest.raises(UserError, match=r"killed from outside \(status -9\).*want of memory: this .* GB"):
+        run(killed=-9)
+    with pytest.raises(UserError, match=r"verl ended with status 1; it reported no error\. The whole output"):
+        run(killed=-1)
 
 
 def test_temporary_folders_of_killed_runs_are_removed(stage, monkeypatch):
     monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: "t")
-    gone, alive = Path(f"t/grrm-rl-{2**22 + 1}"), Path(f"t/grrm-rl-{os.getppid()}")
-    for folder in (gone, alive):
-        folder.mkdir(parents=True)
+    Path("t").mkdir()
     with train_rl._temporary_folder() as own:
-        assert own.exists()
+        name = own.name.removesuffix(str(os.getpid()))
+    gone, alive, same = (Path(f"t/{name}{pid}") for pid in (2**22 + 1, os.getppid(), os.getpid()))
+    for folder in (gone, alive, same):
+        folder.mkdir()
+    (same / "left by a killed run").touch()
+    with train_rl._temporary_folder() as own:
+        assert list(own.iterdir()) == []
         assert not gone.exists()
     assert alive.exists()
     assert not own.exists()
+
+
+def test_temporary_folders_that_a_run_on_another_machine_has_here_stay(stage, monkeypatch):
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: "t")
+    Path("t").mkdir()
+    # The first machine of one training is n1, of the other n2; both have the process number of this test.
+    monkeypatch.setattr(train_rl.socket, "gethostname", lambda: "n2")
+    with train_rl._temporary_folder() as foreign:
+        gone = foreign.with_name(foreign.name.replace(str(os.getpid()), str(2**22 + 1)))
+        gone.mkdir()
+        monkeypatch.setattr(train_rl.socket, "gethostname", lambda: "n1")
+        with train_rl._temporary_folder() as own:
+            assert own != foreign
+            assert foreign.exists()
+            assert gone.exists()
+
+
+def test_rays_sockets_fit_whatever_the_process_number(stage, monkeypatch):
+    base = Path("t" * train_rl._LONGEST_BASE)
+    base.mkdir()
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: str(base))
+    monkeypatch.setattr(train_rl.os, "getpid", lambda: 2**22)
+    with train_rl._temporary_folder() as folder:
+        assert folder.parent == base
+        assert len(f"{folder}/session_2026-01-01_00-00-00_000000_{2**22}/sockets/plasma_store.1") <= 107
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -298,6 +347,17 @@ def test_the_later_attempt_wins_and_a_line_cut_off_does_not_count(tmp_path):
     second = log("2", [{"step": step, "data": {"a": 2}} for step in (3, 4)])
     merged = verl_runs.merge_metrics([first, second, tmp_path / "never_written"])
     assert [(row["step"], row["a"]) for row in merged] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+
+
+def test_what_has_no_value_in_a_step_keeps_its_key_and_is_null(tmp_path):
+    (tmp_path / "1").write_text(
+        '{"step": 1, "data": {"score": null, "entropy": NaN, "text": "x"}}\n'
+        '{"step": 2, "data": {"score": 3, "entropy": 0.5, "text": "x"}}\n'
+    )
+    assert verl_runs.merge_metrics([tmp_path / "1"]) == [
+        {"step": 1, "score": None, "entropy": None},
+        {"step": 2, "score": 3, "entropy": 0.5},
+    ]
 
 
 def test_a_validation_on_resuming_adds_to_the_row_of_its_step(tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,19 @@ def test_environments_are_listed_package_by_package(checkout: Path) -> None:
     found = run("--locks", "train=train.txt", "--records", "train=train.json")["environments"]["train"]
     assert found["packages"] == {"torch": "2.13.0", "verl": "0.9.1"}
     assert found["python"] == "3.11"
+
+
+def test_the_driver_is_listed_as_it_is_installed(checkout: Path) -> None:
+    lock = ROOT / "envs/driver.txt"
+    found = run("--locks", f"driver={lock}", "train=train.txt")["environments"]["driver"]
+    assert found["lock_sha256"] == sha256(lock)
+    assert found["python"] == platform.python_version()
+    for package in ("sacrebleu", "pyarrow", "numpy", "snakemake"):
+        assert found["packages"][package] == version(package)
+    # What is installed counts, not what is locked; and what is not installed has no version.
+    Path("driver.txt").write_text("numpy==0.0.1 \\\n    --hash=sha256:0\n" + LOCK)
+    found = run("--locks", "driver=driver.txt")["environments"]["driver"]
+    assert found["packages"] == {"numpy": version("numpy")}
 
 
 def test_an_environment_of_the_users_own_is_asked_itself(checkout: Path) -> None:

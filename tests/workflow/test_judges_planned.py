@@ -43,6 +43,7 @@ def test_published_judges_start_from_published_models_and_data() -> None:
     rules = planned_rules(output)
     assert TRAININGS | {"download_dataset", "split_judge_data", "take_model"} <= rules
     assert "results/downloads/openjudge/train_rm/grpo/pairwise" in output
+    assert "--locks driver=envs/driver.txt rl_cuda=envs/rl_cuda.txt sft_cuda=envs/sft_cuda.txt" in output
     assert not rules & {"make_judge_world", "make_judge_base"}
 
 

@@ -55,6 +55,7 @@ def test_the_published_fork_is_planned_with_an_environment_of_its_own() -> None:
     output = " ".join(plan(*overlay("paper"), "--config", "rl_engine=gen_rm_fork", "-p").split())
     assert "--engine gen_rm_fork" in output
     assert "--python python --fork ../verl" in output
+    assert "--locks driver=envs/driver.txt comet=envs/comet.txt" in output
 
 
 def test_gpus_have_environments_of_their_own() -> None:
@@ -63,8 +64,8 @@ def test_gpus_have_environments_of_their_own() -> None:
     assert "environments/train" not in output
 
 
-@pytest.mark.parametrize("configuration", ["paper", "paper paper_released"])
-def test_a_plan_takes_less_than_five_seconds_and_imports_nothing_heavy(configuration: str) -> None:
+@pytest.mark.parametrize(("configuration", "seconds"), [("", 3), ("paper", 5), ("paper paper_released", 5)])
+def test_a_plan_takes_seconds_and_imports_nothing_heavy(configuration: str, seconds: float) -> None:
     code = (
         "import sys\n"
         # Of Snakemake's Slurm executor; it brings pyarrow.
@@ -73,17 +74,22 @@ def test_a_plan_takes_less_than_five_seconds_and_imports_nothing_heavy(configura
         "pandas.__spec__ = importlib.machinery.ModuleSpec('pandas', None)\n"
         "pandas.__getattr__ = lambda name: type(name, (), {})\n"
         "from snakemake.cli import main\n"
-        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', *sys.argv[2:]])\n"
+        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', '--forceall', *sys.argv[2:]])\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'sacrebleu', 'huggingface_hub'}\n"
+        "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'sacrebleu', 'huggingface_hub', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     command = [sys.executable, "-c", code, str(ROOT / "Snakefile"), *overlay(configuration)]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    before = _processor_time_of_children()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    # Processor time, so that a busy machine does not fail it.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 5
+    # Not the time on the clock: a busy machine must not fail it.
+    assert _processor_time_of_children() - before < seconds
+
+
+def _processor_time_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_metrics_by_name_bring_their_models_and_what_these_lack(tmp_path: Path) -> None:

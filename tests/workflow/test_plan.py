@@ -153,30 +153,6 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 
-def test_parsing_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, subprocess\n"
-        # Of Snakemake's Slurm executor; it brings pyarrow.
-        "import importlib.machinery, types\n"
-        "pandas = sys.modules['pandas'] = types.ModuleType('pandas')\n"
-        "pandas.__spec__ = importlib.machinery.ModuleSpec('pandas', None)\n"
-        "pandas.__getattr__ = lambda name: type(name, (), {})\n"
-        "from snakemake.cli import main\n"
-        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', '--quiet', 'all'])\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'sacrebleu', 'matplotlib'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "Snakefile")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

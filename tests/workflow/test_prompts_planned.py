@@ -11,11 +11,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def dry_run(prompts: str) -> subprocess.CompletedProcess[str]:
+def dry_run(prompts: str, section: str = "prompts") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
-            *("--dry-run", "--forceall", "--printshellcmds", "--config", f"prompts={prompts}"),
+            *("--dry-run", "--forceall", "--printshellcmds", "--config", f"{section}={prompts}"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -46,14 +46,17 @@ def test_nothing_is_fetched_for_prompts_of_files() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompts", "words"),
+    ("section", "prompts", "words"),
     [
-        ("{'ranking': 'config/prompts/sqm.yaml'}", ["sqm.yaml: kind is 'sqm'", "'ranking_score'"]),
-        ("{'translation': 'no/such.yaml'}", ["no/such.yaml: no such prompt file"]),
+        ("prompts", "{'ranking': 'config/prompts/sqm.yaml'}", ["sqm.yaml: kind is 'sqm'", "'ranking_score'"]),
+        ("prompts", "{'translation': 'no/such.yaml'}", ["no/such.yaml: no such prompt file"]),
+        ("mt_grpo", "{'reward': {'prompt': 'config/prompts/sqm.yaml'}}", ["sqm.yaml: kind is 'sqm'"]),
     ],
 )
-def test_a_prompt_that_will_not_do_stops_before_anything_runs(prompts: str, words: list[str]) -> None:
-    done = dry_run(prompts)
+def test_a_prompt_that_will_not_do_stops_before_anything_runs(
+    section: str, prompts: str, words: list[str]
+) -> None:
+    done = dry_run(prompts, section)
     assert done.returncode != 0
     for word in words:
         assert word in done.stdout + done.stderr

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -99,9 +102,35 @@ def run(args: argparse.Namespace) -> None:
     if args.host not in ("127.0.0.1", "::1", "localhost"):
         print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
     app = create_app(lambda: scoring(options, reading), server, checker(args.kind))
-    uvicorn.run(
-        app, host=args.host, port=args.port, log_level="info", access_log=False, timeout_graceful_shutdown=5
-    )
+    config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=5)
+    with _listen(args.host, args.port) as listener:
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"Listening at http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
+        uvicorn_server = uvicorn.Server(config)
+        with suppress(KeyboardInterrupt):
+            uvicorn_server.run(sockets=[listener])
+    if not uvicorn_server.started:
+        sys.exit(1)  # uvicorn has said why
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises UserError where there can be none."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"--port {port}: in use on {host}, perhaps by an earlier server; end that one "
+                f"(`ss -ltnp` shows who listens), or take another port (0: any free one)"
+            ) from error
+        if isinstance(error, OverflowError) or error.errno == errno.EACCES:
+            raise UserError(
+                f"--port {port}: {error}; take one from 1024 to 65535 (0: any free one)"
+            ) from error
+        raise UserError(
+            f"--host {host}: cannot listen there ({error}); expected an address of this machine, such as "
+            "127.0.0.1, or 0.0.0.0 for all of them"
+        ) from error
 
 
 def _judge(args: argparse.Namespace) -> Any:

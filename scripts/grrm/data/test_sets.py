@@ -1,14 +1,21 @@
-"""Test sets as their publishers give them, to the tables that evaluation reads (`grrm.schemas`)."""
+"""Test sets as their publishers give them, to the tables that evaluation reads (`grrm.schemas`).
+
+Every reader returns the rows to translate, and how many were left out, and why. With `bad_rows="drop"` bad
+rows are among these: texts that are empty or missing, keys of another type, unknown languages. Otherwise the
+first one is an error that names file, row and key.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +23,22 @@ import pyarrow.parquet as pq
 
 from grrm.files import UserError, read_jsonl
 from grrm.languages import language_code
+from grrm.schemas import BadRows
 
 Row = dict[str, str | None]
+Rows = tuple[list[Row], Counter[str]]
+
+_log = logging.getLogger(__name__)
 
 _WMT23_ARCHIVE = "wmt23.v.0.1.tar.gz"
+
+
+class _BadRowError(UserError):
+    """A row that breaks its format, by the place and the value."""
+
+    def __init__(self, where: str, what: str, value: object, expected: str) -> None:
+        super().__init__(f"{where}: {what} is {value!r}, expected {expected}")
+        self.reason = f"{what}: expected {expected}"
 
 
 def language_pair(pair: str) -> tuple[str, str]:
@@ -34,27 +53,32 @@ def language_pair(pair: str) -> tuple[str, str]:
     return language_code(source), language_code(target)
 
 
-def read_wmt24pp(path: str | Path) -> tuple[list[Row], Counter[str]]:
-    """WMT24++ (google/wmt24pp), JSON lines: the rows to translate, and how many were left out, and why.
+def read_wmt24pp(path: str | Path, bad_rows: BadRows = "error") -> Rows:
+    """WMT24++ (google/wmt24pp), JSON lines.
 
     Left out are rows whose source is marked bad, and canaries, which are no translations.
 
     Raises:
-        UserError: a line lacks a key or has another type; the message names file, line and key.
+        UserError: a line lacks a key or has another type.
     """
-    rows, dropped = [], Counter[str]()
-    for where, item in _json_rows(path, {"lp": str, "domain": str, "is_bad_source": bool}):
-        if item["domain"] == "canary":
-            dropped["canary"] += 1
-        elif item["is_bad_source"]:
-            dropped["bad source"] += 1
-        else:
-            source, target = _text(item, "source", where), _text(item, "target", where)
-            rows.append(_row(source, target, language_pair(item["lp"])))
-    return rows, dropped
+    return _rows(_json_rows(path), _wmt24pp_row, bad_rows)
 
 
-def read_seedx(path: str | Path, pair: str) -> list[Row]:
+def _wmt24pp_row(where: str, item: Any) -> Row | str:
+    _check(where, item, {"lp": str, "domain": str, "is_bad_source": bool})
+    if item["domain"] == "canary":
+        return "canary"
+    if item["is_bad_source"]:
+        return "bad source"
+    source, target = _text(item, "source", where), _text(item, "target", where)
+    try:
+        languages = language_pair(item["lp"])
+    except UserError as error:
+        raise _BadRowError(where, "key 'lp'", item["lp"], f"a pair of known languages ({error})") from error
+    return _row(source, target, languages)
+
+
+def read_seedx(path: str | Path, pair: str, bad_rows: BadRows = "error") -> Rows:
     """Seed-X challenge set (`challenge_set/Challenge_set_<pair>.json`), JSON lines in spite of its name.
 
     The comment says what a segment tests and which renderings are wrong.
@@ -62,28 +86,33 @@ def read_seedx(path: str | Path, pair: str) -> list[Row]:
     Args:
         path: the file.
         pair: its languages, which the file does not say: zh-en or en-zh.
+        bad_rows: what becomes of bad rows.
 
     Raises:
-        UserError: a line lacks a key or has another type; the message names file, line and key.
+        UserError: a line lacks a key or has another type.
     """
-    languages = language_pair(pair)
-    rows = []
-    for where, item in _json_rows(path, {}):
-        comment = item.get("考察点") or ""
-        if not isinstance(comment, str):
-            raise UserError(f"{where}: key '考察点' is {comment!r}, expected a text")
-        source, target = _text(item, "src_text", where), _text(item, "参考译文", where)
-        rows.append(_row(source, target, languages, comment.strip() or None))
-    return rows
+    return _rows(_json_rows(path), partial(_seedx_row, language_pair(pair)), bad_rows)
 
 
-def read_wmt23(archive: str | Path, pair: str, any_archive: bool = False) -> list[Row]:
+def _seedx_row(languages: tuple[str, str], where: str, item: Any) -> Row:
+    _check(where, item, {})
+    comment = item.get("考察点") or ""
+    if not isinstance(comment, str):
+        raise _BadRowError(where, "key '考察点'", comment, "a text")
+    source, target = _text(item, "src_text", where), _text(item, "参考译文", where)
+    return _row(source, target, languages, comment.strip() or None)
+
+
+def read_wmt23(
+    archive: str | Path, pair: str, any_archive: bool = False, bad_rows: BadRows = "error"
+) -> Rows:
     """WMT23 general task as sacrebleu reads it, so that segments and references are those of its scores.
 
     Args:
         archive: the archive that sacrebleu names; or a folder that is a cache of sacrebleu's ($SACREBLEU).
         pair: zh-en, for example.
         any_archive: take an archive with another checksum than sacrebleu's.
+        bad_rows: what becomes of bad rows.
 
     Raises:
         UserError: the archive is another one or is damaged, or sacrebleu does not have the pair.
@@ -96,7 +125,7 @@ def read_wmt23(archive: str | Path, pair: str, any_archive: bool = False) -> lis
         raise UserError(f"WMT23 has no {pair}; it has {', '.join(dataset.langpairs)}")
     archive = Path(archive)
     if archive.is_dir():
-        return _sacrebleu_rows("wmt23", pair, languages, archive)
+        return _sacrebleu_rows("wmt23", pair, languages, archive, bad_rows)
     if not archive.is_file():
         raise UserError(f"{archive}: no such file")
     _check_md5(archive, dataset.md5[0], any_archive)
@@ -119,10 +148,10 @@ def read_wmt23(archive: str | Path, pair: str, any_archive: bool = False) -> lis
             ) from error
         # With its archive in place, sacrebleu neither downloads nor unpacks.
         (raw / _WMT23_ARCHIVE).symlink_to(archive.resolve())
-        return _sacrebleu_rows("wmt23", pair, languages, Path(folder))
+        return _sacrebleu_rows("wmt23", pair, languages, Path(folder), bad_rows)
 
 
-def read_flores(source: str | Path, target: str | Path, pair: str) -> list[Row]:
+def read_flores(source: str | Path, target: str | Path, pair: str, bad_rows: BadRows = "error") -> Rows:
     """FLORES-200 or FLORES+: two files of the same sentences.
 
     Args:
@@ -130,22 +159,58 @@ def read_flores(source: str | Path, target: str | Path, pair: str) -> list[Row]:
             optionally, `id`.
         target: those of the target language.
         pair: their languages, such as zh-en.
+        bad_rows: what becomes of sentences without a text in either language.
 
     Raises:
         UserError: the files do not belong together, or lack texts.
     """
     languages = language_pair(pair)
-    sources, targets = _flores_texts(source), _flores_texts(target)
+    sources, targets = _flores_items(source), _flores_items(target)
     if len(sources) != len(targets):
         raise UserError(
             f"{source} has {len(sources)} sentences and {target} has {len(targets)}: expected as many"
         )
-    rows = []
-    for number, ((left_id, left), (right_id, right)) in enumerate(zip(sources, targets, strict=True), 1):
-        if left_id != right_id:
-            raise UserError(f"sentence {number}: id is {left_id!r} in {source} and {right_id!r} in {target}")
-        rows.append(_row(left, right, languages))
-    return rows
+    pairs = list(zip(sources, targets, strict=True))
+    for number, ((_, left), (_, right)) in enumerate(pairs, 1):
+        if _id(left) != _id(right):
+            raise UserError(
+                f"sentence {number}: id is {_id(left)!r} in {source} and {_id(right)!r} in {target}"
+            )
+
+    def row_of(_: str, texts: Any) -> Row:
+        for where, item in texts:
+            _check(where, item, {"text": str})
+        left, right = (_text(item, "text", where) for where, item in texts)
+        return _row(left, right, languages)
+
+    return _rows((("", texts) for texts in pairs), row_of, bad_rows)
+
+
+def _rows(
+    items: Iterable[tuple[str, Any]], row_of: Callable[[str, Any], Row | str], bad_rows: BadRows
+) -> Rows:
+    """Rows of items with their places; `row_of` gives a row, or why it is left out, or a _BadRowError."""
+    rows: list[Row] = []
+    dropped: Counter[str] = Counter()
+    bad: list[_BadRowError] = []
+    for where, item in items:
+        try:
+            row = row_of(where, item)
+        except _BadRowError as error:
+            if bad_rows == "error":
+                raise
+            bad.append(error)
+            dropped[error.reason] += 1
+            continue
+        if isinstance(row, str):
+            dropped[row] += 1
+        else:
+            rows.append(row)
+    if bad and not rows:
+        raise UserError(f"{bad[0]}; {len(bad)} rows are bad, and no good row is left")
+    if bad:
+        _log.warning("dropped %d bad rows; the first: %s", len(bad), bad[0])
+    return rows, dropped
 
 
 def _row(source: str, target: str, languages: tuple[str, str], comment: str | None = None) -> Row:
@@ -159,36 +224,43 @@ def _row(source: str, target: str, languages: tuple[str, str], comment: str | No
     }
 
 
-def _json_rows(path: str | Path, keys: dict[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each object of a JSON-lines file with its place, the given keys checked."""
-    for number, item in enumerate(read_jsonl(path), 1):
-        where = f"{path}, row {number}"
-        if not isinstance(item, dict):
-            raise UserError(f"{where}: expected an object, found {item!r}")
-        for key, kind in keys.items():
-            if not isinstance(item.get(key), kind):
-                raise UserError(f"{where}: key {key!r} is {item.get(key)!r}, expected {kind.__name__}")
-        yield where, item
+def _json_rows(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """Each value of a JSON-lines file with its place."""
+    return ((f"{path}, row {number}", item) for number, item in enumerate(read_jsonl(path), 1))
+
+
+def _check(where: str, item: Any, keys: dict[str, type]) -> None:
+    if not isinstance(item, dict):
+        raise _BadRowError(where, "row", item, "an object")
+    for key, kind in keys.items():
+        if not isinstance(item.get(key), kind):
+            raise _BadRowError(where, f"key {key!r}", item.get(key), kind.__name__)
 
 
 def _text(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{where}: key {key!r} is {value!r}, expected a text that is not empty")
+        raise _BadRowError(where, f"key {key!r}", value, "a text that is not empty")
     return value
 
 
-def _flores_texts(path: str | Path) -> Sequence[tuple[Any, str]]:
+def _flores_items(path: str | Path) -> Sequence[tuple[str, Any]]:
+    """Objects with `text`, and perhaps `id`, each with its place."""
     suffix = Path(path).suffix
     if suffix == ".jsonl":
-        return [(item.get("id"), _text(item, "text", where)) for where, item in _json_rows(path, {})]
+        return list(_json_rows(path))
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
     if suffix == ".parquet":
         items = pq.ParquetFile(path).read().to_pylist()
-        return [(item.get("id"), _text(item, "text", f"{path}, row {i}")) for i, item in enumerate(items)]
-    lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    return [(None, _text({"line": line}, "line", f"{path}, line {i}")) for i, line in enumerate(lines, 1)]
+    else:
+        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        items = [{"text": line} for line in lines]
+    return [(f"{path}, row {number}", item) for number, item in enumerate(items, 1)]
+
+
+def _id(item: Any) -> Any:
+    return item.get("id") if isinstance(item, dict) else None
 
 
 def _check_md5(archive: Path, expected: str, any_archive: bool) -> None:
@@ -203,19 +275,23 @@ def _check_md5(archive: Path, expected: str, any_archive: bool) -> None:
         )
 
 
-def _sacrebleu_rows(test_set: str, pair: str, languages: tuple[str, str], cache: Path) -> list[Row]:
+def _sacrebleu_rows(
+    test_set: str, pair: str, languages: tuple[str, str], cache: Path, bad_rows: BadRows
+) -> Rows:
     command = [sys.executable, "-m", "sacrebleu", "-t", test_set, "-l", pair, "--echo", "src", "ref"]
     env = os.environ | {"SACREBLEU": str(cache), "PYTHONUTF8": "1"}
     result = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", check=False)
     if result.returncode != 0:
         reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"sacrebleu cannot read {test_set} {pair} from {cache}: {reason}")
-    rows = []
-    for number, line in enumerate(result.stdout.removesuffix("\n").split("\n"), 1):
-        fields = line.split("\t")
+
+    def row_of(where: str, line: str) -> Row:
+        fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 2 or not all(fields):
-            raise UserError(
-                f"{test_set} {pair}, segment {number}: expected source and reference, found {line!r}"
-            )
-        rows.append(_row(fields[0], fields[1], languages))
-    return rows
+            raise _BadRowError(where, "segment", line, "source and reference")
+        return _row(fields[0], fields[1], languages)
+
+    lines = result.stdout.removesuffix("\n").split("\n")
+    return _rows(
+        ((f"{test_set} {pair}, row {number}", line) for number, line in enumerate(lines, 1)), row_of, bad_rows
+    )

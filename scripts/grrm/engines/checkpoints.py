@@ -125,6 +125,12 @@ def remove_broken(working: Path) -> None:
             shutil.rmtree(folder)
 
 
+def saves(settings: Mapping[str, Any]) -> int | None:
+    """How many checkpoints Hugging Face's trainer writes, the last at its end; None if epochs are counted."""
+    steps = settings.get("max_steps")
+    return None if steps is None else -(-steps // settings["save_steps"])
+
+
 def model_files(working: Path) -> list[Path]:
     """What Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
     names = (

@@ -1,7 +1,9 @@
-"""When a training ran: one file for each of its launches, in its working folder, for reckoning what it took.
+"""When and on what a training ran: one file for each of its launches, in its working folder.
 
-sessions/<k>.json    job (Slurm's number or null), started and ended in seconds since the epoch; `ended` is
-                     written anew every half minute, so that a killed launch is known to that precision
+sessions/<k>.json    job (Slurm's number or null), hardware (what `training_hardware` in
+                     grrm.preflight.probes says, or null if that cannot be known), started and ended in
+                     seconds since the epoch; `ended` is written anew every half minute, so that a killed
+                     launch is known to that precision
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,16 @@ from grrm.files import read_json, write_json
 
 
 @contextmanager
-def recorded(working: Path, *, every: float = 30.0) -> Iterator[None]:
+def recorded(working: Path, hardware: Mapping[str, Any] | None, *, every: float = 30.0) -> Iterator[None]:
     """While the block runs, its time goes to a new file in `working`.
 
     Args:
         working: folder of the training.
+        hardware: what it runs on.
         every: seconds between two signs of life.
     """
     file = working / "sessions" / f"{len(read_sessions(working)) + 1}.json"
-    session = {"job": os.environ.get("SLURM_JOB_ID"), "started": time.time()}
+    session = {"job": os.environ.get("SLURM_JOB_ID"), "hardware": hardware, "started": time.time()}
     over = threading.Event()
 
     def keep() -> None:

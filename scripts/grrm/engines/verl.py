@@ -472,7 +472,7 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
     if config.get(DEVICE) == "cpu":
         return 0
     judge = config["reward.reward_model.n_gpus_per_node"] if config.get(DEDICATED) else 0
-    return max(int(config[_DEVICES]), int(judge))
+    return max(int(config.get(_DEVICES, 1)), int(judge))
 
 
 def is_asked_over_http(config: Mapping[str, Any]) -> bool:

@@ -243,19 +243,24 @@ def command(python: str, overrides: Mapping[str, Any]) -> list[str]:
     return [python, "-m", "verl.trainer.main_ppo", *hydra_arguments(overrides)]
 
 
-def environment(*, checkout: Path, temporary: Path, ends: float | None = None) -> dict[str, str]:
-    """The environment of the fork's trainer.
+def environment(
+    *, checkout: Path, scripts: Path, temporary: Path, ends: float | None = None
+) -> dict[str, str]:
+    """The environment of the fork's trainer, and of what starts it on several machines.
 
     Args:
         checkout: folder of the fork.
+        scripts: folder that holds the package grrm, which starts Ray on each machine.
         temporary: folder removed after the launch, for locks and caches.
         ends: when the job's time is over, in seconds since the epoch: the fork saves a checkpoint when less
             than its longest step is left (verl/utils/checkpoint/checkpoint_manager.py, should_save_ckpt_esi).
     """
     inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    # The fork's own modules are found before everything else.
+    path = [str(checkout), *filter(None, [os.environ.get("PYTHONPATH")]), str(scripts.absolute())]
     return {
         **inherited,
-        "PYTHONPATH": os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
         "HF_DATASETS_CACHE": str(temporary / "datasets"),

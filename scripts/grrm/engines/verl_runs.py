@@ -10,6 +10,7 @@ attempts/<k>/judgements.jsonl        the groups judged in it
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -114,21 +115,26 @@ def attempts(working: Path) -> list[Path]:
     return sorted((working / "attempts").glob("*"), key=lambda folder: int(folder.name))
 
 
-def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float]]:
+def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float | None]]:
     """One row per step from verl's metrics of all attempts; of a step done twice, the later values count.
 
+    What has no value in a step (NaN among the metrics, which verl's logger makes null) is None.
     verl writes a step's row after its checkpoint and the validation that may follow. An attempt killed
     between the two leaves a step that is trained, but has no row: see `unrecorded`.
     """
-    steps: dict[int, dict[str, float]] = {}
+    steps: dict[int, dict[str, float | None]] = {}
     for log in logs:
         for row in _whole_rows(log):
-            numbers = {key: value for key, value in row["data"].items() if isinstance(value, int | float)}
+            numbers = {
+                key: value if value is not None and math.isfinite(value) else None
+                for key, value in row["data"].items()
+                if value is None or isinstance(value, int | float)
+            }
             steps.setdefault(row["step"], {"step": row["step"]}).update(numbers)
     return [steps[step] for step in sorted(steps)]
 
 
-def unrecorded(rows: Iterable[Mapping[str, float]], last: int) -> list[int]:
+def unrecorded(rows: Iterable[Mapping[str, Any]], last: int) -> list[int]:
     """Steps up to the last that were trained, but whose metrics no attempt lived to write."""
     return sorted(set(range(1, last + 1)) - {int(row["step"]) for row in rows})
 

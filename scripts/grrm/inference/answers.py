@@ -229,10 +229,10 @@ def check_orders(orders: Sequence[Sequence[int]], rows: Sequence[Row]) -> None:
             )
 
 
-def _group_reader(prompt: RankingPrompt, candidates: int) -> Callable[[str], list[int]]:
+def _group_reader(prompt: RankingPrompt, candidates: int) -> Callable[[str], list[float]]:
     """What reads the scores, by position, out of an answer."""
 
-    def read(text: str) -> list[int]:
+    def read(text: str) -> list[float]:
         parsed = prompt.read(text, candidates)
         if isinstance(parsed, InvalidAnswer):
             raise AnswerError(parsed.reason, parsed.detail)

@@ -16,6 +16,7 @@ from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
+# What is judged, by the keywords it has.
 _TEXTS: dict[Kind, set[str]] = {
     "judge_pairwise": {"first", "second"},
     "judge_pointwise": {"response"},
@@ -34,10 +35,12 @@ class JudgePrompt:
             (pairwise), response (pointwise) or candidates (listwise, a sequence); if the candidates are
             translations also source_language and target_language, names; returns the judge's prompt.
         tag: name of the tag.
+        languages: which of these two `render` cannot do without.
     """
 
     render: Callable[..., str]
     tag: str
+    languages: frozenset[str] = frozenset()
 
 
 def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
@@ -58,9 +61,28 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     return template_prompt(load_templates(spec, kind))
 
 
+def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
+    """Check a prompt before anything is judged with it.
+
+    Args:
+        spec: as for `load_judge_prompt`.
+        kind: likewise.
+        translation: whether translations are judged, so that the languages are known.
+
+    Raises:
+        UserError: it cannot be loaded, or asks for languages that there are none of.
+    """
+    prompt = load_judge_prompt(spec, kind)
+    if not translation:
+        try:
+            _check_languages(prompt.languages)
+        except UserError as error:
+            raise UserError(f"{spec}: {error}") from error
+
+
 def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
     """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
-    languages = {name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"]}
+    languages = frozenset(name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"])
 
     def render(
         *, question: str, reference: str | None = None, candidates: Sequence[str] = (), **responses: str
@@ -80,7 +102,7 @@ def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
             )
         return fill_template(templates["prompt"], values)
 
-    return JudgePrompt(render, templates["tag"])
+    return JudgePrompt(render, templates["tag"], languages)
 
 
 def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> JudgePrompt:
@@ -88,6 +110,8 @@ def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> Ju
     if not isinstance(tag, str) or re.fullmatch(r"\w+", tag) is None:
         raise UserError(f"{where}: tag is {tag!r}; expected the name of a tag, such as {_TAGS[kind]}")
     parameters = inspect.signature(function).parameters.values()
+    if placed := [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_ONLY]:
+        raise UserError(f"{where}: takes {', '.join(placed)} by position only; expected keywords")
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     named = {
         parameter.name: parameter.default is parameter.empty
@@ -100,15 +124,17 @@ def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> Ju
     if unknown := sorted(needed - known):
         raise UserError(f"{where}: asks for {', '.join(unknown)}; known are {', '.join(sorted(known))}")
 
+    languages = frozenset(needed & LANGUAGES)
+
     def render(**values: Any) -> str:
-        _check_languages((needed & LANGUAGES) - values.keys())
+        _check_languages(languages - values.keys())
         if values.get("reference") is None and not named.get("reference", True):
             values.pop("reference", None)
         given = {name: value for name, value in values.items() if takes_all or name in named}
         given |= {name: values[here] for name, here in _PUBLISHED.items() if name in named and here in values}
         return function(**given)
 
-    return JudgePrompt(render, tag)
+    return JudgePrompt(render, tag, languages)
 
 
 def _check_languages(missing: Iterable[str]) -> None:
@@ -126,7 +152,13 @@ def _load_function(path: Path, name: str) -> Callable[..., str]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(
+            f"{path}: cannot be loaded ({type(error).__name__}: {error}); import what only some environments "
+            f"have inside {name}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"{path}: no function {name}")

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 # From summed statistics, shape (m, k), to m scores.
 Score = Callable[[Floats], Floats]
 
@@ -28,14 +29,24 @@ class Stratum:
     Attributes:
         statistics: shape (segments, k); what `score` needs, additive over segments.
         score: from summed statistics, one row per resample, to one score per row.
+        counted: shape (segments,); whether the score stands on a segment, or would be the same without it.
+            None: it stands on all of them.
     """
 
     statistics: Floats
     score: Score
+    counted: Bools | None = None
 
     def __post_init__(self) -> None:
         if self.statistics.ndim != 2 or not len(self.statistics):
             raise ValueError(f"statistics: shape {self.statistics.shape}, expected (segments > 0, k)")
+        if self.counted is not None and self.counted.shape != (len(self.statistics),):
+            raise ValueError(f"counted: shape {self.counted.shape}, expected ({len(self.statistics)},)")
+
+    @property
+    def rows(self) -> Bools:
+        """`counted`, where it is given; else all segments."""
+        return np.ones(len(self.statistics), dtype=np.bool_) if self.counted is None else self.counted
 
     @property
     def value(self) -> float:
@@ -55,15 +66,21 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A score, shape (samples,) of what it was in resamples, and the number of segments it stands on."""
+    """A score, shape (samples,) of what it was in resamples, and which segments it stands on, shape (n,)."""
 
     value: float
     scores: Floats
-    n: int
+    counted: Bools
+
+    @property
+    def n(self) -> int:
+        """The number of segments it stands on."""
+        return int(self.counted.sum())
 
     def __sub__(self, baseline: Resampled) -> Resampled:
-        """The paired difference; both must have been resampled alike."""
-        return Resampled(self.value - baseline.value, self.scores - baseline.scores, self.n)
+        """The paired difference; both must have been resampled alike. It stands on what counts in both."""
+        counted = self.counted & baseline.counted
+        return Resampled(self.value - baseline.value, self.scores - baseline.scores, counted)
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ class Bootstrap:
             ends = np.cumsum([strata[i].statistics.shape[1] for i in alike])
             sums = _resampled_sums(np.hstack([strata[i].statistics for i in alike]), self.samples, generator)
             for i, part in zip(alike, np.split(sums, ends[:-1], axis=1), strict=True):
-                resampled[i] = Resampled(strata[i].value, strata[i].score(part), size)
+                resampled[i] = Resampled(strata[i].value, strata[i].score(part), strata[i].rows)
         return [resampled[i] for i in range(len(strata))]
 
     def interval(self, resampled: Resampled) -> Estimate:
@@ -144,11 +161,14 @@ def average(parts: Sequence[Resampled]) -> Resampled:
     if not parts:
         raise ValueError("nothing to score")
     scores: Floats = np.mean([part.scores for part in parts], axis=0)
-    return Resampled(float(np.mean([part.value for part in parts])), scores, sum(part.n for part in parts))
+    counted = np.concatenate([part.counted for part in parts])
+    return Resampled(float(np.mean([part.value for part in parts])), scores, counted)
 
 
 def over_runs(runs: Sequence[Stratum]) -> Stratum:
     """The mean of several runs' scores on the same segments; a resample takes the same segments of each run.
+
+    It stands on the segments that count in any of the runs.
 
     Raises:
         ValueError: there are no runs, or they do not have the same number of segments.
@@ -164,7 +184,8 @@ def over_runs(runs: Sequence[Stratum]) -> Stratum:
         mean_score: Floats = np.mean([run.score(part) for run, part in zip(runs, parts, strict=True)], axis=0)
         return mean_score
 
-    return Stratum(np.hstack([run.statistics for run in runs]), score)
+    counted = np.logical_or.reduce([run.rows for run in runs])
+    return Stratum(np.hstack([run.statistics for run in runs]), score, counted)
 
 
 def mean(values: Sequence[float] | Floats) -> Stratum:
@@ -180,8 +201,12 @@ def mean_of_known(values: Sequence[float | None]) -> Stratum:
 
 
 def ratio(numerators: Sequence[float] | Floats, denominators: Sequence[float] | Floats) -> Stratum:
-    """The sum of the numerators over the sum of the denominators; nan where the latter is 0."""
-    return Stratum(np.column_stack([numerators, denominators]).astype(np.float64), _divide)
+    """The sum of the numerators over the sum of the denominators; nan where the latter is 0.
+
+    A segment with a denominator of 0 does not count.
+    """
+    statistics = np.column_stack([numerators, denominators]).astype(np.float64)
+    return Stratum(statistics, _divide, statistics[:, 1] != 0)
 
 
 def _divide(sums: Floats) -> Floats:

@@ -198,7 +198,10 @@ def _differences(
     metrics = {}
     for name in _shared(after, members):
         if all(name in before[i] for i in members):
-            difference = average([after[i][name] - before[i][name] for i in members])
+            parts = [after[i][name] - before[i][name] for i in members]
+            if not all(part.n for part in parts):
+                continue  # no segment counts in both, so that there are no pairs
+            difference = average(parts)
             metrics[name] = {
                 **asdict(bootstrap.interval(difference)),
                 "p_value": bootstrap.p_value(difference),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import os
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, failures
@@ -56,6 +59,35 @@ def require_gpus(wanted: int, python: str) -> None:
     cuda = cuda_of_environment(Path(python).absolute().parent.parent)
     if broken := failures(check_gpus(gpus, wanted, said, {"this environment": cuda})):
         raise UserError(f"{broken[0].check}: {broken[0].found}; {broken[0].remedy}")
+
+
+def training_hardware(machines: int, gpus: int) -> dict[str, Any]:
+    """What a training that starts here runs on; nothing in it names a machine.
+
+    Args:
+        machines: their number.
+        gpus: that the training uses of each; 0 on CPUs.
+
+    Returns:
+        `machines`; of each, this one standing for all, `gpus` (their number by name, none on CPUs) and
+        `cores` (usable ones).
+    """
+    return {"machines": machines, "gpus": dict(Counter(_names(gpus))), "cores": usable_cores()}
+
+
+def _names(gpus: int) -> list[str]:
+    """The first GPUs that CUDA may use here."""
+    if not gpus:
+        return []
+    found, allowed = visible_gpus()[0] or [], os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    # It may hold other names than numbers.
+    chosen = [gpu.name for gpu in found if str(gpu.index) in allowed] or [gpu.name for gpu in found]
+    return chosen[:gpus] or ["GPU of unknown name"] * gpus
+
+
+def usable_cores() -> int:
+    """Cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def image_labels(image: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from grrm.files import UserError, read_json, sha256
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.scores import System, read_test_table, scores_document
 from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
-from grrm.report.summary import METRICS, TASKS, format_estimate, plain_table, read_scores
+from grrm.report.summary import METRICS, TASKS, UNUSABLE, format_estimate, plain_table, read_scores
 
 
 def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -22,9 +23,10 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
         bootstrap: of the intervals and of the p-values.
 
     Returns:
-        One entry for each task and system: task, system, names (of the experiments), metrics: by name
-        values (two estimates), difference (an estimate with p_value; None if the metric was not computed
-        alike in both: then reason says why).
+        One entry for each task and system: task, system, names (of the experiments), failures (of each
+        experiment: count, rate and reasons of answers that cannot be used), metrics: by name values (two
+        estimates), difference (an estimate with p_value; None if the metric was not computed alike in both,
+        or on no common segment: then reason says why).
 
     Raises:
         UserError: an experiment is not finished, its answers have changed since they were scored, the test
@@ -38,15 +40,17 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
         systems = [[system["name"] for system in document["systems"]] for document in documents]
         for name in (name for name in systems[0] if name in systems[1]):
             pair = [
-                _read_system(task, folder, label, name, table, bootstrap)
-                for folder, label in ((first, "first"), (second, "second"))
+                _read_system(task, folder, label, _scored(document, name), table, bootstrap)
+                for folder, label, document in zip(
+                    (first, second), ("first", "second"), documents, strict=True
+                )
             ]
             compared.append(
                 {
                     "task": task,
                     "system": name,
                     "names": names,
-                    "metrics": _compare(task, table, pair, bootstrap),
+                    **_compare(task, table, pair, bootstrap),
                 }
             )
     if not compared:
@@ -74,11 +78,22 @@ def _shared_table(task: str, folders: tuple[Path, Path], documents: list[dict[st
     return table
 
 
-def _read_system(task: str, folder: Path, label: str, name: str, table: Path, bootstrap: Bootstrap) -> System:
+def _scored(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next(system for system in document["systems"] if system["name"] == name)
+    return found
+
+
+def _read_system(
+    task: str, folder: Path, label: str, scored_as: Mapping[str, Any], table: Path, bootstrap: Bootstrap
+) -> System:
+    name = scored_as["name"]
     answers = folder / f"evaluation/{task}/{name}.jsonl"
     if task == "ranking":
         rows = read_test_table(table, "ranking_test", RANKING_COLUMNS)
-        return ranking_system(label, answers, [], rows, table, bootstrap)
+        # Each order counted as a run, the first being that of the test table. Files of more may lie there.
+        orders = len(scored_as["metrics"].get("ranking_accuracy_orders", {"runs": [None]})["runs"])
+        shuffled = [folder / f"evaluation/ranking/orders/{name}.{order}.jsonl" for order in range(1, orders)]
+        return ranking_system(label, answers, shuffled, rows, table, bootstrap)
     scored = {metric: folder / f"evaluation/{metric}.json" for metric in METRICS}
     scored = {metric: path for metric, path in scored.items() if path.is_file()}
     (system,) = read_translation_systems(table, {name: answers}, scored)
@@ -96,14 +111,21 @@ def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -
         reason = None
         if None in values:
             reason = "computed in one of them only"
-        elif signatures[0] != signatures[1]:
+        elif _method(signatures[0]) != _method(signatures[1]):
             reason = f"computed differently: {signatures[0]} and {signatures[1]}"
+        elif metric not in differences:
+            reason = "no segment counts in both"
         compared[metric] = {
             "values": values,
             "difference": None if reason else differences[metric],
             "reason": reason,
         }
-    return compared
+    return {"failures": [system["failures"] for system in document["systems"]], "metrics": compared}
+
+
+def _method(signature: str) -> set[str]:
+    """How a metric is computed on each part, but for what was calibrated: that is a result."""
+    return set(re.sub(r"(\|ties:calibrated)\|threshold:[^|]+", r"\1", signature).split(" + "))
 
 
 def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> str:
@@ -111,7 +133,10 @@ def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> s
     first, second = compared[0]["names"]
     parts = []
     for entry in compared:
-        rows = [["", first, second, f"{second} - {first}", "p"]]
+        rows = [
+            ["", first, second, f"{second} - {first}", "p"],
+            [UNUSABLE, *(f"{found['rate'] * 100:.1f}" for found in entry["failures"]), "-", ""],
+        ]
         notes = []
         for metric, found in entry["metrics"].items():
             label, factor = METRICS[metric]
@@ -124,8 +149,11 @@ def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> s
                     "" if difference is None else _p_value(difference["p_value"]),
                 ]
             )
+            signatures = list(dict.fromkeys(value["signature"] for value in found["values"] if value))
             if found["reason"]:
                 notes.append(f"{label}: {found['reason']}")
+            elif len(signatures) > 1:
+                notes.append(f"{label}: each calibrated on its own answers: {' and '.join(signatures)}")
         parts.append("\n".join([f"{TASKS[entry['task']]}, {entry['system']}", plain_table(rows), *notes]))
     return "\n\n".join(
         [

@@ -20,7 +20,7 @@ class Panel:
     keys: tuple[str, ...]
 
 
-# In the order in which they are shown. LLaMA-Factory writes loss and lr; the rest are verl's names and ours.
+# In the order in which they are shown. SFT has loss, grad_norm and lr; the rest are verl's names and ours.
 PANELS = (
     Panel("Loss", ("loss",)),
     Panel("Reward", ("critic/score/mean", "critic/rewards/mean")),
@@ -41,7 +41,7 @@ PANELS = (
     Panel("Policy loss", ("actor/pg_loss",)),
     Panel("Share of clipped tokens or sequences", ("actor/pg_clipfrac",)),
     Panel("Share of answers cut off at the longest length", ("response_length/clip_ratio",)),
-    Panel("Gradient norm", ("actor/grad_norm",)),
+    Panel("Gradient norm", ("grad_norm", "actor/grad_norm")),
     Panel("Learning rate", ("lr", "actor/lr")),
 )
 

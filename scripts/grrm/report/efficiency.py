@@ -86,9 +86,10 @@ def measure_efficiency(
 
     Returns:
         `experiment`, `device`; `stages`, each with `stage`, `devices`, `launches`, `hours`, `gpu_hours`,
-        `source`, `forecast_gpu_hours` ([low, high]), `verdict` (below, within, above), and `reason` where
-        numbers are null; `other`, each with `job`, `devices`, `hours`, `gpu_hours`; `total` with `gpu_hours`
-        and `forecast_gpu_hours`. Without GPUs, GPU-hours are null.
+        `source`, `forecast_gpu_hours` ([low, high]), `verdict` (below, within, above), `reason` where
+        numbers are null, and `hardware` (what its launches ran on, in words; empty if not recorded);
+        `other`, each with `job`, `devices`, `hours`, `gpu_hours`; `total` with `gpu_hours` and
+        `forecast_gpu_hours`. Without GPUs, GPU-hours are null.
 
     Raises:
         UserError: there are no benchmarks.
@@ -103,8 +104,9 @@ def measure_efficiency(
     stages = []
     for stage in forecasts:
         rule = f"train_{stage.name}"
-        used = _time(read_sessions(results / "checkpoints" / stage.name), benchmarks.get(rule), accounting)
-        stages.append(_stage(stage, devices(rule), used, cuda=cuda))
+        sessions = read_sessions(results / "checkpoints" / stage.name)
+        used = _time(sessions, benchmarks.get(rule), accounting)
+        stages.append({**_stage(stage, devices(rule), used, cuda=cuda), "hardware": _hardware(sessions)})
     trained = {f"train_{stage.name}" for stage in forecasts}
     rules = {
         job: next((rule for rule in resources["rules"] if job.startswith(rule)), job) for job in benchmarks
@@ -167,6 +169,18 @@ def _stage(
         "verdict": _verdict(gpu_hours, expected.gpu_hours),
         "reason": reason,
     }
+
+
+def _hardware(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the launches of a training ran on, in words; once each."""
+    known = [found for session in sessions if (found := session.get("hardware"))]
+    return list(dict.fromkeys(map(_hardware_words, known)))
+
+
+def _hardware_words(found: Mapping[str, Any]) -> str:
+    gpus = " + ".join(f"{count} × {name}" for name, count in found["gpus"].items())
+    each = gpus or f"CPU, {found['cores']} {'core' if found['cores'] == 1 else 'cores'}"
+    return each if found["machines"] == 1 else f"{found['machines']} machines, each {each}"
 
 
 def _verdict(used: float | None, forecast: Range | None) -> str | None:

@@ -138,7 +138,8 @@ def _alignment(document: Mapping[str, Any]) -> Iterator[Block]:
         header = ["step", "above chosen (%)", "score", "score of the chosen", "valid (%)"]
         yield Block("table", [header, *rows])
     training = [
-        [name.replace("_", " "), f"{row['first']:.3f}", f"{row['last']:.3f}"]
+        [name.replace("_", " ")]
+        + ["–" if value is None else f"{value:.3f}" for value in (row["first"], row["last"])]
         for name, row in document["training"].items()
     ]
     if training:

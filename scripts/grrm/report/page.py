@@ -19,7 +19,20 @@ from markupsafe import Markup, escape
 from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import QUALITY, SHAPE
 from grrm.report.samples import script_json
-from grrm.report.summary import METRICS, TASKS, origin_lines, reading
+from grrm.report.summary import (
+    ABOUT_POSITIONS,
+    METRICS,
+    POSITIONS,
+    TASKS,
+    UNUSABLE,
+    answered,
+    by_place,
+    failures,
+    format_signatures,
+    origin_lines,
+    reading,
+    sizes,
+)
 
 _ASSETS = Path(__file__).parents[3] / "report/page"
 
@@ -222,19 +235,21 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
     rows = []
     for metric in (name for name in METRICS if any(record["metric"] == name for record in scores)):
         records = [by_name.get((system, metric)) for system in systems]
-        known = next(record for record in records if record)
         rows.append(
             {
                 **_metric(metric),
                 "records": records,
                 "gain": gains.get((systems[-1], metric)),
-                "n": known["n"],
-                "signature": known["signature"],
+                "n": sizes(records),
+                "signature": format_signatures([record for record in records if record]),
             }
         )
     return {
         "title": TASKS[task],
         "systems": [system_name(name) for name in systems],
+        "unusable": UNUSABLE,
+        "failures": failures(scores),
+        "answers": answered(failures(scores)),
         "rows": rows,
         "sets": _sets(summary, task, systems),
         "origin": origin_lines(scores),
@@ -252,8 +267,7 @@ def _sets(summary: Mapping[str, Any], task: str, systems: Sequence[str]) -> list
     rows = []
     for place in dict.fromkeys((record["set"], record["metric"]) for record in records):
         cells = [found.get((*place, system)) for system in systems]
-        n = next(cell["n"] for cell in cells if cell)
-        rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": n})
+        rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": sizes(cells)})
     return rows
 
 
@@ -296,11 +310,12 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "columns": [METRICS[metric][0] for metric in _ORDER_METRICS],
-        "signature": found[systems[0], "flipped_pairs"]["signature"],
+        "signature": format_signatures([found[system, "flipped_pairs"] for system in systems]),
         "rows": [
             {
                 "name": system_name(system),
                 "records": [found.get((system, metric)) for metric in _ORDER_METRICS],
+                "n": found[system, "flipped_pairs"]["n"],
             }
             for system in systems
         ],
@@ -310,20 +325,13 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
 def _positions(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if not entries:
         return None
-    systems = list(dict.fromkeys(entry["system"] for entry in entries))
-    found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
+    columns, rows = by_place(entries)
     return {
-        "systems": [system_name(name) for name in systems],
+        "about": ABOUT_POSITIONS,
+        "columns": [f"{system_name(system)}: {POSITIONS[metric][1]}" for system, metric in columns],
         "rows": [
-            {
-                "candidates": candidates,
-                "position": position,
-                "records": [found.get((system, candidates, position)) for system in systems],
-                "n": next(
-                    e["n"] for e in entries if (e["candidates"], e["position"]) == (candidates, position)
-                ),
-            }
-            for candidates, position in sorted({(e["candidates"], e["position"]) for e in entries})
+            {"candidates": candidates, "position": position, "records": cells, "n": sizes(cells)}
+            for (candidates, position), cells in rows.items()
         ],
     }
 
@@ -518,7 +526,7 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
             for record in {record["system"]: record for record in summary["scores"]}.values()
         ),
         *(
-            (f"Data, {name}", f"`{entry['repository']}` at `{entry['revision']}`")
+            (f"Data, {name}", f"`{entry['origin']}` at `{entry['revision']}`")
             for name, entry in summary["provenance"]["data"].items()
         ),
     ]
@@ -531,5 +539,9 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
             else "all GPUs of a training job for as long as it ran."
         ),
         "efficiency": _efficiency(summary["efficiency"]),
+        "hardware": {
+            entry["stage"]: "; ".join(entry.get("hardware", []))
+            for entry in (summary["efficiency"] or {"stages": []})["stages"]
+        },
         "configuration": yaml.safe_dump(dict(summary["configuration"]), sort_keys=False, allow_unicode=True),
     }

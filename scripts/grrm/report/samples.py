@@ -10,8 +10,8 @@ from typing import Any
 from sacrebleu.metrics import CHRF
 
 from grrm.files import UserError, read_jsonl
-from grrm.ranking import InvalidAnswer, labels, parse_answer
-from grrm.report.summary import METRICS
+from grrm.ranking import InvalidAnswer, read_answer
+from grrm.report.summary import METRICS, labelled
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
 
@@ -29,6 +29,8 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     samples = read_jsonl(path)
     for number, sample in enumerate(samples, 1):
         missing = sorted(_FIELDS - set(sample)) if isinstance(sample, dict) else sorted(_FIELDS)
+        if not missing and sample["judgement"] and "candidate_order" not in sample["judgement"]:
+            missing = ["judgement.candidate_order"]
         if missing:
             raise UserError(f"{path}, row {number}: lacks {', '.join(missing)}; run judge_translations again")
     return samples
@@ -110,19 +112,17 @@ def _judgement(
         return nothing
     if judgement["failure"]:
         return {**nothing, "said": judgement["answer"], "failure": judgement["failure"]}
-    answer = parse_answer(judgement["answer"], len(sample["candidates"]))
+    answer = read_answer(judgement["answer"], len(sample["candidates"]))
     if isinstance(answer, InvalidAnswer):
         raise UserError(
             f"sample {sample['src_text']!r}: has scores, but its answer is invalid ({answer.detail})"
         )
     by_text = dict(zip(sample["candidates"], judgement["scores"], strict=True))
+    label_of = {text: label for label, text in labelled(sample).items()}
     return {
         "judge": [None if text is None else by_text.get(text) for text in texts],
         "said": answer.analysis,
-        "labels": [
-            None if text is None else labels(len(sample["candidates"]))[sample["candidates"].index(text)]
-            for text in texts
-        ],
+        "labels": [None if text is None else label_of[text] for text in texts],
         "failure": None,
     }
 

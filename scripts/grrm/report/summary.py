@@ -12,6 +12,7 @@ import jsonschema
 import yaml
 
 from grrm.files import UserError, read_json
+from grrm.ranking import labels
 from grrm.report.pages import Block
 
 # Name in tables, and the factor by which shares are shown as per cent.
@@ -38,13 +39,20 @@ METRICS = {
     "off_target_rate": ("Translations in another language (%)", 100),
 }
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
+# Stands above the scores of each system.
+UNUSABLE = "Answers that cannot be used (%)"
 
 _SAMPLES = 3
-_POSITIONS = (
-    "Share (%) of groups with one best candidate in which the judge ranks it alone on top, by the position "
-    "at which the judge saw it. Without a bias, the positions of one group size differ by chance only. "
-    "Where the best was found always or never, the interval has no width: resampling cannot show "
-    "what did not occur."
+# What is told by the position of the best candidate: name in the scores of a judge, name in tables.
+POSITIONS = {
+    "best_found": ("best_found_by_position", "best found (%)"),
+    "ranking_accuracy": ("accuracy_by_position", "ranking accuracy (%)"),
+}
+ABOUT_POSITIONS = (
+    "Groups with one best candidate, by the position at which the judge saw it: the share in which the judge "
+    "ranks it alone on top, and their ranking accuracy. Without a bias, the positions of one group size "
+    "differ by chance only. Where the best was found always or never, the interval has no width: resampling "
+    "cannot show what did not occur."
 )
 
 
@@ -68,6 +76,7 @@ def flatten_scores(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "system": system["name"],
             "metric": metric,
             **score,
+            "answers": system["n"] * len(system["seeds"]),
             "failure_rate": system["failures"]["rate"],
             "failures": system["failures"]["reasons"],
             "model": system["model"],
@@ -89,7 +98,11 @@ def flatten_differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             "system": pair["system"],
             "metric": metric,
             **difference,
-            "signature": systems[pair["system"]]["metrics"][metric]["signature"],
+            "signature": " and ".join(
+                dict.fromkeys(
+                    systems[pair[role]]["metrics"][metric]["signature"] for role in ("baseline", "system")
+                )
+            ),
             "failure_rates": [systems[pair[role]]["failures"]["rate"] for role in ("baseline", "system")],
             "models": [systems[pair[role]]["model"] for role in ("baseline", "system")],
             "weights": [systems[pair[role]]["weights"] for role in ("baseline", "system")],
@@ -118,11 +131,12 @@ def flatten_sets(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def positions(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How often each judge found the best candidate, by where it stood."""
+    """How often each judge found the best candidate, and how well it ranked, by where that one stood."""
     return [
-        {"system": system["name"], **entry}
+        {"system": system["name"], "metric": metric, **entry}
         for system in document["systems"]
-        for entry in system.get("best_found_by_position", [])
+        for metric, (name, _) in POSITIONS.items()
+        for entry in system.get(name, [])
     ]
 
 
@@ -221,23 +235,53 @@ def _comparison(
     by_name = {(record["system"], record["metric"]): record for record in scores}
     gains = {(record["system"], record["metric"]): record for record in differences}
     rows = [["", *systems, *(f"{system} - {systems[0]}" for system in systems[1:]), "n"]]
+    rows.append(
+        [
+            UNUSABLE,
+            *(f"{entry['rate'] * 100:.1f}" for entry in failures(scores)),
+            *("-" for _ in systems[1:]),
+            answered(failures(scores)),
+        ]
+    )
     for metric in (name for name in METRICS if (systems[0], name) in by_name):
         label, factor = METRICS[metric]
         records = [by_name.get((system, metric)) for system in systems]
         cells = [format_estimate(record, factor) for record in records]
         cells += [format_estimate(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
-        rows.append([label, *cells, str(by_name[systems[0], metric]["n"])])
+        rows.append([label, *cells, sizes(records)])
     return rows
 
 
+def failures(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each system of some scores: `rate` of its answers that cannot be used, `reasons`, `answers`."""
+    return [
+        {"rate": score["failure_rate"], "reasons": score["failures"], "answers": score["answers"]}
+        for score in {score["system"]: score for score in scores}.values()
+    ]
+
+
+def answered(found: Sequence[Mapping[str, Any]]) -> str:
+    """Number of all answers; one for each system where they differ."""
+    return ", ".join(dict.fromkeys(str(entry["answers"]) for entry in found))
+
+
+def sizes(records: Sequence[Mapping[str, Any] | None]) -> str:
+    """The number of segments or groups that scores stand on; one for each where they differ."""
+    return ", ".join(dict.fromkeys(str(record["n"]) for record in records if record))
+
+
 def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
-    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none."""
+    """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none.
+
+    Answers that the metric itself could not score are counted: "83.9 [80.4, 87.1], 3 not scored".
+    """
     if record is None:
         return "-"
     sign = "+" if signed else ""
     digits = 2 if record["metric"] == "length_ratio" else 1
     value, low, high = (f"{record[key] * factor:{sign}z.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    missing = f", {record['missing']} not scored" if record.get("missing") else ""
+    return f"{value} [{low}, {high}]{missing}"
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> str:
@@ -271,7 +315,7 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
     if summary["positions"]:
         blocks += [
             Block("heading", "Is the judge fair to every position?"),
-            Block("text", _POSITIONS),
+            Block("text", ABOUT_POSITIONS),
             Block("table", _position_table(summary["positions"])),
         ]
     blocks += [Block("heading", "Training"), Block("table", _curve_table(summary["curves"]))]
@@ -316,24 +360,48 @@ def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{decoding['max_new_tokens']} tokens, seed {decoding['seed']}; failed answers "
             f"{record['failure_rate']:.1%}{f' ({reasons})' if reasons else ''}"
         )
-    signatures = {record["metric"]: record["signature"] for record in records}
-    return [*lines, *(f"{METRICS[metric][0]}: `{signature}`" for metric, signature in signatures.items())]
+    for metric in dict.fromkeys(record["metric"] for record in records):
+        alike = [record for record in records if record["metric"] == metric]
+        lines.append(f"{METRICS[metric][0]}: {format_signatures(alike, mark='`')}")
+    return lines
+
+
+def format_signatures(records: Sequence[Mapping[str, Any]], mark: str = "") -> str:
+    """How a metric is computed; where that differs between systems (a tie threshold), for each of them.
+
+    Args:
+        records: scores of one metric, of one system each.
+        mark: stands before and after each signature.
+    """
+    systems: dict[str, list[str]] = {}
+    for record in records:
+        systems.setdefault(record["signature"], []).append(record["system"])
+    return ", ".join(
+        f"{mark}{signature}{mark}" + (f" ({', '.join(names)})" if len(systems) > 1 else "")
+        for signature, names in systems.items()
+    )
 
 
 def _position_table(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    systems = list(dict.fromkeys(entry["system"] for entry in entries))
-    found = {(entry["system"], entry["candidates"], entry["position"]): entry for entry in entries}
+    columns, rows = by_place(entries)
+    header = ["Candidates, position", *(f"{system}: {POSITIONS[metric][1]}" for system, metric in columns)]
+    return [
+        [*header, "n"],
+        *(
+            [f"{place[0]}, {place[1]}", *(format_estimate(cell, 100) for cell in cells), sizes(cells)]
+            for place, cells in rows.items()
+        ),
+    ]
+
+
+def by_place(
+    entries: Sequence[Mapping[str, Any]],
+) -> tuple[list[tuple[str, str]], dict[tuple[int, str], list[Mapping[str, Any] | None]]]:
+    """A table of `positions`: (system, metric) of each column, cells of each (candidates, position)."""
+    columns = list(dict.fromkeys((entry["system"], entry["metric"]) for entry in entries))
+    found = {(e["system"], e["metric"], e["candidates"], e["position"]): e for e in entries}
     places = sorted({(entry["candidates"], entry["position"]) for entry in entries})
-    rows = [["Candidates, position", *systems]]
-    for place in places:
-        cells = [found.get((system, *place)) for system in systems]
-        rows.append([f"{place[0]}, {place[1]}", *(_share(cell) if cell else "-" for cell in cells)])
-    return rows
-
-
-def _share(record: Mapping[str, Any]) -> str:
-    value, low, high = (f"{record[key] * 100:.1f}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}] n={record['n']}"
+    return columns, {place: [found.get((*column, *place)) for column in columns] for place in places}
 
 
 def _curve_table(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[list[str]]:
@@ -356,16 +424,24 @@ def _time_table(jobs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return rows
 
 
+def labelled(sample: Mapping[str, Any]) -> dict[str, str]:
+    """The candidates of a judged sample by the label under which the judge saw them, A first."""
+    order = sample["judgement"]["candidate_order"]
+    return {label: sample["candidates"][i] for label, i in zip(labels(len(order)), order, strict=True)}
+
+
 def _sample(sample: Mapping[str, Any]) -> str:
     lines = [f"source: {sample['src_text']}", f"reference: {sample['trg_text']}"]
-    for name, translation in sample["translations"].items():
+    given = sample["translations"]
+    for name, translation in given.items():
         lines.append(f"{name}: {'(no translation)' if translation is None else translation}")
     judgement = sample["judgement"]
     if judgement is None:
         lines.append("judge: not asked, there are no two different translations")
     else:
         shown = "; ".join(
-            f"{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[i]}: {text}" for i, text in enumerate(sample["candidates"])
+            f"{label}: {text} ({' and '.join(name for name in given if given[name] == text)})"
+            for label, text in labelled(sample).items()
         )
         lines += [f"the judge saw {shown}", "", judgement["answer"].rstrip()]
         if judgement["failure"]:

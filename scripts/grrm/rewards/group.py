@@ -279,7 +279,7 @@ def strict_scores(answer: str, count: int) -> tuple[int, ...]:
     parsed = parse_answer(answer, count)
     if isinstance(parsed, InvalidAnswer):
         raise ValueError(f"{parsed.reason}: {parsed.detail}")
-    return tuple(parsed.scores[label] for label in labels(count))
+    return tuple(int(parsed.scores[label]) for label in labels(count))
 
 
 def published_scores(answer: str, count: int) -> tuple[int, ...]:

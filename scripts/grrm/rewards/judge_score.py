@@ -109,7 +109,7 @@ async def compute_score(
 
     Args:
         data_source: unused.
-        solution_str: the response.
+        solution_str: the response; what is no text is invalid.
         ground_truth: the chosen response or the reference, if extra_info does not hold one.
         extra_info: what the row is about: question, or x (messages), or src_text with src_lang and trg_lang;
             chosen (a text or messages) or trg_text.
@@ -164,7 +164,7 @@ async def _score(
 ) -> list[dict[str, float]]:
     """The rewards of `rows`; their points are added to what is `known`."""
     extract = code_block if options.code_block else response_text
-    texts = [extract(response) for response, _, _ in rows]
+    texts = [extract(response) if isinstance(response, str) else None for response, _, _ in rows]
     # Rows about the same question are one group.
     contexts = [read_context(truth, info) for _, truth, info in rows]
     groups: dict[tuple[str, str | None], list[int]] = {}

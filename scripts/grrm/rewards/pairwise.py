@@ -26,7 +26,8 @@ def compute_score(
 
     Args:
         data_source: not used; part of verl's signature.
-        solution_str: the model's answer, read by `grrm.verdicts.parse_preference`.
+        solution_str: the model's answer, read by `grrm.verdicts.parse_preference`; what is no text is
+            malformed.
         ground_truth: the annotated preference: "A", "B" or "tie", or {"preference": "A"}, or the latter as a
             JSON string.
         extra_info: not used; part of verl's signature.

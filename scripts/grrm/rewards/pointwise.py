@@ -33,7 +33,7 @@ def compute_score(
 
     Args:
         data_source: not used; part of verl's signature.
-        solution_str: the model's answer, read by `grrm.verdicts.parse_score`.
+        solution_str: the model's answer, read by `grrm.verdicts.parse_score`; what is no text is malformed.
         ground_truth: the annotated score: 3, 3.0, "3" or {"helpfulness": 3}, or the latter as a JSON string.
         extra_info: where the ground truth holds no label (None, empty), it is that of the first answer,
             output[0].answer.label.helpfulness, as in OpenJudge's rows.

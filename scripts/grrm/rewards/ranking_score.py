@@ -23,7 +23,7 @@ from grrm.ranking import (
 )
 
 # Credit for a pair by the error of its margin; a greater error earns nothing (the paper's reward code).
-_MARGIN_CREDIT = {0: 1.0, 1: 0.6, 2: 0.2}
+_MARGIN_CREDIT: dict[float, float] = {0: 1.0, 1: 0.6, 2: 0.2}
 _END_OF_TURN = "<|im_end|>"
 
 
@@ -38,7 +38,7 @@ def compute_score(
 ) -> dict[str, float]:
     """Reward of one answer: ranking accuracy plus margin score, in [0, 2] before scaling.
 
-    An answer that is malformed or contradicts itself earns 0 in every key.
+    An answer that is malformed (no text at all, too) or contradicts itself earns 0 in every key.
 
     Args:
         data_source: not used; part of verl's signature.
@@ -56,6 +56,8 @@ def compute_score(
         ValueError: the ground truth is not 2 to 26 integers from 0 to 10 under the labels A, B, C...
     """
     reference = _read_ground_truth(ground_truth)
+    if not isinstance(solution_str, str):
+        return _result(0.0, 0.0, 0.0, valid=False)
     answer = parse_answer(solution_str.strip().removesuffix(_END_OF_TURN), len(reference))
     if isinstance(answer, InvalidAnswer):
         return _result(0.0, 0.0, 0.0, valid=False)
@@ -66,7 +68,7 @@ def compute_score(
     )
 
 
-def margin_score(predicted: Mapping[str, int], reference: Mapping[str, int]) -> float:
+def margin_score(predicted: Mapping[str, float], reference: Mapping[str, float]) -> float:
     """Mean credit over pairs, in [0, 1]: 1, 0.6, 0.2, 0 as the pair's margin is off by 0, 1, 2, more."""
     credit = [
         _MARGIN_CREDIT.get(abs((reference[x] - reference[y]) - (predicted[x] - predicted[y])), 0.0)

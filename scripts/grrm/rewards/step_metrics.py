@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -41,10 +42,11 @@ def step_metrics(
 
     Returns:
         reward/<key>: mean over rollouts, of counts of a group (conflicts...) the sum over groups;
-        reward/judgement_failure_rate, reward/position_bias and reward/inconsistent: shares of the step, if
-        there was anything to share; reward/judge_score_std: spread of the scores; reward/group_std: mean
-        standard deviation within a group; reward/zero_variance_groups: share of groups, in [0, 1], without a
-        gradient.
+        reward/judgement_failure_rate, reward/position_bias and reward/inconsistent: shares of the step;
+        reward/judge_score_std: spread of the scores; reward/group_std: mean standard deviation within a
+        group; reward/zero_variance_groups: share of groups, in [0, 1], without a gradient. The keys depend on
+        those of `infos` alone: what has no value in this step, as nothing was judged, is NaN (verl takes
+        numbers only, and writes null).
     """
     members: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(groups):
@@ -62,12 +64,11 @@ def step_metrics(
             metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
             continue
         values = [float(info[key]) for info in infos if key not in CONDITIONS or info[CONDITIONS[key]]]
-        if values:
-            metrics[f"reward/{key}"] = statistics.fmean(values)
+        metrics[f"reward/{key}"] = statistics.fmean(values) if values else math.nan
+        if key == "judge_score":
+            metrics["reward/judge_score_std"] = statistics.pstdev(values) if values else math.nan
     for name, (part, whole) in _SHARES.items():
-        if metrics.get(f"reward/{whole}"):
-            metrics[f"reward/{name}"] = metrics[f"reward/{part}"] / metrics[f"reward/{whole}"]
-    scores = [float(info["judge_score"]) for info in infos if info.get("judged")]
-    if scores:
-        metrics["reward/judge_score_std"] = statistics.pstdev(scores)
+        if f"reward/{whole}" in metrics:
+            total = metrics[f"reward/{whole}"]
+            metrics[f"reward/{name}"] = metrics[f"reward/{part}"] / total if total else math.nan
     return metrics

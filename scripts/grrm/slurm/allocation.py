@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from grrm.process import WORKFLOW_PID
 
 # Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
 _FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
+_BLOCKS = (_LAST_PORT - _FIRST_PORT) // _PORTS
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,17 @@ class Allocation:
         job: number of the job.
         nodes: names of the machines; this process runs on the first.
         gpus: GPUs asked for on each machine.
+        skipped: blocks of ports passed over, as something on this machine uses them.
     """
 
     job: str
     nodes: tuple[str, ...]
     gpus: int
+    skipped: int = 0
 
     def port(self, index: int) -> int:
         """The port of the job with this index, from 0 to 99: jobs on one machine have different ones."""
-        blocks = (_LAST_PORT - _FIRST_PORT) // _PORTS
-        return _FIRST_PORT + int(self.job) % blocks * _PORTS + index
+        return _FIRST_PORT + (int(self.job) + self.skipped) % _BLOCKS * _PORTS + index
 
     def step(self, node: str, command: Sequence[str]) -> list[str]:
         """A command that runs `command` once on one machine, beside the step this process belongs to."""
@@ -45,14 +48,14 @@ class Allocation:
 
 
 def find_allocation(nodes: int, gpus: int) -> Allocation:
-    """The allocation of this process.
+    """The allocation of this process, with ports that are free on this machine, where the others meet.
 
     Args:
         nodes: machines the training was configured for.
         gpus: GPUs of each.
 
     Raises:
-        UserError: there is none, or it has another number of machines.
+        UserError: there is none, it has another number of machines, or too few ports are free.
     """
     job = os.environ.get("SLURM_JOB_ID")
     wanted = f"hardware.nodes asks for {nodes} machines"
@@ -68,7 +71,25 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
     )
     if len(found) != nodes:
         raise UserError(f"{wanted}, but Slurm job {job} has {len(found)} ({', '.join(found)})")
-    return Allocation(job, found, gpus)
+    for skipped in range(_BLOCKS):
+        allocation = Allocation(job, found, gpus, skipped)
+        if not any(is_in_use(allocation.port(index)) for index in range(_PORTS)):
+            return allocation
+    raise UserError(
+        f"no {_PORTS} ports in a row are free on this machine between {_FIRST_PORT} and {_LAST_PORT} "
+        "(`ss -ltn` shows who listens): end what is left of earlier jobs, and run the same command again"
+    )
+
+
+def is_in_use(port: int) -> bool:
+    """Whether something on this machine listens at a port, at any address."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return True
+    return False
 
 
 def end_of_job() -> float | None:

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+from grrm.files import UserError
 from grrm.process import run_engine, run_main
+from grrm.slurm.allocation import is_in_use
 
 READY = "is ready"
 
@@ -21,9 +23,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--node", required=True, help="name of this machine")
     parser.add_argument("--temporary", type=Path, help="folder to make, and to remove at the end")
     parser.add_argument("--reach", metavar="HOST:PORT", help="what must be reached before the command is run")
+    parser.add_argument(
+        "--free", type=int, nargs="+", default=[], metavar="PORT", help="ports that the command listens at"
+    )
     parser.add_argument("--attempts", type=int, default=1, help="how often the command is run if it fails")
     parser.add_argument("command", nargs="+", help="what to run, after --")
     args = parser.parse_args(argv)
+    if taken := [port for port in args.free if is_in_use(port)]:
+        raise UserError(
+            f"port {taken[0]} of {args.node} is in use, perhaps by another job there: run the same command "
+            "again, as a new job takes other ports"
+        )
     made_here = args.temporary is not None and not args.temporary.exists()
     try:
         if made_here:
@@ -37,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         if made_here:
             shutil.rmtree(args.temporary, ignore_errors=True)
-    sys.exit(status)
+    sys.exit(status if status >= 0 else 128 - status)  # as a shell says it: srun knows no other
 
 
 def _reach(address: str) -> None:

@@ -55,26 +55,31 @@ def ray_cluster(
     variables = {**environment, **connection}
 
     def start(index: int) -> list[str]:
-        options: dict[str, object] = {
-            "--node-name": allocation.nodes[index],
+        ports = {
             "--dashboard-agent-listen-port": allocation.port(10 + 3 * index),
             "--runtime-env-agent-port": allocation.port(11 + 3 * index),
             "--metrics-export-port": allocation.port(12 + 3 * index),
+        }
+        if index == 0:
+            ports |= {"--port": allocation.port(0), "--ray-client-server-port": allocation.port(1)}
+        options: dict[str, object] = {
+            "--node-name": allocation.nodes[index],
+            **ports,
             # Whatever is free, or workers of two jobs on one machine meet.
             "--min-worker-port": 0,
             "--max-worker-port": 0,
             **offers,
         }
         if index == 0:
-            options |= {"--node-ip-address": host, "--port": allocation.port(0), "--temp-dir": temporary}
-            options |= {"--ray-client-server-port": allocation.port(1), "--include-dashboard": "false"}
+            options |= {"--node-ip-address": host, "--temp-dir": temporary, "--include-dashboard": "false"}
         else:
             options["--address"] = connection["RAY_ADDRESS"]
         flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
         words = [str(word) for option in options.items() for word in option]
         ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
         # Ray gives its own processes half a minute to start, which a busy machine may not keep.
-        return on_machine(allocation.nodes[index], ray, temporary=temporary, attempts=3)
+        listens = list(ports.values())
+        return on_machine(allocation.nodes[index], ray, temporary=temporary, listens=listens, attempts=3)
 
     began = time.monotonic()
     logs.mkdir(parents=True, exist_ok=True)

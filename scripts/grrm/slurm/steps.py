@@ -61,6 +61,7 @@ def on_machine(
     *,
     temporary: Path | None = None,
     reach: str | None = None,
+    listens: Sequence[int] = (),
     attempts: int = 1,
 ) -> list[str]:
     """A command as `grrm.slurm.node` runs it on one machine.
@@ -70,10 +71,12 @@ def on_machine(
         command: program and arguments.
         temporary: folder that it makes there, and removes at the end.
         reach: host:port that must be reached first.
+        listens: ports that it listens at; one in use is an error that names it.
         attempts: how often it is run if it fails.
     """
     options = ["--attempts", str(attempts), *(["--temporary", str(temporary)] if temporary else [])]
     options += ["--reach", reach] if reach else []
+    options += ["--free", *map(str, listens)] if listens else []
     return [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options, "--", *command]
 
 

@@ -50,7 +50,9 @@ def torchrun_on_all(
         where = ["--nnodes", str(len(allocation.nodes)), "--node-rank", str(index)]
         meet = ["--master-addr", host, "--master-port", str(port), "--nproc-per-node", str(processes)]
         run = [python, "-m", "torch.distributed.run", *where, *meet, "-m", *module]
-        return on_machine(node, run, reach=f"{host}:{port}" if index else None)
+        if index == 0:
+            return on_machine(node, run, listens=[port])
+        return on_machine(node, run, reach=f"{host}:{port}")
 
     logs.mkdir(parents=True, exist_ok=True)
     commands = {node: command(index, node) for index, node in enumerate(allocation.nodes)}

@@ -1,0 +1,135 @@
+"""What train_sft and train_bradley_terry do around their engines: whether it fits, and clear errors.
+
+The engine is stood in for by a small program (tests/engine runs the real ones).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import yaml
+
+import train_bradley_terry
+import train_sft
+from grrm.engines import checkpoints, resources
+from grrm.engines.memory import Memory
+from grrm.files import UserError
+
+NEVER = "pathlib.Path('started').touch()"
+both = pytest.mark.parametrize("script", [train_sft, train_bradley_terry])
+
+
+def write_model(folder: Path, parameters: int = 1000) -> None:
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [parameters], "data_offsets": [0, 4]}}).encode()
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"0000")
+    (folder / "config.json").write_text("{}")
+    (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.fixture(autouse=True)
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("start"))
+    Path("rows.jsonl").write_text("{}\n")
+    settings = {"use_cpu": True, "max_steps": 10, "save_steps": 4}
+    config = {"model_name_or_path": "start", "output_dir": "working", **settings, "training": settings}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    Path("judge.json").write_text("{}")
+
+
+def run(script: ModuleType, engine: str) -> None:
+    python = Path("python").absolute()
+    python.write_text(f"#!{sys.executable}\nimport os, pathlib\n{engine}\n")
+    python.chmod(0o755)
+    script.main(
+        [
+            *("--config", "config.yaml", "--data", "rows.jsonl", "--python", str(python)),
+            *("--model", "model", "--curve", "curve.jsonl", "--card", "judge.json"),
+        ]
+    )
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda folder: SimpleNamespace(free=int(free)))
+
+
+@both
+def test_an_engine_that_was_killed_is_said_to_be(script: ModuleType) -> None:
+    killed = r"(LLaMA-Factory|TRL) was killed from outside \(status -9\), probably for want of memory"
+    with pytest.raises(UserError, match=rf"{killed}: this .* has [\d.]+ GB.*The same command resumes"):
+        run(script, "os.kill(os.getpid(), 9)")
+    with pytest.raises(UserError, match="ended with status 3; the reason stands above in this log"):
+        run(script, "os._exit(3)")
+
+
+@both
+def test_too_little_memory_is_said_before_anything_starts(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: Memory(10**9, 10**9))
+    with pytest.raises(
+        UserError, match=r"training start needs about 1\.0 GB of memory, this machine has 1\.0"
+    ):
+        run(script, NEVER)
+    assert not Path("started").exists()
+
+
+@both
+def test_memory_that_is_not_free_is_a_warning(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: Memory(10**10, 10**8))
+    with pytest.raises(UserError, match="ended with status 3"):
+        run(script, "os._exit(3)")
+    assert "warning: training start needs about 1.0 GB of memory, 0.1 GB are free" in capsys.readouterr().out
+
+
+@both
+def test_a_full_disk_is_said_before_anything_starts(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk(monkeypatch, free=4)
+    with pytest.raises(
+        UserError, match=r"working: checkpoints and the finished model need about .* free some"
+    ):
+        run(script, NEVER)
+    assert not Path("started").exists()
+
+
+@pytest.mark.parametrize(
+    ("saves", "device", "needed"), [(1, "cpu", 20), (3, "cpu", 44), (9, "cpu", 44), (None, "cuda", 46)]
+)
+def test_room_is_for_three_checkpoints_at_most(
+    monkeypatch: pytest.MonkeyPatch, saves: int | None, device: str, needed: int
+) -> None:
+    """Of 10^9 parameters; beside them the model at the end, and the one that is published."""
+    write_model(Path("large"), parameters=10**9)
+    Path("folder").mkdir()
+    disk(monkeypatch, free=needed * 10**9)
+    resources.check_sft_disk(Path("large"), Path("folder"), device=device, saves=saves)
+    disk(monkeypatch, free=needed * 10**9 - 1)
+    with pytest.raises(UserError, match=f"need about {needed}.0 GB more"):
+        resources.check_sft_disk(Path("large"), Path("folder"), device=device, saves=saves)
+    # What an interrupted training has left there makes room for what comes.
+    with (Path("folder") / "checkpoint").open("wb") as file:
+        file.truncate(1)
+    resources.check_sft_disk(Path("large"), Path("folder"), device=device, saves=saves)
+
+
+def test_checkpoints_are_counted_where_steps_are() -> None:
+    assert checkpoints.saves({"max_steps": 10, "save_steps": 4}) == 3
+    assert checkpoints.saves({"num_train_epochs": 1.0, "save_steps": 4}) is None
+
+
+def test_each_process_of_a_machine_holds_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(Path("large"), parameters=10**9)
+    monkeypatch.setattr(resources, "memory", lambda: Memory(20 * 10**9, 20 * 10**9))
+    resources.check_sft_memory(Path("large"))
+    with pytest.raises(UserError, match=r"needs about 34\.0 GB of memory"):
+        resources.check_sft_memory(Path("large"), processes=2)

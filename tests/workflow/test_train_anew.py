@@ -1,0 +1,52 @@
+"""The command by which the documentation trains one stage anew, in an experiment that is finished."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workspace import PARTS, ROOT
+
+DOCUMENTED = re.compile(r"^rm -r (\S+) && \.venv/bin/snakemake ([^#\n]+)", re.M)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which every output of the demonstration is there, and as old as all others."""
+    folder = tmp_path_factory.mktemp("finished")
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
+    _, *rows = snakemake(folder, "--summary").splitlines()
+    outputs = [folder / row.split("\t")[0] for row in rows]
+    for output in outputs:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch() if output.suffix else output.mkdir(exist_ok=True)
+    for output in outputs:
+        os.utime(output, (2e9, 2e9))
+    return folder
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_documented_command_trains_that_stage_and_no_other(finished: Path) -> None:
+    pages = [(ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/interruptions.md")]
+    (found,) = {(match[1], match[2].strip()) for page in pages for match in DOCUMENTED.finditer(page)}
+    folder, arguments = found[0], found[1].split()
+    # Rendered as well, to see where the checkpoints lie.
+    forced = [*arguments, "render_mt_grpo"]
+    plan = snakemake(finished, "--dry-run", "-p", "--rerun-triggers", "mtime", *forced)
+    rules = set(re.findall(r"^(\w+) +\d+$", plan, re.M))
+    assert {rule for rule in rules if rule.startswith("train_")} == {"train_mt_grpo"}
+    assert {"translate_segments", "render_report"} <= rules
+    assert f"--checkpoints {folder} " in plan
