@@ -202,8 +202,8 @@ if ALIGNMENT is not None:
             "Training {output.model} with verl against a judge (progress: {log})"
         shell:
             "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-            "--model {output.model} --curve {output.curve} --judgements {output.judgements} "
-            "--judge-calls {output.judge_calls} > {log} 2>&1"
+            "--ray-from-environment --model {output.model} --curve {output.curve} "
+            "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"
 
     rule summarize_alignment:
         input:

@@ -17,10 +17,10 @@ from grrm.config import (
     compared_models,
     key_of_taken,
     kept_checkpoints,
+    models_of_environment,
     resolve_experiment,
     taken_models,
     trained_stages,
-    with_environment,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.judges.configured_prompts import check_prompts
@@ -38,7 +38,7 @@ from grrm.prompts import UPSTREAM
 try:
     config.update(
         resolve_experiment(
-            with_environment(config, os.environ),
+            config,
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
             os.environ,
         )
@@ -300,7 +300,8 @@ def alignment_target(wildcards):
             "key 'alignment' is not set; snakemake alignment_grpo --configfile config/judges.yaml is the "
             "demonstration"
         )
-    return ALIGNMENT_SUMMARY
+    # With the configuration, in which variables of the environment are recorded.
+    return [ALIGNMENT_SUMMARY, rules.write_config.output.config]
 
 
 def reward_kinds_target(wildcards):

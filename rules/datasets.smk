@@ -6,6 +6,7 @@ from grrm.data.datasets import (
     is_current,
     load_datasets,
     load_lock,
+    with_models,
 )
 from grrm.report.reference import load_reference, means
 
@@ -13,9 +14,12 @@ LOCK = "config/datasets.lock.yaml"
 DOWNLOADS = config["data"]["downloads"]
 
 try:
-    DATASETS = load_datasets(
-        "config/datasets.yaml",
-        Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
+    DATASETS = with_models(
+        load_datasets(
+            "config/datasets.yaml",
+            Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
+        ),
+        models_of_environment(config),
     )
     LOCKED = load_lock(LOCK)
     TEST_SETS = find_test_sets(DATASETS)

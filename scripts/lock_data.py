@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from grrm.data.datasets import entry_named, load_datasets, load_lock, write_lock
+from grrm.data.datasets import entry_named, load_datasets, load_lock, unlisted_entry, write_lock
 from grrm.files import UserError
 from grrm.process import run_main
 
@@ -19,7 +19,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--datasets", type=Path, default=Path("config/datasets.yaml"))
     parser.add_argument("--schema", type=Path, default=Path("config/schemas/datasets.schema.yaml"))
     parser.add_argument("--lock", type=Path, default=Path("config/datasets.lock.yaml"))
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="lock these, if they are not locked yet")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="lock these, if they are not locked yet; models--OWNER--NAME for a model in no table",
+    )
     parser.add_argument("--update", nargs="+", metavar="NAME", default=[], help="resolve these again")
     parser.add_argument("--retries", type=int, default=5, help="of a request that failed (default: 5)")
     parser.add_argument("--backoff", type=float, default=1.0, help="seconds before the first (default: 1)")
@@ -28,11 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
     entries = load_datasets(args.datasets, args.schema)
-    # An entry that has left the table leaves the lock.
-    locked = {name: value for name, value in load_lock(args.lock).items() if name in entries}
-    chosen = {entry_named(entries, name).name for name in [*(args.only or []), *args.update]}
+    chosen = {name: entry_named(entries, name) for name in [*(args.only or []), *args.update]}
+    # An entry that has left the table leaves the lock; models that never were in it stay.
+    locked = {
+        name: value for name, value in load_lock(args.lock).items() if name in entries or unlisted_entry(name)
+    }
     problems = []
-    for name, entry in entries.items():
+    for name, entry in {**entries, **chosen}.items():
         if name not in args.update and (name in locked or (chosen and name not in chosen)):
             continue
         from grrm.data.hub import Patience, lock

@@ -171,6 +171,7 @@ def _train(
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_rl_disk(Path(config[verl.MODEL]), working, temporary, width=width)
         machines = verl.machines(config)
+        own_cluster = machines > 1 and not address
         if fork:
             command = verl_fork.command(
                 python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
@@ -183,9 +184,9 @@ def _train(
                 _with_attention(config, python),
                 temporary=temporary,
                 ledger=attempt / "judgements.jsonl",
-                cluster=machines > 1,
+                cluster=own_cluster,
             )
-            command = verl.command(python, overrides, cluster=machines > 1)
+            command = verl.command(python, overrides, cluster=own_cluster)
             environment = verl.environment(
                 config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
             )
@@ -193,7 +194,7 @@ def _train(
                 overrides = ray_address.join_cluster(overrides, address)
                 command = verl.command(python, overrides)
                 command = ray_address.submit(command, environment, os.environ, address)
-        if machines > 1:
+        if own_cluster:
             environment |= stack.enter_context(
                 ray_cluster(
                     find_allocation(machines, verl.devices_per_machine(config)),

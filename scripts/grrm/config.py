@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -83,58 +84,85 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
 JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
 
 
-def with_environment(config: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """A configuration in which the variables of the published scripts go before keys of the judges' stages.
+def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The configuration, in which variables of the published scripts go before keys of judges and alignment.
 
-    MODEL_PATH: the model that every judge starts from; N_GPUS_PER_NODE: GPUs of each machine;
+    MODEL_PATH: the model that every judge starts from, and the policy unless ACTOR_MODEL_PATH names its own;
+    N_GPUS_PER_NODE: GPUs of each machine, over which vLLM is spread, while every batch stays as it is;
     TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
-    `judges.environment`. Without the section `judges`, and where a variable is empty, nothing changes.
+    `judges.environment` and `alignment.environment`. Without these sections, and where a variable is empty,
+    nothing changes.
 
     Args:
-        config: as Snakemake or `load_experiment` reads it, without defaults.
-        environ: the environment.
+        config: with its defaults, see `resolve`.
+        environment: the environment.
 
     Raises:
-        UserError: a number is none, or the batch cannot be put together from equal forward passes.
+        UserError: a number is none, or a batch does not spread evenly over the devices.
     """
-    changed = copy.deepcopy(dict(config))
-    judges = changed.get("judges")
-    read = {name: environ[name] for name in _VARIABLES if environ.get(name)}
-    if not judges or not read:
-        return changed
-    judges["environment"] = read
-    if "MODEL_PATH" in read:
+    changed: dict[str, Any] = copy.deepcopy(dict(config))
+    judges, alignment = changed["judges"] or {}, changed["alignment"] or {}
+    read = {name: environment[name].strip() for name in _VARIABLES if environment.get(name, "").strip()}
+    if judges:
+        judges["environment"] = {name: value for name, value in read.items() if name != "ACTOR_MODEL_PATH"}
         for name in JUDGES:
-            judges[name]["start_from"] = read["MODEL_PATH"]
-    if "N_GPUS_PER_NODE" in read:
-        changed.setdefault("hardware", {})["gpus_per_node"] = _count(read, "N_GPUS_PER_NODE")
+            judges[name]["start_from"] = read.get("MODEL_PATH", judges[name]["start_from"])
+    if alignment:
+        unread = "MODEL_PATH" if "ACTOR_MODEL_PATH" in read else None
+        alignment["environment"] = {name: value for name, value in read.items() if name != unread}
+        for name in ("MODEL_PATH", "ACTOR_MODEL_PATH"):
+            alignment["grpo"]["start_from"] = read.get(name, alignment["grpo"]["start_from"])
+    if "N_GPUS_PER_NODE" in read and (judges or alignment):
+        _use_gpus(changed, _count(read, "N_GPUS_PER_NODE"))
     if "TRAIN_BATCH_SIZE" in read:
-        rows, hardware = _count(read, "TRAIN_BATCH_SIZE"), changed.get("hardware", {})
-        for name in ("pointwise", "pairwise"):
-            judges[name]["train_batch_size"] = rows
-            judges[name]["mini_batch_size"] = min(rows, judges[name]["mini_batch_size"])
-        for name in ("sft", "bradley_terry"):
-            devices = hardware.get("nodes", 1) * hardware.get("gpus_per_node", 1)
-            pass_rows = min(judges[name]["batch_size"], max(1, rows // devices))
-            if rows % (pass_rows * devices):
-                raise UserError(
-                    f"TRAIN_BATCH_SIZE is {rows}, expected a multiple of "
-                    f"judges.{name}.batch_size {pass_rows} x {devices} devices"
-                )
-            judges[name] |= {
-                "batch_size": pass_rows,
-                "gradient_accumulation": rows // (pass_rows * devices),
+        rows = _count(read, "TRAIN_BATCH_SIZE")
+        for _, stage, _ in _judged_stages(changed):
+            stage |= {
+                "train_batch_size": rows,
+                "mini_batch_size": math.gcd(rows, stage["mini_batch_size"]),
             }
+        for name in ("sft", "bradley_terry") if judges else ():
+            _spread(judges[name], rows, _devices(changed), f"TRAIN_BATCH_SIZE is {rows}: judges.{name}")
     return changed
 
 
-_VARIABLES = ("MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+_VARIABLES = ("MODEL_PATH", "ACTOR_MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+
+
+def models_of_environment(config: Mapping[str, Any]) -> set[str]:
+    """Models (folder or hub id) that the environment named, see `with_environment`."""
+    read = [section["environment"] for section in (config["judges"], config["alignment"]) if section]
+    return {value for variables in read for name, value in variables.items() if name.endswith("MODEL_PATH")}
 
 
 def _count(variables: Mapping[str, str], name: str) -> int:
     if not variables[name].isdecimal() or int(variables[name]) < 1:
         raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
     return int(variables[name])
+
+
+def _devices(config: Mapping[str, Any]) -> int:
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
+
+
+def _use_gpus(config: dict[str, Any], gpus: int) -> None:
+    """Another number of GPUs a machine; the rows of a step are what was published, not those of a device."""
+    before = _devices(config)
+    config["hardware"]["gpus_per_node"] = gpus
+    for name, stage, _ in _sft_stages(config):
+        rows = stage["batch_size"] * stage["gradient_accumulation"] * before
+        _spread(stage, rows, _devices(config), f"N_GPUS_PER_NODE is {gpus}: {name}")
+    for _, stage, _ in _judged_stages(config):
+        stage["tensor_parallel"] = gpus
+
+
+def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:
+    """Put a step of so many rows together from equal forward passes, as large as the stage's are at most."""
+    share, rest = divmod(rows, devices)
+    if rest:
+        raise UserError(f"{what} cannot spread {rows} rows a step evenly over {devices} devices")
+    fits = max(size for size in range(1, stage["batch_size"] + 1) if share % size == 0)
+    stage |= {"batch_size": fits, "gradient_accumulation": share // fits}
 
 
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
@@ -212,12 +240,13 @@ def resolve_experiment(
     Args:
         config: as it was read.
         schema_path: the schema.
-        environment: variables that say something about judges (`grrm.reward_config.apply_environment`).
+        environment: variables that go before it (`with_environment`, and about judges that reward
+            `grrm.reward_config.apply_environment`).
 
     Raises:
-        UserError: see `resolve`; or two keys contradict each other.
+        UserError: see `resolve`; a variable cannot be used; or two keys contradict each other.
     """
-    resolved = resolve(config, schema_path)
+    resolved = with_environment(resolve(config, schema_path), environment or {})
     apply_environment(resolved, environment or {})
     if problems := [*_contradictions(resolved), *contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
@@ -301,7 +330,7 @@ def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 # A stage's name, its section, and the key of its number of steps.
-Stage: TypeAlias = tuple[str, Mapping[str, Any], str]
+Stage: TypeAlias = tuple[str, dict[str, Any], str]
 
 
 def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
@@ -315,7 +344,13 @@ def _sft_stages(config: Mapping[str, Any]) -> list[Stage]:
 
 
 def _rl_stages(config: Mapping[str, Any]) -> list[Stage]:
-    stages: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    own: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
+    return own + _judged_stages(config)
+
+
+def _judged_stages(config: Mapping[str, Any]) -> list[Stage]:
+    """Reinforcement learning of judges, and against them."""
+    stages: list[Stage] = []
     if judges := config["judges"]:
         stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
     if alignment := config["alignment"]:

@@ -85,6 +85,24 @@ def _apply(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
 
 
 def _apply_modes(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
+    kind = kind_of_modes(reward["kind"], environment)
+    if _family(kind) != _family(reward["kind"]):
+        # It asks for another verdict.
+        reward["prompt"] = None
+    reward["kind"] = kind
+
+
+def _family(kind: str) -> str:
+    """What a judge is asked for: pairwise for pairwise_dgr."""
+    return kind.partition("_")[0]
+
+
+def kind_of_modes(kind: str, environment: Mapping[str, str]) -> str:
+    """The kind of reward that EVAL_MODE and PAIRWISE_MODE in the environment make of another one.
+
+    Raises:
+        UserError: one of them is no mode.
+    """
     mode = environment.get("EVAL_MODE", "").strip()
     pairwise = environment.get("PAIRWISE_MODE", "").strip()
     for variable, value, known in (
@@ -94,12 +112,21 @@ def _apply_modes(reward: dict[str, Any], environment: Mapping[str, str]) -> None
         if value and value not in known:
             raise UserError(f"{variable} is {value!r}, expected {', '.join(known)}; correct or unset it")
     if mode and mode != "pairwise":
-        reward["kind"] = mode
-    elif pairwise:
-        if mode or reward["kind"].startswith("pairwise"):
-            reward["kind"] = f"pairwise_{pairwise}"
-    elif mode and not reward["kind"].startswith("pairwise"):
-        reward["kind"] = "pairwise_dgr"
+        return mode
+    if pairwise and (mode or _family(kind) == "pairwise"):
+        return f"pairwise_{pairwise}"
+    return "pairwise_dgr" if mode and _family(kind) != "pairwise" else kind
+
+
+def kind_of_environment(environment: Mapping[str, str]) -> str | None:
+    """The kind of reward that EVAL_MODE and PAIRWISE_MODE name, pairwise DGR unless they say more; None
+    without them.
+
+    Raises:
+        UserError: see `kind_of_modes`.
+    """
+    named = any(environment.get(variable, "").strip() for variable in ("EVAL_MODE", "PAIRWISE_MODE"))
+    return kind_of_modes("pairwise_dgr", environment) if named else None
 
 
 def reward_of(reward: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -146,7 +173,7 @@ def translation_prompt_of(reward: Mapping[str, Any], ranking: str) -> str | None
         return "config/prompts/translation_plain.yaml"
     if kind == "sqm":
         return "config/prompts/sqm.yaml"
-    return f"config/prompts/translation_{kind.partition('_')[0]}.yaml"
+    return f"config/prompts/translation_{_family(kind)}.yaml"
 
 
 def has_alignment_judge(alignment: Mapping[str, Any]) -> bool:
@@ -161,7 +188,7 @@ def alignment_prompt_of(reward: Mapping[str, Any]) -> str | None:
     """Prompt of the judge of any responses; None if the kind needs none."""
     if reward["kind"] not in GENERAL_JUDGES:
         return None
-    return reward["prompt"] or f"config/prompts/judge_{reward['kind'].partition('_')[0]}.yaml"
+    return reward["prompt"] or f"config/prompts/judge_{_family(reward['kind'])}.yaml"
 
 
 def prompt_file(prompt: str | None) -> str | list[str]:
@@ -177,16 +204,19 @@ def _reachable(reward: Mapping[str, Any]) -> bool:
     return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
 
 
+_NO_JUDGE = (
+    "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
+    "JUDGE_MODEL_NAME), or model for one that verl serves"
+)
+
+
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
     translation = config["mt_grpo"]["reward"]
     for kind in dict.fromkeys(_kinds(config)):
         reward = reward_of(translation, kind)
         if _asks_endpoint(reward) and not _reachable(reward):
-            yield (
-                f"mt_grpo.reward: no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and "
-                "judge.model (or JUDGE_MODEL_NAME), or model for one that verl serves"
-            )
+            yield f"mt_grpo.reward: {_NO_JUDGE.format(kind=kind)}"
         if reward["placement"] == "endpoint" and reward["model"] is not None:
             yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
         if kind == "bradley_terry" and reward["model"] is None:
@@ -211,11 +241,20 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"
     if reward["kind"] == "bradley_terry" and reward["model"] is None:
         yield f"{where}.model is null, expected a checkpoint for kind 'bradley_terry'"
+    if reward["reference"]:
+        yield f"{where}.reference is true, expected false: rows have none but chosen, which is judged itself"
     data = config["alignment"]["data"]
     if (data["train"] is None) != (data["validation"] is None):
         yield "alignment.data.train and .validation: expected a file for both or null for both"
     if config["alignment"]["grpo"]["start_from"] is None and "policy_sft" not in config["alignment"]:
         yield "alignment.grpo.start_from is null, expected a model (or alignment.policy_sft, for the toy)"
-    judges = (reward["model"], reward["judge"]["url"], config["alignment"].get("judge_sft"))
-    if reward["kind"] in GENERAL_JUDGES and not any(judges) and not reward["judge"]["replay"]:
-        yield f"{where}: no judge; expected judge.url (or JUDGE_API_URL), or model for one that verl serves"
+    if reward["kind"] not in GENERAL_JUDGES or reward["model"] is not None:
+        return
+    if has_alignment_judge(config["alignment"]) and "judge_sft" in config["alignment"]:
+        if _family(reward["kind"]) != "pairwise":
+            yield (
+                f"{where}.kind is {reward['kind']!r}, expected a kind of pairwise: that is what the toy's "
+                "judge is trained for; name another by judge.url (or JUDGE_API_URL) or model"
+            )
+    elif not _reachable(reward):
+        yield f"{where}: {_NO_JUDGE.format(kind=reward['kind'])}"

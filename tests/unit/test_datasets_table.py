@@ -17,6 +17,7 @@ from grrm.data.datasets import (
     Entry,
     Locked,
     LockedFile,
+    entry_named,
     find_test_sets,
     find_training_files,
     is_current,
@@ -24,6 +25,7 @@ from grrm.data.datasets import (
     load_datasets,
     load_lock,
     locked_entry,
+    with_models,
     write_lock,
 )
 from grrm.data.test_sets import language_pair
@@ -231,3 +233,19 @@ def test_a_lock_that_does_not_fit_the_table_is_refused(tmp_path: Path) -> None:
 def test_paths_that_stay_inside() -> None:
     assert is_inside("data/train.parquet")
     assert not any(is_inside(path) for path in ["", "/x", "../x", "a/../../x"])
+
+
+# ---------------------------------------------------------------- models in no table
+
+
+def test_a_model_in_no_table_has_an_entry_that_its_name_gives_back(entries: dict[str, Entry]) -> None:
+    found = with_models(entries, ["Qwen/Qwen3-32B", "Qwen/Qwen3-8B", str(ROOT / "tests"), "../elsewhere"])
+    (name,) = found.keys() - entries.keys()
+    assert found[name] == entry_named(entries, name)
+    assert (found[name].hub, found[name].revision, found[name].kind) == ("Qwen/Qwen3-32B", "main", "model")
+
+
+def test_a_name_of_neither_is_an_error(entries: dict[str, Entry]) -> None:
+    for name in ("qwen9", "models--", "models--../x"):
+        with pytest.raises(UserError, match="no data set or model is named"):
+            entry_named(entries, name)

@@ -385,6 +385,10 @@ def test_paper_keeps_the_language_tag():
         ({"prompt": "p", "scale": "both"}, "scale is .both., expected .absolute. or .group."),
         ({"prompt": "p", "semantics": "paper", "kind": "bleu"}, "paper.*kind is .bleu."),
         ({"kind": "elo"}, "kind is .elo., expected one of grrm, sqm"),
+        (
+            {"prompt": "p", "kind": "pointwise", "task": "conversation", "reference": True},
+            "reference is true, expected false for task 'conversation'",
+        ),
         ({"prompt": "p", "semantics": "loose"}, "semantics is 'loose'"),
         ({"prompt": "p", "default_reward": 0.05}, "default_reward is 0.05.*invalid must not pay"),
         ({"prompt": "p", "overlong_buffer": 9, "max_response_length": 8}, "longer than the longest response"),

@@ -168,6 +168,19 @@ def test_locking_goes_on_past_an_entry_that_fails_and_names_it(project: Project)
     assert project.read_lock()["by_pattern"]["files"].keys() == {"README.md", "data/train.parquet"}
 
 
+def test_a_model_in_no_table_is_locked_and_downloaded_by_its_hub_id(project: Project) -> None:
+    repository = project.hub.repository("owner/Judge-0.1B")
+    repository.commit({"config.json": b"{}", "model.safetensors": BIG, "optimizer.pt": b"not asked for"})
+    name = "models--owner--Judge-0.1B"
+    locked = project.lock("--only", name, "sentences")[name]
+    assert (locked["origin"], locked["requested"]) == ("owner/Judge-0.1B", "main")
+    assert locked["revision"] == repository.branches["main"]
+    assert project.download("--record", "out/record.json", name=name).returncode == 0
+    assert project.files(name) == {"config.json": b"{}", "model.safetensors": BIG}
+    assert json.loads((project.folder / "out/record.json").read_text())["licence"] == "see the card"
+    assert name in project.lock(), "it never was in the table, so it does not leave the lock with it"
+
+
 def test_a_download_has_the_locked_bytes_and_nothing_else(locked: Project) -> None:
     locked.env = {"HF_TOKEN": TOKEN}
     assert locked.download("--record", "out/sentences.json").returncode == 0

@@ -11,7 +11,7 @@ import yaml
 
 import render_judge_rl
 from configurations import ROOT, experiment
-from grrm.config import load_experiment, resolve_experiment, taken_models, with_environment
+from grrm.config import resolve_experiment, taken_models
 from grrm.engines.ray_address import join_cluster, submit
 from grrm.engines.trl import bradley_terry_config, command
 from grrm.engines.verl import launch_overrides
@@ -137,8 +137,7 @@ def test_published_bradley_terry() -> None:
 
 
 def with_variables(overlays: list[str], **variables: str) -> dict[str, Any]:
-    config: dict[str, Any] = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in overlays])
-    return resolve_experiment(with_environment(config, variables), SCHEMA)
+    return resolve_experiment(experiment(*overlays), SCHEMA, variables)
 
 
 def test_variables_go_before_keys_and_are_kept() -> None:
@@ -161,6 +160,34 @@ def test_variables_go_before_keys_and_are_kept() -> None:
     assert taken_models(config)["judge_pointwise_base"] == "Qwen/Qwen3-32B"
 
 
+ALIGNMENT = ["paper", "small", "alignment_gpu"]
+
+
+def test_variables_go_before_keys_of_the_alignment_and_are_kept() -> None:
+    variables = {
+        "MODEL_PATH": "Qwen/Qwen3-8B",
+        "ACTOR_MODEL_PATH": "Qwen/Qwen2.5-1.5B",
+        "N_GPUS_PER_NODE": "4",
+        "TRAIN_BATCH_SIZE": "64",
+        "RAY_ADDRESS": "auto",
+    }
+    config = with_variables(ALIGNMENT, **variables)
+    grpo = config["alignment"]["grpo"]
+    assert taken_models(config)["alignment_policy"] == "Qwen/Qwen2.5-1.5B"
+    assert (config["hardware"]["gpus_per_node"], grpo["tensor_parallel"]) == (4, 4)
+    assert (grpo["train_batch_size"], grpo["mini_batch_size"]) == (64, 8)
+    del variables["MODEL_PATH"]
+    assert config["alignment"]["environment"] == variables
+
+
+def test_the_policy_starts_from_model_path_where_it_has_none_of_its_own() -> None:
+    config = with_variables(ALIGNMENT, MODEL_PATH="Qwen/Qwen3-8B")
+    assert config["alignment"]["grpo"]["start_from"] == "Qwen/Qwen3-8B"
+    config = with_variables(["judges"], ACTOR_MODEL_PATH="Qwen/Qwen3-8B")
+    assert config["judges"]["pointwise"]["start_from"] is None
+    assert config["judges"]["environment"] == {}
+
+
 def test_variables_do_not_reach_other_experiments() -> None:
     assert with_variables([], MODEL_PATH="x", N_GPUS_PER_NODE="8") == experiment()
     assert with_variables(["judges"], MODEL_PATH="") == experiment("judges")
@@ -172,13 +199,71 @@ def test_variables_do_not_reach_other_experiments() -> None:
         ({"N_GPUS_PER_NODE": "eight"}, "N_GPUS_PER_NODE is 'eight' in the environment"),
         ({"TRAIN_BATCH_SIZE": "0"}, "TRAIN_BATCH_SIZE is '0' in the environment"),
         ({"N_GPUS_PER_NODE": "2"}, "gpus_per_node is 2, expected 1 with hardware.device 'cpu'"),
-        ({"TRAIN_BATCH_SIZE": "100"}, "expected a multiple of judges.sft.batch_size 64"),
     ],
 )
 def test_wrong_variables_are_named(variables: dict[str, str], words: str) -> None:
     with pytest.raises(UserError) as error:
         with_variables(["judges"], **variables)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"TRAIN_BATCH_SIZE": "100"},
+            "TRAIN_BATCH_SIZE is 100: judges.sft cannot spread 100 rows a step evenly over 8 devices",
+        ),
+        (
+            {"N_GPUS_PER_NODE": "5"},
+            "N_GPUS_PER_NODE is 5: grrm_sft cannot spread 32 rows a step evenly over 5 devices",
+        ),
+    ],
+)
+def test_a_batch_that_does_not_spread_is_named(variables: dict[str, str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        with_variables(["paper", "judges_paper"], **variables)
+    assert words in str(error.value)
+
+
+def rows_a_step(config: dict[str, Any], name: str) -> int:
+    stage, hardware = config["judges"][name], config["hardware"]
+    devices = hardware["nodes"] * hardware["gpus_per_node"]
+    return int(stage["batch_size"] * stage["gradient_accumulation"] * devices)
+
+
+@pytest.mark.parametrize(("rows", "mini"), [(32, 8), (48, 24), (64, 8), (96, 24), (128, 8), (192, 24)])
+def test_usual_batches_fit_the_published_judges(rows: int, mini: int) -> None:
+    config = with_variables(["paper", "judges_paper"], TRAIN_BATCH_SIZE=str(rows))
+    published, judges = experiment("paper", "judges_paper")["judges"], config["judges"]
+    for kind in ("pointwise", "pairwise"):
+        assert (judges[kind]["train_batch_size"], judges[kind]["mini_batch_size"]) == (rows, mini)
+    for name in ("sft", "bradley_terry"):
+        assert rows_a_step(config, name) == rows
+        assert judges[name]["batch_size"] <= published[name]["batch_size"], "memory is what it was"
+
+
+def test_a_batch_of_any_size_is_put_together_on_one_device() -> None:
+    config = with_variables(["judges"], TRAIN_BATCH_SIZE="100")
+    assert (config["judges"]["sft"]["batch_size"], rows_a_step(config, "sft")) == (50, 100)
+    assert config["judges"]["pointwise"]["mini_batch_size"] == 4
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+def test_fewer_gpus_keep_every_batch_and_hold_vllm_among_them(gpus: int) -> None:
+    config = with_variables(["paper", "judges_paper"], N_GPUS_PER_NODE=str(gpus))
+    assert (rows_a_step(config, "sft"), rows_a_step(config, "bradley_terry")) == (96, 256)
+    for kind in ("pointwise", "pairwise"):
+        rendered = overrides(config, kind)
+        assert rendered["actor_rollout_ref.rollout.tensor_model_parallel_size"] == gpus
+        assert rendered["trainer.n_gpus_per_node"] == gpus
+        assert rendered["data.train_batch_size"] == 96
+    published = experiment("paper", "judges_paper")
+    for name in ("grrm_sft", "mt_sft"):
+        before, now = published[name], config[name]
+        assert 8 * before["batch_size"] * before["gradient_accumulation"] == (
+            gpus * now["batch_size"] * now["gradient_accumulation"]
+        )
 
 
 # ---------------------------------------------------------------- RAY_ADDRESS

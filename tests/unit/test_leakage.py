@@ -165,7 +165,7 @@ def by_definition(
     overlap=st.sampled_from([0.3, 0.6, 1.0]),
     batch=st.integers(1, 5),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_search_finds_what_the_definition_says(
     test: list[tuple[str, str]], train: list[tuple[str, str]], size: int, overlap: float, batch: int
 ) -> None:
@@ -177,7 +177,7 @@ def test_the_search_finds_what_the_definition_says(
 
 
 @given(test=st.lists(TEXTS, min_size=1, max_size=6), train=st.lists(TEXTS, min_size=1, max_size=8))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_splitting_a_batch_with_too_many_pairs_changes_nothing(
     test: list[tuple[str, str]], train: list[tuple[str, str]]
 ) -> None:
@@ -191,7 +191,7 @@ def test_splitting_a_batch_with_too_many_pairs_changes_nothing(
 
 
 @given(train=st.lists(TEXTS, min_size=1, max_size=8), more=st.lists(TEXTS, max_size=4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_more_training_data_never_leaks_less(
     train: list[tuple[str, str]], more: list[tuple[str, str]]
 ) -> None:

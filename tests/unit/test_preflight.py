@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from configurations import experiment
+from grrm.config import resolve_experiment
 from grrm.data.datasets import Locked, LockedFile, load_datasets
 from grrm.files import UserError, sha256, write_json
 from grrm.preflight import checks, hub, probes, storage
@@ -247,6 +248,15 @@ def test_what_an_experiment_reads() -> None:
     released = needed("paper", "paper_released")
     assert {"released_grrm", "released_mt"} <= released and "qwen2_5_7b" not in released
     assert "qwen2_5_1_5b" in needed("paper", "small")
+
+
+def test_a_model_that_the_environment_names_is_looked_for() -> None:
+    schema = ROOT / "config/schemas/config.schema.yaml"
+    judges = experiment("paper", "judges_paper")
+    config = resolve_experiment(judges, schema, {"MODEL_PATH": "Qwen/Qwen3-32B"})
+    entries, _ = checks._tables(config, ROOT)
+    needed = {entry.hub for entry in hub.needed_entries(config, entries)}
+    assert "Qwen/Qwen3-32B" in needed and "Qwen/Qwen3-8B" not in needed
 
 
 @pytest.fixture

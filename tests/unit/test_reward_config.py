@@ -9,6 +9,7 @@ import pytest
 from configurations import ROOT, experiment
 from grrm.config import load_experiment, resolve_experiment, taken_models
 from grrm.files import UserError
+from grrm.judges.prompts import load_judge_prompt
 from grrm.reward_config import (
     alignment_prompt_of,
     has_alignment_judge,
@@ -19,6 +20,7 @@ from grrm.reward_config import (
 )
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"
+ASKED = {"JUDGE_API_URL": "http://judge/v1", "JUDGE_MODEL_NAME": "j"}
 ENDPOINT = {"url": "http://127.0.0.1:9/v1", "model": "judge"}
 
 
@@ -75,9 +77,20 @@ def test_the_documented_variables_come_before_the_configuration_and_are_recorded
         ({"EVAL_MODE": "pairwise"}, "pairwise_dgr"),
     ],
 )
-def test_modes_are_kinds(environment: dict[str, str], kind: str) -> None:
-    config = resolved(experiment("judges"), **environment)
-    assert config["alignment"]["grpo"]["reward"]["kind"] == kind
+def test_modes_are_kinds_and_kinds_of_another_family_have_their_own_prompt(
+    environment: dict[str, str], kind: str
+) -> None:
+    reward = resolved(experiment("judges"), **ASKED, **environment)["alignment"]["grpo"]["reward"]
+    assert reward["kind"] == kind
+    prompt = alignment_prompt_of(reward)
+    family: Any = kind.partition("_")[0]
+    assert prompt == f"config/prompts/{'toy_' if family == 'pairwise' else ''}judge_{family}.yaml"
+    load_judge_prompt(str(ROOT / prompt), f"judge_{family}")
+
+
+def test_the_toys_judge_answers_what_it_is_trained_for() -> None:
+    with pytest.raises(UserError, match=r"kind is 'pointwise', expected a kind of pairwise.*JUDGE_API_URL"):
+        resolved(experiment("judges"), EVAL_MODE="pointwise")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +218,7 @@ def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
     [
         ({"reward": {"kind": "comet"}}, "kind is 'comet', expected one of bradley_terry, listwise"),
         ({"reward": {"kind": "bradley_terry"}}, "alignment.grpo.reward.model is null"),
+        ({"reward": {"reference": True}}, "alignment.grpo.reward.reference is true, expected false"),
     ],
 )
 def test_contradictions_of_the_alignment(change: dict[str, Any], message: str) -> None:
@@ -217,6 +231,14 @@ def test_contradictions_of_the_alignment(change: dict[str, Any], message: str) -
 def test_an_alignment_without_a_judge_is_refused() -> None:
     config = experiment("judges")
     del config["alignment"]["judge_sft"]
-    with pytest.raises(UserError, match=r"no judge; expected judge\.url"):
+    with pytest.raises(UserError, match=r"no judge for kind 'pairwise_dgr'; expected judge\.url"):
         resolved(config)
     assert resolved(config, JUDGE_API_URL="http://judge/v1", JUDGE_MODEL_NAME="j")
+
+
+@pytest.mark.parametrize("overlays", [["judges"], ["paper", "small", "alignment_gpu"]])
+def test_an_endpoint_without_the_name_of_its_model_is_refused(overlays: list[str]) -> None:
+    config = experiment(*overlays)
+    config["alignment"]["grpo"]["reward"]["judge"]["model"] = None
+    with pytest.raises(UserError, match=r"alignment\.grpo\.reward: no judge.*JUDGE_MODEL_NAME"):
+        resolved(config, JUDGE_API_URL="http://judge/v1")

@@ -21,6 +21,7 @@ from grrm.judges.client import JudgeOptions
 from grrm.judges.groups import Group
 from grrm.judges.ledger import total_calls
 from grrm.prompts import ranking_answer
+from grrm.reward_config import GENERAL_JUDGES
 from grrm.rewards import judge_score
 from grrm.rewards.group import STOP_MARK, GroupRewardManager
 from grrm.rewards.kinds import JUDGE_KINDS, KINDS, PAIRWISE, Scorer, ScoringOptions
@@ -596,3 +597,27 @@ def test_what_a_row_or_an_option_lacks_is_said(
 ) -> None:
     with pytest.raises(UserError, match=message):
         asyncio.run(judge_score.compute_score("s", "text", "", info, **options))
+
+
+@pytest.mark.parametrize(
+    ("values", "environment", "kind"),
+    [
+        ({}, {}, "pointwise"),
+        ({}, {"EVAL_MODE": "pairwise", "PAIRWISE_MODE": "copeland"}, "pairwise_copeland"),
+        ({}, {"EVAL_MODE": "listwise"}, "listwise"),
+        ({"kind": "bleu"}, {"EVAL_MODE": "listwise"}, "bleu"),
+    ],
+)
+def test_the_environment_names_the_kind_of_a_function_that_is_given_none(
+    values: dict[str, Any], environment: dict[str, str], kind: str
+) -> None:
+    assert judge_score.ScoreOptions.from_mapping(values, environment).kind == kind
+    with pytest.raises(UserError, match="EVAL_MODE is 'best'"):
+        judge_score.ScoreOptions.from_mapping({}, {"EVAL_MODE": "best"})
+
+
+@pytest.mark.parametrize("kind", sorted(GENERAL_JUDGES))
+def test_a_function_that_is_given_no_prompt_asks_by_that_of_its_kind(kind: Any) -> None:
+    judge = {"model": "j", "url": "http://h/v1"}
+    scorer = judge_score.ScoreOptions.from_mapping({"kind": kind, "judge": judge}).scorer()
+    assert Path(scorer.options.prompt) == PROMPTS / f"judge_{kind.partition('_')[0]}.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -25,11 +26,12 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from grrm import cli
 from grrm.commands import serve_reward
 from grrm.files import UserError
+from grrm.reward_config import GENERAL_JUDGES
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
-from grrm.rewards.kinds import KINDS, ScoringOptions
+from grrm.rewards.kinds import KINDS, Scorer, ScoringOptions
 from judge_server import Act, JudgeServer
 
 ROOT = Path(__file__).parents[2]
@@ -362,7 +364,7 @@ schema = schemathesis.openapi.from_asgi("/openapi.json", app(max_queries=8))
 
 
 @schema.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 def test_whatever_is_sent_is_answered_as_described(case: Any) -> None:
     # No schema can say that a query begins with its prompt: see the next test for what is accepted.
     case.call_and_validate(excluded_checks=[positive_data_acceptance])
@@ -376,7 +378,7 @@ LABELS = st.recursive(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["p: ", "q: ", ""]), st.text(), LABELS), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_query_that_begins_with_its_prompt_is_rewarded(sent: list[tuple[str, str, Any]]) -> None:
     content = {
         "query": [prompt + response for prompt, response, _ in sent],
@@ -459,13 +461,69 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
     asyncio.run(run())
 
 
+JUDGE = ("--judge-url", "http://127.0.0.1:1", "--judge-model", "judge")
+
+
+def chosen(*flags: str) -> ScoringOptions:
+    """What is served for these flags."""
+    parser = argparse.ArgumentParser()
+    serve_reward.add_arguments(parser)
+    options: ScoringOptions = serve_reward._scoring(parser.parse_args(flags))
+    return options
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "kind"),
+    [
+        ((), {"EVAL_MODE": "listwise"}, "listwise"),
+        ((), {"EVAL_MODE": "pairwise"}, "pairwise_dgr"),
+        ((), {"PAIRWISE_MODE": "elo"}, "pairwise_elo"),
+        (("--kind", "pointwise"), {"EVAL_MODE": "listwise"}, "pointwise"),
+    ],
+)
+def test_the_environment_names_the_kind_that_no_flag_names(
+    flags: tuple[str, ...], environment: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert chosen(*JUDGE, *flags).kind == kind
+
+
+@pytest.mark.parametrize("kind", sorted(GENERAL_JUDGES))
+def test_a_judge_that_is_given_no_prompt_has_that_of_its_kind(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # wherever it is started
+    options = chosen("--kind", kind, *JUDGE)
+    assert Path(options.prompt) == ROOT / f"config/prompts/judge_{kind.partition('_')[0]}.yaml"
+    Scorer(options)
+
+
+def test_the_readmes_example_can_be_served() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"grrm serve-reward (--kind.*?) +#", text)
+    Scorer(chosen(*example.replace("URL", "http://127.0.0.1:1").split()))
+
+
+def test_variables_stand_in_for_flags_that_are_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"JUDGE_API_URL": "http://h/v1", "TEMPERATURE": "0.9", "MAX_WORKERS": "3"}.items():
+        monkeypatch.setenv(name, value)
+    given = chosen("--kind", "pointwise", *JUDGE, "--judge", "temperature=0.2").judge
+    assert given is not None
+    assert (given.url, given.temperature, given.max_concurrency) == ("http://127.0.0.1:1", 0.2, 3)
+    stands_in = chosen("--kind", "pointwise", "--judge-model", "judge").judge
+    assert stands_in is not None
+    assert (stands_in.url, stands_in.temperature) == ("http://h/v1", 0.9)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        ((), "--kind is missing; name it, or set EVAL_MODE or PAIRWISE_MODE"),
         (("--kind", "pairwise"), "kind is 'pairwise', expected one of"),
         (("--kind", "pairwise_dgr"), "judge: model is missing"),
         (
-            ("--kind", "listwise", "--judge-model", "x", "--judge-url", "http://127.0.0.1:1"),
+            ("--kind", "sqm", "--judge-model", "x", "--judge-url", "http://127.0.0.1:1"),
             "needs a prompt",
         ),
         (("--kind", "bleu", "--extract", "code_block"), "--invalid-reward"),
@@ -477,7 +535,8 @@ def test_a_trainer_is_served_as_openrlhf_asks() -> None:
 def test_a_mistake_is_said_before_anything_is_served(
     flags: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("JUDGE_MODEL_NAME", raising=False)
+    for name in ("JUDGE_MODEL_NAME", "EVAL_MODE", "PAIRWISE_MODE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=re.escape(words)):
         cli.main(["serve-reward", *flags])
 

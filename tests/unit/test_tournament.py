@@ -112,7 +112,7 @@ def test_no_more_is_removed_than_by_the_published_greedy_rule(
 
 
 @given(results(max_n=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_feedback_arc_set_against_all_orders(case: tuple[int, list[Comparison]]) -> None:
     n, comparisons = case
     surplus: dict[tuple[int, int], int] = {}
@@ -145,7 +145,7 @@ def test_feedback_arc_set_against_all_orders(case: tuple[int, list[Comparison]])
 
 
 @given(results(max_n=9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_local_search_removes_no_less_than_the_minimum_and_little_more(
     case: tuple[int, list[Comparison]],
 ) -> None:
@@ -177,7 +177,7 @@ METHODS: list[Method] = [winrate, copeland, dgr, elo]
 
 @pytest.mark.parametrize("method", [*METHODS, elo_sequential])
 @given(results())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_scores_are_finite_and_in_range(method: Method, case: tuple[int, list[Comparison]]) -> None:
     n, comparisons = case
     scores = method(n, comparisons)
@@ -187,7 +187,7 @@ def test_scores_are_finite_and_in_range(method: Method, case: tuple[int, list[Co
 
 @pytest.mark.parametrize("method", METHODS)
 @given(results(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_order_of_candidates_and_comparisons_does_not_matter(
     method: Method, case: tuple[int, list[Comparison]], random: Any
 ) -> None:
@@ -227,7 +227,7 @@ def complete_results(draw: st.DrawFn) -> tuple[int, list[Comparison]]:
 
 
 @given(symmetric_results() | complete_results(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_dgr_above_the_exact_limit_does_not_depend_on_the_order_either(
     case: tuple[int, list[Comparison]], random: Any
 ) -> None:

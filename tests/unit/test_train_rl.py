@@ -98,6 +98,15 @@ def test_a_training_is_published_with_its_curve(stage, capfd):
     assert "step 3 of 4: mean reward 0.500, 2.0 s, about 2 s left" in capfd.readouterr().out
 
 
+def test_a_training_over_several_machines_joins_the_cluster_that_is_there(stage, monkeypatch):
+    config = yaml.safe_load(Path("config.yaml").read_text()) | {"trainer.nnodes": 2}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    # Without Slurm there is no allocation in which to start one.
+    run(arguments=("--ray-from-environment",))
+    assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
 def test_an_interrupted_training_goes_on_after_its_last_complete_checkpoint(stage):
     with pytest.raises(UserError, match=r"ValueError: no luck.*goes on after step 2"):
         run(killed=3)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 
 import pytest
-from test_plan import ROOT, overlay, plan, planned_rules, snakemake
+from test_plan import overlay, plan, planned_rules, snakemake
 
 TRAININGS = {"train_judge_sft", "train_judge_rl", "train_bradley_terry"}
 
@@ -47,21 +46,31 @@ def test_published_judges_start_from_published_models_and_data() -> None:
     assert not rules & {"make_judge_world", "make_judge_base"}
 
 
-def test_variables_of_the_published_scripts_are_honoured() -> None:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--dry-run", "--forceall", "-p", "judge_pointwise", *overlay("paper judges_paper")]
-    variables = {"MODEL_PATH": "Qwen/Qwen3-14B", "N_GPUS_PER_NODE": "4", "TRAIN_BATCH_SIZE": "48"}
-    done = subprocess.run(
-        ["env", *(f"{name}={value}" for name, value in variables.items()), *command],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert '"train_batch_size": 48' in done.stdout
-    assert '"gpus_per_node": 4' in done.stdout
-    assert "--reference Qwen/Qwen3-14B" in done.stdout
+def test_variables_of_the_published_scripts_are_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"MODEL_PATH": "Qwen/Qwen3-32B", "N_GPUS_PER_NODE": "4", "TRAIN_BATCH_SIZE": "48"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    output = plan("judge_pointwise", *overlay("paper judges_paper"), "-p")
+    assert '"train_batch_size": 48' in output
+    assert '"gpus_per_node": 4' in output
+    assert '"tensor_parallel": 4' in output
+    # In no table: taken at its main revision, which is locked.
+    assert "--reference Qwen/Qwen3-32B" in output
+    assert "download_dataset.py --name models--Qwen--Qwen3-32B" in output
+    (locked,) = re.findall(r"lock_data\.py --lock \S+ --only (.*) >", output)
+    assert "models--Qwen--Qwen3-32B" in locked.split()
+
+
+def test_variables_of_the_published_scripts_are_honoured_by_the_alignment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACTOR_MODEL_PATH", "Qwen/Qwen2.5-0.5B")
+    monkeypatch.setenv("TRAIN_BATCH_SIZE", "8")
+    output = plan("alignment_grpo", *overlay("judges"), "-p")
+    assert "--reference Qwen/Qwen2.5-0.5B" in output
+    assert '"train_batch_size": 8, "mini_batch_size": 8' in output
+    assert "--ray-from-environment" in output
+    assert "write_config" in planned_rules(output), "what was read is recorded"
 
 
 def test_without_their_section_the_targets_say_how_to_get_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import yaml
 
 from grrm.files import UserError
+from grrm.reward_config import kind_of_environment
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 
@@ -33,8 +35,14 @@ _LIMITS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
-    parser.add_argument("--kind", required=True, help=f"how responses are rewarded: {_KINDS}")
-    parser.add_argument("--prompt", default="", help="prompt file of the judge, or path/to/file.py:function")
+    parser.add_argument(
+        "--kind", help=f"how responses are rewarded (or EVAL_MODE and PAIRWISE_MODE): {_KINDS}"
+    )
+    parser.add_argument(
+        "--prompt",
+        help="prompt file of the judge, or path/to/file.py:function (default, in an installed checkout: "
+        "config/prompts/judge_pairwise.yaml, judge_pointwise.yaml or judge_listwise.yaml)",
+    )
     parser.add_argument("--judge-url", help="of an OpenAI-compatible server (or JUDGE_API_URL)")
     parser.add_argument("--judge-model", help="the name it serves (or JUDGE_MODEL_NAME)")
     parser.add_argument(
@@ -82,26 +90,16 @@ def run(args: argparse.Namespace) -> None:
 
     from grrm.reward_server.app import ServerOptions, create_app
     from grrm.reward_server.scoring import Reading, checker, scoring
-    from grrm.rewards.kinds import Scorer, ScoringOptions
-    from grrm.rewards.model_scores import ModelOptions
+    from grrm.rewards.kinds import Scorer
 
-    judge = _judge(args)
-    options = ScoringOptions(
-        args.kind,
-        prompt=args.prompt,
-        swap=not args.no_swap,
-        scale=args.scale,
-        reference=args.reference,
-        judge=judge,
-        model=ModelOptions(args.model, args.model_python, args.device) if args.model else None,
-    )
+    options = _scoring(args)
     Scorer(options)  # a prompt that cannot be used is said before anybody asks
     reading = Reading(args.extract, args.invalid_reward, args.points)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
-    server = ServerOptions(reward=args.kind, compares=options.relative, group_size=args.group_size, **limits)
+    server = ServerOptions(options.kind, compares=options.relative, group_size=args.group_size, **limits)
     if args.host not in ("127.0.0.1", "::1", "localhost"):
         print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
-    app = create_app(lambda: scoring(options, reading), server, checker(args.kind))
+    app = create_app(lambda: scoring(options, reading), server, checker(options.kind))
     config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=5)
     with _listen(args.host, args.port) as listener:
         host = f"[{args.host}]" if ":" in args.host else args.host
@@ -133,14 +131,34 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _judge(args: argparse.Namespace) -> Any:
-    from grrm.judges.client import JudgeOptions
+def _scoring(args: argparse.Namespace) -> Any:
+    from grrm.judges.prompts import shipped_prompt
+    from grrm.rewards.kinds import ScoringOptions
+    from grrm.rewards.model_scores import ModelOptions
+
+    kind: Any = args.kind or kind_of_environment(os.environ)
+    if kind is None:
+        raise UserError("--kind is missing; name it, or set EVAL_MODE or PAIRWISE_MODE")
+    return ScoringOptions(
+        kind,
+        prompt=args.prompt or shipped_prompt(kind),
+        swap=not args.no_swap,
+        scale=args.scale,
+        reference=args.reference,
+        judge=_judge(args, kind),
+        model=ModelOptions(args.model, args.model_python, args.device) if args.model else None,
+    )
+
+
+def _judge(args: argparse.Namespace, kind: str) -> Any:
+    from grrm.judges.client import JudgeOptions, without_variables_of
     from grrm.rewards.kinds import JUDGE_KINDS
 
-    if args.kind not in JUDGE_KINDS:
+    if kind not in JUDGE_KINDS:
         return None
     values: dict[str, Any] = {"url": args.judge_url, "model": args.judge_model, **_pairs(args.judge)}
-    return JudgeOptions.from_mapping({name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value is not None}
+    return JudgeOptions.from_mapping(given, without_variables_of(given, os.environ))
 
 
 def _pairs(texts: list[str]) -> Mapping[str, Any]:

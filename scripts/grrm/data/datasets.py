@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,6 +15,9 @@ from grrm.config import resolve
 from grrm.files import UserError, write_text
 
 _TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
+_UNLISTED = "models--"
+# What the hub allows: no two dashes or dots in a row, so that a name can be turned back.
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*(/\w[\w.-]*)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
 # Written by scripts/lock_data.py from datasets.yaml (snakemake lock_data); commit it, do not edit it.
@@ -132,12 +135,45 @@ def load_datasets(path: str | Path, schema: str | Path) -> dict[str, Entry]:
     return entries
 
 
+def model_entry(hub: str) -> Entry | None:
+    """The entry of a model that is in no table, at the head of its repository; None if that is no hub id.
+
+    Its name is that of the hub's own caches, so that the model can be told from it alone (`entry_named`).
+    """
+    if not _HUB_ID.fullmatch(hub):
+        return None
+    name = _UNLISTED + hub.replace("/", "--")
+    settings = {"licence": "see the card", "optional": True, "used_by": ["judge_training"]}
+    files = dict.fromkeys(("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"))
+    return Entry(name, "model", hub, None, "main", files, False, settings)
+
+
+def unlisted_entry(name: str) -> Entry | None:
+    """The entry of a model that is in no table, by its name; None if that is another name."""
+    if not name.startswith(_UNLISTED):
+        return None
+    return model_entry(name.removeprefix(_UNLISTED).replace("--", "/"))
+
+
+def with_models(entries: Mapping[str, Entry], references: Iterable[str]) -> dict[str, Entry]:
+    """A table with an entry for each model that is in none, of references to models (folders or hub ids)."""
+    known = {entry.hub for entry in entries.values() if entry.kind == "model"}
+    unlisted = [
+        model_entry(reference)
+        for reference in references
+        if reference not in known and not Path(reference).is_dir()
+    ]
+    return {**entries, **{entry.name: entry for entry in unlisted if entry is not None}}
+
+
 def entry_named(entries: Mapping[str, Entry], name: str) -> Entry:
-    """The entry of that name.
+    """The entry of that name, or of the model in no table that it is the name of (`model_entry`).
 
     Raises:
         UserError: there is none; the message lists the names.
     """
+    if name not in entries and (entry := unlisted_entry(name)):
+        return entry
     if name not in entries:
         raise UserError(f"no data set or model is named {name!r}; there are {', '.join(entries)}")
     return entries[name]

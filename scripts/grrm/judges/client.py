@@ -12,7 +12,7 @@ import os
 import random
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
@@ -67,6 +67,16 @@ _ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "MAX_RETRIES": ("retries", int),
     "VERBOSE": ("verbose", _truth),
 }
+
+
+def without_variables_of(options: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables that stand for these options (`JudgeOptions`)."""
+    named = set(options)
+    return {
+        variable: text
+        for variable, text in environment.items()
+        if variable not in _ENVIRONMENT or _ENVIRONMENT[variable][0] not in named
+    }
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
 from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
+from grrm.reward_config import GENERAL_JUDGES
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
+_FOLDER = Path(__file__).parents[3] / "config/prompts"
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
 # What is judged, by the keywords it has.
 _TEXTS: dict[Kind, set[str]] = {
@@ -41,6 +43,16 @@ class JudgePrompt:
     render: Callable[..., str]
     tag: str
     languages: frozenset[str] = frozenset()
+
+
+def shipped_prompt(kind: str) -> str:
+    """File of the prompt that comes with this checkout for a kind of reward (pairwise_dgr: judge_pairwise).
+
+    Empty for kinds that ask in the words of their own experiment, and where this package was installed
+    without its checkout.
+    """
+    path = _FOLDER / f"judge_{kind.partition('_')[0]}.yaml"
+    return str(path) if kind in GENERAL_JUDGES and path.is_file() else ""
 
 
 def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:

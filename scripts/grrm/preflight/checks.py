@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grrm.cluster import load_resources, request
-from grrm.config import STAGES, trained_stages
-from grrm.data.datasets import load_datasets, load_lock
+from grrm.config import STAGES, models_of_environment, trained_stages
+from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
 from grrm.preflight.environments import check_environment, check_images, not_looked_at
@@ -154,7 +154,7 @@ def _check_storage(
                 size = _ENVIRONMENT_BYTES[name]
                 needs.append(Need(folder, "environments", size / 2, size, "environments.folder"))
     try:
-        entries, lock = _tables(workflow)
+        entries, lock = _tables(config, workflow)
         missing = missing_bytes(needed_entries(config, entries), lock, downloads)
         needs.append(Need(downloads, "downloads", missing, missing, "data.downloads"))
     except UserError:
@@ -180,15 +180,16 @@ def _check_environments(
 
 def _check_hub(config: Mapping[str, Any], workflow: Path) -> list[Finding]:
     try:
-        entries, lock = _tables(workflow)
+        entries, lock = _tables(config, workflow)
     except UserError as error:
         return [failed("data sets", str(error), "see there")]
     needed = needed_entries(config, entries)
     return check_hub(needed, lock, Path("config/datasets.lock.yaml"), workflow / config["data"]["downloads"])
 
 
-def _tables(workflow: Path) -> tuple[Any, Any]:
+def _tables(config: Mapping[str, Any], workflow: Path) -> tuple[Any, Any]:
     entries = load_datasets(
         workflow / "config/datasets.yaml", workflow / "config/schemas/datasets.schema.yaml"
     )
-    return entries, load_lock(workflow / "config/datasets.lock.yaml")
+    models = models_of_environment(config)
+    return with_models(entries, models), load_lock(workflow / "config/datasets.lock.yaml")

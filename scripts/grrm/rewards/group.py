@@ -125,6 +125,11 @@ class GroupOptions:
             raise UserError(f"reward: scale is {self.scale!r}, expected 'absolute' or 'group'")
         if self.kind in JUDGE_KINDS and not self.prompt:
             raise UserError(f"reward: prompt is missing, the file of the prompt for kind {self.kind}")
+        if self.reference and self.task == "conversation":
+            raise UserError(
+                "reward: reference is true, expected false for task 'conversation': its rows have none but "
+                "chosen, which is judged itself"
+            )
         if self.semantics == "paper" and self.kind != "grrm":
             raise UserError(f"reward: semantics 'paper' is that of kind grrm, but kind is {self.kind!r}")
         if not 0 <= self.max_failure_rate <= 1:

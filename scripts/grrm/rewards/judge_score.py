@@ -18,17 +18,20 @@ scale, for one, is what a tie with the chosen response earns. Where nothing is k
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from grrm.extract import code_block
 from grrm.files import UserError
 from grrm.judges.client import JudgeOptions
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
+from grrm.judges.prompts import shipped_prompt
+from grrm.reward_config import kind_of_environment
 from grrm.rewards.group import response_text
 from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS, Kind, Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions
@@ -51,9 +54,9 @@ class ScoreOptions:
     """What `reward_kwargs` may hold."""
 
     kind: Kind = "pointwise"
-    """See `grrm.rewards.kinds`."""
+    """See `grrm.rewards.kinds`; not given, EVAL_MODE and PAIRWISE_MODE in the environment name it."""
     prompt: str = ""
-    """See `ScoringOptions`, as the next two."""
+    """See `ScoringOptions`, as the next two; without one, that of `grrm.judges.prompts.shipped_prompt`."""
     swap: bool = True
     reference: bool = False
     judge: Mapping[str, Any] = field(default_factory=dict)
@@ -68,25 +71,26 @@ class ScoreOptions:
     """Reward of a response in which there is nothing to judge."""
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+    def from_mapping(cls, values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
         """Options from keyword arguments.
 
         Raises:
-            UserError: one is unknown.
+            UserError: one is unknown, or EVAL_MODE or PAIRWISE_MODE is none.
         """
         known = {option.name for option in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(
                 f"reward_kwargs: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
-        return cls(**values)
+        kind = None if "kind" in values else kind_of_environment(environment)
+        return cls(**values) if kind is None else cls(kind=cast(Kind, kind), **values)
 
     def scorer(self) -> Scorer:
         """Raises UserError if an option is wrong."""
         return Scorer(
             ScoringOptions(
                 kind=self.kind,
-                prompt=self.prompt,
+                prompt=self.prompt or shipped_prompt(self.kind),
                 swap=self.swap,
                 reference=self.reference,
                 judge=JudgeOptions.from_mapping(self.judge) if self.kind in JUDGE_KINDS else None,
