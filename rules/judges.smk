@@ -235,6 +235,8 @@ if JUDGES:
             "--output {output.rows} > {log} 2>&1"
 
     rule render_judge_rl:
+        input:
+            prompt=lambda wildcards: JUDGES["prompts"][wildcards.kind],
         output:
             config=f"{RESULTS}/configs/judge_{{kind}}.yaml",
         log:
@@ -259,8 +261,9 @@ if JUDGES:
             "Rendering {output.config}"
         shell:
             "python scripts/render_judge_rl.py --kind {wildcards.kind} --settings {params.settings:q} "
-            "--hardware {params.hardware:q} --model {params.model} --data {params.data} {params.validation} "
-            "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+            "--hardware {params.hardware:q} --prompt {input.prompt} --model {params.model} --data {params.data} "
+            "{params.validation} --checkpoints {params.checkpoints} --seed {params.seed} "
+            "--output {output.config} > {log} 2>&1"
 
     rule train_judge_rl:
         input:

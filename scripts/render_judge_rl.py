@@ -11,6 +11,7 @@ import yaml
 from grrm.engines.llamafactory import CPU
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import write_text
+from grrm.judges.prompts import load_judge_prompt
 from grrm.process import run_main
 
 
@@ -20,6 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--kind", choices=["pointwise", "pairwise"], required=True)
     parser.add_argument("--settings", type=json.loads, required=True, help="the stage's settings as JSON")
     parser.add_argument("--hardware", type=json.loads, default=CPU, help="the section hardware as JSON")
+    parser.add_argument("--prompt", required=True, help="prompt of the judge (YAML)")
     parser.add_argument("--model", type=Path, required=True, help="folder of the initial judge")
     parser.add_argument("--data", type=Path, required=True, help="prepared rows (Parquet, verl's columns)")
     parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         args.settings,
         stage=stage,
         reward=args.kind,
+        tag=load_judge_prompt(args.prompt, f"judge_{args.kind}").tag,  # type: ignore[arg-type]
         model=args.model,
         data=args.data,
         checkpoints=args.checkpoints,

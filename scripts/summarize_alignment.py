@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,15 @@ import pyarrow.parquet as pq
 from grrm.files import UserError, read_json, read_jsonl, write_json
 from grrm.metrics.proportion import wilson
 from grrm.process import run_main
+from grrm.rewards.step_metrics import CONDITIONS
 
 # Of every step, as `grrm.rewards.step_metrics` names them.
 _STEP_METRICS = (
     *("judge_score", "chosen_score", "above_chosen", "valid", "judge_failed", "judgement_failure_rate"),
     *("conflicts", "position_bias", "inconsistent", "zero_variance_groups"),
 )
-_VALIDATION = ("val-core", "val-aux")
+# A source may hold strokes: "nvidia/HelpSteer2".
+_VALIDATED = re.compile(r"val-(?:core|aux)/(.+)/([^/]+)/mean@\d+")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,8 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     steps = read_jsonl(args.curve)
-    n = pq.read_metadata(args.validation).num_rows
-    validations = [found for row in steps if (found := validation(row, n)) is not None]
+    sources = pq.read_table(args.validation, columns=["data_source"])["data_source"].to_pylist()
+    validations = [found for row in steps if (found := validation(row, Counter(sources))) is not None]
     trained = [row for row in steps if row["step"] > 0]
     if not trained:
         raise UserError(f"{args.curve}: no training step")
@@ -54,27 +59,43 @@ def main(argv: list[str] | None = None) -> None:
     )
 
 
-def validation(row: dict[str, Any], n: int) -> dict[str, Any] | None:
+def validation(row: Mapping[str, Any], rows: Mapping[str, int]) -> dict[str, Any] | None:
     """The means over the held-out rows at a step, by verl's names val-.../<source>/<figure>/mean@1.
 
-    Where there are several sources, the unweighted mean of them. The share above the chosen response comes
-    with its 95 % interval (Wilson).
+    A judge's figures are means over the rows that it judged, `above_chosen` and `chosen_score` over those in
+    which it also judged the chosen response; without any they are left out. The share above the chosen
+    response comes with its 95 % interval (Wilson) and the number of rows it is a share of.
+
+    Args:
+        row: metrics of the step.
+        rows: of each source.
+
+    Returns:
+        the figures; None if nothing was validated at this step.
+
+    Raises:
+        UserError: a figure is of a source without rows.
     """
-    found: dict[str, list[float]] = {}
+    sums: dict[str, float] = defaultdict(float)
     for key, value in row.items():
-        parts = key.split("/")
-        if value is not None and parts[0] in _VALIDATION and len(parts) == 4 and parts[3].startswith("mean@"):
-            found.setdefault(parts[2], []).append(float(value))
-    if not found:
+        if value is not None and (match := _VALIDATED.fullmatch(key)):
+            source, figure = match.groups()
+            if source not in rows:
+                raise UserError(f"{key}: no validation row is of source {source}, only {', '.join(rows)}")
+            sums[figure] += float(value) * rows[source]
+    if not sums:
         return None
-    means = {name: sum(values) / len(values) for name, values in found.items()}
+    n = sum(rows.values())
     result: dict[str, Any] = {"step": row["step"], "n": n}
-    result |= {
-        name: means[name] for name in ("reward", "judge_score", "chosen_score", "valid") if name in means
-    }
-    if "above_chosen" in means:
-        low, high = wilson(means["above_chosen"], n)
-        result["above_chosen"] = {"value": means["above_chosen"], "low": low, "high": high}
+    for figure in ("reward", "judge_score", "chosen_score", "valid", "judged", "compared", "above_chosen"):
+        counted = sums[CONDITIONS[figure]] if figure in CONDITIONS else n
+        if figure in sums and counted > 0:
+            result[figure] = sums[figure] / counted
+    if "above_chosen" in result:
+        compared = max(1, round(sums["compared"]))
+        share = min(1.0, result["above_chosen"])
+        low, high = wilson(share, compared)
+        result["above_chosen"] = {"value": share, "low": low, "high": high, "n": compared}
     return result
 
 

@@ -8,8 +8,11 @@ import re
 _FENCE = re.compile("`{3,}")
 # "```text\n": one word right behind the opening fence, alone on its line.
 _LANGUAGE_TAG = re.compile(r"[ \t]*[A-Za-z][\w+#.-]*[ \t]*\r?\n", re.ASCII)
-_THINKING = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THINKING_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(
+    r"<(think|thinking)>.*?</\1>|【思考】.*?【/思考】|\[思考\].*?\[/思考\]", re.DOTALL | re.IGNORECASE
+)
+_THINKING_END = re.compile(r".*(?:</think(?:ing)?>|【/思考】|\[/思考\])", re.DOTALL | re.IGNORECASE)
+# Not 【思考】: without an end it is a heading of the answer.
 _THINKING_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
 
 
@@ -76,8 +79,8 @@ def tag(text: str, name: str) -> str | None:
     """What the last well-formed <name>...</name> outside thinking holds; None if there is none.
 
     Letter case of the name does not matter; white space around the content is left out. Thinking is
-    <think>...</think> (or <thinking>), all before a closing mark that was never opened (chat templates
-    may open it in the prompt), and all after an opening mark that is never closed.
+    <think>...</think> (or <thinking>, 【思考】...【/思考】, [思考]...[/思考]), all before a closing mark that
+    was never opened (chat templates may open it in the prompt), and all after a <think> that is never closed.
     """
     name = re.escape(name)
     # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.

@@ -53,8 +53,8 @@ class FeedbackArcSet(NamedTuple):
 
     @property
     def conflicts(self) -> int:
-        """Number of results that an optimal order contradicts."""
-        return round(sum(self.removed_edges.values()))
+        """Number of results that an optimal order contradicts (of an order and its reverse, the better)."""
+        return int(sum(self.removed_edges.values()) + _SAME_SCORE)
 
 
 def score(method: Method, n: int, comparisons: Sequence[Comparison]) -> list[float]:
@@ -184,8 +184,12 @@ def solve_feedback_arc_set(n: int, comparisons: Sequence[Comparison]) -> Feedbac
 
     An edge goes from winner to loser and weighs the surplus of wins between the two; a tie is no edge. Up to
     `EXACT_LIMIT` candidates the answer is exact and averaged over all optimal orders, which are counted by
-    dynamic programming over subsets, O(2^n n^2). Above, it is a single order: by net wins, improved until
-    moving no single candidate helps; candidates with equal evidence share the mean of their net wins.
+    dynamic programming over subsets, O(2^n n^2).
+
+    Above, whatever has the same evidence moves as one, so that no index decides: the order is one of classes
+    of candidates, by net wins, improved until moving no single class helps. Within a class all optimal orders
+    count alike, or an order and its reverse if more than `EXACT_LIMIT` are in it; so do both orders of two
+    classes between which the results are even. Candidates of a class share the mean of their net wins.
 
     Raises:
         ValueError: a comparison is malformed.
@@ -193,16 +197,15 @@ def solve_feedback_arc_set(n: int, comparisons: Sequence[Comparison]) -> Feedbac
     wins, _ = _results(n, comparisons)
     edges = np.maximum(wins - wins.T, 0)
     if n <= EXACT_LIMIT:
-        before = _count_precedence(edges)
-        # Every optimal order puts either i or j first. Counts are whole numbers, so that sums are exact
-        # and do not depend on the order of the candidates.
-        orders = int(before[0, 1] + before[1, 0]) if n > 1 else 1
+        before: IntArray | FloatArray
+        # Counts are whole numbers, so that sums are exact and do not depend on the order of the candidates.
+        before, orders = _count_precedence(edges)
     else:
-        before, orders = _local_search(edges), 1
+        kinds = np.array(_evidence(edges))
+        before, orders = _search_precedence(edges, kinds), 1
     kept, removed = edges * before, edges * before.T
     net_wins = (kept.sum(axis=1) - kept.sum(axis=0)) / orders
     if n > EXACT_LIMIT:
-        kinds = np.array(_evidence(edges))
         for kind in np.unique(kinds):
             net_wins[kinds == kind] = net_wins[kinds == kind].mean()
     dropped = {(int(i), int(j)): float(removed[i, j] / orders) for i, j in np.argwhere(removed)}
@@ -233,8 +236,8 @@ def _layers(n: int) -> tuple[IntArray, list[_Layer]]:
     return bits.astype(np.int64), layers
 
 
-def _count_precedence(edges: IntArray) -> IntArray:
-    """In how many optimal orders i stands before j; shapes (n, n).
+def _count_precedence(edges: IntArray) -> tuple[IntArray, int]:
+    """In how many optimal orders i stands before j, and the number of them; shapes (n, n).
 
     An order is a path that adds one candidate at a time to the empty set. Adding a candidate contradicts its
     wins over those already there. Paths of least cost through a subset: those into it times those out of it.
@@ -258,12 +261,35 @@ def _count_precedence(edges: IntArray) -> IntArray:
         out = paths_out[subsets][:, None]
         np.add.at(paths_out, without, out * (ways > 0))
         added[without, members] = ways * out
-    return bits.T @ added
+    before = bits.T @ added
+    # Every optimal order puts either i or j first.
+    return before, int(before[0, 1] + before[1, 0]) if n > 1 else 1
+
+
+def _search_precedence(edges: IntArray, kinds: IntArray) -> FloatArray:
+    """In what share of good orders i stands before j, from 0 to 1; shapes (n, n).
+
+    Args:
+        edges: surplus of wins of i over j.
+        kinds: class of each candidate, shape (n,), see `_evidence`.
+    """
+    members = [np.flatnonzero(kinds == kind) for kind in range(kinds.max() + 1)]
+    belongs = (kinds[:, None] == np.arange(len(members))).astype(np.int64)
+    between = belongs.T @ edges @ belongs
+    rank = _local_search(between)
+    first = np.where(between == between.T, 0.5, rank[:, None] < rank)
+    before = first[np.ix_(kinds, kinds)]
+    for own in members:
+        inside = edges[np.ix_(own, own)]
+        if len(own) <= EXACT_LIMIT and inside.any():
+            count, orders = _count_precedence(inside)
+            before[np.ix_(own, own)] = count / orders
+    return before
 
 
 def _local_search(edges: IntArray) -> IntArray:
-    """Whether i stands before j in a good order; shapes (n, n)."""
-    order = np.array(sorted(range(len(edges)), key=_evidence(edges).__getitem__))
+    """Place of each in a good order, found from the order as given; shapes (n, n) and (n,)."""
+    order = np.arange(len(edges))
     while True:
         gain = (edges - edges.T)[np.ix_(order, order)]
         passed = gain.cumsum(axis=1)
@@ -277,8 +303,7 @@ def _local_search(edges: IntArray) -> IntArray:
             break
         moved = order[place]
         order = np.insert(np.delete(order, place), target, moved)
-    rank = np.argsort(order)
-    return (rank[:, None] < rank).astype(np.int64)
+    return np.argsort(order)
 
 
 def _evidence(edges: IntArray) -> list[int]:

@@ -1,11 +1,14 @@
 """The engines read what is rendered for judges (run by the training environment's python)."""
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("verl")
 
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
@@ -17,6 +20,7 @@ from grrm.engines.trl import bradley_terry_config
 from grrm.engines.verl import hydra_arguments, launch_overrides
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import UserError
+from grrm.rewards.consistency import ConsistencyRewardManager
 
 OVERLAYS = {"demo": ["judges"], "paper": ["paper", "judges_paper"]}
 RUNS = [
@@ -32,12 +36,13 @@ MESSAGES = [
 ]
 
 
-def overrides(name, kind, changes, tmp_path):
+def overrides(name, kind, changes, tmp_path, tag="verdict"):
     config = experiment(*OVERLAYS[name])
     rendered = judge_overrides(
         {**config["judges"][kind], **changes},
         stage=f"judge_{kind}",
         reward=kind,
+        tag=tag,
         model=tmp_path,
         data=Path("d.parquet"),
         checkpoints=Path("c"),
@@ -66,10 +71,10 @@ def test_every_override_lands_where_it_is_read(name, kind, changes, tmp_path):
     assert need_reference_policy(config) == (name == "paper" or "kl_coef" in changes)
 
 
-def test_verl_loads_the_rewards_with_their_table(tmp_path):
+def test_verl_loads_the_rewards_with_their_table_and_tag(tmp_path):
     from verl.trainer.ppo.reward import get_custom_reward_fn, resolve_reward_manager_cls
 
-    answer = {"data_source": "x", "solution_str": "<score>2</score>", "ground_truth": "3"}
+    answer = {"data_source": "x", "solution_str": "<verdict>2</verdict>", "ground_truth": "3"}
     linear = get_custom_reward_fn(composed(overrides("demo", "pointwise", {}, tmp_path)))
     assert linear(**answer)["score"] == 0.75
     changes = {"reward_table": "exponential"}
@@ -77,6 +82,21 @@ def test_verl_loads_the_rewards_with_their_table(tmp_path):
     assert exponential(**answer)["score"] == pytest.approx(0.6065, abs=1e-4)
     consistent = composed(overrides("demo", "pairwise", {"consistency": 0.3}, tmp_path))
     assert resolve_reward_manager_cls(consistent).__name__ == "ConsistencyRewardManager"
+    pairwise = get_custom_reward_fn(composed(overrides("demo", "pairwise", {}, tmp_path, "preference")))
+    said = {"data_source": "x", "ground_truth": "A"}
+    assert pairwise(solution_str="<preference>A</preference>", **said)["score"] == 1
+    assert pairwise(solution_str="<better>A</better>", **said)["valid"] == 0
+
+
+def test_the_consistency_reward_reads_the_prompts_tag(tmp_path):
+    config = composed(overrides("demo", "pairwise", {"consistency": 0.3}, tmp_path, "preference"))
+    tokenizer = SimpleNamespace(decode=lambda tokens, skip_special_tokens: "<preference>B</preference>")
+    manager = ConsistencyRewardManager(config, tokenizer)
+    batch = {"responses": torch.zeros(4), "attention_mask": torch.ones(8)}
+    truth = {"ground_truth": "B"}
+    values = {"data_source": "x", "reward_model": truth, "extra_info": {"split": "test"}, "uid": "1"}
+    row = SimpleNamespace(batch=batch, non_tensor_batch=values)
+    assert asyncio.run(manager.run_single([row]))["reward_score"] == 1
 
 
 def test_llamafactory_trains_on_every_turn_of_the_assistant_and_on_nothing_else(tiny_model):

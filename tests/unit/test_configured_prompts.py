@@ -141,8 +141,9 @@ def render(tmp_path: Path, function: str, task: str = "translation") -> None:
     )
 
 
-def test_a_function_that_will_do_is_rendered(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(FUNCTION.format(more=", **languages"))
+@pytest.mark.parametrize("more", ["", ", **languages", ", source_language", ", colour='red'"])
+def test_a_function_that_will_do_is_rendered(tmp_path: Path, more: str) -> None:
+    (tmp_path / "mine.py").write_text(FUNCTION.format(more=more))
     render(tmp_path, "ask")
     assert (tmp_path / "config.yaml").exists()
 
@@ -153,8 +154,9 @@ def test_a_function_that_will_do_is_rendered(tmp_path: Path) -> None:
         ("x = 1\n", "translation", r"mine\.py: no function ask"),
         ("import flax_of_no_kind\n", "translation", r"mine\.py: cannot be loaded \(ModuleNotFoundError: "),
         ("def ask(\n", "translation", r"mine\.py: cannot be loaded \(SyntaxError: "),
-        (FUNCTION.format(more=""), "translation", r"mine\.py:ask: .*unexpected keyword argument 'source_lan"),
-        (FUNCTION.format(more=", source_language"), "conversation", r"mine\.py:ask: .*missing a required"),
+        (FUNCTION.format(more=", colour"), "translation", r"mine\.py:ask: asks for colour; known are q"),
+        (FUNCTION.format(more=", source_language"), "conversation", r"mine\.py:ask: .* asks for source_l"),
+        ("def ask(question, /): ...\n", "translation", r"mine\.py:ask: takes question by position only"),
     ],
 )
 def test_a_function_that_will_not_do_is_named_before_the_training(

@@ -174,6 +174,31 @@ def test_the_name_of_a_tag_is_taken_literally():
     assert tag("<a.b>1</a.b><axb>2</axb>", "a.b") == "1"
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("【思考】x【/思考】y", "y"),
+        ("a[思考]x\n<score>1</score>[/思考]b", "ab"),
+        ("x【/思考】y", "y"),
+        ("x[/思考]y", "y"),
+        ("【思考】x【/思考】y<think>z</think>【思考】x【/思考】", "y"),
+        ("【思考】\nWhy the sky is blue", "【思考】\nWhy the sky is blue"),
+        ("[思考] and [/思] are text", "[思考] and [/思] are text"),
+        ("【思考】x[/思考]y", "y"),
+    ],
+)
+def test_thinking_between_other_marks(text, left):
+    assert without_thinking(text) == left
+
+
+def test_published_marks_of_thinking():
+    lines = GOLDEN.with_name("judge_parse.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["fn"] == "reward._filter_thinking_parts"]
+    assert len(rows) == 3
+    for row in rows:
+        assert without_thinking(row["text"]).strip() == row["out"]["value"], row
+
+
 def test_one_word_behind_the_fence_is_the_text_if_there_is_no_other():
     assert code_block("```Hello\n```") == "Hello"
     assert code_block("```text\nHello\n```") == "Hello"

@@ -875,3 +875,62 @@ def test_a_prompt_can_be_a_python_function(tmp_path: Path) -> None:
         load_judge_prompt(f"{file}:other", "judge_pointwise")
     with pytest.raises(UserError, match="no such file"):
         load_judge_prompt(f"{tmp_path / 'none.py'}:ask", "judge_pointwise")
+
+
+FUNCTIONS = """
+def custom_alignment_prompt(user_query, response_a, response_b, reference="", **kwargs):
+    return f"{user_query}|{response_a}|{response_b}|{reference}|<result>"
+
+custom_alignment_prompt.tag = "result"
+
+def plain(question, first, second):
+    return f"{question}|{first}|{second}|<better>"
+
+def other(question, first, second, rubric):
+    return rubric
+
+def translated(first, second, source_language):
+    return source_language
+
+def badly_tagged(first, second):
+    return first
+
+badly_tagged.tag = "<result>"
+"""
+
+
+def test_a_function_is_given_what_it_asks_for_and_names_its_tag(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+    texts: dict[str, Any] = {"question": "q", "first": "1", "second": "2"}
+    published = load_judge_prompt(f"{file}:custom_alignment_prompt", "judge_pairwise")
+    assert published.render(**texts, reference=None) == "q|1|2||<result>"
+    assert published.render(**texts, reference="r", source_language="German") == "q|1|2|r|<result>"
+    assert published.tag == "result"
+    plain = load_judge_prompt(f"{file}:plain", "judge_pairwise")
+    assert plain.render(**texts, reference="r") == "q|1|2|<better>"
+    assert plain.tag == "better"
+    with pytest.raises(UserError, match=r"other: asks for rubric; known are first, question, .*user_query"):
+        load_judge_prompt(f"{file}:other", "judge_pairwise")
+    with pytest.raises(UserError, match=r"plain: asks for first, second; known are .*response"):
+        load_judge_prompt(f"{file}:plain", "judge_pointwise")
+    with pytest.raises(UserError, match="tag is '<result>'; expected the name of a tag, such as better"):
+        load_judge_prompt(f"{file}:badly_tagged", "judge_pairwise")
+    translated = load_judge_prompt(f"{file}:translated", "judge_pairwise")
+    with pytest.raises(UserError, match="asks for source_language, but what is judged is no translation"):
+        translated.render(**texts, reference=None)
+
+
+def test_a_published_function_judges(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+    prompt = load_judge_prompt(f"{file}:custom_alignment_prompt", "judge_pairwise")
+
+    def longer(call: Call) -> Act:
+        _, first, second, *_ = call.prompt.split("|")
+        return Act(f"<result>{'A' if len(first) > len(second) else 'B'}</result>")
+
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await judge_pairwise(client, [Group("q", ("1", "333", "22"))], prompt, "copeland")
+
+    assert served(longer, use).groups[0].scores == (-1, 1, 0)

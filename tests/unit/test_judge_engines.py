@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+import render_judge_rl
 from configurations import ROOT, experiment
 from grrm.config import resolve_experiment, taken_models
 from grrm.engines.ray_address import join_cluster, submit
@@ -16,16 +17,18 @@ from grrm.engines.trl import bradley_terry_config, command
 from grrm.engines.verl import launch_overrides
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import UserError
+from grrm.rewards import pairwise, pointwise
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"
 ACTOR = "actor_rollout_ref.actor"
 
 
-def overrides(config: dict[str, Any], kind: Any, **changes: Any) -> dict[str, Any]:
+def overrides(config: dict[str, Any], kind: Any, *, tag: str = "verdict", **changes: Any) -> dict[str, Any]:
     return judge_overrides(
         {**config["judges"][kind], **changes},
         stage=f"judge_{kind}",
         reward=kind,
+        tag=tag,
         model=Path("m"),
         data=Path("d.parquet"),
         checkpoints=Path("c"),
@@ -73,14 +76,37 @@ def test_published_grpo_of_judges(kind: str) -> None:
 def test_the_reward_table_is_selectable() -> None:
     key = "+reward.custom_reward_function.reward_kwargs"
     config = experiment("judges")
-    assert overrides(config, "pointwise", reward_table="exponential")[key] == {"table": "exponential"}
-    assert key not in overrides(config, "pairwise")
+    assert overrides(config, "pointwise", reward_table="exponential")[key]["table"] == "exponential"
+    assert "table" not in overrides(config, "pairwise")[key]
+
+
+@pytest.mark.parametrize(("kind", "answer", "truth"), [("pointwise", "4", 4), ("pairwise", "tie", "tie")])
+def test_the_tag_of_the_prompt_is_the_one_that_earns(
+    kind: str, answer: str, truth: Any, tmp_path: Path
+) -> None:
+    config = experiment("judges")
+    prompt = yaml.safe_load((ROOT / config["judges"]["prompts"][kind]).read_text())
+    (tmp_path / "prompt.yaml").write_text(yaml.safe_dump({**prompt, "tag": "verdict"}))
+    render_judge_rl.main(
+        [
+            *("--kind", kind, "--settings", json.dumps(config["judges"][kind])),
+            *("--prompt", str(tmp_path / "prompt.yaml"), "--model", "m", "--data", "d.parquet"),
+            *("--validation-data", "v.parquet", "--checkpoints", "c"),
+            *("--output", str(tmp_path / "rl.yaml")),
+        ]
+    )
+    rendered = yaml.safe_load((tmp_path / "rl.yaml").read_text())
+    options = rendered["+reward.custom_reward_function.reward_kwargs"]
+    reward = {"pointwise": pointwise.compute_score, "pairwise": pairwise.compute_score}[kind]
+    assert reward("x", f"<verdict>{answer}</verdict>", truth, **options)["score"] == 1
+    assert reward("x", f"<better>{answer}</better><score>{answer}</score>", truth, **options)["valid"] == 0
 
 
 def test_consistency_keeps_both_orders_in_one_step() -> None:
     found = overrides(experiment("judges"), "pairwise", consistency=0.3)
     assert found["reward.reward_manager.name"] == "ConsistencyRewardManager"
     assert (found["data.shuffle"], found["reward.num_workers"]) == (False, 1)
+    assert found["+reward.reward_kwargs.tag"] == "verdict"
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config |= yaml.safe_load((ROOT / "config/judges.yaml").read_text())
     config["judges"]["pairwise"] |= {"consistency": 0.3, "train_batch_size": 15, "mini_batch_size": 15}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,14 +158,64 @@ def test_every_well_formed_answer_is_read(thought: str, predicted: int, true: in
 
 @pytest.mark.parametrize(
     "truth",
-    [3, "3", {"helpfulness": 3, "task_type": "pointwise"}, {"helpfulness": "3"}, '{"helpfulness": 3}'],
+    [
+        *(3, "3", {"helpfulness": 3, "task_type": "pointwise"}, {"helpfulness": "3"}, '{"helpfulness": 3}'),
+        *(3.0, "3.0", {"helpfulness": 3.0}, '{"helpfulness": "3.0"}', np.float32(3), np.int64(3)),
+    ],
 )
 def test_forms_of_the_ground_truth(truth: Any) -> None:
     assert compute_score("ds", "<score>3</score>", truth)["score"] == 1.0
+    other = {"output": [{"answer": {"label": {"helpfulness": 1}}}]}
+    assert compute_score("ds", "<score>3</score>", truth, other)["score"] == 1.0, "it goes first"
+
+
+LABEL = {"helpfulness": 3.0}
 
 
 @pytest.mark.parametrize(
-    "truth", [None, "", "x", True, 3.9, 5, -1, {}, {"helpfulness": None}, {"helpfulness": 5}, "[3]"]
+    "output",
+    [
+        [{"answer": {"content": "x", "label": LABEL}}],
+        [{"answer": {"content": "x", "label": json.dumps(LABEL)}}],
+        [{"content": "x", "label": LABEL}],
+        {"answer": {"content": "x", "label": LABEL}},
+        json.dumps([{"answer": {"label": LABEL}}]),
+        np.array([{"answer": {"label": LABEL}}], dtype=object),
+    ],
+    ids=["published", "JSON label", "without answer", "not a list", "JSON", "as verl reads Parquet"],
+)
+@pytest.mark.parametrize("truth", [None, "", {}, {"helpfulness": None}])
+def test_a_label_in_extra_info_counts_where_the_ground_truth_holds_none(truth: Any, output: Any) -> None:
+    assert compute_score("ds", "<score>3</score>", truth, {"output": output})["score"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["str", [], [None], [{}], [{"answer": None}], [{"answer": {"label": {"helpfulness": 2.5}}}], 3, [3]],
+)
+def test_an_output_without_a_label_is_an_error(output: Any) -> None:
+    with pytest.raises(ValueError, match="expected an integer from 0 to 4"):
+        compute_score("ds", "<score>0</score>", None, {"output": output})
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        None,
+        "",
+        "x",
+        True,
+        3.9,
+        math.nan,
+        math.inf,
+        "NaN",
+        5,
+        -1,
+        {},
+        {"helpfulness": None},
+        {"helpfulness": 5},
+        "[3]",
+    ],
 )
 def test_a_label_that_cannot_be_read_is_an_error_and_no_zero(truth: Any) -> None:
     with pytest.raises(ValueError, match="expected an integer from 0 to 4"):

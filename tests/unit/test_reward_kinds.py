@@ -207,7 +207,10 @@ class Tokenizer:
         return "".join(map(chr, ids))
 
 
-def manager(kind: str, url: str = "", n: int = 4, **reward: Any) -> GroupRewardManager:
+def manager(
+    kind: str, url: str = "", n: int = 4, served: str | None = None, **reward: Any
+) -> GroupRewardManager:
+    """With a judge at an endpoint, or served by verl behind a router (`served`, host:port)."""
     values = {
         "kind": kind,
         "semantics": "strict",
@@ -221,9 +224,16 @@ def manager(kind: str, url: str = "", n: int = 4, **reward: Any) -> GroupRewardM
     }
     config = SimpleNamespace(
         actor_rollout_ref=SimpleNamespace(rollout=SimpleNamespace(n=n, val_kwargs=SimpleNamespace(n=1))),
-        reward=SimpleNamespace(num_workers=1, get={"reward_kwargs": values}.get),
+        reward=SimpleNamespace(
+            num_workers=1,
+            get={"reward_kwargs": values}.get,
+            reward_model=SimpleNamespace(
+                model_path="/models/judge",
+                rollout=SimpleNamespace(top_p=0.9, top_k=20, prompt_length=512, response_length=64),
+            ),
+        ),
     )
-    return GroupRewardManager(config, Tokenizer())
+    return GroupRewardManager(config, Tokenizer(), reward_router_address=served)
 
 
 class Data(list[Any]):
@@ -434,6 +444,54 @@ def test_validation_with_one_response_compares_it_with_the_chosen_one() -> None:
     assert better[1][0]["above_chosen"] == 1
 
 
+# ---------------------------------------------------------------- a judge that verl itself serves
+
+
+@pytest.mark.parametrize("kind", [*sorted(PAIRWISE), "pointwise", "listwise"])
+def test_a_judge_served_by_verl_judges_every_kind(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint named in the environment is that of another judge."""
+    monkeypatch.setenv("JUDGE_API_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("JUDGE_MODEL_NAME", "another")
+
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        texts = ("quality 3", "<think>hm</think>quality 9", "<think>only")
+        return await conversation(kind, "", texts, served=address, temperature=0.5)()
+
+    (rewards, infos), server = with_server(truthful, use)
+    assert rewards[2] == -0.4
+    assert rewards[0] < rewards[1]
+    assert [info["above_chosen"] for info in infos] == [0, 1, 0]
+    assert [info["judged"] for info in infos] == [1, 1, 0]
+    assert len(server.calls) == {"pointwise": 3, "listwise": 1}.get(kind, 6)
+    asked = {"model": "/models/judge", "top_p": 0.9, "top_k": 20, "max_tokens": 64, "temperature": 0.5}
+    for call in server.calls:
+        assert {key: call.body[key] for key in asked} == asked
+        assert "authorization" not in call.headers
+
+
+@pytest.mark.parametrize("kind", ["pairwise_dgr", "listwise"])
+def test_a_judge_served_by_verl_that_fails_gives_no_signal(kind: str) -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        return await conversation(kind, "", ("quality 3", "quality 9"), served=address)()
+
+    (rewards, infos), server = with_server(FAULTS["garbage"], use)
+    assert server.calls
+    assert rewards == [0.5, 0.5]
+    assert [(info["judge_failed"], info["judged"], info["compared"]) for info in infos] == [(1, 0, 0)] * 2
+
+
+def test_a_served_judge_that_keeps_failing_stops_the_run() -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        limits = {"max_failure_rate": 0.5, "failure_window": 8}
+        return await step("pairwise_dgr", "", groups=10, served=address, **limits)()
+
+    with pytest.raises(UserError, match="failed"):
+        with_server(FAULTS["garbage"], use)
+
+
 # ---------------------------------------------------------------- compute_score for verl as it is
 
 
@@ -474,6 +532,56 @@ def test_a_batch_is_judged_in_groups() -> None:
     results, server = with_server(truthful, use)
     assert [result["score"] for result in results] == pytest.approx([0.5, 1.0, 0.0, 1.0])
     assert len(server.calls) == 2 * 3 + 2
+
+
+def speechless(call: Call) -> Act:
+    """A judge that says nothing about quality 4."""
+    return Act("hm") if "quality 4" in call.prompt else truthful(call)
+
+
+def compared(url: str) -> dict[str, Any]:
+    prompt = str(PROMPTS / "judge_pairwise.yaml")
+    return {"kind": "pairwise_copeland", "prompt": prompt, "judge": {**QUICK, "url": url}}
+
+
+WHICH = {"question": "Which?", "chosen": "quality 5"}
+WHO = {"question": "Who?", "chosen": "quality 5"}
+
+
+def test_a_failed_judgement_of_a_response_alone_is_no_tie() -> None:
+    async def use(url: str) -> Any:
+        async def reward(text: str, info: dict[str, Any]) -> dict[str, float]:
+            return await judge_score.compute_score("s", text, "", info, **compared(url))
+
+        with pytest.raises(UserError, match=r"before it had judged any, .* no complete <better>"):
+            await reward("quality 4", WHICH)
+        judged = [await reward(f"quality {n}", info) for n, info in ((7, WHICH), (9, WHICH), (2, WHO))]
+        return [*judged, await reward("quality 5", WHICH)], [await reward("quality 4", WHO)]
+
+    (judged, (failed,)), _ = with_server(speechless, use)
+    assert [result["score"] for result in judged] == pytest.approx([1, 1, 0, 0.5])
+    assert failed == {"score": 0.0, "valid": 1.0, "judged": 0.0, "judge_failed": 1.0, "judge_score": 0.0}
+
+
+def test_a_failed_judgement_in_a_batch_gets_the_mean_of_the_same_question_else_of_all() -> None:
+    async def use(url: str) -> Any:
+        def rewards(texts: list[str], infos: list[dict[str, Any]]) -> list[dict[str, float]]:
+            n = len(texts)
+            return judge_score.compute_scores(["s"] * n, texts, [""] * n, infos, **compared(url))
+
+        why = {"question": "Why?", "chosen": "quality 5"}
+        numbers, infos = (7, 9, 4, 2, 4, 4), [WHICH] * 3 + [WHO] * 2 + [why] * 2
+        texts = [*(f"quality {number}" for number in numbers), "<think>"]
+        batch = await asyncio.to_thread(rewards, texts, infos)
+        with pytest.raises(UserError, match="nothing is known to reward it by"):
+            await asyncio.to_thread(rewards, ["quality 4"], [WHICH])
+        return batch
+
+    results, _ = with_server(speechless, use)
+    scores = [r["score"] for r in results]
+    assert scores == pytest.approx([0.5, 1, (0.5 + 1) / 2, 0, 0, (0.5 + 1 + 0) / 3, -0.1])
+    assert [r["judge_failed"] for r in results] == [0, 0, 1, 0, 1, 1, 0]
+    assert [r["judged"] for r in results] == [1, 1, 0, 1, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

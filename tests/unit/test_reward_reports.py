@@ -80,7 +80,7 @@ def test_a_kind_that_was_not_scored_is_named(tmp_path: Path, curves: Path) -> No
 
 def test_an_alignment_is_told_by_its_validations_and_steps(tmp_path: Path) -> None:
     def validated(number: int, above: float, **more: float) -> dict[str, Any]:
-        figures = {"reward": 0.4, "above_chosen": above, "chosen_score": 6.0, "valid": 1.0}
+        figures = {"reward": 0.4, "above_chosen": above, "chosen_score": 6.0, "valid": 1.0, "compared": 1.0}
         return {
             "step": number,
             **{
@@ -100,7 +100,7 @@ def test_an_alignment_is_told_by_its_validations_and_steps(tmp_path: Path) -> No
     ]
     write_jsonl(tmp_path / "curve.jsonl", rows)
     write_json(tmp_path / "calls.json", total_calls([]))
-    pq.write_table(pa.table({"x": [0] * 8}), tmp_path / "rows.parquet")
+    pq.write_table(pa.table({"data_source": ["toy"] * 8}), tmp_path / "rows.parquet")
     summarize_alignment.main(
         [
             *("--curve", str(tmp_path / "curve.jsonl"), "--judge-calls", str(tmp_path / "calls.json")),
@@ -119,6 +119,47 @@ def test_an_alignment_is_told_by_its_validations_and_steps(tmp_path: Path) -> No
     assert before["chosen_score"] == 6.0
     assert after["above_chosen"]["value"] == 0.75
     assert after["above_chosen"]["low"] < 0.75 < after["above_chosen"]["high"]
+
+
+def means(source: str, **figures: float) -> dict[str, float]:
+    return {f"val-aux/{source}/{name}/mean@1": value for name, value in figures.items()}
+
+
+def test_a_judgement_that_failed_is_no_score_of_a_validation() -> None:
+    """A judge that scores 8, and the chosen one 6, wherever it answers: in 90 of 100 rows."""
+    row = {
+        "step": 3,
+        **means("toy", judge_score=7.2, chosen_score=5.4, above_chosen=0.9, judged=0.9, compared=0.9),
+    }
+    found = summarize_alignment.validation(row, {"toy": 100})
+    assert found is not None
+    low, high = wilson(1.0, 90)
+    assert found["above_chosen"] == pytest.approx({"value": 1.0, "low": low, "high": high, "n": 90})
+    assert found["judge_score"] == pytest.approx(8)
+    assert found["chosen_score"] == pytest.approx(6)
+    assert (found["n"], found["judged"], found["compared"]) == (100, 0.9, 0.9)
+
+
+def test_a_validation_without_any_judgement_has_no_score() -> None:
+    failed = means("toy", judge_score=0, chosen_score=0, above_chosen=0, judged=0, compared=0, valid=1)
+    found = summarize_alignment.validation({"step": 3, **failed}, {"toy": 100})
+    assert found == {"step": 3, "n": 100, "valid": 1, "judged": 0, "compared": 0}
+
+
+def test_sources_count_by_their_rows() -> None:
+    row = {
+        "step": 3,
+        **means("toy", valid=1.0, above_chosen=0.5, compared=1.0),
+        **means("nvidia/HelpSteer2", valid=0.5, above_chosen=0.0, compared=0.5),
+    }
+    found = summarize_alignment.validation(row, {"toy": 30, "nvidia/HelpSteer2": 10})
+    assert found is not None
+    assert found["valid"] == pytest.approx((30 + 5) / 40)
+    assert found["above_chosen"]["value"] == pytest.approx(15 / 35)
+    assert found["above_chosen"]["n"] == 35
+    with pytest.raises(UserError, match="no validation row is of source nvidia/HelpSteer2, only toy"):
+        summarize_alignment.validation(row, {"toy": 30})
+    assert summarize_alignment.validation({"step": 3, "reward/valid": 1.0}, {"toy": 30}) is None
 
 
 @pytest.mark.parametrize(

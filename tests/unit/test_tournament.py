@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from itertools import combinations, permutations
+from itertools import combinations, combinations_with_replacement, permutations
 from pathlib import Path
 from typing import Any
 
@@ -203,15 +203,58 @@ def test_the_order_of_candidates_and_comparisons_does_not_matter(
     assert [after[name[i]] for i in range(n)] == pytest.approx(scores, abs=1e-6)
 
 
-@given(st.integers(17, 24), st.randoms(use_true_random=False))
-@settings(max_examples=10)
-def test_dgr_above_the_exact_limit_does_not_depend_on_the_order_either(n: int, random: Any) -> None:
-    comparisons: list[Comparison] = [(i, j, random.choice([i, j])) for i, j in combinations(range(n), 2)]
+@st.composite
+def symmetric_results(draw: st.DrawFn) -> tuple[int, list[Comparison]]:
+    """More candidates than are solved exactly, in circles: results within and between circles look the same
+    from each of their members, so that none of these can be told from another."""
+    circles, size = draw(st.sampled_from([(1, 17), (1, 19), (1, 21), (2, 9), (2, 11), (3, 7), (6, 3)]))
+    outcome = st.sampled_from([1, 1, -1, -1, 0])
+    comparisons: list[Comparison] = []
+    for a, b in combinations_with_replacement(range(circles), 2):
+        for step in range(1, size // 2 + 1) if a == b else range(size):
+            sign = draw(outcome)
+            for place in range(size):
+                i, j = a * size + place, b * size + (place + step) % size
+                comparisons.append((i, j, {1: i, -1: j, 0: None}[sign]))
+    return circles * size, comparisons
+
+
+@st.composite
+def complete_results(draw: st.DrawFn) -> tuple[int, list[Comparison]]:
+    n = draw(st.integers(17, 24))
+    random = draw(st.randoms(use_true_random=False))
+    return n, [(i, j, random.choice([i, j])) for i, j in combinations(range(n), 2)]
+
+
+@given(symmetric_results() | complete_results(), st.randoms(use_true_random=False))
+@settings(max_examples=60)
+def test_dgr_above_the_exact_limit_does_not_depend_on_the_order_either(
+    case: tuple[int, list[Comparison]], random: Any
+) -> None:
+    n, comparisons = case
     name = list(range(n))
     random.shuffle(name)
-    renamed: list[Comparison] = [(name[i], name[j], name[w]) for i, j, w in comparisons if w is not None]
-    scores, after = dgr(n, comparisons), dgr(n, renamed)
-    assert [after[name[i]] for i in range(n)] == pytest.approx(scores)
+    renamed: list[Comparison] = [
+        (name[i], name[j], None if w is None else name[w]) for i, j, w in comparisons
+    ]
+    before, after = solve_feedback_arc_set(n, comparisons), solve_feedback_arc_set(n, renamed)
+    assert [after.net_wins[name[i]] for i in range(n)] == pytest.approx(before.net_wins)
+    assert after.conflicts == before.conflicts
+    moved = {(name[i], name[j]): share for (i, j), share in before.removed_edges.items()}
+    assert after.removed_edges == pytest.approx(moved)
+    scores, anew = dgr(n, comparisons), dgr(n, renamed)
+    assert [anew[name[i]] for i in range(n)] == pytest.approx(scores)
+
+
+def test_above_the_exact_limit_a_group_that_wins_is_ahead_and_its_members_are_even() -> None:
+    """Two circles of nine, each member beating four of its own; the first circle beats most of the second."""
+    circle = [(place, (place + step) % 9) for place in range(9) for step in range(1, 5)]
+    comparisons: list[Comparison] = [(i + d, j + d, i + d) for d in (0, 9) for i, j in circle]
+    comparisons += [(i, 9 + j, i if (j - i) % 9 < 6 else 9 + j) for i in range(9) for j in range(9)]
+    assert dgr(18, comparisons) == pytest.approx([1.0] * 9 + [-1.0] * 9)
+    solution = solve_feedback_arc_set(18, comparisons)
+    inside = solve_feedback_arc_set(9, [(i, j, i) for i, j in circle]).conflicts
+    assert solution.conflicts == 2 * inside + 27
 
 
 @pytest.mark.parametrize("method", [*METHODS, elo_sequential])

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from grrm.data.judge_data import both_orders, conversation_key, parse_row
+from grrm.data.judge_data import Compared, both_orders, conversation_key, parse_row
 from grrm.data.prepare_judges import judge_rows
 from grrm.data.toy_judges import make_judge_tables, quality
 from grrm.data.toy_world import make_language, penalty
 from grrm.judges.prompts import load_judge_prompt
 from grrm.rewards.pairwise import compute_score as compare
 from grrm.rewards.pointwise import compute_score as grade
-from grrm.verdicts import parse_preference, parse_score
+from grrm.verdicts import Preference, parse_preference, parse_score
 
 POINTWISE = load_judge_prompt("config/prompts/toy_pointwise.yaml", "judge_pointwise")
 PAIRWISE = load_judge_prompt("config/prompts/toy_pairwise.yaml", "judge_pairwise")
@@ -112,3 +112,29 @@ def test_both_orders_follow_each_other_in_verls_rows(tables: dict[str, list[Any]
         assert compare("x", said, other["reward_model"]["ground_truth"])["score"] == 1
     record = parse_row(tables["judge_pairwise_train"][0].row(), "pairwise")
     assert len(both_orders([record])) == 2
+
+
+def pairwise(first: str, second: str, preference: Preference) -> Compared:
+    return Compared(({"role": "user", "content": "Which?"},), first, second, preference)
+
+
+def test_every_two_rows_are_a_pair_also_where_the_responses_are_equal() -> None:
+    """Else all pairs behind a single row would be cut in two by the ends of even steps."""
+    records = [pairwise("x", "y", "A"), pairwise("same", "same", "tie"), pairwise("x", "z", "B")]
+    for seed in range(6):
+        rows = judge_rows(records, PAIRWISE, both=True, seed=seed)
+        numbers = [row["extra_info"]["pair"] for row in rows]
+        assert numbers[::2] == numbers[1::2]
+        assert sorted(numbers[::2]) == [0, 1, 2]
+    assert both_orders(records[1:2]) == [records[1], records[1]]
+
+
+def test_pairs_that_are_there_in_both_orders_are_not_doubled() -> None:
+    record, other = pairwise("x", "y", "A"), pairwise("x", "z", "tie")
+    given = [record, other, record.swapped()]
+    rows = judge_rows(given, PAIRWISE, both=True)
+    prompts = [row["prompt"][0]["content"] for row in rows]
+    assert len(rows) == len(set(prompts)) == 4
+    assert rows[0]["extra_info"]["pair"] == rows[1]["extra_info"]["pair"]
+    assert both_orders(given) == [record, record.swapped(), other, other.swapped()]
+    assert len(judge_rows(given, PAIRWISE)) == 3, "as they are, where one order is asked for"

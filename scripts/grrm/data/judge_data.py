@@ -255,10 +255,24 @@ def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
 # ---------------------------------------------------------------- both orders, split
 
 
+def distinct_pairs(records: Iterable[Compared]) -> list[Compared]:
+    """The comparisons without those that came before, in the same order or the other."""
+    seen: set[str] = set()
+    distinct = []
+    for record in records:
+        orders = {json.dumps(order.row(), sort_keys=True) for order in (record, record.swapped())}
+        if not orders & seen:
+            distinct.append(record)
+        seen |= orders
+    return distinct
+
+
 def both_orders(records: Iterable[Compared]) -> list[Compared]:
-    """Every comparison in both orders, side by side; what is there in both already is not doubled."""
-    orders = (order for record in records for order in (record, record.swapped()))
-    return list({json.dumps(order.row(), sort_keys=True): order for order in orders}.values())
+    """Every comparison in both orders, side by side; what is there in both already is not doubled.
+
+    Two equal responses are there twice too, so that each two rows are a pair.
+    """
+    return [order for record in distinct_pairs(records) for order in (record, record.swapped())]
 
 
 def conversation_key(record: Record) -> str:

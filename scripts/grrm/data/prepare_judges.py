@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grrm.data.judge_data import Compared, Graded, both_orders, conversation_key
+from grrm.data.judge_data import Compared, Graded, conversation_key, distinct_pairs
 from grrm.files import UserError, atomic_path
 from grrm.judges.conversation import question_text
 from grrm.judges.prompts import JudgePrompt
@@ -29,18 +29,23 @@ def judge_rows(
     split: str = "train",
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """verl rows, shuffled; both orders of a comparison follow each other.
+    """verl rows, shuffled; with `both`, both orders of every comparison follow each other.
+
+    Each two rows are then a pair, also where the data hold both orders already or the responses are equal: a
+    step of an even number of rows holds whole pairs.
 
     `prompt` is the whole question to the judge, so limits of its length apply to what is really asked.
     `reward_model.ground_truth` is the score or the preference, `extra_info.pair` the number of the record,
     the same for both orders.
     """
+    if both:
+        records = distinct_pairs(record for record in records if isinstance(record, Compared))
     order = list(range(len(records)))
     random.Random(seed).shuffle(order)
     rows: list[dict[str, Any]] = []
     for number in order:
         record = records[number]
-        shown = both_orders([record]) if both and isinstance(record, Compared) else [record]
+        shown = [record, record.swapped()] if both and isinstance(record, Compared) else [record]
         for place in shown:
             truth = str(place.score) if isinstance(place, Graded) else place.preference
             rows.append(

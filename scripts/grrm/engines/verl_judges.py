@@ -22,6 +22,7 @@ def judge_overrides(
     *,
     stage: str,
     reward: Reward,
+    tag: str,
     model: Path,
     data: Path,
     checkpoints: Path,
@@ -35,6 +36,7 @@ def judge_overrides(
         settings: the stage's section of the configuration (`judges.pointwise` or `judges.pairwise`).
         stage: its name.
         reward: what is annotated.
+        tag: in which the judge's prompt asks for its verdict.
         model: folder of the initial judge.
         data: verl rows (parquet) from prepare_judge_rl.
         checkpoints: working folder of the training.
@@ -55,18 +57,20 @@ def judge_overrides(
         hardware=hardware,
         validation_data=validation_data,
     )
-    return overrides | _reward(settings, reward)
+    return overrides | _reward(settings, reward, tag)
 
 
-def _reward(settings: Mapping[str, Any], reward: Reward) -> Overrides:
+def _reward(settings: Mapping[str, Any], reward: Reward, tag: str) -> Overrides:
+    options = {"tag": tag}
+    if reward == "pointwise":
+        options["table"] = settings["reward_table"]
     overrides: Overrides = {
         "reward.reward_manager.name": "naive",
         "reward.custom_reward_function.path": f"pkg://grrm.rewards.{reward}",
         "reward.custom_reward_function.name": "compute_score",
+        "+reward.custom_reward_function.reward_kwargs": options,
     }
-    if reward == "pointwise":
-        overrides["+reward.custom_reward_function.reward_kwargs"] = {"table": settings["reward_table"]}
-    elif settings["consistency"] > 0:
+    if reward == "pairwise" and settings["consistency"] > 0:
         overrides |= {
             # Both orders of a pair follow each other in the rows, and share a step.
             "data.shuffle": False,
@@ -75,5 +79,6 @@ def _reward(settings: Mapping[str, Any], reward: Reward) -> Overrides:
             "reward.reward_manager.module.path": "pkg://grrm.rewards.consistency",
             "reward.reward_manager.name": "ConsistencyRewardManager",
             "+reward.reward_kwargs.weight": settings["consistency"],
+            "+reward.reward_kwargs.tag": tag,
         }
     return overrides

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
 from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
-from grrm.reward_config import GENERAL_JUDGES, prompt_file
+from grrm.reward_config import GENERAL_JUDGES
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
-# What is judged, by the keywords it has.
-_RESPONSES: dict[Kind, dict[str, Any]] = {
-    "judge_pairwise": {"first": "?", "second": "?"},
-    "judge_pointwise": {"response": "?"},
-    "judge_listwise": {"candidates": ["?", "?"]},
-}
-
 _FOLDER = Path(__file__).parents[3] / "config/prompts"
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
+# What is judged, by the keywords it has.
+_TEXTS: dict[Kind, set[str]] = {
+    "judge_pairwise": {"first", "second"},
+    "judge_pointwise": {"response"},
+    "judge_listwise": {"candidates"},
+}
+# What RM-Gallery's documents call them in a function of one's own -> what they are called here.
+_PUBLISHED = {"user_query": "question", "response_a": "first", "response_b": "second"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,12 @@ class JudgePrompt:
             (pairwise), response (pointwise) or candidates (listwise, a sequence); if the candidates are
             translations also source_language and target_language, names; returns the judge's prompt.
         tag: name of the tag.
+        languages: which of these two `render` cannot do without.
     """
 
     render: Callable[..., str]
     tag: str
+    languages: frozenset[str] = frozenset()
 
 
 def shipped_prompt(kind: str) -> str:
@@ -54,15 +58,18 @@ def shipped_prompt(kind: str) -> str:
 def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     """The prompt in a template file, or made by a function that is named as `path/to/file.py:function`.
 
-    The function gets the keywords of `JudgePrompt.render`; its prompts ask for the verdict in the usual tag:
-    better (pairwise), score (pointwise), ranking (listwise).
+    The function gets those keywords of `JudgePrompt.render` that it names, all of them if it takes `**`, also
+    by their published names user_query, response_a and response_b. Without a reference it gets None, or its
+    own default. Its prompts ask for the verdict in the tag that its attribute `tag` names, else in the usual
+    one: better (pairwise), score (pointwise), ranking (listwise).
 
     Raises:
-        UserError: the file or the function is missing, or the templates are not of this kind.
+        UserError: the file or the function is missing, the function asks for something else, its tag is no
+            name, or the templates are not of this kind.
     """
     path, colon, function = spec.rpartition(":")
     if colon and path.endswith(".py"):
-        return JudgePrompt(_load_function(Path(path), function), _TAGS[kind])
+        return _function_prompt(spec, _load_function(Path(path), function), kind)
     return template_prompt(load_templates(spec, kind))
 
 
@@ -75,37 +82,24 @@ def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
         translation: whether translations are judged, so that the languages are known.
 
     Raises:
-        UserError: it cannot be loaded, takes other arguments, or asks for languages that there are none of.
+        UserError: it cannot be loaded, or asks for languages that there are none of.
     """
-    render = load_judge_prompt(spec, kind).render
-    arguments: dict[str, Any] = {"question": "?", "reference": None, **_RESPONSES[kind]}
-    if translation:
-        arguments |= dict.fromkeys(sorted(LANGUAGES), "?")
-    try:
-        inspect.signature(render).bind(**arguments)
-    except TypeError as error:
-        raise UserError(
-            f"{spec}: cannot be called as a prompt ({error}); it gets the keywords {', '.join(arguments)}"
-        ) from error
-    if spec == prompt_file(spec):
+    prompt = load_judge_prompt(spec, kind)
+    if not translation:
         try:
-            render(**arguments)
+            _check_languages(prompt.languages)
         except UserError as error:
             raise UserError(f"{spec}: {error}") from error
 
 
 def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
     """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
-    languages = {name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"]}
+    languages = frozenset(name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"])
 
     def render(
         *, question: str, reference: str | None = None, candidates: Sequence[str] = (), **responses: str
     ) -> str:
-        if missing := languages - responses.keys():
-            raise UserError(
-                f"the judge's prompt asks for {', '.join(sorted(missing))}, but what is judged is no "
-                "translation; use a prompt without"
-            )
+        _check_languages(languages - responses.keys())
         fence = code_fence(question, reference or "", *candidates, *responses.values())
         values = {"fence": fence, "question": question, "reference": "", "candidates": "", **responses}
         if reference is not None:
@@ -120,7 +114,47 @@ def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
             )
         return fill_template(templates["prompt"], values)
 
-    return JudgePrompt(render, templates["tag"])
+    return JudgePrompt(render, templates["tag"], languages)
+
+
+def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> JudgePrompt:
+    tag = getattr(function, "tag", _TAGS[kind])
+    if not isinstance(tag, str) or re.fullmatch(r"\w+", tag) is None:
+        raise UserError(f"{where}: tag is {tag!r}; expected the name of a tag, such as {_TAGS[kind]}")
+    parameters = inspect.signature(function).parameters.values()
+    if placed := [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_ONLY]:
+        raise UserError(f"{where}: takes {', '.join(placed)} by position only; expected keywords")
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    named = {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+    needed = {name for name, is_needed in named.items() if is_needed}
+    own = {"question", "reference"} | _TEXTS[kind] | LANGUAGES
+    known = own | {name for name, here in _PUBLISHED.items() if here in own}
+    if unknown := sorted(needed - known):
+        raise UserError(f"{where}: asks for {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+    languages = frozenset(needed & LANGUAGES)
+
+    def render(**values: Any) -> str:
+        _check_languages(languages - values.keys())
+        if values.get("reference") is None and not named.get("reference", True):
+            values.pop("reference", None)
+        given = {name: value for name, value in values.items() if takes_all or name in named}
+        given |= {name: values[here] for name, here in _PUBLISHED.items() if name in named and here in values}
+        return function(**given)
+
+    return JudgePrompt(render, tag, languages)
+
+
+def _check_languages(missing: Iterable[str]) -> None:
+    if missing := sorted(missing):
+        raise UserError(
+            f"the judge's prompt asks for {', '.join(missing)}, but what is judged is no translation; use a "
+            "prompt without"
+        )
 
 
 def _load_function(path: Path, name: str) -> Callable[..., str]:

@@ -104,9 +104,9 @@ class PairRewards:
 class ConsistencyRewardManager:
     """A reward manager of verl 0.9.1 (`reward.reward_manager.source: importlib`).
 
-    `reward.reward_kwargs.weight` is w. `reward.num_workers` must be 1, or the two orders would not meet. Rows
-    are those of `grrm.data.prepare_judges`, both orders in one step. Answers of a validation are rewarded
-    each on its own.
+    `reward.reward_kwargs.weight` is w, `reward.reward_kwargs.tag` the tag of the answers (left out: better).
+    `reward.num_workers` must be 1, or the two orders would not meet. Rows are those of
+    `grrm.data.prepare_judges`, both orders in one step. Answers of a validation are rewarded each on its own.
 
     Raises:
         UserError: the configuration does not allow it.
@@ -127,6 +127,7 @@ class ConsistencyRewardManager:
             )
         self._tokenizer = tokenizer
         weight = float(config.reward.reward_kwargs.weight)
+        self._tag = str(config.reward.reward_kwargs.get("tag", "better"))
         self._pairs = PairRewards(int(config.actor_rollout_ref.rollout.n), weight)
 
     async def run_single(self, data: Any) -> dict[str, Any]:
@@ -136,7 +137,8 @@ class ConsistencyRewardManager:
         info, responses = values["extra_info"], item.batch["responses"]
         length = int(item.batch["attention_mask"][-responses.shape[-1] :].sum())
         text = self._tokenizer.decode(responses[:length], skip_special_tokens=True)
-        result = compute_score(values["data_source"], text, values["reward_model"]["ground_truth"])
+        truth = values["reward_model"]["ground_truth"]
+        result = compute_score(values["data_source"], text, truth, tag=self._tag)
         if info["split"] == "train":
             pair = f"{values.get('global_steps', -1)}/{info['pair']}"
             result = await self._pairs.reward(pair, str(values["uid"]), result)

@@ -9,13 +9,19 @@ verl hands such a function one response at a time. So kinds that compare need so
 row's chosen response (extra_info.chosen, else the ground truth), against which each response is judged. To
 have all responses to a prompt judged together, use `grrm.rewards.group.GroupRewardManager`, which needs no
 change to verl either; or `compute_scores`, which takes the lists of a whole batch.
+
+A response that could not be judged gets the mean of what is known: of the other responses to its question,
+else of all judged so far (the last 1024). Any fixed reward would say something about it; the middle of the
+scale, for one, is what a tie with the chosen response earns. Where nothing is known yet, that is an error.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+import statistics
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, cast
 
@@ -27,14 +33,20 @@ from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
 from grrm.reward_config import kind_of_environment
 from grrm.rewards.group import response_text
-from grrm.rewards.kinds import JUDGE_KINDS, MIDDLE, MODEL_KINDS, Kind, Scorer, ScoringOptions
+from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS, Kind, Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions
 
-# One scorer for each way of asking and event loop: its pool of connections belongs to the loop.
-_SCORERS: dict[tuple[str, int], Scorer] = {}
+_MEMORY = 1024
+"""Judged responses that are remembered, for those that cannot be judged."""
 
 Row = tuple[str, Any, Mapping[str, Any]]
 """A response, its ground truth and its extra_info."""
+
+Known = deque[tuple[str, float]]
+"""Questions and the points of responses to them, the latest last."""
+
+# One scorer for each way of asking and event loop: its pool of connections belongs to the loop.
+_SCORERS: dict[tuple[str, int], tuple[Scorer, Known]] = {}
 
 
 @dataclass(frozen=True)
@@ -111,10 +123,11 @@ async def compute_score(
 
     Returns:
         score; valid; judged; judge_failed; judge_score (0 to 10, where judged is 1). The same keys whatever
-        happens. A failed judgement gets the middle of the scale, and judged 0.
+        happens. Where the judgement failed, judged is 0 and the score as the head of this module says.
 
     Raises:
-        UserError: an option is wrong, the row lacks what the kind needs, or too many judgements failed.
+        UserError: an option is wrong, the row lacks what the kind needs, too many judgements failed, or this
+            one did before anything was judged.
     """
     if reward_router_address is not None:
         judge = {"model": "judge", **options.get("judge", {}), "url": f"http://{reward_router_address}/v1"}
@@ -122,8 +135,9 @@ async def compute_score(
     chosen = ScoreOptions.from_mapping(options)
     key = (repr(chosen), id(asyncio.get_running_loop()))
     if key not in _SCORERS:
-        _SCORERS[key] = chosen.scorer()
-    (result,) = await _score(_SCORERS[key], [(solution_str, ground_truth, extra_info or {})], chosen)
+        _SCORERS[key] = chosen.scorer(), deque(maxlen=_MEMORY)
+    scorer, known = _SCORERS[key]
+    (result,) = await _score(scorer, known, [(solution_str, ground_truth, extra_info or {})], chosen)
     return result
 
 
@@ -143,14 +157,16 @@ def compute_scores(
 
     async def run() -> list[dict[str, float]]:
         async with chosen.scorer() as scorer:
-            return await _score(
-                scorer, list(zip(solution_strs, ground_truths, extra_infos, strict=True)), chosen
-            )
+            rows = list(zip(solution_strs, ground_truths, extra_infos, strict=True))
+            return await _score(scorer, deque(maxlen=max(_MEMORY, len(rows))), rows, chosen)
 
     return asyncio.run(run())
 
 
-async def _score(scorer: Scorer, rows: Sequence[Row], options: ScoreOptions) -> list[dict[str, float]]:
+async def _score(
+    scorer: Scorer, known: Known, rows: Sequence[Row], options: ScoreOptions
+) -> list[dict[str, float]]:
+    """The rewards of `rows`; their points are added to what is `known`."""
     extract = code_block if options.code_block else response_text
     texts = [extract(response) if isinstance(response, str) else None for response, _, _ in rows]
     # Rows about the same question are one group.
@@ -158,7 +174,8 @@ async def _score(scorer: Scorer, rows: Sequence[Row], options: ScoreOptions) -> 
     groups: dict[tuple[str, str | None], list[int]] = {}
     for index, context in enumerate(contexts):
         groups.setdefault((context.question, context.reference), []).append(index)
-    points: dict[int, float | None] = {}
+    points: dict[int, float] = {}
+    failures: dict[int, str] = {}
     asked: list[tuple[list[int], Group]] = []
     for members in groups.values():
         valid = [index for index in members if texts[index] is not None]
@@ -168,9 +185,35 @@ async def _score(scorer: Scorer, rows: Sequence[Row], options: ScoreOptions) -> 
             )
     judged = await scorer.score_groups([group for _, group in asked])
     for (valid, group), result in zip(asked, judged.groups, strict=True):
-        known = dict(zip(group.candidates, scorer.points(result.scores), strict=True))
-        points |= {index: known[texts[index] or ""] for index in valid}
-    return [_result(texts[index] is not None, points.get(index), options) for index in range(len(rows))]
+        scored = dict(zip(group.candidates, scorer.points(result.scores), strict=True))
+        for index in valid:
+            found = scored[texts[index] or ""]
+            if found is None:
+                failures[index] = result.failures[0] if result.failures else "no score"
+            else:
+                points[index] = found
+                known.append((group.question, found))
+    return [
+        _result(
+            options,
+            points=points.get(index),
+            stand_in=_stand_in(known, contexts[index].question, failures[index])
+            if index in failures
+            else None,
+        )
+        for index in range(len(rows))
+    ]
+
+
+def _stand_in(known: Iterable[tuple[str, float]], question: str, failure: str) -> float:
+    """Points of a response that could not be judged: the mean of those to its question, else of all."""
+    everything = [points for _, points in known]
+    if not everything:
+        raise UserError(
+            f"the judge failed on a response to {question!r:.80} before it had judged any, so nothing is "
+            f"known to reward it by: {failure}"
+        )
+    return statistics.fmean([points for asked, points in known if asked == question] or everything)
 
 
 def _group(context: Group, texts: Sequence[str], options: ScoringOptions) -> Group:
@@ -192,13 +235,14 @@ def _group(context: Group, texts: Sequence[str], options: ScoringOptions) -> Gro
     )
 
 
-def _result(valid: bool, points: float | None, options: ScoreOptions) -> dict[str, float]:
-    reward = (MIDDLE if points is None else points) * options.score_scale
+def _result(options: ScoreOptions, *, points: float | None, stand_in: float | None) -> dict[str, float]:
+    """What a response earns by its points, by those in their stead, or, without either, as an invalid one."""
+    earned = stand_in if points is None else points
     return {
-        "score": reward if valid else options.default_reward,
-        "valid": float(valid),
+        "score": options.default_reward if earned is None else earned * options.score_scale,
+        "valid": float(earned is not None),
         "judged": float(points is not None),
-        "judge_failed": float(valid and points is None),
+        "judge_failed": float(stand_in is not None),
         "judge_score": 0.0 if points is None else points,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from numbers import Integral
+from numbers import Real
 from typing import Any, Literal, TypeAlias
 
 from grrm.verdicts import parse_score
@@ -22,21 +22,23 @@ Table: TypeAlias = Literal["linear", "exponential"]
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: int | str | Mapping[str, Any],
+    ground_truth: float | str | Mapping[str, Any] | None,
     extra_info: Mapping[str, Any] | None = None,
     *,
     table: Table = "linear",
+    tag: str = "score",
     **kwargs: Any,
 ) -> dict[str, float | str]:
     """Reward of one answer, in [0, 1]. A malformed answer earns 0, the least that a wrong one can earn.
 
     Args:
         data_source: not used; part of verl's signature.
-        solution_str: the model's answer, read by `grrm.verdicts.parse_score`; what is no text is
-            malformed.
-        ground_truth: the annotated score: 3, "3" or {"helpfulness": 3}, or the latter as a JSON string.
-        extra_info: not used; part of verl's signature.
+        solution_str: the model's answer, read by `grrm.verdicts.parse_score`; what is no text is malformed.
+        ground_truth: the annotated score: 3, 3.0, "3" or {"helpfulness": 3}, or the latter as a JSON string.
+        extra_info: where the ground truth holds no label (None, empty), it is that of the first answer,
+            output[0].answer.label.helpfulness, as in OpenJudge's rows.
         table: reward by distance from the annotated score, see `reward`.
+        tag: name of the tag that holds the answer.
         kwargs: whatever else verl passes; not used.
 
     Returns:
@@ -46,9 +48,9 @@ def compute_score(
     Raises:
         ValueError: the ground truth is not an integer from 0 to 4, or the table is not known.
     """
-    true = _read_ground_truth(ground_truth)
+    true = _read_label(ground_truth, extra_info)
     try:
-        predicted = parse_score(solution_str, LOWEST, HIGHEST)
+        predicted = parse_score(solution_str, LOWEST, HIGHEST, tag)
     except ValueError as error:
         return {"score": 0.0, "acc": 0.0, "valid": 0.0, "predicted": "", "reason": str(error)}
     return {
@@ -80,20 +82,40 @@ def reward(predicted: int, true: int, table: Table = "linear") -> float:
     return 1 - distance / HIGHEST
 
 
-def _read_ground_truth(value: object) -> int:
-    true: Any = value
-    try:
-        if isinstance(true, str):
-            true = json.loads(true)
-        if isinstance(true, Mapping):
-            true = true.get("helpfulness")
-        if isinstance(true, str):
-            true = json.loads(true)
-    except ValueError:
-        raise _bad_ground_truth(value) from None
-    if not isinstance(true, Integral) or isinstance(true, bool) or not LOWEST <= int(true) <= HIGHEST:
-        raise _bad_ground_truth(value)
+def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> int:
+    true = _decoded(ground_truth)
+    if isinstance(true, Mapping):
+        true = _decoded(true.get("helpfulness"))
+    if true is None or true == "":
+        true = _label_of_output(info)
+    number = isinstance(true, Real) and not isinstance(true, bool) and float(true).is_integer()
+    if not number or not LOWEST <= true <= HIGHEST:
+        raise _bad_ground_truth(ground_truth if true is None else true)
     return int(true)
+
+
+def _label_of_output(info: Mapping[str, Any] | None) -> Any:
+    """The score of the first answer in a row; None if there is none. Any value may be a JSON string."""
+    answer = _decoded((info or {}).get("output"))
+    if not isinstance(answer, Mapping):
+        try:
+            answer = _decoded(answer[0])
+        except (TypeError, IndexError):
+            return None
+    for key in ("answer", "label", "helpfulness"):
+        if not isinstance(answer, Mapping):
+            return None
+        # The key `answer` may be left out.
+        answer = _decoded(answer.get(key, answer if key == "answer" else None))
+    return answer
+
+
+def _decoded(value: Any) -> Any:
+    """What a JSON string holds; any other value as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _bad_ground_truth(value: object) -> ValueError:

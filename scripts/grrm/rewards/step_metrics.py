@@ -7,8 +7,9 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-# What counts only where something else is 1.
-_CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
+CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
+"""What counts only where something else is 1; elsewhere it is 0."""
+
 # Counts of a whole group, which every rollout of it reports.
 _COUNTS = (
     "judgements",
@@ -62,7 +63,7 @@ def step_metrics(
         if key in _COUNTS:
             metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
             continue
-        values = [float(info[key]) for info in infos if key not in _CONDITIONS or info[_CONDITIONS[key]]]
+        values = [float(info[key]) for info in infos if key not in CONDITIONS or info[CONDITIONS[key]]]
         metrics[f"reward/{key}"] = statistics.fmean(values) if values else math.nan
         if key == "judge_score":
             metrics["reward/judge_score_std"] = statistics.pstdev(values) if values else math.nan
