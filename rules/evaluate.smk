@@ -56,6 +56,8 @@ use rule rank_candidates as rank_shuffled_candidates with:
         f"{LOGS}/rank_shuffled_candidates_{{judge}}_{{order}}.log",
     benchmark:
         f"{BENCHMARKS}/rank_shuffled_candidates_{{judge}}_{{order}}.tsv"
+    resources:
+        **resources("rank_shuffled_candidates"),
     params:
         python=python_of(RL),
         answering=answering("ranking"),

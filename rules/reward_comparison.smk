@@ -16,6 +16,8 @@ if config["reward_comparison"]:
             f"{LOGS}/score_comet_of_reward_kinds.log",
         benchmark:
             f"{BENCHMARKS}/score_comet_of_reward_kinds.tsv"
+        resources:
+            **resources("score_comet_of_reward_kinds"),
         params:
             python=python_of("comet"),
             translations=named(COMPARED_TRANSLATIONS),
