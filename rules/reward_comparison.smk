@@ -35,6 +35,8 @@ if config["reward_comparison"]:
             f"{LOGS}/score_translations_of_reward_kinds.log",
         benchmark:
             f"{BENCHMARKS}/score_translations_of_reward_kinds.tsv"
+        resources:
+            **resources("score_translations_of_reward_kinds"),
         params:
             translations=named(COMPARED_TRANSLATIONS),
             segment_scores=named(

@@ -40,13 +40,13 @@ def ask(rule: str, *overlays: str, **sections: Any) -> Request:
 
 def rules_of_the_workflow() -> set[str]:
     text = "\n".join(file.read_text(encoding="utf-8") for file in (ROOT / "rules").glob("*.smk"))
-    return set(re.findall(r"^ *rule (\w+):", text, re.M))
+    return set(re.findall(r"^ *(?:rule|use rule \w+ as) (\w+)(?::| with:)", text, re.M))
 
 
 def test_every_rule_reads_its_own_line_of_the_table() -> None:
     for file in (ROOT / "rules").glob("*.smk"):
         text = file.read_text(encoding="utf-8")
-        parts = re.split(r"^ *rule (\w+):", text, flags=re.M)
+        parts = re.split(r"^ *(?:rule|use rule \w+ as) (\w+)(?::| with:)", text, flags=re.M)
         for rule, body in zip(parts[1::2], parts[2::2], strict=True):
             assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
 

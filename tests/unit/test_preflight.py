@@ -402,7 +402,8 @@ def test_jobs_are_those_of_the_experiment() -> None:
     config = experiment("paper", "paper_released")
     config["reward_comparison"] = ["bleu"]
     assert rules_of(config) - released == {
-        *("prepare_mt_sft", "train_mt_sft", "prepare_mt_grpo", "train_mt_grpo")
+        *("prepare_mt_sft", "train_mt_sft", "prepare_mt_grpo", "train_mt_grpo"),
+        *("score_comet_of_reward_kinds", "score_translations_of_reward_kinds"),
     }
     config = experiment("paper")
     config["evaluate"]["metrics"] = ["metricx", "llm_judge"]

@@ -39,6 +39,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("rows.jsonl").write_text("{}\n")
     settings = {"use_cpu": True, "max_steps": 10, "save_steps": 4}
     config = {"model_name_or_path": "start", "output_dir": "working", **settings, "training": settings}
+    config |= {"nodes": 1, "gpus_per_node": 1}
     Path("config.yaml").write_text(yaml.safe_dump(config))
     Path("judge.json").write_text("{}")
 

@@ -43,6 +43,7 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         "train_comet": comet and "comet" not in taken,
         "score_comet": bool(metrics & {"comet", "cometkiwi", "xcomet"}),
         "score_comet_of_reward_kinds": comparison,
+        "score_translations_of_reward_kinds": comparison,
         "rank_shuffled_candidates": config["evaluate"]["orders"] > 0,
         "train_bleurt": "bleurt" in metrics and "bleurt" not in taken,
         "score_bleurt": "bleurt" in metrics,
