@@ -1,4 +1,4 @@
-"""A real Slurm on this machine for the tests: Debian's packages, four virtual nodes.
+"""A real Slurm on this machine for the tests: Debian's packages, two virtual nodes.
 
 It listens on the loopback interface only, keeps everything below /run/grrm-test-slurm, and is stopped by the
 process ids that its daemons wrote. Needs root, and Debian's or Ubuntu's apt if Slurm is not installed.
@@ -22,7 +22,7 @@ from pathlib import Path
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 FOLDER = Path("/run/grrm-test-slurm")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
-NODES = ["a1", "a2", "b1", "b2"]
+NODES = ["a1", "a2"]
 _MARK = "# Written by the tests of the GRRM workflow."
 
 # config_overrides: the nodes may claim more than this machine has. Requests are kept small in the tests, and
@@ -63,8 +63,8 @@ NodeName=DEFAULT CPUs=32 Sockets=1 CoresPerSocket=32 ThreadsPerCore=1 RealMemory
 {{nodes}}
 PartitionName=cpu Nodes=a1,a2 Default=YES MaxTime=60
 PartitionName=gpu Nodes=a1,a2 MaxTime=60
-PartitionName=scavenge Nodes=b1,b2 MaxTime=60 PriorityTier=1
-PartitionName=urgent Nodes=b1,b2 MaxTime=60 PriorityTier=9
+PartitionName=scavenge Nodes=a1,a2 MaxTime=60 PriorityTier=1
+PartitionName=urgent Nodes=a1,a2 MaxTime=60 PriorityTier=9
 """
 
 

@@ -21,6 +21,7 @@ import psutil
 import pytest
 import yaml
 
+from grrm.engines.sessions import read_sessions
 from workspace import Workspace, wait_for
 
 REASON = local_cluster.why_not()
@@ -37,6 +38,8 @@ IMPATIENT = str(Path(__file__).with_name("impatient_snakemake.py"))
 # Steps of another experiment, whose training takes longer than its job may last.
 STEPS, SAVED = 2000, 250
 PATIENCE = 600.0
+RL = ("grrm_rlvr", "mt_grpo")
+MACHINES = set(local_cluster.NODES)
 WORKFLOW = "workflow.log"
 
 
@@ -86,6 +89,9 @@ class Cluster(Workspace):
 
     def results(self, experiment: str = "smoke") -> Path:
         return self.folder / "results" / experiment
+
+    def working(self, stage: str, experiment: str = "smoke") -> Path:
+        return self.results(experiment) / "checkpoints" / stage
 
     def job_of(self, stage: str, experiment: str = "smoke") -> str | None:
         """The Slurm job that trains a stage, from its lock."""
@@ -210,11 +216,11 @@ def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: sub
     checkout.finish(workflow)
     summary = json.loads((checkout.results() / "summary.json").read_text())
     assert summary["experiment"] == "smoke"
-    for stage in ("grrm_rlvr", "mt_grpo"):
+    for stage in RL:
         steps = [row["step"] for row in checkout.read_jsonl(f"results/smoke/curves/{stage}.jsonl")]
         assert steps == [1, 2]
-        machines = checkout.results() / f"checkpoints/{stage}/attempts/1/machines"
-        assert {log.stem for log in machines.glob("a*.log")} == {"a1", "a2"}
+        machines = checkout.working(stage) / "attempts/1/machines"
+        assert {log.stem for log in machines.glob("a*.log")} == MACHINES
         assert "Ray runs on a1, a2" in checkout.training_log(stage)
 
 
@@ -222,9 +228,20 @@ def test_a_training_longer_than_its_job_may_last_is_finished_by_several(
     checkout: Cluster, second: subprocess.Popen[str]
 ) -> None:
     checkout.finish(second, log="second.log")
-    sessions = (checkout.results("second") / "checkpoints/mt_sft/sessions").glob("*.json")
-    jobs = {json.loads(session.read_text())["job"] for session in sessions}
-    assert len(jobs) > 1, "it was done within the time of one job: raise STEPS"
+    sessions = read_sessions(checkout.working("mt_sft", "second"))
+    assert len({session["job"] for session in sessions}) > 1, (
+        "it was done within the time of one job: raise STEPS"
+    )
+    # Other trainings ran on the same machines at the same time, with ports and folders of their own.
+    chain = [session for stage in RL for session in read_sessions(checkout.working(stage))]
+    assert any(
+        one["started"] < other["ended"] and other["started"] < one["ended"]
+        for one in sessions
+        for other in chain
+    )
+    assert {
+        log.stem for log in (checkout.working("mt_sft", "second") / "machines").glob("a*.log")
+    } == MACHINES
     steps = [row["step"] for row in checkout.read_jsonl("results/second/curves/mt_sft.jsonl")]
     assert steps[-1] == STEPS
     assert steps == sorted(set(steps))

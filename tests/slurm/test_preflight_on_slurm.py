@@ -95,5 +95,5 @@ def test_the_literal_command_submits_nothing(tmp_path: Path) -> None:
     )
     output = done.stdout + done.stderr
     assert done.returncode != 0 and "nothing was started" in output
-    assert "partition 'nope' does not exist; there are cpu, short, gpu" in output
+    assert "partition 'nope' does not exist; there are cpu, gpu, scavenge, urgent" in output
     assert "has been submitted" not in output
