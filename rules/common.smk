@@ -34,6 +34,9 @@ from grrm.reward_config import (
     translation_prompt_of,
 )
 from grrm.prompts import UPSTREAM
+from grrm.slurm.outages import endure_outages
+
+endure_outages()
 
 try:
     config.update(
