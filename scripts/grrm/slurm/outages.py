@@ -32,8 +32,9 @@ def endure_outages(seconds: float = 10) -> None:
         while (found := await ask_jobs(command, logger)) == (None, None):
             if unanswered % _WARN_EVERY == 0:
                 logger.warning(
-                    f"Slurm does not answer `{command.split()[0]}`. Jobs go on; it is asked every {seconds:g} "
-                    "s. If it never answers, name another slurm-status-command (slurm/config.v8+.yaml)."
+                    f"Slurm does not answer `{command.split()[0]}`. Jobs go on; it is asked again every "
+                    f"{seconds:g} s. If it never answers, name another slurm-status-command "
+                    "(slurm/config.v8+.yaml)."
                 )
             unanswered += 1
             await asyncio.sleep(seconds)
