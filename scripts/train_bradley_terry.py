@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
-            checkpoints.remove_broken(working)
+            checkpoints.remove_unusable(working)
             device = "cpu" if config["training"].get("use_cpu") else "cuda"
             if device == "cpu":
                 resources.check_sft_memory(initial)

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
-            checkpoints.remove_broken(working)
+            checkpoints.remove_unusable(working)
             device = "cpu" if config.get("use_cpu") else "cuda"
             if device == "cpu":
                 resources.check_sft_memory(initial, args.devices if args.nodes > 1 else 1)

@@ -79,7 +79,7 @@ def test_killed_while_the_judge_is_finetuned_it_goes_on(workspace: Workspace, un
     assert workspace.run("grrm_sft", *SMOKE) == 0, workspace.log[-3000:]
     assert neighbour.wait(600) == 0, undisturbed.log[-3000:]
     log = (results(workspace) / "logs" / "train_grrm_sft.log").read_text()
-    assert "checkpoint-2" in log, "it went on from there"
+    assert "Resuming training from results/smoke/checkpoints/grrm_sft/checkpoint-2." in log
     assert [row["step"] for row in workspace.read_jsonl("results/smoke/curves/grrm_sft.jsonl")] == [1, 2, 3]
     assert weights(workspace, "grrm_sft") == weights(undisturbed, "grrm_sft")
 

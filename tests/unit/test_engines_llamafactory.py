@@ -64,15 +64,14 @@ def test_the_rows_are_found_from_the_folder_of_the_dataset_info() -> None:
     assert info["formatting"] == "sharegpt"
 
 
-def test_a_half_written_checkpoint_is_removed_and_a_whole_one_kept(tmp_path: Path) -> None:
-    for name, files in {
-        "checkpoint-10": ["trainer_state.json"],
-        "checkpoint-20": ["model.safetensors"],
-    }.items():
-        (tmp_path / name).mkdir()
-        for file in files:
-            (tmp_path / name / file).touch()
-    checkpoints.remove_broken(tmp_path)
+def test_checkpoints_from_which_training_cannot_go_on_are_removed(tmp_path: Path) -> None:
+    for step in (10, 20, 25):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/model.safetensors").touch()
+    # Half-written: 20. Of the last step, from which one step too many would be taken: 25.
+    for step in (10, 25):
+        write_json(tmp_path / f"checkpoint-{step}/trainer_state.json", {"global_step": step, "max_steps": 25})
+    checkpoints.remove_unusable(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
 
 

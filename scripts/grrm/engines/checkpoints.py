@@ -117,11 +117,17 @@ def card(name: str, training: Mapping[str, Any], metrics: Iterable[model_card.Me
     return model_card.model_card(name, training, ancestors, licence=licence, metrics=tuple(metrics))
 
 
-def remove_broken(working: Path) -> None:
-    """Remove checkpoints that a kill left half-written: Hugging Face's trainer writes its state last."""
+def remove_unusable(working: Path) -> None:
+    """Remove the checkpoints from which Hugging Face's trainer cannot go on.
+
+    Those that a kill left half-written (it writes its state last), and that of the last step: from there
+    transformers 5.5 takes one step more than it should.
+    """
     for folder in working.glob("checkpoint-*"):
-        if not (folder / "trainer_state.json").exists():
-            print(f"{folder}: incomplete, removed", flush=True)
+        state = folder / "trainer_state.json"
+        found = read_json(state) if state.exists() else None
+        if found is None or found["global_step"] >= found["max_steps"]:
+            print(f"{folder}: {'incomplete' if found is None else 'of the last step'}, removed", flush=True)
             shutil.rmtree(folder)
 
 
