@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # With one of these Snakemake needs no number of cores.
 WITHOUT_CORES = {"--cores", "--profile", "-n", "--unlock", "--lint", "--nolock"}
-TARGETS = (ROOT / "Snakefile").read_text(encoding="utf-8")
+TARGETS = (ROOT / "rules/targets.smk").read_text(encoding="utf-8")
 PLACES = [
     *(ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "config").glob("*.yaml"))),
     *(*sorted((ROOT / "scripts/grrm/preflight").glob("*.py")), ROOT / "rules/common.smk"),
@@ -21,7 +21,7 @@ def commands(text: str) -> list[str]:
     """Calls of Snakemake, with options or a target of the workflow."""
     text = re.sub(r"\\\n[#\s]*", "", text)
     found = re.findall(r"(?<![\w.-])(?:\.venv/bin/)?snakemake +([^`\n#;]+)", text)
-    targets = {*re.findall(r"^rule (\w+):", TARGETS, re.M), "lock_data", "preflight"}
+    targets = {*re.findall(r"^rule (\w+):", TARGETS, re.M), "all", "lock_data", "preflight"}
     return [call for call in found if call.startswith("-") or re.split(r"\W", call)[0] in targets]
 
 
