@@ -35,14 +35,14 @@ environments: .venv/.driver ## Build the environments of the stages
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, whole small runs, the report in a browser
+test: check environments ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
-	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --durations 10 tests/integration tests/slurm
 	tests/install_browser.sh
-	$(BIN)/python -m pytest -q tests/browser
+	$(BIN)/python -m pytest -q -rs tests/browser
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
-	$(BIN)/python -m pytest -q tests/slurm
+	$(BIN)/python -m pytest -q -rs tests/slurm
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks
