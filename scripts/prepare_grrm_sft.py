@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import ranking_chat
+from grrm.data.prepare import Row, prepared_rows, ranking_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
@@ -25,8 +25,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prompt = load_ranking_prompt(args.prompt)
+
+    def prepare(row: Row) -> Row:
+        return ranking_chat(row, prompt, args.semantics)
+
     tables = read_batches(args.input, "grrm_sft", args.bad_rows)
-    rows = (ranking_chat(row, prompt, args.semantics) for table in tables for row in table.to_pylist())
+    rows = prepared_rows(tables, prepare, args.input, args.bad_rows)
     print(f"{args.output}: {write_jsonl(args.output, rows)} rows")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import rows_with_translation, translation_chat
+from grrm.data.prepare import Row, prepared_rows, translation_chat, with_translation
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
@@ -22,9 +22,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prompt = load_translation_prompt(args.prompt)
+
+    def prepare(row: Row) -> Row:
+        return translation_chat(with_translation(row), prompt)
+
     tables = read_batches(args.input, "mt_sft", args.bad_rows)
-    rows = rows_with_translation(tables, args.input, args.bad_rows)
-    print(f"{args.output}: {write_jsonl(args.output, (translation_chat(row, prompt) for row in rows))} rows")
+    rows = prepared_rows(tables, prepare, args.input, args.bad_rows)
+    print(f"{args.output}: {write_jsonl(args.output, rows)} rows")
 
 
 if __name__ == "__main__":

@@ -471,6 +471,35 @@ def test_paper_semantics_take_off_any_last_line_that_mentions_scores(folder):
     assert paper.startswith("First.\n\n### Final Ranking:")
 
 
+@pytest.mark.parametrize(
+    ("analysis", "before"),
+    [
+        ("First.\n\nScores: A: 8, B: 3", "First.\n"),  # stripped first, not after
+        (" Both score well.\n", ""),
+        ("A is good.", "A is good."),
+    ],
+)
+def test_paper_semantics_leave_of_an_analysis_what_the_published_preparation_leaves(
+    folder, analysis, before
+):
+    table = [{**TABLES["grrm_sft"][0], "mt_texts": ["one", "two"], "scores": [8, 3], "analysis": analysis}]
+    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
+    (row,) = prepared(prepare_grrm_sft, "grrm_sft", folder, "--semantics", "paper")
+    answer = f"{before}\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 8, B: 3\n"
+    assert row["messages"][1]["content"] == answer
+
+
+def test_an_analysis_of_nothing_is_an_error_that_names_the_row_or_dropped(folder, capsys):
+    # Python takes this character for space, Arrow does not.
+    table = [TABLES["grrm_sft"][0], {**TABLES["grrm_sft"][1], "analysis": "\x1c"}]
+    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
+    with pytest.raises(UserError, match=r"grrm_sft\.parquet, row 1 .*analysis is empty.*1 of 2 rows"):
+        run(prepare_grrm_sft, "grrm_sft", folder)
+    assert not (folder / "rows").exists()
+    assert len(prepared(prepare_grrm_sft, "grrm_sft", folder, "--bad-rows", "drop")) == 1
+    assert "1 of 2 rows dropped" in capsys.readouterr().out
+
+
 # Translation rows
 
 
