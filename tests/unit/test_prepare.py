@@ -19,12 +19,18 @@ from grrm import schemas
 from grrm.data import columns, prepare
 from grrm.data.augment import TOWER_LANGUAGES, other_languages, plan_ranking_rows
 from grrm.data.columns import TextFile, group_fences, ranking_prompts, translation_prompts
-from grrm.data.prepare import is_verdict, strip_mention, strip_verdict
+from grrm.data.prepare import is_verdict, prepared_rows, strip_mention, strip_verdict
 from grrm.data.toy_world import make_tables
 from grrm.extract import code_block
 from grrm.files import UserError, read_jsonl
 from grrm.languages import language_name
-from grrm.prompts import RankingPrompt, TranslationPrompt, load_ranking_prompt, load_translation_prompt
+from grrm.prompts import (
+    RankingPrompt,
+    TranslationPrompt,
+    load_ranking_prompt,
+    load_translation_prompt,
+    ranking_answer,
+)
 from grrm.ranking import RankingAnswer, parse_answer
 from grrm.schemas import write_table
 
@@ -489,15 +495,19 @@ def test_paper_semantics_leave_of_an_analysis_what_the_published_preparation_lea
     assert row["messages"][1]["content"] == answer
 
 
-def test_an_analysis_of_nothing_is_an_error_that_names_the_row_or_dropped(folder, capsys):
-    # Python takes this character for space, Arrow does not.
-    table = [TABLES["grrm_sft"][0], {**TABLES["grrm_sft"][1], "analysis": "\x1c"}]
-    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
-    with pytest.raises(UserError, match=r"grrm_sft\.parquet, row 1 .*analysis is empty.*1 of 2 rows"):
-        run(prepare_grrm_sft, "grrm_sft", folder)
-    assert not (folder / "rows").exists()
-    assert len(prepared(prepare_grrm_sft, "grrm_sft", folder, "--bad-rows", "drop")) == 1
-    assert "1 of 2 rows dropped" in capsys.readouterr().out
+def test_a_row_that_cannot_be_prepared_is_named_or_dropped(capsys):
+    def prepare(row):
+        return {"answer": ranking_answer(row["analysis"], [8, 3])}
+
+    tables = [pa.table({"analysis": ["Good."]}), pa.table({"analysis": ["Good.", " "]})]
+    with pytest.raises(
+        UserError, match=r"x\.parquet, row 2 .*: the analysis is empty \(1 of 3 rows are bad\)"
+    ):
+        list(prepared_rows(tables, prepare, "x.parquet", "error"))
+    assert len(list(prepared_rows(tables, prepare, "x.parquet", "drop"))) == 2
+    assert "1 of 3 rows dropped" in capsys.readouterr().out
+    with pytest.raises(UserError, match="1 of 1 rows"):
+        list(prepared_rows([tables[1][1:]], prepare, "x.parquet", "drop"))
 
 
 # Translation rows
