@@ -61,6 +61,37 @@ def prepared(script, stage, folder, *flags, prompt=None):
     return read_jsonl(path) if stage.endswith("_sft") else pq.read_table(path).to_pylist()
 
 
+# Columns with names of their own
+
+
+@pytest.mark.parametrize(
+    ("script", "stage", "options"),
+    [
+        (prepare_grrm_sft, "grrm_sft", {"--mt-key": "mt_texts", "--score-key": "scores"}),
+        (prepare_grrm_sft, "grrm_sft", {"--analysis-key": "analysis"}),
+        (prepare_grrm_rlvr, "grrm_rlvr", {"--mt-key": "mt_texts", "--score-key": "scores"}),
+        (prepare_mt_sft, "mt_sft", {"--response-key": "response"}),
+    ],
+)
+def test_columns_may_have_other_names(folder, script, stage, options):
+    expected = prepared(script, stage, folder)
+    table = pq.read_table(folder / f"{stage}.parquet")
+    renamed = {column: f"my_{column}" for column in options.values()}
+    names = [renamed.get(name, name) for name in table.column_names]
+    other = table.rename_columns(names)
+    # What bears the published name is not what is meant.
+    for column in options.values():
+        other = other.append_column(column, pa.nulls(len(other)))
+    pq.write_table(other, folder / f"{stage}.parquet")
+    flags = [part for option, column in options.items() for part in (option, f"my_{column}")]
+    assert prepared(script, stage, folder, *flags) == expected
+
+
+def test_a_column_that_is_not_there_is_named(folder):
+    with pytest.raises(UserError, match=r"grrm_sft\.parquet: no column quality; found src_text, "):
+        run(prepare_grrm_sft, "grrm_sft", folder, "--score-key", "quality")
+
+
 # Supervised rows
 
 
@@ -485,9 +516,7 @@ def test_paper_semantics_take_off_any_last_line_that_mentions_scores(folder):
         ("A is good.", "A is good."),
     ],
 )
-def test_paper_semantics_leave_of_an_analysis_what_the_published_preparation_leaves(
-    folder, analysis, before
-):
+def test_paper_semantics_leave_of_an_analysis_what_the_published_preparation_leaves(folder, analysis, before):
     table = [{**TABLES["grrm_sft"][0], "mt_texts": ["one", "two"], "scores": [8, 3], "analysis": analysis}]
     write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
     (row,) = prepared(prepare_grrm_sft, "grrm_sft", folder, "--semantics", "paper")
