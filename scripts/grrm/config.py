@@ -281,8 +281,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if hardware["nodes"] > 1:
             yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
     yield from _wrong_for_device(config, hardware["device"])
-    if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
-        yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
+    if config["rl_engine"] == "gen_rm_fork":
+        yield from _wrong_for_fork(config)
     bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
     if len({base is None for base in bases}) == 2:
         yield (
@@ -409,6 +409,41 @@ def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     for name, stage, _ in _sft_stages(config):
         if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
+
+
+_FORK = "with rl_engine 'gen_rm_fork'"
+# What the fork's group reward does, and has no key for.
+_FORK_REWARD: dict[str, tuple[Any, str]] = {
+    "placement": ("colocated", "its judge shares the policy's GPUs"),
+    "prompt": (None, "it asks the judge in the authors' own words"),
+    "semantics": ("paper", "its reward is the published one"),
+    "retries": (0, "it asks the judge once"),
+    "max_failure_rate": (1, "it does not count failures"),
+}
+
+
+def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that the fork's trainer would pass over without a word."""
+    trained = trained_stages(config)
+    for name in ("grrm_rlvr", "mt_grpo"):
+        attention = config[name]["attention"]
+        if name in trained and attention != "flash_attention_2":
+            yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
+    if "mt_grpo" not in trained:
+        return
+    reward = config["mt_grpo"]["reward"]
+    for key, (expected, why) in _FORK_REWARD.items():
+        if reward[key] != expected:
+            yield (
+                f"mt_grpo.reward.{key} is {_shown(reward[key])}, expected {_shown(expected)} {_FORK}: {why}"
+            )
+    taken = reward["model"] or config["evaluate"]["start_from"]["grrm_rlvr"]
+    if config["prompts"]["ranking"] != "upstream" and not taken:
+        yield (
+            f"prompts.ranking is {config['prompts']['ranking']!r}, expected 'upstream' {_FORK} "
+            "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
+            "(evaluate.start_from.grrm_rlvr): in these the fork asks it"
+        )
 
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
