@@ -19,7 +19,7 @@ try:
             "config/datasets.yaml",
             Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
         ),
-        models_of_environment(config),
+        sorted(WANTED),
     )
     LOCKED = load_lock(LOCK)
     TEST_SETS = find_test_sets(DATASETS)
@@ -59,8 +59,8 @@ def model_source(reference, key):
         return f"{DOWNLOADS}/{name}", download_record(name)
     if not Path(reference).is_dir():
         raise WorkflowError(
-            f"key '{key}' is {reference!r}, neither a folder nor the hub id of a model in config/datasets.yaml "
-            f"(known: {', '.join(sorted(HUB_MODELS))})"
+            f"key '{key}' is {reference!r}, neither a folder nor a hub id (owner/name, where owner is no folder "
+            f"here); models of config/datasets.yaml are {', '.join(sorted(HUB_MODELS))}"
         )
     return reference, reference
 

@@ -129,12 +129,6 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
 _VARIABLES = ("MODEL_PATH", "ACTOR_MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
 
 
-def models_of_environment(config: Mapping[str, Any]) -> set[str]:
-    """Models (folder or hub id) that the environment named, see `with_environment`."""
-    read = [section["environment"] for section in (config["judges"], config["alignment"]) if section]
-    return {value for variables in read for name, value in variables.items() if name.endswith("MODEL_PATH")}
-
-
 def _count(variables: Mapping[str, str], name: str) -> int:
     if not variables[name].isdecimal() or int(variables[name]) < 1:
         raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
