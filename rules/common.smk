@@ -17,6 +17,7 @@ from grrm.config import (
     compared_models,
     key_of_taken,
     kept_checkpoints,
+    leakage_limits,
     resolve_experiment,
     taken_models,
     trained_stages,

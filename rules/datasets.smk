@@ -86,6 +86,12 @@ if config["data"]["source"] == "hub":
             raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
 
 
+try:
+    LEAKAGE_LIMITS = leakage_limits(config["data"]["max_leakage"], TESTS, TEST_SETS)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
 def tests_of(wildcards):
     return {name: path for name, path in TESTS.items() if KINDS[name] == wildcards.kind}
 

@@ -298,6 +298,29 @@ def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
 
 
+def leakage_limits(
+    limit: float | Mapping[str, float], tests: Iterable[str], known: Iterable[str]
+) -> dict[str, float]:
+    """Share of each test set that may stand in training data, and `default` for those that are not named.
+
+    Args:
+        limit: `data.max_leakage`.
+        tests: test sets of the experiment; only their limits are returned.
+        known: test sets that may be named, those of other experiments among them.
+
+    Raises:
+        UserError: another one is named.
+    """
+    limits = dict(limit) if isinstance(limit, Mapping) else {"default": limit}
+    allowed = ["default", *dict.fromkeys([*tests, *known])]
+    if unknown := [name for name in limits if name not in allowed]:
+        raise UserError(
+            f"key 'data.max_leakage' names {unknown[0]!r}, expected default or a test set "
+            f"({', '.join(allowed[1:])})"
+        )
+    return {name: share for name, share in limits.items() if name in {"default", *tests}}
+
+
 def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
     """Steps of mt_grpo before its last whose models are kept and evaluated; none if it is not run."""
     stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]

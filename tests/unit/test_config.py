@@ -13,6 +13,7 @@ from configurations import experiment
 from grrm.config import (
     kept_checkpoints,
     key_of_taken,
+    leakage_limits,
     load_experiment,
     resolve,
     resolve_experiment,

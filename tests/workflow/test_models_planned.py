@@ -58,6 +58,12 @@ def test_a_folder_that_is_nowhere_is_named_before_anything_runs(reference: str) 
     assert "Qwen/Qwen2.5-7B" in done.stdout + done.stderr
 
 
+def test_a_limit_for_no_test_set_is_named_before_anything_runs() -> None:
+    done = snakemake("--dry-run", *overlay("paper"), "--config", "data={max_leakage: {heldout: 1.0}}")
+    assert done.returncode != 0
+    assert "key 'data.max_leakage' names 'heldout'" in done.stdout + done.stderr
+
+
 def test_the_published_fork_is_planned_with_an_environment_of_its_own() -> None:
     output = " ".join(plan(*overlay("paper paper_fork"), "-p").split())
     assert "--engine gen_rm_fork" in output
