@@ -17,7 +17,7 @@ from grrm.config import (
     compared_models,
     key_of_taken,
     kept_checkpoints,
-    models_of_environment,
+    leakage_limits,
     resolve_experiment,
     taken_models,
     trained_stages,
@@ -91,8 +91,8 @@ PART = {
     "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
     "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
 }
-# All that is read of other people's models.
-WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)}
+# All that is read of other people's models, each a folder or a hub id.
+WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
 
 
 def threads(rule):

@@ -126,7 +126,7 @@ else:
             "--output {output.table} > {log} 2>&1"
 
 
-# A gate: rows are prepared only if test sets are not in the training data. What is prepared stays when the
+# A gate: rows are prepared only if test sets are not in the training data, but for what data.max_leakage allows. What is prepared stays when the
 # same is found again, so it is an `ancient` input there.
 rule check_leakage:
     input:
@@ -146,12 +146,12 @@ rule check_leakage:
     params:
         train=named(TRAINING),
         test=named(TESTS),
-        max_share=config["data"]["max_leakage"],
+        limits=named(LEAKAGE_LIMITS),
     message:
         "Comparing what is trained on with what is tested on"
     shell:
         "python scripts/check_leakage.py --train {params.train} --test {params.test} "
-        "--max-share {params.max_share} --output {output.found} --table {output.table} > {log} 2>&1"
+        "--max-share {params.limits} --output {output.found} --table {output.table} > {log} 2>&1"
 
 
 LEAKAGE = ancient(rules.check_leakage.output.found)

@@ -19,7 +19,7 @@ try:
             "config/datasets.yaml",
             Path(workflow.basedir) / "config/schemas/datasets.schema.yaml",
         ),
-        models_of_environment(config),
+        sorted(WANTED),
     )
     LOCKED = load_lock(LOCK)
     TEST_SETS = find_test_sets(DATASETS)
@@ -59,8 +59,8 @@ def model_source(reference, key):
         return f"{DOWNLOADS}/{name}", download_record(name)
     if not Path(reference).is_dir():
         raise WorkflowError(
-            f"key '{key}' is {reference!r}, neither a folder nor the hub id of a model in config/datasets.yaml "
-            f"(known: {', '.join(sorted(HUB_MODELS))})"
+            f"key '{key}' is {reference!r}, neither a folder nor a hub id (owner/name, where owner is no folder "
+            f"here); models of config/datasets.yaml are {', '.join(sorted(HUB_MODELS))}"
         )
     return reference, reference
 
@@ -84,6 +84,12 @@ if config["data"]["source"] == "hub":
     for kind in COMPARISONS:
         if kind not in KINDS.values():
             raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
+
+
+try:
+    LEAKAGE_LIMITS = leakage_limits(config["data"]["max_leakage"], TESTS, TEST_SETS)
+except UserError as error:
+    raise WorkflowError(str(error))
 
 
 def tests_of(wildcards):

@@ -1,4 +1,4 @@
-# Models that are taken from elsewhere: a folder, or a model of config/datasets.yaml by its hub id.
+# Models that are taken from elsewhere: a folder, or a model of the hub by its id.
 
 SOURCES = {
     name: model_source(reference, key_of_taken(config, name))

@@ -28,6 +28,7 @@ comes last. A wrong key or value stops the workflow before anything runs.
 | `smoke.yaml` | a few steps of every stage on real languages, on a CPU |
 | `paper.yaml` | the paper's, on two machines of eight GPUs |
 | `paper_cla.yaml`, over `paper.yaml` | its translation model with cross-lingual augmentation |
+| `paper_fork.yaml`, over `paper.yaml` | the paper's with the authors' own trainer, a fork of verl |
 | `paper_released.yaml`, over `paper.yaml` | evaluation of the released models, without training |
 | `small.yaml`, over `paper.yaml` | a smaller base model on one machine of eight GPUs |
 | `one_gpu.yaml`, over both | the smallest base model on one GPU |

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from grrm.data.named_columns import add_columns, columns_named
 from grrm.data.prepare import RankedGroups, ranking_batches, write_rows
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
@@ -38,12 +39,16 @@ def main(argv: list[str] | None = None) -> None:
         "--semantics", choices=["strict", "paper"], default="strict", help="paper: rows as published"
     )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    add_columns(parser, "mt_texts", "scores", "analysis")
     args = parser.parse_args(argv)
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
     if args.table == "ranking_test" and args.semantics == "paper":
         parser.error("--semantics paper: test tables have no analysis")
-    tables = read_batches(args.input, args.table, args.bad_rows)
+    names = columns_named(args)
+    if args.table == "ranking_test":
+        del names["analysis"]  # it has none
+    tables = read_batches(args.input, args.table, args.bad_rows, names)
     groups = RankedGroups(tables, args.output.parent, with_analyses=args.semantics == "paper")
     batches = ranking_batches(
         groups,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import ranking_chat
+from grrm.data.named_columns import add_columns, columns_named
+from grrm.data.prepare import Row, prepared_rows, ranking_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
@@ -22,11 +23,16 @@ def main(argv: list[str] | None = None) -> None:
         "--semantics", choices=["strict", "paper"], default="strict", help="paper: answers as published"
     )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    add_columns(parser, "mt_texts", "scores", "analysis")
     args = parser.parse_args(argv)
 
     prompt = load_ranking_prompt(args.prompt)
-    tables = read_batches(args.input, "grrm_sft", args.bad_rows)
-    rows = (ranking_chat(row, prompt, args.semantics) for table in tables for row in table.to_pylist())
+
+    def prepare(row: Row) -> Row:
+        return ranking_chat(row, prompt, args.semantics)
+
+    tables = read_batches(args.input, "grrm_sft", args.bad_rows, columns_named(args))
+    rows = prepared_rows(tables, prepare, args.input, args.bad_rows)
     print(f"{args.output}: {write_jsonl(args.output, rows)} rows")
 
 

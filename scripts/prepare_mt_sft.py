@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.prepare import rows_with_translation, translation_chat
+from grrm.data.named_columns import add_columns, columns_named
+from grrm.data.prepare import Row, prepared_rows, translation_chat, with_translation
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
@@ -19,12 +20,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="prepared rows (JSON lines of messages)")
     parser.add_argument("--prompt", type=Path, required=True, help="prompt file of the translation task")
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    add_columns(parser, "response")
     args = parser.parse_args(argv)
 
     prompt = load_translation_prompt(args.prompt)
-    tables = read_batches(args.input, "mt_sft", args.bad_rows)
-    rows = rows_with_translation(tables, args.input, args.bad_rows)
-    print(f"{args.output}: {write_jsonl(args.output, (translation_chat(row, prompt) for row in rows))} rows")
+
+    def prepare(row: Row) -> Row:
+        return translation_chat(with_translation(row), prompt)
+
+    tables = read_batches(args.input, "mt_sft", args.bad_rows, columns_named(args))
+    rows = prepared_rows(tables, prepare, args.input, args.bad_rows)
+    print(f"{args.output}: {write_jsonl(args.output, rows)} rows")
 
 
 if __name__ == "__main__":

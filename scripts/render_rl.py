@@ -73,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             data=args.data,
             checkpoints=args.checkpoints,
             hardware=args.hardware,
+            seed=args.seed,
             judge=args.reward_model,
             validation_data=args.validation_data,
         )

@@ -157,7 +157,7 @@ def _read_provenance(folder: Path) -> dict[str, Any]:
 
 def _read_leakage(path: Path) -> Mapping[str, Any]:
     found = read_json(path)
-    keys = ("settings", "max_share", "passed", "overlaps", "tests")
+    keys = ("settings", "passed", "overlaps", "tests")
     if not isinstance(found, dict) or not set(keys) <= set(found):
         raise UserError(f"{path}: not what check_leakage writes; run it again")
     return {key: found[key] for key in keys}

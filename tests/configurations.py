@@ -59,7 +59,7 @@ def render_rl(config: Mapping[str, Any], stage: str, **changes: Any) -> dict[str
     }
     settings = {**config[stage], **changes}
     if config["rl_engine"] == "gen_rm_fork":
-        return fork_overrides(settings, **arguments)
+        return fork_overrides(settings, **arguments, seed=config["seed"])
     prompt = Path(config["prompts"]["ranking"]) if judged else None
     return rl_overrides(settings, **arguments, judge_prompt=prompt, seed=config["seed"])
 

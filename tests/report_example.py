@@ -148,9 +148,8 @@ def make_experiment(folder: Path) -> Path:
                     **dict.fromkeys(("exact_source", "near_source", "exact_target", "near_target"), 0),
                 }
             ],
-            "tests": [{"test": "translation_test", "rows": 40, "leaked": 1, "share": 0.025}],
+            "tests": [{"test": "translation_test", "rows": 40, "leaked": 1, "share": 0.025, "limit": 0.03}],
             "examples": [],
-            "max_share": 0.03,
             "passed": True,
         },
     )

@@ -129,12 +129,6 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
 _VARIABLES = ("MODEL_PATH", "ACTOR_MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
 
 
-def models_of_environment(config: Mapping[str, Any]) -> set[str]:
-    """Models (folder or hub id) that the environment named, see `with_environment`."""
-    read = [section["environment"] for section in (config["judges"], config["alignment"]) if section]
-    return {value for variables in read for name, value in variables.items() if name.endswith("MODEL_PATH")}
-
-
 def _count(variables: Mapping[str, str], name: str) -> int:
     if not variables[name].isdecimal() or int(variables[name]) < 1:
         raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
@@ -281,8 +275,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if hardware["nodes"] > 1:
             yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
     yield from _wrong_for_device(config, hardware["device"])
-    if config["rl_engine"] == "gen_rm_fork" and config["mt_grpo"]["reward"]["placement"] != "colocated":
-        yield "mt_grpo.reward.placement is 'dedicated', expected 'colocated' with rl_engine 'gen_rm_fork'"
+    if config["rl_engine"] == "gen_rm_fork":
+        yield from _wrong_for_fork(config)
     bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if _has_sft(config, name)]
     if len({base is None for base in bases}) == 2:
         yield (
@@ -302,6 +296,29 @@ def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
     ):
         if name in evaluate["metrics"] and evaluate[name][key] is None:
             yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def leakage_limits(
+    limit: float | Mapping[str, float], tests: Iterable[str], known: Iterable[str]
+) -> dict[str, float]:
+    """Share of each test set that may stand in training data, and `default` for those that are not named.
+
+    Args:
+        limit: `data.max_leakage`.
+        tests: test sets of the experiment; only their limits are returned.
+        known: test sets that may be named, those of other experiments among them.
+
+    Raises:
+        UserError: another one is named.
+    """
+    limits = dict(limit) if isinstance(limit, Mapping) else {"default": limit}
+    allowed = ["default", *dict.fromkeys([*tests, *known])]
+    if unknown := [name for name in limits if name not in allowed]:
+        raise UserError(
+            f"key 'data.max_leakage' names {unknown[0]!r}, expected default or a test set "
+            f"({', '.join(allowed[1:])})"
+        )
+    return {name: share for name, share in limits.items() if name in {"default", *tests}}
 
 
 def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
@@ -409,6 +426,41 @@ def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     for name, stage, _ in _sft_stages(config):
         if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
+
+
+_FORK = "with rl_engine 'gen_rm_fork'"
+# What the fork's group reward does, and has no key for.
+_FORK_REWARD: dict[str, tuple[Any, str]] = {
+    "placement": ("colocated", "its judge shares the policy's GPUs"),
+    "prompt": (None, "it asks the judge in the authors' own words"),
+    "semantics": ("paper", "its reward is the published one"),
+    "retries": (0, "it asks the judge once"),
+    "max_failure_rate": (1, "it does not count failures"),
+}
+
+
+def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that the fork's trainer would pass over without a word."""
+    trained = trained_stages(config)
+    for name in ("grrm_rlvr", "mt_grpo"):
+        attention = config[name]["attention"]
+        if name in trained and attention != "flash_attention_2":
+            yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
+    if "mt_grpo" not in trained:
+        return
+    reward = config["mt_grpo"]["reward"]
+    for key, (expected, why) in _FORK_REWARD.items():
+        if reward[key] != expected:
+            yield (
+                f"mt_grpo.reward.{key} is {_shown(reward[key])}, expected {_shown(expected)} {_FORK}: {why}"
+            )
+    taken = reward["model"] or config["evaluate"]["start_from"]["grrm_rlvr"]
+    if config["prompts"]["ranking"] != "upstream" and not taken:
+        yield (
+            f"prompts.ranking is {config['prompts']['ranking']!r}, expected 'upstream' {_FORK} "
+            "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
+            "(evaluate.start_from.grrm_rlvr): in these the fork asks it"
+        )
 
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:

@@ -531,10 +531,20 @@ def ranking_answer(analysis: str, scores: Sequence[int], kind: str = "ranking_sc
 
     Raises:
         KeyError: the kind is unknown.
-        ValueError: the analysis is empty, or the scores are not 2 to 26 integers from 0 to 10.
+        ValueError: the analysis is empty, or see `ranking_verdict`.
     """
     if not analysis.strip():
         raise ValueError("the analysis is empty")
+    return f"{analysis.strip()}\n\n{ranking_verdict(scores, kind)}"
+
+
+def ranking_verdict(scores: Sequence[int], kind: str = "ranking_score") -> str:
+    """What such an answer ends with.
+
+    Raises:
+        KeyError: the kind is unknown.
+        ValueError: the scores are not 2 to 26 integers from 0 to 10.
+    """
     if not MIN_CANDIDATES <= len(scores) <= MAX_CANDIDATES:
         raise ValueError(f"{len(scores)} scores; expected {MIN_CANDIDATES} to {MAX_CANDIDATES}")
     if not all(is_score(score) for score in scores):
@@ -546,7 +556,7 @@ def ranking_answer(analysis: str, scores: Sequence[int], kind: str = "ranking_sc
         "ranking": ranking_block,
         "ranking_score": f"{ranking_block}\n{SCORES_HEADER}\n\n{format_scores(by_label)}\n",
     }
-    return f"{analysis.strip()}\n\n{ends[kind]}"
+    return ends[kind]
 
 
 def translation_answer(analysis: str, translation: str) -> str:

@@ -119,14 +119,23 @@ def read_table(path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "e
 
 
 def read_batches(
-    path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "error"
+    path: str | Path,
+    schema: pa.Schema | str,
+    bad_rows: BadRows = "error",
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[pa.Table]:
     """The same piece by piece, so that memory does not grow with the number of rows.
 
     A bad row raises at the end, when the bad rows are counted; nothing more is yielded after the first.
+
+    Args:
+        path: the file.
+        schema: as in `read_table`.
+        bad_rows: likewise.
+        names: columns of the schema that have other names in the file, with these.
     """
     schema = _schema(schema)
-    yield from _checked(_stored(path, schema), schema, path, bad_rows)
+    yield from _checked(_stored(path, schema, names or {}), schema, path, bad_rows)
 
 
 def write_table(
@@ -172,7 +181,7 @@ def _schema(schema: pa.Schema | str) -> pa.Schema:
     return SCHEMAS[schema.lower()]
 
 
-def _stored(path: str | Path, schema: pa.Schema) -> Iterator[pa.Table]:
+def _stored(path: str | Path, schema: pa.Schema, names: Mapping[str, str]) -> Iterator[pa.Table]:
     """The pieces of a Parquet file, with their columns in order."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
@@ -181,16 +190,28 @@ def _stored(path: str | Path, schema: pa.Schema) -> Iterator[pa.Table]:
         with pq.ParquetFile(path, page_checksum_verification=True, buffer_size=_BUFFER_BYTES) as file:
             empty = file.schema_arrow.empty_table()
             str(empty.schema)  # a damaged name shows itself only when it is read
-            _conform(empty, schema, path)
+            _conform(_renamed(empty, names, path), schema, path)
             if file.metadata.num_rows == 0:
                 raise UserError(f"{path}: the table has no rows")
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
-                yield _conform(pa.Table.from_batches([batch]), schema, path)
+                yield _conform(_renamed(pa.Table.from_batches([batch]), names, path), schema, path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
         ) from error
+
+
+def _renamed(table: pa.Table, names: Mapping[str, str], path: str | Path) -> pa.Table:
+    """The table with columns named as in the schema; `names` has the file's name for each that is another."""
+    others = {theirs: ours for ours, theirs in names.items() if ours != theirs}
+    if not others:
+        return table
+    if missing := [name for name in others if name not in table.column_names]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; found {', '.join(table.column_names)}")
+    # A column that bears the name of the schema while another one is meant.
+    table = table.drop_columns([ours for ours in others.values() if ours in table.column_names])
+    return table.rename_columns([others.get(name, name) for name in table.column_names])
 
 
 def _from_rows(rows: Iterable[Mapping[str, Any]], path: str | Path) -> pa.Table:

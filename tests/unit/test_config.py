@@ -13,6 +13,7 @@ from configurations import experiment
 from grrm.config import (
     kept_checkpoints,
     key_of_taken,
+    leakage_limits,
     load_experiment,
     resolve,
     resolve_experiment,
@@ -215,11 +216,51 @@ def test_groups_spread_evenly_over_the_devices() -> None:
         resolve_experiment(config, SCHEMA)
 
 
-def test_the_fork_shares_its_gpus_with_the_judge() -> None:
-    config = experiment("paper")
-    config["rl_engine"], config["mt_grpo"]["reward"]["placement"] = "gen_rm_fork", "dedicated"
-    with pytest.raises(UserError, match=r"mt_grpo\.reward\.placement .* 'colocated'"):
-        resolve_experiment(config, SCHEMA)
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("mt_grpo.reward.placement", "dedicated", "placement is 'dedicated', expected 'colocated'"),
+        ("mt_grpo.reward.prompt", "config/prompts/ranking.yaml", "reward.prompt is .*, expected null"),
+        ("mt_grpo.reward.semantics", "strict", "semantics is 'strict', expected 'paper'"),
+        ("mt_grpo.reward.retries", 1, "retries is 1, expected 0"),
+        ("mt_grpo.reward.max_failure_rate", 0.2, "max_failure_rate is 0.2, expected 1"),
+        ("grrm_rlvr.attention", "sdpa", "grrm_rlvr.attention is 'sdpa', expected 'flash_attention_2'"),
+        ("prompts.ranking", "config/prompts/ranking.yaml", "prompts.ranking is .*, expected 'upstream'"),
+    ],
+)
+def test_what_the_fork_would_pass_over_is_refused(path: str, value: Any, words: str) -> None:
+    config = experiment("paper", "paper_fork")
+    with pytest.raises(UserError, match=f"{words} with rl_engine 'gen_rm_fork'"):
+        resolve_experiment(set_key(config, path, value), SCHEMA)
+
+
+def test_the_fork_alone_is_not_asked_for() -> None:
+    with pytest.raises(UserError, match=r"prompts\.ranking .*config/paper_fork\.yaml"):
+        load_experiment(ROOT, [ROOT / "config/paper.yaml"], {"rl_engine": "gen_rm_fork"})
+
+
+@pytest.mark.parametrize("path", ["mt_grpo.reward.model", "evaluate.start_from.grrm_rlvr"])
+def test_the_fork_may_ask_a_judge_that_is_taken(path: str) -> None:
+    config = set_key(experiment("paper", "paper_fork"), "prompts.ranking", "config/prompts/ranking.yaml")
+    resolve_experiment(set_key(config, path, "double7/Qwen2.5-7B-GRRM"), SCHEMA)
+
+
+def test_each_test_set_may_have_a_limit_of_its_own() -> None:
+    tests, known = ["held_out", "wmt23_zh_en"], ["held_out", "flores"]
+    assert leakage_limits(0.02, tests, known) == {"default": 0.02}
+    limits = experiment("paper")["data"]["max_leakage"]
+    assert leakage_limits({**limits, "flores": 0.5}, tests, known) == {"default": 0.01, "held_out": 1.0}
+    with pytest.raises(
+        UserError, match=r"'data\.max_leakage' names 'held-out', .*held_out, wmt23_zh_en, flores"
+    ):
+        leakage_limits({"held-out": 1.0}, tests, known)
+
+
+def test_a_limit_is_a_share(demo: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"'data\.max_leakage\.held_out' is 2, .*at most 1"):
+        resolve_experiment(set_key(demo, "data.max_leakage", {"held_out": 2}), SCHEMA)
+    filled = resolve_experiment(set_key(demo, "data.max_leakage", {"held_out": "0.5"}), SCHEMA)
+    assert filled["data"]["max_leakage"] == {"held_out": 0.5, "default": 0.01}
 
 
 def test_a_base_model_is_not_missed_where_no_stage_starts_from_it() -> None:

@@ -245,6 +245,13 @@ def test_a_model_in_no_table_has_an_entry_that_its_name_gives_back(entries: dict
     assert (found[name].hub, found[name].revision, found[name].kind) == ("Qwen/Qwen3-32B", "main", "model")
 
 
+def test_a_mistyped_folder_is_no_hub_id(entries: dict[str, Entry], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for reference in ("results/x", "config/nothing", "./x", "a/b/c", "/x"):
+        assert with_models(entries, [reference]) == entries
+    assert len(with_models(entries, ["owner/x", "gpt2"])) == len(entries) + 2
+
+
 def test_a_name_of_neither_is_an_error(entries: dict[str, Entry]) -> None:
     for name in ("qwen9", "models--", "models--../x"):
         with pytest.raises(UserError, match="no data set or model is named"):

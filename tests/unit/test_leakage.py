@@ -203,12 +203,12 @@ def test_more_training_data_never_leaks_less(
     assert set(index.search([rows])) >= {i for i, s in enumerate(segments) if normalise(s.text)}
 
 
-def run(tmp_path: Path, limit: str) -> None:
+def run(tmp_path: Path, *limits: str) -> None:
     train = table(tmp_path / "train.parquet", [pair(RIVER, ZH_RIVER)])
     test = table(tmp_path / "test.parquet", [pair(RIVER, ZH_TEA), pair(KEY, ZH_TEA)])
     main(
         [
-            *("--train", f"mt_grpo={train}", "--test", f"wmt={test}", "--max-share", limit),
+            *("--train", f"mt_grpo={train}", "--test", f"wmt={test}", "--max-share", *limits),
             *("--output", str(tmp_path / "leakage.json"), "--table", str(tmp_path / "leakage.tsv")),
         ]
     )
@@ -217,15 +217,36 @@ def run(tmp_path: Path, limit: str) -> None:
 def test_above_the_limit_the_script_fails_and_names_set_share_and_texts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(UserError, match=r"limit of 10\.00%: wmt: 1 of 2 rows \(50\.00%\)"):
-        run(tmp_path, "0.1")
+    with pytest.raises(UserError, match=r"wmt: 1 of 2 rows \(50\.00%, at most 10\.00%\)"):
+        run(tmp_path, "default=0.1")
     assert f"source, exact: wmt row 0: '{RIVER}'; mt_grpo row 0: '{RIVER}'" in capsys.readouterr().out
     found = json.loads((tmp_path / "leakage.json").read_text())
-    assert (found["passed"], found["max_share"]) == (False, 0.1)
+    assert (found["passed"], found["tests"][0]["limit"]) == (False, 0.1)
+
+
+def test_a_test_set_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
+    run(tmp_path, "default=0.1", "wmt=1.0")
+    found = json.loads((tmp_path / "leakage.json").read_text())
+    assert (found["passed"], found["tests"][0]["limit"], found["overlaps"][0]["leaked"]) == (True, 1.0, 1)
+    with pytest.raises(UserError, match=r"wmt: 1 of 2 rows \(50\.00%, at most 10\.00%\)"):
+        run(tmp_path, "default=1.0", "wmt=0.1")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("wmt24=1", "wmt24 is no test set; there are wmt"),
+        ("wmt=2", "'2' is not a number"),
+        ("1", "NAME=SHARE"),
+    ],
+)
+def test_a_limit_that_cannot_be_meant_is_refused(tmp_path: Path, limit: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(tmp_path, limit)
 
 
 def test_at_the_limit_the_script_passes_and_writes_both_files(tmp_path: Path) -> None:
-    run(tmp_path, "0.5")
+    run(tmp_path, "default=0.5")
     assert json.loads((tmp_path / "leakage.json").read_text())["passed"] is True
     header, line = (tmp_path / "leakage.tsv").read_text().splitlines()
     assert dict(zip(header.split("\t"), line.split("\t"), strict=True)) == {

@@ -19,12 +19,18 @@ from grrm import schemas
 from grrm.data import columns, prepare
 from grrm.data.augment import TOWER_LANGUAGES, other_languages, plan_ranking_rows
 from grrm.data.columns import TextFile, group_fences, ranking_prompts, translation_prompts
-from grrm.data.prepare import is_verdict, strip_mention, strip_verdict
+from grrm.data.prepare import is_verdict, prepared_rows, strip_mention, strip_verdict
 from grrm.data.toy_world import make_tables
 from grrm.extract import code_block
 from grrm.files import UserError, read_jsonl
 from grrm.languages import language_name
-from grrm.prompts import RankingPrompt, TranslationPrompt, load_ranking_prompt, load_translation_prompt
+from grrm.prompts import (
+    RankingPrompt,
+    TranslationPrompt,
+    load_ranking_prompt,
+    load_translation_prompt,
+    ranking_answer,
+)
 from grrm.ranking import RankingAnswer, parse_answer
 from grrm.schemas import write_table
 
@@ -53,6 +59,37 @@ def run(script, stage, folder, *flags, output="rows", prompt=None):
 def prepared(script, stage, folder, *flags, prompt=None):
     path = run(script, stage, folder, *flags, prompt=prompt)
     return read_jsonl(path) if stage.endswith("_sft") else pq.read_table(path).to_pylist()
+
+
+# Columns with names of their own
+
+
+@pytest.mark.parametrize(
+    ("script", "stage", "options"),
+    [
+        (prepare_grrm_sft, "grrm_sft", {"--mt-key": "mt_texts", "--score-key": "scores"}),
+        (prepare_grrm_sft, "grrm_sft", {"--analysis-key": "analysis"}),
+        (prepare_grrm_rlvr, "grrm_rlvr", {"--mt-key": "mt_texts", "--score-key": "scores"}),
+        (prepare_mt_sft, "mt_sft", {"--response-key": "response"}),
+    ],
+)
+def test_columns_may_have_other_names(folder, script, stage, options):
+    expected = prepared(script, stage, folder)
+    table = pq.read_table(folder / f"{stage}.parquet")
+    renamed = {column: f"my_{column}" for column in options.values()}
+    names = [renamed.get(name, name) for name in table.column_names]
+    other = table.rename_columns(names)
+    # What bears the published name is not what is meant.
+    for column in options.values():
+        other = other.append_column(column, pa.nulls(len(other)))
+    pq.write_table(other, folder / f"{stage}.parquet")
+    flags = [part for option, column in options.items() for part in (option, f"my_{column}")]
+    assert prepared(script, stage, folder, *flags) == expected
+
+
+def test_a_column_that_is_not_there_is_named(folder):
+    with pytest.raises(UserError, match=r"grrm_sft\.parquet: no column quality; found src_text, "):
+        run(prepare_grrm_sft, "grrm_sft", folder, "--score-key", "quality")
 
 
 # Supervised rows
@@ -469,6 +506,37 @@ def test_paper_semantics_take_off_any_last_line_that_mentions_scores(folder):
     )
     assert strict.startswith("First.\nThe score of the match is lost in B.\n\n### Final Ranking:")
     assert paper.startswith("First.\n\n### Final Ranking:")
+
+
+@pytest.mark.parametrize(
+    ("analysis", "before"),
+    [
+        ("First.\n\nScores: A: 8, B: 3", "First.\n"),  # stripped first, not after
+        (" Both score well.\n", ""),
+        ("A is good.", "A is good."),
+    ],
+)
+def test_paper_semantics_leave_of_an_analysis_what_the_published_preparation_leaves(folder, analysis, before):
+    table = [{**TABLES["grrm_sft"][0], "mt_texts": ["one", "two"], "scores": [8, 3], "analysis": analysis}]
+    write_table(folder / "grrm_sft.parquet", table, "grrm_sft")
+    (row,) = prepared(prepare_grrm_sft, "grrm_sft", folder, "--semantics", "paper")
+    answer = f"{before}\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 8, B: 3\n"
+    assert row["messages"][1]["content"] == answer
+
+
+def test_a_row_that_cannot_be_prepared_is_named_or_dropped(capsys):
+    def prepare(row):
+        return {"answer": ranking_answer(row["analysis"], [8, 3])}
+
+    tables = [pa.table({"analysis": ["Good."]}), pa.table({"analysis": ["Good.", " "]})]
+    with pytest.raises(
+        UserError, match=r"x\.parquet, row 2 .*: the analysis is empty \(1 of 3 rows are bad\)"
+    ):
+        list(prepared_rows(tables, prepare, "x.parquet", "error"))
+    assert len(list(prepared_rows(tables, prepare, "x.parquet", "drop"))) == 2
+    assert "1 of 3 rows dropped" in capsys.readouterr().out
+    with pytest.raises(UserError, match="1 of 1 rows"):
+        list(prepared_rows([tables[1][1:]], prepare, "x.parquet", "drop"))
 
 
 # Translation rows

@@ -108,6 +108,26 @@ def test_the_fork_is_given_a_plus_where_the_authors_write_one(stage: str) -> Non
     assert [key for key in overrides if key.lstrip("+") in TABLE[stage]] == authors
 
 
+def test_the_fork_is_told_what_its_own_defaults_do_not_say() -> None:
+    config = experiment("paper", "paper_fork")
+    before = render_rl(config, "grrm_rlvr")
+    config["seed"], config["hardware"]["precision"] = 7, "fp32"
+    changes = {"warmup_steps": 10, "weight_decay": 0.0, "max_grad_norm": 0.5, "sft_coef": 0.2}
+    validation = {**config["grrm_rlvr"]["validation"], "rollouts": 4}
+    after = render_rl(config, "grrm_rlvr", **changes, validation=validation)
+    policy = "actor_rollout_ref.actor"
+    assert {key: value for key, value in after.items() if before.get(key) != value} == {
+        f"{policy}.optim.lr_warmup_steps": 10,
+        f"{policy}.optim.weight_decay": 0.0,
+        f"{policy}.grad_clip": 0.5,
+        f"+{policy}.sft_coef": 0.2,
+        f"{policy}.fsdp_config.model_dtype": "fp32",
+        "actor_rollout_ref.rollout.dtype": "float32",
+        "actor_rollout_ref.rollout.val_kwargs.n": 4,
+        "data.seed": 7,
+    }
+
+
 @pytest.mark.parametrize("stage", RL)
 def test_a_preempted_run_loses_thirty_minutes_at_most(stage: str) -> None:
     assert rendered(stage)["trainer.save_minutes"] <= 30

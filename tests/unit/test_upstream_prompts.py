@@ -435,6 +435,12 @@ def test_the_commit_of_a_checkout_is_asked_as_long_as_a_sum_is_unknown(tmp_path)
         read_sources(tmp_path, unknown("r", commit))
 
 
+def test_a_folder_that_nothing_vouches_for_is_refused(tmp_path):
+    pin = Pin("r", COMMIT, {**sums(), NAMES_FILE: None})
+    with pytest.raises(UserError, match=rf"no checkout of git, and the SHA-256 of {NAMES_FILE} is not known"):
+        read_sources(write_checkout(tmp_path), pin)
+
+
 @needs_git
 def test_clone(tmp_path):
     commit = write_repository(tmp_path / "origin")

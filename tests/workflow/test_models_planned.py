@@ -43,16 +43,29 @@ def test_start_from_skips_the_stages_before(
     assert "take_model" in rules
 
 
-def test_a_model_that_is_nowhere_is_named_before_anything_runs() -> None:
-    done = snakemake("--dry-run", "--config", "grrm_rlvr={'start_from': 'Nobody/Nothing'}")
+def test_a_model_in_no_table_is_locked_and_downloaded() -> None:
+    output = plan("--config", "grrm_rlvr={'start_from': 'Nobody/Nothing'}", "-p")
+    assert {"lock_data", "download_dataset", "take_model"} <= planned_rules(output)
+    assert "download_dataset.py --name models--Nobody--Nothing" in output
+
+
+@pytest.mark.parametrize("reference", ["results/paper/models/grrm_sft", "config/nothing", "../nothing"])
+def test_a_folder_that_is_nowhere_is_named_before_anything_runs(reference: str) -> None:
+    done = snakemake("--dry-run", "--config", f"grrm_rlvr={{'start_from': '{reference}'}}")
     assert done.returncode != 0
-    words = "key 'grrm_rlvr.start_from' is 'Nobody/Nothing', neither a folder nor the hub id of a model"
+    words = f"key 'grrm_rlvr.start_from' is '{reference}', neither a folder nor a hub id"
     assert words in done.stdout + done.stderr
     assert "Qwen/Qwen2.5-7B" in done.stdout + done.stderr
 
 
+def test_a_limit_for_no_test_set_is_named_before_anything_runs() -> None:
+    done = snakemake("--dry-run", *overlay("paper"), "--config", "data={max_leakage: {heldout: 1.0}}")
+    assert done.returncode != 0
+    assert "key 'data.max_leakage' names 'heldout'" in done.stdout + done.stderr
+
+
 def test_the_published_fork_is_planned_with_an_environment_of_its_own() -> None:
-    output = " ".join(plan(*overlay("paper"), "--config", "rl_engine=gen_rm_fork", "-p").split())
+    output = " ".join(plan(*overlay("paper paper_fork"), "-p").split())
     assert "--engine gen_rm_fork" in output
     assert "--python python --fork ../verl" in output
     assert "--locks driver=envs/driver.txt comet=envs/comet.txt" in output

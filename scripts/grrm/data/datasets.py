@@ -143,8 +143,9 @@ def model_entry(hub: str) -> Entry | None:
     if not _HUB_ID.fullmatch(hub):
         return None
     name = _UNLISTED + hub.replace("/", "--")
-    settings = {"licence": "see the card", "optional": True, "used_by": ["judge_training"]}
-    files = dict.fromkeys(("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"))
+    settings = {"licence": "see the card", "optional": True}
+    # The last two are COMET's.
+    files = dict.fromkeys(("*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "*.yaml", "*.ckpt"))
     return Entry(name, "model", hub, None, "main", files, False, settings)
 
 
@@ -161,9 +162,15 @@ def with_models(entries: Mapping[str, Entry], references: Iterable[str]) -> dict
     unlisted = [
         model_entry(reference)
         for reference in references
-        if reference not in known and not Path(reference).is_dir()
+        if reference not in known and not _is_path(reference)
     ]
     return {**entries, **{entry.name: entry for entry in unlisted if entry is not None}}
+
+
+def _is_path(reference: str) -> bool:
+    """Whether a folder is meant, there or mistyped, though it may have the form of a hub id."""
+    first, slash, _ = reference.partition("/")
+    return Path(reference).is_dir() or (slash == "/" and (first == "results" or Path(first).is_dir()))
 
 
 def entry_named(entries: Mapping[str, Entry], name: str) -> Entry:

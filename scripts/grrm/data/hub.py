@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
-from grrm.data.datasets import Entry, Locked, LockedFile, is_inside
+from grrm.data.datasets import Entry, Locked, LockedFile, is_inside, unlisted_entry
 from grrm.files import UserError, sha256
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -302,7 +302,10 @@ def _explain(error: Exception, entry: Entry, what: str, attempts: int) -> str:
     if status == 401 and _token() and not isinstance(error, RepositoryNotFoundError):
         return f"{about}: HF_TOKEN is not accepted (401): make a new token, or unset HF_TOKEN"
     if status in (401, 404):
-        return f"{about}: it does not exist, or it is private ({token}); check its name, or set HF_TOKEN"
+        folder = ", nor is there a folder of that name" if unlisted_entry(entry.name) else ""
+        return (
+            f"{about}: it does not exist, or it is private ({token}){folder}; check its name, or set HF_TOKEN"
+        )
     if status == 403:
         return f"{about}: forbidden ({token}); give the token the right to read {page}"
     if status == 416:

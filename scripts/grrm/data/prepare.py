@@ -16,7 +16,7 @@ wait in a temporary file, a row is a few numbers until it is its turn, and a bat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,7 @@ from grrm.data.columns import (
 from grrm.extract import code_block
 from grrm.files import UserError, atomic_path
 from grrm.languages import language_code
-from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer
+from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
 from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_SCORE, labels
 from grrm.schemas import BadRows
 
@@ -105,12 +105,15 @@ def chat(user: list[dict[str, str]], answer: str) -> Row:
 def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict") -> Row:
     """A row of the grrm_sft table as a chat: the ranking prompt, then analysis, ranking and scores.
 
+    With semantics "paper" the analysis may be empty, or end with empty lines.
+
     Raises:
-        ValueError: with semantics "paper" nothing is left of the analysis.
+        ValueError: with semantics "strict" the analysis is empty.
     """
     user = prompt.messages(**{name: row[name] for name in ("src_text", "mt_texts", "src_lang", "trg_lang")})
-    strip = strip_verdict if semantics == "strict" else strip_mention
-    return chat(user, ranking_answer(strip(row["analysis"]), row["scores"]))
+    if semantics == "paper":
+        return chat(user, f"{strip_mention(row['analysis'])}\n\n{ranking_verdict(row['scores'])}")
+    return chat(user, ranking_answer(strip_verdict(row["analysis"]), row["scores"]))
 
 
 def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
@@ -119,12 +122,29 @@ def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
     return chat(user, row["response"])
 
 
-def rows_with_translation(tables: Iterable[pa.Table], path: str | Path, bad_rows: BadRows) -> Iterator[Row]:
-    """The rows of an mt_sft table whose response ends with the translation in a code block.
+def with_translation(row: Row) -> Row:
+    """A row of the mt_sft table whose response ends with the translation in a code block.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if code_block(row["response"]) is None:
+        raise ValueError(
+            f"response is {row['response']!r}; expected an analysis, then the translation in one code block "
+            "at the end"
+        )
+    return row
+
+
+def prepared_rows(
+    tables: Iterable[pa.Table], prepare: Callable[[Row], Row], path: str | Path, bad_rows: BadRows
+) -> Iterator[Row]:
+    """What `prepare` makes of the rows of a table; a row for which it raises ValueError is bad.
 
     Args:
         tables: the pieces of the table.
-        path: where they come from, for messages.
+        prepare: makes one row.
+        path: where the rows come from, for messages.
         bad_rows: "error" stops when all bad rows are counted; "drop" leaves them out and says how many.
 
     Raises:
@@ -134,19 +154,21 @@ def rows_with_translation(tables: Iterable[pa.Table], path: str | Path, bad_rows
     first = ""
     for table in tables:
         for row in table.to_pylist():
-            if code_block(row["response"]) is None:
+            try:
+                prepared = prepare(row)
+            except ValueError as error:
                 bad += 1
-                first = first or f"{path}, row {rows}: response is {row['response']!r}"
-            elif bad_rows == "drop" or not bad:
-                yield row
+                first = first or f"{path}, row {rows} (the first is 0): {error}"
+            else:
+                if bad_rows == "drop" or not bad:
+                    yield prepared
             rows += 1
     if bad and (bad_rows == "error" or bad == rows):
         raise UserError(
-            f"{first}; expected an analysis, then the translation in one code block at the end ({bad} of "
-            f"{rows} rows are bad); repair them, or leave them out with --bad-rows drop"
+            f"{first} ({bad} of {rows} rows are bad); repair them, or leave them out with --bad-rows drop"
         )
     if bad:
-        print(f"{path}: {bad} of {rows} rows dropped: no translation in a code block at the end")
+        print(f"{path}: {bad} of {rows} rows dropped, the first of them: {first}")
 
 
 _RANK = r"[A-Z](?:\s*[>=]\s*[A-Z])+"

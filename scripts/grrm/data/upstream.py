@@ -81,10 +81,11 @@ def read_sources(checkout: str | Path, pin: Pin) -> dict[str, bytes]:
     """The pinned files of a checkout, each with the sum that is known for it.
 
     As long as a sum is not known, git must say that the checkout has the commit, and the files as they are
-    there; a folder without git's records is then taken at its word.
+    there.
 
     Raises:
-        UserError: a file is missing or has other bytes, or the checkout is of another commit.
+        UserError: a file is missing or has other bytes, the checkout is of another commit, or nothing tells
+            which bytes are right.
     """
     folder = Path(checkout)
     sources = {}
@@ -102,7 +103,13 @@ def read_sources(checkout: str | Path, pin: Pin) -> dict[str, bytes]:
                 f"{folder / file}: SHA-256 is {found}, expected {expected}; check out commit {pin.commit} of "
                 f"{pin.repository} without changes"
             )
-    if None in pin.files.values() and (folder / ".git").exists():
+    if unknown := [file for file, expected in pin.files.items() if expected is None]:
+        if not (folder / ".git").exists():
+            raise UserError(
+                f"{folder}: is no checkout of git, and the SHA-256 of {', '.join(unknown)} is not known yet: "
+                f"nothing tells whether these are the files of {pin.repository} at {pin.commit}; clone it (a "
+                "folder with .git in it), or write the sums into config/upstream.yaml"
+            )
         _check_commit(folder, pin)
     return sources
 

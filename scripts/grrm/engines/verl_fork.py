@@ -1,7 +1,8 @@
 """The fork of verl that the paper used: DoubleVII/verl, branch gen_rm, commit c559fa5.
 
 The rendered keys are those of the authors' launch commands (recipes of NJUNLP/GRRM c000509), in their order.
-A key with "+" is one that the fork's own configuration does not have.
+A key with "+" is one that the fork's own configuration does not have. A key that those commands leave out is
+rendered where it is to differ from the fork's default.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ Overrides = dict[str, Any]
 
 JUDGE = "reward_model.model.path"
 _MANAGER = "reward_model.reward_manager"
+# Keys that are missing in the authors' commands, and what the fork takes for them.
+_DEFAULTS: Overrides = {
+    "actor_rollout_ref.actor.optim.lr_warmup_steps": -1,
+    "actor_rollout_ref.actor.optim.weight_decay": 0.01,
+    "actor_rollout_ref.actor.grad_clip": 1.0,
+    "+actor_rollout_ref.actor.sft_coef": 0.0,
+    "actor_rollout_ref.rollout.dtype": "bfloat16",
+    "actor_rollout_ref.rollout.val_kwargs.n": 1,
+    "data.seed": None,
+}
 # Relative to the checkout of the fork.
 _CODE = ("custom_reward_function.path", "+reward_model.custom_processor.path")
 
@@ -34,18 +45,41 @@ def fork_overrides(
     data: Path,
     checkpoints: Path,
     hardware: Mapping[str, Any],
+    seed: int = 0,
     judge: Path | None = None,
     validation_data: Path | None = None,
 ) -> Overrides:
-    """The overrides of a stage for the fork; parameters as `grrm.engines.verl.rl_overrides` has them."""
+    """The overrides of a stage for the fork; parameters as `grrm.engines.verl.rl_overrides` has them.
+
+    The seed is that of the order of rows, and 0 the fork's own: it has none for its rollouts.
+    """
     judged = judge is not None
-    return {
+    published = {
         **_data(settings, data, validation_data),
-        **_actor(settings, model, judged=judged),
+        **_actor(settings, model, hardware, judged=judged),
         **_rollout(settings, judged=judged),
         **_algorithm(judged=judged),
         **(_verified(settings) if judge is None else _judged(settings, judge)),
         **_trainer(settings, stage, checkpoints, hardware),
+    }
+    further = _further(settings, hardware, seed)
+    return published | {
+        key: value for key, value in further.items() if key not in published and value != _DEFAULTS[key]
+    }
+
+
+def _further(settings: Mapping[str, Any], hardware: Mapping[str, Any], seed: int) -> Overrides:
+    """What the authors' commands leave to the fork's defaults, key by key of `_DEFAULTS`."""
+    actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+    validation = settings.get("validation") or {"rollouts": 1}
+    return {
+        f"{actor}.optim.lr_warmup_steps": settings["warmup_steps"] or -1,
+        f"{actor}.optim.weight_decay": settings["weight_decay"],
+        f"{actor}.grad_clip": settings["max_grad_norm"],
+        f"+{actor}.sft_coef": settings["sft_coef"],
+        f"{rollout}.dtype": {"bf16": "bfloat16", "fp32": "float32"}[hardware["precision"]],
+        f"{rollout}.val_kwargs.n": validation["rollouts"],
+        "data.seed": seed or None,
     }
 
 
@@ -64,7 +98,9 @@ def _data(settings: Mapping[str, Any], data: Path, validation_data: Path | None)
     }
 
 
-def _actor(settings: Mapping[str, Any], model: Path, *, judged: bool) -> Overrides:
+def _actor(
+    settings: Mapping[str, Any], model: Path, hardware: Mapping[str, Any], *, judged: bool
+) -> Overrides:
     actor = "actor_rollout_ref.actor"
     cosine = settings["lr_scheduler"] == "cosine"
     return {
@@ -88,7 +124,7 @@ def _actor(settings: Mapping[str, Any], model: Path, *, judged: bool) -> Overrid
         f"{actor}.strategy": "fsdp2",
         "actor_rollout_ref.model.enable_gradient_checkpointing": settings["gradient_checkpointing"],
         f"{actor}.fsdp_config.param_offload": False,
-        f"{actor}.fsdp_config.model_dtype": "bf16",
+        f"{actor}.fsdp_config.model_dtype": hardware["precision"],
         f"{actor}.ulysses_sequence_parallel_size": settings["ulysses"],
         # Not in the authors' commands: without it no checkpoint can be loaded by anything but verl.
         f"{actor}.checkpoint.save_contents": ["model", "optimizer", "extra", "hf_model"],

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from grrm.cluster import load_resources, requests
-from grrm.config import models_of_environment, trained_stages
+from grrm.config import trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
 from grrm.preflight.environments import check_environment, check_images, not_looked_at
 from grrm.preflight.findings import Finding, failed, merge, unknown
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
-from grrm.preflight.hub import check_hub, missing_bytes, needed_entries
+from grrm.preflight.hub import check_hub, missing_bytes, models_read, needed_entries
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
@@ -201,5 +201,5 @@ def _tables(config: Mapping[str, Any], workflow: Path) -> tuple[Any, Any]:
     entries = load_datasets(
         workflow / "config/datasets.yaml", workflow / "config/schemas/datasets.schema.yaml"
     )
-    models = models_of_environment(config)
-    return with_models(entries, models), load_lock(workflow / "config/datasets.lock.yaml")
+    known = with_models(entries, sorted(models_read(config)))
+    return known, load_lock(workflow / "config/datasets.lock.yaml")
