@@ -87,7 +87,9 @@ if config["data"]["source"] == "hub":
 
 
 try:
-    LEAKAGE_LIMITS = leakage_limits(config["data"]["max_leakage"], TESTS, TEST_SETS)
+    LEAKAGE_LIMITS = leakage_limits(
+        config["data"]["max_leakage"], TRAINING, TESTS, TEST_SETS
+    )
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -30,8 +30,9 @@ def main(argv: list[str] | None = None) -> None:
         nargs="+",
         default=["default=0.01"],
         metavar="NAME=SHARE",
-        help="of a test set's rows that may be in training data, 0 to 1; `default` is for those that are not "
-        "named (default: default=0.01)",
+        help="of a test set's rows that may be in training data, 0 to 1. NAME is a test set, or a training "
+        "table and a test set (mt_grpo:news), whose overlap is then judged apart; `default` is for sets that "
+        "are not named (default: default=0.01)",
     )
     parser.add_argument(
         "--words", type=int, default=default.words, help=f"in an n-gram (default: {default.words})"
@@ -54,11 +55,19 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--words, --characters and --overlap must be above 0")
 
     settings, tests = Settings(args.words, args.characters, args.overlap), _named(args.test)
-    limits = _limits(args.max_share, tests)
-    found = check(_named(args.train), tests, settings, args.examples)
+    trains = _named(args.train)
+    limits, of_pairs = _limits(args.max_share, trains, tests)
+    found = check(trains, tests, settings, args.examples, of_pairs.keys())
     for test in found["tests"]:
         test["limit"] = limits[test["test"]]
-    above = [test for test in found["tests"] if test["share"] > test["limit"]]
+    for pair in found["overlaps"]:
+        pair["limit"] = of_pairs.get((pair["train"], pair["test"]))
+    apart = [
+        pair | {"test": f"{pair['train']}:{pair['test']}"}
+        for pair in found["overlaps"]
+        if pair["limit"] is not None
+    ]
+    above = [test for test in [*found["tests"], *apart] if test["share"] > test["limit"]]
     table = "\n".join(_lines(found["overlaps"])) + "\n"
     print(table, end="")
     for example in found["examples"]:
@@ -86,16 +95,27 @@ def _named(pairs: Iterable[str], what: str = "PARQUET") -> dict[str, str]:
     return named
 
 
-def _limits(pairs: Iterable[str], tests: Iterable[str]) -> dict[str, float]:
-    """The limit of each test set."""
+def _limits(
+    pairs: Iterable[str], trains: Iterable[str], tests: Iterable[str]
+) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
+    """The limit of each test set, and those of pairs of a training table and a test set."""
     try:
         limits = {name: _share(text) for name, text in _named(pairs, "SHARE").items()}
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--max-share: {error}") from error
     default = limits.pop("default", 0.01)
+    of_pairs = {
+        (train, test): limits.pop(f"{train}:{test}")
+        for train in trains
+        for test in tests
+        if f"{train}:{test}" in limits
+    }
     if unknown := limits.keys() - set(tests):
-        raise UserError(f"--max-share: {min(unknown)} is no test set; there are {', '.join(tests)}")
-    return {test: limits.get(test, default) for test in tests}
+        raise UserError(
+            f"--max-share: {min(unknown)} is neither a test set ({', '.join(tests)}) nor a training table "
+            f"({', '.join(trains)}), a colon and a test set"
+        )
+    return {test: limits.get(test, default) for test in tests}, of_pairs
 
 
 def _share(text: str) -> float:

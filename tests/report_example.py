@@ -145,6 +145,7 @@ def make_experiment(folder: Path) -> Path:
                     "rows": 40,
                     "leaked": 1,
                     "share": 0.025,
+                    "limit": None,
                     **dict.fromkeys(("exact_source", "near_source", "exact_target", "near_target"), 0),
                 }
             ],

@@ -299,12 +299,13 @@ def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
 
 
 def leakage_limits(
-    limit: float | Mapping[str, float], tests: Iterable[str], known: Iterable[str]
+    limit: float | Mapping[str, float], trained: Iterable[str], tests: Iterable[str], known: Iterable[str]
 ) -> dict[str, float]:
     """Share of each test set that may stand in training data, and `default` for those that are not named.
 
     Args:
-        limit: `data.max_leakage`.
+        limit: `data.max_leakage`, by test sets, or by a training table and a test set (`mt_grpo:news`).
+        trained: training tables of the experiment.
         tests: test sets of the experiment; only their limits are returned.
         known: test sets that may be named, those of other experiments among them.
 
@@ -313,12 +314,14 @@ def leakage_limits(
     """
     limits = dict(limit) if isinstance(limit, Mapping) else {"default": limit}
     allowed = ["default", *dict.fromkeys([*tests, *known])]
-    if unknown := [name for name in limits if name not in allowed]:
+    pairs = {f"{stage}:{test}" for stage in STAGES for test in allowed[1:]}
+    if unknown := [name for name in limits if name not in {*allowed, *pairs}]:
         raise UserError(
-            f"key 'data.max_leakage' names {unknown[0]!r}, expected default or a test set "
-            f"({', '.join(allowed[1:])})"
+            f"key 'data.max_leakage' names {unknown[0]!r}, expected default, a test set "
+            f"({', '.join(allowed[1:])}), or a stage ({', '.join(STAGES)}), a colon and a test set"
         )
-    return {name: share for name, share in limits.items() if name in {"default", *tests}}
+    here = {"default", *tests, *(f"{stage}:{test}" for stage in trained for test in tests)}
+    return {name: share for name, share in limits.items() if name in here}
 
 
 def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:

@@ -11,6 +11,7 @@ import yaml
 
 from configurations import experiment
 from grrm.config import (
+    STAGES,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
@@ -247,13 +248,21 @@ def test_the_fork_may_ask_a_judge_that_is_taken(path: str) -> None:
 
 def test_each_test_set_may_have_a_limit_of_its_own() -> None:
     tests, known = ["held_out", "wmt23_zh_en"], ["held_out", "flores"]
-    assert leakage_limits(0.02, tests, known) == {"default": 0.02}
+    assert leakage_limits(0.02, ["mt_grpo"], tests, known) == {"default": 0.02}
     limits = experiment("paper")["data"]["max_leakage"]
-    assert leakage_limits({**limits, "flores": 0.5}, tests, known) == {"default": 0.01, "held_out": 1.0}
+    mine = {**limits, "wmt23_zh_en": 0.1, "flores": 0.5, "mt_sft:flores": 0.5}
+    assert leakage_limits(mine, ["mt_sft", "mt_grpo"], tests, known) == {
+        "default": 0.01,
+        "mt_grpo:held_out": 1.0,
+        "wmt23_zh_en": 0.1,
+    }
+    assert leakage_limits(limits, ["grrm_sft"], tests, known) == {"default": 0.01}
     with pytest.raises(
         UserError, match=r"'data\.max_leakage' names 'held-out', .*held_out, wmt23_zh_en, flores"
     ):
-        leakage_limits({"held-out": 1.0}, tests, known)
+        leakage_limits({"held-out": 1.0}, STAGES, tests, known)
+    with pytest.raises(UserError, match=r"names 'grpo:held_out', .* a stage \(grrm_sft, .*a colon"):
+        leakage_limits({"grpo:held_out": 1.0}, STAGES, tests, known)
 
 
 def test_a_limit_is_a_share(demo: dict[str, Any]) -> None:

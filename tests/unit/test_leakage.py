@@ -232,10 +232,20 @@ def test_a_test_set_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
         run(tmp_path, "default=1.0", "wmt=0.1")
 
 
+def test_a_training_table_and_a_test_set_are_judged_apart(tmp_path: Path) -> None:
+    run(tmp_path, "default=0", "mt_grpo:wmt=0.5")
+    found = json.loads((tmp_path / "leakage.json").read_text())
+    assert (found["passed"], found["tests"][0]["leaked"]) == (True, 0)
+    assert (found["overlaps"][0]["leaked"], found["overlaps"][0]["limit"]) == (1, 0.5)
+    with pytest.raises(UserError, match=r"mt_grpo:wmt: 1 of 2 rows \(50\.00%, at most 10\.00%\)"):
+        run(tmp_path, "default=0", "mt_grpo:wmt=0.1")
+
+
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ("wmt24=1", "wmt24 is no test set; there are wmt"),
+        ("wmt24=1", r"wmt24 is neither a test set \(wmt\) nor a training table \(mt_grpo\)"),
+        ("mt_sft:wmt=1", r"mt_sft:wmt is neither"),
         ("wmt=2", "'2' is not a number"),
         ("1", "NAME=SHARE"),
     ],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -117,6 +117,7 @@ def check(
     test: Mapping[str, str | Path],
     settings: Settings = Settings(),
     examples: int = 5,
+    apart: Collection[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Compare every training table with every test set.
 
@@ -125,10 +126,11 @@ def check(
         test: Parquet files of test sets, by name.
         settings: what counts as a near duplicate.
         examples: pairs of texts shown for each pair of a table and a set, at most.
+        apart: pairs of a training table and a test set whose overlap does not count for the set.
 
     Returns:
         JSON object: settings; overlaps (one for each pair, see `Overlap`, with its share); tests (for each
-        test set the rows that leaked to any training table, and their share); examples.
+        test set the rows that leaked to any training table but those `apart`, and their share); examples.
 
     Raises:
         UserError: a file is missing, is not Parquet, or lacks texts or their languages.
@@ -145,7 +147,8 @@ def check(
         for name in test:
             found = {i: match for i, match in matches.items() if segments[i].test == name}
             overlaps.append(_count(table, name, rows[name], {segments[i]: m for i, m in found.items()}))
-            leaked_to_any[name] |= {segments[i].row for i in found}
+            if (table, name) not in apart:
+                leaked_to_any[name] |= {segments[i].row for i in found}
             worst = sorted(found, key=lambda i: (-found[i].exact, -found[i].overlap, i))[:examples]
             shown += [_example(table, segments[i], found[i]) for i in worst]
     return {
