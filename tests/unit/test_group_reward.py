@@ -370,6 +370,11 @@ def test_paper_extracts_translations_as_published(case):
     assert published_code_block(case["text"]) == case["out"]["value"]
 
 
+@pytest.mark.parametrize("answer", ["A: 4,, B: 9", ", A: 4, , B: 9,", "A: 4, B: 9 , "])
+def test_paper_passes_over_what_is_empty_between_commas(answer):
+    assert published_scores(f"x\n{answer}", 2) == (4, 9)
+
+
 def test_paper_keeps_the_language_tag():
     assert published_code_block("x\n```zh\n你好\n```") == "zh\n你好"
 

@@ -294,7 +294,9 @@ def published_scores(answer: str, count: int) -> tuple[int, ...]:
         ValueError: the last line does not hold a whole number for every label.
     """
     scores = {}
-    for part in answer.strip().split("\n")[-1].strip().strip(",").split(","):
+    for part in answer.strip().split("\n")[-1].split(","):
+        if not part.strip():
+            continue
         label, _, value = part.partition(":")
         scores[label.strip()] = int(value)
     if missing := [label for label in labels(count) if label not in scores]:
