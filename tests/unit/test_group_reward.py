@@ -290,6 +290,12 @@ def test_an_error_in_judging_stops_the_run_instead_of_dropping_the_group(capsys)
     assert f"{STOP_MARK} language 'xx' is not known" in capsys.readouterr().out
 
 
+def test_a_judge_that_is_gone_stops_the_run_however_few_judgements_failed(capsys):
+    with pytest.raises(UserError, match="cannot be reached"):
+        run(group("good", "poor"), judge=Judge(UserError("the judge cannot be reached")))
+    assert f"{STOP_MARK} the judge cannot be reached" in capsys.readouterr().out
+
+
 def test_the_ledger_holds_every_group_and_the_texts_of_the_first_judged_one(tmp_path):
     options = replace(STRICT, ledger=str(tmp_path / "judgements.jsonl"), ledger_texts=1)
 
