@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     locks = here / ".snakemake" / "locks"
     if locks.is_dir() and any(locks.iterdir()):
         print("An earlier run was interrupted: removing its lock.", flush=True)
-        subprocess.run([*snakemake, "--unlock", "--quiet", "all", *arguments], check=True)
+        unlocking = subprocess.run([*snakemake, "--unlock", "--quiet", "all", *arguments], check=False)
+        if unlocking.returncode != 0:
+            sys.exit(unlocking.returncode)  # Snakemake has said why
     os.execv(sys.executable, [*snakemake, "--rerun-incomplete", *arguments])
 
 

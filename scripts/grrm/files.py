@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import shutil
@@ -19,6 +20,15 @@ class UserError(Exception):
 def temporary_sibling(path: Path) -> Path:
     """A fresh hidden name beside `path`, on the same file system so that a rename is atomic."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporary siblings of `path` that killed processes left; nobody may be writing it."""
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
 
 
 @contextmanager

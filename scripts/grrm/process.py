@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -41,14 +42,15 @@ def run_main(main: Callable[[], object]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno == 28:  # ENOSPC
-            print(
-                f"error: no space left on the disk while writing {error.filename or 'an output'}: "
-                "free some space and run the same command again",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-        raise
+        full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
+        if error.errno not in full:
+            raise
+        print(
+            f"error: {full[error.errno]} while writing {error.filename or 'an output'}: "
+            "free some space and run the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def end_with_workflow() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from grrm.files import UserError
+from grrm.ranking import MAX_CANDIDATES
 
 PAIRWISE_MODES = ("winrate", "copeland", "dgr", "elo")
 EVAL_MODES = ("pairwise", "pointwise", "listwise")
@@ -234,9 +235,14 @@ _NO_JUDGE = (
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
-    translation = config["mt_grpo"]["reward"]
+    translation, rollouts = config["mt_grpo"]["reward"], config["mt_grpo"]["rollouts"]
     for kind in dict.fromkeys(_kinds(config)):
         reward = reward_of(translation, kind)
+        if kind == "grrm" and rollouts > MAX_CANDIDATES:  # other judges number what they are shown
+            yield (
+                f"mt_grpo.rollouts is {rollouts}, expected at most {MAX_CANDIDATES} for reward {kind!r}: its "
+                "judge is shown all rollouts of a prompt, one a letter from A to Z"
+            )
         if _asks_endpoint(reward) and not _reachable(reward):
             yield f"mt_grpo.reward: {_NO_JUDGE.format(kind=kind)}"
         if reward["placement"] == "endpoint" and reward["model"] is not None:

@@ -9,6 +9,7 @@ pytest.importorskip("verl")
 
 from aiohttp import ClientError, web
 
+from grrm.files import UserError
 from grrm.rewards.group import GroupRewardManager, chat_judge
 
 
@@ -74,6 +75,40 @@ def test_a_judge_that_does_not_answer_is_given_up():
 
     with pytest.raises(asyncio.TimeoutError):
         with_server(sleep, use)
+
+
+@pytest.mark.parametrize("status", [None, 502])
+def test_a_judge_that_cannot_be_reached_stops_the_run(status):
+    """Nobody listens (None), or verl's router reaches nobody behind it."""
+    tries = []
+
+    async def refuse(request):
+        tries.append(request)
+        if status is None:
+            request.transport.abort()
+        return web.Response(status=status or 200)
+
+    async def use(address):
+        await chat_judge(address, {}, timeout=5, pauses=(0, 0))("which?", 0.0)
+
+    with pytest.raises(UserError, match=r"cannot be reached at 127\.0\.0\.1:\d+ any more"):
+        with_server(refuse, use)
+    assert len(tries) == 3
+
+
+def test_a_connection_cut_once_is_made_again():
+    tries = []
+
+    async def cut_first(request):
+        tries.append(request)
+        if len(tries) == 1:
+            request.transport.abort()
+        return web.json_response({"choices": [{"message": {"content": "B > A"}}]})
+
+    async def use(address):
+        return await chat_judge(address, {}, timeout=5, pauses=(0,))("which?", 0.0)
+
+    assert with_server(cut_first, use) == "B > A"
 
 
 def test_scores_are_put_on_the_last_token_of_each_response():

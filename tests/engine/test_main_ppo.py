@@ -1,4 +1,4 @@
-"""verl's real trainer on a CPU: three runs of a tiny model."""
+"""verl's real trainer on a CPU: runs of a tiny model."""
 
 from __future__ import annotations
 
@@ -58,6 +58,14 @@ ray_kwargs.ray_init.num_cpus=8 +ray_kwargs.ray_init.num_gpus=1 +ray_kwargs.ray_i
 REWARD = """
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, **kwargs):
     return solution_str.count(ground_truth) / max(len(solution_str), 1)
+"""
+
+SLOW_REWARD = """
+import time
+
+def compute_score(*args, **kwargs):
+    print("rewards are being thought about", flush=True)
+    time.sleep(600)
 """
 
 JUDGE = """
@@ -257,6 +265,28 @@ def test_it_goes_on_after_the_checkpoint_and_can_be_killed(first: str, folder: P
         assert metric(log, "training/rollout_probs_diff_max")[0] <= 1e-6
         assert run.listening() <= {"127.0.0.1", "::ffff:127.0.0.1"}
         dies_without_a_trace(run, signal.SIGKILL)
+    finally:
+        run.clean()
+
+
+def test_a_killed_rollout_worker_ends_the_training(folder: Path) -> None:
+    """Killed while its rollouts are rewarded: verl would wait for them for ever."""
+    (folder / "slow.py").write_text(SLOW_REWARD)
+    overrides = f"""
+        trainer.v1.sampler.custom_sampler.path=pkg://grrm.verl_plugin.step_sampler
+        trainer.v1.sampler.custom_sampler.name=WatchingReplayBuffer
+        reward.custom_reward_function.path={folder / "slow.py"}
+        actor_rollout_ref.actor.use_kl_loss=False trainer.save_freq=-1 trainer.resume_mode=disable
+    """
+    run = Run(folder, 1000, overrides.split())
+    try:
+        run.wait_for("rewards are being thought about")
+        titles = {process: " ".join(process.cmdline()) for process in run.processes()}
+        (worker,) = [process for process, title in titles.items() if "AgentLoopWorker" in title]
+        worker.kill()
+        assert run.process.wait(timeout=120) != 0
+        log = run.log.read_text(errors="replace")
+        assert re.search(r"RuntimeError: processes of the training ended: agent_loop_worker_0", log)
     finally:
         run.clean()
 

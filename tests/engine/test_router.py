@@ -1,9 +1,11 @@
-"""verl's reward router does not outlive a trainer that was killed."""
+"""verl's reward router does not outlive a trainer that was killed, and says what became of a judge."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +15,10 @@ import pytest
 
 pytest.importorskip("verl")
 
-from grrm.verl_plugin.router import end_router_with_trainer
+from aiohttp import web
+from fastapi.testclient import TestClient
+
+from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 
 TRAINER = """
 import multiprocessing, time
@@ -48,3 +53,38 @@ def test_verls_router_is_replaced_once():
     assert replaced.__wrapped__.__module__ == naive_router.__name__
     end_router_with_trainer()
     assert naive_router.run_router is replaced
+
+
+def status_of_router(*judges):
+    """What verl's router answers in front of these judges."""
+    from verl.experimental.reward_loop.router import naive_router
+
+    answer_for_judges()
+    router = naive_router.NaiveRouter(worker_urls=list(judges), retry_delay=0.0)
+    with TestClient(router.app) as client:
+        return client.post("/v1/chat/completions", json={}).status_code
+
+
+def test_a_judge_that_is_gone_is_a_bad_gateway():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    assert status_of_router(f"http://127.0.0.1:{port}") == 502
+
+
+def test_the_status_that_a_judge_answers_is_passed_on():
+    async def refuse(_request):
+        return web.Response(status=400)
+
+    async def main():
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", refuse)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            return await asyncio.to_thread(status_of_router, address)
+        finally:
+            await runner.cleanup()
+
+    assert asyncio.run(main()) == 400

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from grrm.engines import checkpoints
-from grrm.files import UserError
+from grrm.files import UserError, temporary_sibling
 
 
 @pytest.fixture
@@ -84,6 +85,56 @@ def test_a_model_trained_anew_is_another_input(tmp_path: Path, config: Path, dat
     data.write_text("{}\n{}\n")
     checkpoints.publish(sorted((tmp_path / "working").iterdir()), model, checkpoints.identity(config, [data]))
     assert checkpoints.identity(config, [model]) != before
+
+
+def test_what_a_kill_left_of_the_marker_does_not_make_the_folder_anothers(
+    tmp_path: Path, config: Path, data: Path
+) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    temporary_sibling(folder / checkpoints.IDENTITY).write_text("{")
+    checkpoints.claim(folder, checkpoints.identity(config, [data]))
+    assert [path.name for path in folder.iterdir()] == [checkpoints.IDENTITY]
+
+
+def test_models_of_killed_publications_are_removed(tmp_path: Path, config: Path, data: Path) -> None:
+    model, another = tmp_path / "model", tmp_path / "model2"
+    left, others = temporary_sibling(model), temporary_sibling(another)
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "model.safetensors").touch()
+    checkpoints.publish(make_model(tmp_path / "working"), model, checkpoints.identity(config, [data]))
+    assert not left.exists()
+    assert others.exists()
+
+
+def write_state(folder: Path, step: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder / "trainer_state.json"
+    state.write_text(json.dumps({"global_step": step, "max_steps": 10}))
+    return state
+
+
+def test_a_training_is_resumed_from_a_whole_checkpoint_before_its_last_step(tmp_path: Path) -> None:
+    for step in (4, 8, 10):
+        write_state(tmp_path / f"checkpoint-{step}", step)
+    state = tmp_path / "checkpoint-8/trainer_state.json"
+    state.write_text(state.read_text()[:-5])
+    (tmp_path / "checkpoint-6").mkdir()
+    checkpoints.remove_unusable(tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
+def test_weights_of_an_interrupted_end_do_not_keep_a_training_from_starting_anew(tmp_path: Path) -> None:
+    """LLaMA-Factory refuses a folder with weights (its CHECKPOINT_NAMES) and no checkpoint."""
+    write_state(tmp_path / "checkpoint-10", 10)
+    weights = ("model.safetensors", "model.safetensors.index.json", "model-00001-of-00002.safetensors")
+    adapters = ("adapter_model.safetensors", "adapter_model.bin")
+    pickled = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+    for name in (*weights, *adapters, *pickled, "training.json", "training_args.bin"):
+        (tmp_path / name).touch()
+    checkpoints.remove_unusable(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["training.json", "training_args.bin"]
 
 
 @pytest.mark.parametrize(

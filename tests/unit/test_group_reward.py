@@ -290,6 +290,12 @@ def test_an_error_in_judging_stops_the_run_instead_of_dropping_the_group(capsys)
     assert f"{STOP_MARK} language 'xx' is not known" in capsys.readouterr().out
 
 
+def test_a_judge_that_is_gone_stops_the_run_however_few_judgements_failed(capsys):
+    with pytest.raises(UserError, match="cannot be reached"):
+        run(group("good", "poor"), judge=Judge(UserError("the judge cannot be reached")))
+    assert f"{STOP_MARK} the judge cannot be reached" in capsys.readouterr().out
+
+
 def test_the_ledger_holds_every_group_and_the_texts_of_the_first_judged_one(tmp_path):
     options = replace(STRICT, ledger=str(tmp_path / "judgements.jsonl"), ledger_texts=1)
 
@@ -368,6 +374,11 @@ def test_paper_reads_scores_as_published(case):
 )
 def test_paper_extracts_translations_as_published(case):
     assert published_code_block(case["text"]) == case["out"]["value"]
+
+
+@pytest.mark.parametrize("answer", ["A: 4,, B: 9", ", A: 4, , B: 9,", "A: 4, B: 9 , "])
+def test_paper_passes_over_what_is_empty_between_commas(answer):
+    assert published_scores(f"x\n{answer}", 2) == (4, 9)
 
 
 def test_paper_keeps_the_language_tag():

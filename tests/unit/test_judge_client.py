@@ -174,6 +174,7 @@ def test_what_passes_is_tried_again(reason: str) -> None:
 LASTING = {
     "500": ("server", Act(status=500, raw=b"out of memory")),
     "503": ("server", Act(status=503)),
+    "a gateway before nobody": ("connection", Act(status=502)),
     "429": ("rate_limit", Act(status=429)),
     "cut before the answer": ("connection", Act(keep=0)),
     "cut within the head": ("connection", Act(keep=20)),
@@ -554,6 +555,25 @@ def test_too_many_failures_are_an_error_that_says_why() -> None:
         UserError, match=r"10 of the last 10 answers failed.*10 rejected.*HTTP 404.*JUDGE_API_URL"
     ):
         served(lambda _: Act(status=404), use, failure_window=10)
+
+
+@pytest.mark.parametrize("act", [Act(keep=0), Act(status=502)])
+def test_an_endpoint_of_the_run_itself_must_be_there(act: Act) -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await client.decide([("x", parse_preference)])
+
+    with pytest.raises(UserError, match=r"judge judge at http://127\.0\.0\.1.* cannot be reached any more"):
+        served(lambda _: act, use, required=True)
+    (verdict,) = served(lambda _: act, use)
+    assert verdict.reason == "connection"
+
+
+def test_an_endpoint_of_the_run_itself_may_fail_otherwise() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> Any:
+        return await client.decide([("x", parse_preference)])
+
+    (verdict,) = served(lambda _: Act(status=500), use, required=True)
+    assert verdict.reason == "server"
 
 
 def test_few_failures_are_none() -> None:

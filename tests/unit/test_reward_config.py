@@ -206,6 +206,18 @@ def test_a_random_language_has_no_reference() -> None:
         resolved(config)
 
 
+def test_a_group_must_not_have_more_members_than_there_are_letters() -> None:
+    config = rewarded()
+    config["mt_grpo"] |= {"rollouts": 27, "mini_batch_size": config["mt_grpo"]["train_batch_size"]}
+    with pytest.raises(UserError, match=r"mt_grpo\.rollouts is 27, expected at most 26 for reward 'grrm'"):
+        resolved(config)
+    config["mt_grpo"]["rollouts"] = 26
+    resolved(config)
+    config = rewarded(kind="chrf")
+    config["mt_grpo"]["rollouts"] = 27
+    resolved(config)
+
+
 def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
     config = experiment()
     config["reward_comparison"] = ["bleu", "listwise"]

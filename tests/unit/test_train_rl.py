@@ -343,6 +343,35 @@ def test_only_the_last_complete_checkpoint_is_left(tmp_path, complete, incomplet
     assert verl_runs.last_complete_step(tmp_path) == expected
 
 
+def test_a_model_survives_a_kill_after_it_was_moved_out_of_its_checkpoint(tmp_path):
+    """As such a kill leaves them: the model of step 2 in kept/, the rest of its checkpoint in place."""
+    for step in (2, 4):
+        write_checkpoint(tmp_path, step)
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    write_model(verl_runs.kept_model(tmp_path, 2))
+    for _ in range(2):
+        assert verl_runs.prepare_resume(tmp_path, keep=[2]) == 4
+        assert (verl_runs.kept_model(tmp_path, 2) / "model.safetensors").is_file()
+        assert [folder.name for folder in tmp_path.glob("*global_step_*")] == ["global_step_4"]
+
+
+def test_a_checkpoint_that_is_half_removed_is_none_and_goes(tmp_path, monkeypatch):
+    for step in (2, 4):
+        write_checkpoint(tmp_path, step)
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verl_runs.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            verl_runs.prepare_resume(tmp_path)
+    assert [folder.name for folder in tmp_path.glob("global_step_*")] == ["global_step_4"]
+    verl_runs.prepare_resume(tmp_path)
+    assert [folder.name for folder in tmp_path.glob(".*")] == []
+
+
 # ---------------------------------------------------------------- attempts
 
 

@@ -128,6 +128,22 @@ def test_checkpoints_are_counted_where_steps_are() -> None:
     assert checkpoints.saves({"num_train_epochs": 1.0, "save_steps": 4}) is None
 
 
+def test_a_training_killed_after_its_last_weights_were_written_starts_anew() -> None:
+    """Its only checkpoint is that of the last step, from which there is nothing to resume."""
+    state = json.dumps({"global_step": 10, "max_steps": 10})
+    engine = f"""
+checkpoint = pathlib.Path("working/checkpoint-10")
+checkpoint.mkdir()
+(checkpoint / "trainer_state.json").write_text({state!r})
+pathlib.Path("working/model.safetensors").touch()
+os.kill(os.getpid(), 9)
+"""
+    with pytest.raises(UserError, match="killed from outside"):
+        run(train_sft, engine)
+    with pytest.raises(UserError, match="ended with status 7"):
+        run(train_sft, "os._exit(8 if any(pathlib.Path('working').glob('*.safetensors')) else 7)")
+
+
 def test_each_process_of_a_machine_holds_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(Path("large"), parameters=10**9)
     monkeypatch.setattr(resources, "memory", lambda: Memory(20 * 10**9, 20 * 10**9))

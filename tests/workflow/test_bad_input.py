@@ -66,17 +66,37 @@ def test_a_model_without_tokenizer_is_refused_before_training(tmp_path: Path) ->
     assert not (tmp_path / "model").exists()
 
 
-def test_a_full_disk_is_one_line() -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("ENOSPC", "no space left on the disk"), ("EDQUOT", "the disk quota is used up")],
+)
+def test_a_full_disk_is_one_line(number: str, words: str) -> None:
     code = (
         "import errno\n"
         "from grrm.process import run_main\n"
-        "def main(): raise OSError(errno.ENOSPC, 'No space left on device', 'results/x/rows.jsonl')\n"
+        f"def main(): raise OSError(errno.{number}, 'in the words of the system', 'results/x/rows.jsonl')\n"
         "run_main(main)\n"
     )
     done = run("-c", f"import sys; sys.path.insert(0, 'scripts')\n{code}")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no space left on the disk while writing results/x/rows.jsonl")
+    assert done.stderr.startswith(f"error: {words} while writing results/x/rows.jsonl: free some space")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_wrong_configuration_with_a_lock_left_over_is_said_in_one_place(checkout: Path) -> None:
+    lock = checkout / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("x")
+    (checkout / "wrong.yaml").write_text(yaml.safe_dump({"hardware": {"nodes": 0}}))
+    try:
+        options = ("--cores", "1", "-n", "--configfile", "wrong.yaml")
+        done = run("scripts/run_workflow.py", *options, cwd=checkout)
+    finally:
+        lock.unlink(missing_ok=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "key 'hardware.nodes' is 0, expected a number of at least 1" in output
+    assert "CalledProcessError" not in output
 
 
 def test_a_second_run_in_the_same_folder_says_who_is_there(checkout: Path) -> None:

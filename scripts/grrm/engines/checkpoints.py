@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from grrm.engines import model_card
-from grrm.files import UserError, atomic_path, read_json, sha256, write_json, write_text
+from grrm.files import UserError, atomic_path, read_json, remove_leftovers, sha256, write_json, write_text
 
 IDENTITY = "training.json"
 _FINISHED = "finished"
@@ -50,6 +50,7 @@ def claim(folder: Path, training: Mapping[str, Any]) -> None:
         UserError: the folder holds the checkpoints of another, unfinished training.
     """
     marker = folder / IDENTITY
+    remove_leftovers(marker)
     if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(marker, training)
@@ -90,11 +91,14 @@ def mark_finished(folder: Path) -> None:
 def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> None:
     """Write the finished model folder whole: copies of `files`, what the training was, and the model's card.
 
+    Call it with the lock of the training's working folder held: what a killed call left beside is removed.
+
     Raises:
         UserError: there is no weights file, configuration or tokenizer among the files.
     """
     files = list(files)
     check_model_files({file.name for file in files}, model)
+    remove_leftovers(model)
     with atomic_path(model) as partial:
         partial.mkdir()
         for file in files:
@@ -118,17 +122,30 @@ def card(name: str, training: Mapping[str, Any], metrics: Iterable[model_card.Me
 
 
 def remove_unusable(working: Path) -> None:
-    """Remove the checkpoints from which Hugging Face's trainer cannot go on.
+    """Remove what Hugging Face's trainer cannot go on from in the folder of an unfinished training.
 
-    Those that a kill left half-written (it writes its state last), and that of the last step: from there
-    transformers 5.5 takes one step more than it should.
+    The checkpoints that a kill left half-written (it writes its state last), and that of the last step: from
+    there transformers 5.5 takes one step more than it should. And the weights of an end that was not reached
+    whole: without a checkpoint LLaMA-Factory refuses a folder that holds some.
     """
     for folder in working.glob("checkpoint-*"):
-        state = folder / "trainer_state.json"
-        found = read_json(state) if state.exists() else None
-        if found is None or found["global_step"] >= found["max_steps"]:
-            print(f"{folder}: {'incomplete' if found is None else 'of the last step'}, removed", flush=True)
+        state = _trainer_state(folder)
+        if state is None or state["global_step"] >= state["max_steps"]:
+            print(f"{folder}: {'incomplete' if state is None else 'of the last step'}, removed", flush=True)
             shutil.rmtree(folder)
+    for pattern in ("*.safetensors*", "pytorch_model*.bin*", "adapter_model*.bin"):
+        for weights in working.glob(pattern):
+            print(f"{weights}: of an end that was interrupted, removed", flush=True)
+            weights.unlink()
+
+
+def _trainer_state(folder: Path) -> dict[str, Any] | None:
+    """The state that Hugging Face's trainer left in a checkpoint; None if there is no whole one."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "trainer_state.json").read_bytes())
+    except (FileNotFoundError, ValueError):  # cut off, even within a character
+        return None
+    return state
 
 
 def saves(settings: Mapping[str, Any]) -> int | None:

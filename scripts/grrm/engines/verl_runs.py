@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.files import write_text
+from grrm.files import temporary_sibling, write_text
 
 _TRACKER = "latest_checkpointed_iteration.txt"
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Killed)\b.*")
@@ -88,11 +88,16 @@ def remove_older(working: Path, step: int, keep: Collection[int] = ()) -> None:
     """
     for older in _steps(working):
         if older < step:
-            if older in keep:
+            model = checkpoint(working, older) / "actor/huggingface"
+            # A kill after the move leaves a checkpoint without its model, which is kept already.
+            if older in keep and model.is_dir():
                 shutil.rmtree(kept_model(working, older), ignore_errors=True)
                 kept_model(working, older).parent.mkdir(exist_ok=True)
-                (checkpoint(working, older) / "actor/huggingface").rename(kept_model(working, older))
-            shutil.rmtree(checkpoint(working, older))
+                model.rename(kept_model(working, older))
+            # Under another name: what a kill leaves half removed must not be taken for a checkpoint.
+            checkpoint(working, older).rename(temporary_sibling(checkpoint(working, older)))
+    for outdated in working.glob(".global_step_*.tmp"):
+        shutil.rmtree(outdated)
 
 
 def _steps(working: Path) -> list[int]:

@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, fields
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar
@@ -31,9 +32,9 @@ T = TypeVar("T")
 
 Reason: TypeAlias = Literal[
     "timeout",  # no complete answer in time
-    "connection",  # refused, cut, or not HTTP
+    "connection",  # refused, cut, not HTTP, or a gateway that reaches nobody (502)
     "rate_limit",  # 429
-    "server",  # 5xx
+    "server",  # any other 5xx
     "rejected",  # any other status: asking again would not help
     "malformed",  # 2xx, but not a chat completion
     "circuit_open",  # the endpoint is down, not asked
@@ -124,6 +125,8 @@ class JudgeOptions:
     max_failure_share: float = 0.5
     """Share of failures among the last `failure_window` answers past which judging stops with an error."""
     failure_window: int = 64
+    required: bool = False
+    """An endpoint that belongs to this run: that it cannot be reached is an error, no failed judgement."""
     cache: str = ""
     """SQLite file with the answers so far; empty is off."""
     replay: bool = False
@@ -347,7 +350,8 @@ class JudgeClient:
                 (ValueError) is asked for again up to `parse_retries` times.
 
         Raises:
-            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed.
+            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
+                `required` endpoint cannot be reached.
         """
         deadline = asyncio.get_running_loop().time() + self.options.deadline
         replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, deadline)
@@ -359,6 +363,7 @@ class JudgeClient:
             )
             for index, reply in zip(again, replies, strict=True):
                 verdicts[index] = self._read(reply, questions[index][1])
+        self._check_reached(verdicts)
         self._check_failures(verdicts)
         return verdicts
 
@@ -519,6 +524,8 @@ class JudgeClient:
         status = response.status_code
         detail = self._hide(f"HTTP {status} from {_shown(self._url)}: {response.text[:200]}")
         wait = _retry_after(response.headers.get("Retry-After", ""))
+        if status == HTTPStatus.BAD_GATEWAY:
+            return Reply(None, "connection", detail, status=status), wait
         if status == 429:
             return Reply(None, "rate_limit", detail, status=status), wait
         if status >= 500 or status in _RETRIED_STATUS:
@@ -602,6 +609,16 @@ class JudgeClient:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+
+    def _check_reached(self, verdicts: Sequence[Verdict[T]]) -> None:
+        if not self.options.required:
+            return
+        for verdict in verdicts:
+            if verdict.reason in ("connection", "circuit_open"):
+                raise UserError(
+                    f"judge {self.options.model} at {_shown(self._url)} cannot be reached any more "
+                    f"({verdict.detail}); see in this log what ended it, and run the same command again"
+                )
 
     def _check_failures(self, verdicts: Sequence[Verdict[T]]) -> None:
         self._recent.extend(verdict.value is None for verdict in verdicts)

@@ -34,6 +34,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -55,7 +56,8 @@ STOP_MARK = "group reward: stopping:"
 
 Outcome = Literal["judged", "identical", "invalid", "failed"]
 Judge = Callable[[str, float], Awaitable[str]]
-"""Asks the judge: (prompt, temperature) -> answer text. Raises if there is no answer."""
+"""Asks the judge: (prompt, temperature) -> answer text. Raises if there is no answer; UserError, which stops
+the run, if there is no judge any more."""
 Render = Callable[..., str]
 """`RankingPrompt.render`: (*, src_text, mt_texts, src_lang, trg_lang) -> prompt of the judge."""
 Task = Literal["translation", "conversation"]
@@ -294,7 +296,9 @@ def published_scores(answer: str, count: int) -> tuple[int, ...]:
         ValueError: the last line does not hold a whole number for every label.
     """
     scores = {}
-    for part in answer.strip().split("\n")[-1].strip().strip(",").split(","):
+    for part in answer.strip().split("\n")[-1].split(","):
+        if not part.strip():
+            continue
         label, _, value = part.partition(":")
         scores[label.strip()] = int(value)
     if missing := [label for label in labels(count) if label not in scores]:
@@ -434,6 +438,9 @@ async def judge_group(
         render: makes the judge's prompt.
         judge: asks the judge.
         fits: whether a prompt is short enough for the judge.
+
+    Raises:
+        UserError: what the judge raises so; any other exception of its is a failed judgement.
     """
     if not plan.candidates:
         return Judgement("invalid")
@@ -453,6 +460,8 @@ async def judge_group(
     for attempt in range(1 + retries):
         try:
             answer = await judge(prompt, options.retry_temperature if attempt else options.temperature)
+        except UserError:  # there is no judge any more
+            raise
         except Exception as error:  # whatever the connection or the server may raise: a failed judgement
             reason = f"no answer: {type(error).__name__}: {error}"
             continue
@@ -781,6 +790,7 @@ def _ask_served(options: GroupOptions, server: Any, address: str, tokenizer: Any
             "timeout": options.timeout,
             "deadline": 4 * options.timeout,  # all calls of a step may stand in the server's queue
             "max_concurrency": 256,
+            "required": True,
         }
         values = {**_judge_defaults(options), **options.judge, **served}
         return _ask_client(options, JudgeOptions.from_mapping(values, environment={}))
@@ -835,13 +845,21 @@ def _plain(value: Any) -> Any:
     return {key: _plain(value[key]) for key in value} if isinstance(value, Mapping) else value
 
 
-def chat_judge(address: str, request: Mapping[str, Any], timeout: float) -> Judge:
-    """A judge behind an OpenAI-style chat endpoint; connections are kept and used again.
+def chat_judge(
+    address: str,
+    request: Mapping[str, Any],
+    timeout: float,
+    pauses: Sequence[float] = (1.0, 4.0, 10.0),
+) -> Judge:
+    """The judge that verl serves, behind an OpenAI-style chat endpoint; connections are kept and used again.
+
+    A judge that cannot be reached is a UserError: it died, and without it there is nothing to learn from.
 
     Args:
         address: host:port.
         request: fields of every request besides messages and temperature.
         timeout: seconds to wait for an answer once the request is sent.
+        pauses: seconds between the tries to reach it.
     """
     session: Any = None
 
@@ -856,10 +874,25 @@ def chat_judge(address: str, request: Mapping[str, Any], timeout: float) -> Judg
             connections = aiohttp.TCPConnector(limit=0)
             session = aiohttp.ClientSession(connector=connections, timeout=limits, trust_env=False)
         body = {**request, "messages": [{"role": "user", "content": prompt}], "temperature": temperature}
-        async with session.post(f"http://{address}/v1/chat/completions", json=body) as response:
-            response.raise_for_status()
-            answer = await response.json()
-        return str(answer["choices"][0]["message"]["content"])
+        for pause in (*pauses, None):
+            try:
+                async with session.post(f"http://{address}/v1/chat/completions", json=body) as response:
+                    if response.status == HTTPStatus.BAD_GATEWAY:  # verl's router reaches nobody behind it
+                        raise ConnectionError(await response.text())
+                    response.raise_for_status()
+                    answer = await response.json()
+                return str(answer["choices"][0]["message"]["content"])
+            except TimeoutError:  # it may be slow: some of aiohttp's are connection errors as well
+                raise
+            except (ConnectionError, aiohttp.ClientConnectionError) as error:
+                if pause is None:
+                    raise UserError(
+                        f"the judge that verl serves cannot be reached at {address} any more "
+                        f"({type(error).__name__}: {error}); see in this log what ended it, and run the same "
+                        "command again"
+                    ) from error
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
 
     return ask
 

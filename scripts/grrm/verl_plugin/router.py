@@ -1,7 +1,8 @@
-"""verl's reward router ends with the trainer that started it.
+"""verl's reward router ends with the trainer that started it, and tells when no judge is left to ask.
 
 It is a process forked by the trainer (verl/experimental/reward_loop/router/naive_router.py). Python ends such
-a process when its parent ends in an orderly way only: after a SIGKILL it would listen for ever.
+a process when its parent ends in an orderly way only: after a SIGKILL it would listen for ever. And whatever
+goes wrong, it answers 500.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
+
+import aiohttp
+from fastapi.responses import JSONResponse
 
 from grrm.verl_plugin.compatibility import check_signature
 
@@ -29,6 +34,42 @@ def end_router_with_trainer() -> None:
     where = "verl/experimental/reward_loop/router/naive_router.py"
     check_signature(naive_router.run_router, ["router_ip", "router_port", "worker_urls"], where)
     naive_router.run_router = ending_with_parent(naive_router.run_router)
+
+
+def answer_for_judges() -> None:
+    """Have verl's router pass on the status that a judge answered, and answer 502 where it reaches none.
+
+    Call this in the trainer's process, like `end_router_with_trainer`.
+
+    Raises:
+        IncompatibleVerlError: the router is not the one this was written for.
+    """
+    from verl.experimental.reward_loop.router import naive_router
+
+    original = naive_router.NaiveRouter.__init__
+    if hasattr(original, "__wrapped__"):
+        return
+    where = "verl/experimental/reward_loop/router/naive_router.py"
+    tries = ["max_connections", "timeout", "max_attempts", "retry_delay"]
+    check_signature(original, ["self", "worker_urls", *tries, "verbose"], where)
+
+    @functools.wraps(original)
+    def initialize(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        self.app.add_exception_handler(aiohttp.ClientResponseError, _pass_on)
+        # What it raises after its last try.
+        for kind in (aiohttp.ClientError, OSError, RuntimeError):
+            self.app.add_exception_handler(kind, _bad_gateway)
+
+    naive_router.NaiveRouter.__init__ = initialize
+
+
+async def _pass_on(_request: Any, error: Any) -> JSONResponse:
+    return JSONResponse({"error": error.message}, status_code=error.status)
+
+
+async def _bad_gateway(_request: Any, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=HTTPStatus.BAD_GATEWAY)
 
 
 def ending_with_parent(run: Callable[..., Any], poll_seconds: float = 1.0) -> Callable[..., Any]:

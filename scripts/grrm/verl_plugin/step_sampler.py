@@ -6,27 +6,39 @@ WatchingReplayBuffer where the judge shares the trainer's devices (colocated.py 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import ray
 import transfer_queue as tq
 
 from grrm.rewards.step_metrics import step_metrics
+from grrm.verl_plugin.actors import ActorWatch
 from grrm.verl_plugin.checkpoints import checkpoint_in_time
-from grrm.verl_plugin.router import end_router_with_trainer
+from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 
 
 class WatchingReplayBuffer(FastPollReplayBuffer):
-    """verl goes on if a rollout or its reward fails, with fewer rollouts. Here the run stops."""
+    """verl goes on if a rollout or its reward fails, with fewer rollouts, and waits for ever if one of its
+    processes is killed. Here the run stops.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Made by the trainer's process before it starts the router: the only hook there.
         end_router_with_trainer()
+        answer_for_judges()
         checkpoint_in_time()
+        self._actors = ActorWatch(ray.util.list_named_actors)
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
+        if gone := self._actors.gone(time.monotonic()):
+            raise RuntimeError(
+                f"processes of the training ended: {', '.join(gone)} (Ray actors), perhaps for want of "
+                "memory: see what is reported about them above"
+            )
         if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
             raise RuntimeError(
                 f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
