@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from grrm.files import UserError
+from grrm.urls import secret_in
 
 PAIRWISE_MODES = ("winrate", "copeland", "dgr", "elo")
 EVAL_MODES = ("pairwise", "pointwise", "listwise")
@@ -72,9 +72,9 @@ def _apply(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
             text = environment.get(variable, "").strip()
             if not text:
                 continue
-            if variable == "JUDGE_API_URL" and urlsplit(text).password is not None:
+            if variable == "JUDGE_API_URL" and (secret := secret_in(text)):
                 # What stands in the configuration is written to disk.
-                raise UserError("JUDGE_API_URL holds a password; put the key into JUDGE_API_KEY instead")
+                raise UserError(f"JUDGE_API_URL holds {secret}; put the key into JUDGE_API_KEY instead")
             try:
                 section[key] = kind(text)
             except (ValueError, KeyError) as error:
@@ -226,6 +226,11 @@ def _reachable(reward: Mapping[str, Any]) -> bool:
     return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
 
 
+def _secrets(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
+    if secret := secret_in(reward["judge"]["url"] or ""):
+        yield f"{where}.judge.url holds {secret}, expected none: put the key into JUDGE_API_KEY"
+
+
 _NO_JUDGE = (
     "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
     "JUDGE_MODEL_NAME), or model for one that verl serves"
@@ -235,6 +240,7 @@ _NO_JUDGE = (
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
     translation = config["mt_grpo"]["reward"]
+    yield from _secrets("mt_grpo.reward", translation)
     for kind in dict.fromkeys(_kinds(config)):
         reward = reward_of(translation, kind)
         if _asks_endpoint(reward) and not _reachable(reward):
@@ -258,6 +264,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         return
     reward = config["alignment"]["grpo"]["reward"]
     where = "alignment.grpo.reward"
+    yield from _secrets(where, reward)
     if reward["kind"] not in GENERAL_JUDGES | {"bradley_terry"}:
         allowed = ", ".join(sorted(GENERAL_JUDGES | {"bradley_terry"}))
         yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"
