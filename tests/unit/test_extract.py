@@ -228,7 +228,9 @@ def test_without_thinking():
 def thinking_by_patterns(text):
     """The definition, in three patterns that take the square of a text's length."""
     flags = re.DOTALL | re.IGNORECASE
-    text = re.sub(r"<(think|thinking)>.*?</\1>|【思考】.*?【/思考】|\[思考\].*?\[/思考\]", "", text, flags=flags)
+    text = re.sub(
+        r"<(think|thinking)>.*?</\1>|【思考】.*?【/思考】|\[思考\].*?\[/思考\]", "", text, flags=flags
+    )
     text = re.sub(r".*(?:</think(?:ing)?>|【/思考】|\[/思考\])", "", text, count=1, flags=flags)
     return re.sub(r"<think(?:ing)?>.*", "", text, count=1, flags=flags)
 
