@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from grrm.files import UserError
 from grrm.process import run_main
 
 # In the order of `grrm --help`; the module of "serve-reward" is grrm.commands.serve_reward.
@@ -14,8 +15,35 @@ COMMANDS = (
 )
 
 
+# Package that is imported where it is needed -> extra of pyproject.toml that installs it.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "vllm"), "infer"),
+    **dict.fromkeys(("comet", "sacrebleu"), "eval"),
+    **dict.fromkeys(("fastapi", "uvicorn", "httpx"), "serve"),
+    **dict.fromkeys(("huggingface_hub", "httpx2"), "data"),
+}
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Run a subcommand."""
+    """Run a subcommand.
+
+    Raises:
+        UserError: what it reports, or an optional package is not installed; the message names its extra.
+    """
+    try:
+        _run(argv)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        extra = _EXTRAS[package]
+        raise UserError(
+            f"{package} is not installed here; run pip install -e '.[{extra}]' in this project's folder, or "
+            "use the workflow's environment that has it (docs/environments.md)"
+        ) from error
+
+
+def _run(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="grrm", description="Group relative reward modelling (GRRM).")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:

@@ -88,10 +88,11 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
     """The configuration, in which variables of the published scripts go before keys of judges and alignment.
 
     MODEL_PATH: the model that every judge starts from, and the policy unless ACTOR_MODEL_PATH names its own;
-    N_GPUS_PER_NODE: GPUs of each machine, over which vLLM is spread, while every batch stays as it is;
-    TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there. What was read is kept in
-    `judges.environment` and `alignment.environment`. Without these sections, and where a variable is empty,
-    nothing changes.
+    N_GPUS_PER_NODE: GPUs of each machine, over which vLLM is spread, and N_NODES: machines, while every batch
+    stays as it is; TRAIN_BATCH_SIZE: rows a step; RAY_ADDRESS: a Ray cluster that is there;
+    N_SAMPLES_PER_PROMPT, TRAIN_DATA and VAL_DATA: rollouts and rows of the alignment. What was read is kept
+    in `judges.environment` and `alignment.environment`. Without these sections, and where a variable is
+    empty, nothing changes.
 
     Args:
         config: with its defaults, see `resolve`.
@@ -104,7 +105,7 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
     judges, alignment = changed["judges"] or {}, changed["alignment"] or {}
     read = {name: environment[name].strip() for name in _VARIABLES if environment.get(name, "").strip()}
     if judges:
-        judges["environment"] = {name: value for name, value in read.items() if name != "ACTOR_MODEL_PATH"}
+        judges["environment"] = {name: value for name, value in read.items() if name not in _ALIGNMENT_ONLY}
         for name in JUDGES:
             judges[name]["start_from"] = read.get("MODEL_PATH", judges[name]["start_from"])
     if alignment:
@@ -112,8 +113,12 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
         alignment["environment"] = {name: value for name, value in read.items() if name != unread}
         for name in ("MODEL_PATH", "ACTOR_MODEL_PATH"):
             alignment["grpo"]["start_from"] = read.get(name, alignment["grpo"]["start_from"])
-    if "N_GPUS_PER_NODE" in read and (judges or alignment):
-        _use_gpus(changed, _count(read, "N_GPUS_PER_NODE"))
+        for name, key in (("TRAIN_DATA", "train"), ("VAL_DATA", "validation")):
+            alignment["data"][key] = read.get(name, alignment["data"][key])
+        if "N_SAMPLES_PER_PROMPT" in read:
+            alignment["grpo"]["rollouts"] = _count(read, "N_SAMPLES_PER_PROMPT", least=2)
+    if read.keys() & _MACHINES.keys() and (judges or alignment):
+        _use_machines(changed, {name: _count(read, name) for name in _MACHINES if name in read})
     if "TRAIN_BATCH_SIZE" in read:
         rows = _count(read, "TRAIN_BATCH_SIZE")
         for _, stage, _ in _judged_stages(changed):
@@ -126,12 +131,17 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
     return changed
 
 
-_VARIABLES = ("MODEL_PATH", "ACTOR_MODEL_PATH", "N_GPUS_PER_NODE", "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
+# Of the published scripts' variables, those that stand for a key (docs/judges.md says why others do not).
+_MACHINES = {"N_NODES": "nodes", "N_GPUS_PER_NODE": "gpus_per_node"}
+_ALIGNMENT_ONLY = ("ACTOR_MODEL_PATH", "N_SAMPLES_PER_PROMPT", "TRAIN_DATA", "VAL_DATA")
+_VARIABLES = ("MODEL_PATH", *_ALIGNMENT_ONLY, *_MACHINES, "TRAIN_BATCH_SIZE", "RAY_ADDRESS")
 
 
-def _count(variables: Mapping[str, str], name: str) -> int:
-    if not variables[name].isdecimal() or int(variables[name]) < 1:
-        raise UserError(f"{name} is {variables[name]!r} in the environment, expected a whole number from 1")
+def _count(variables: Mapping[str, str], name: str, least: int = 1) -> int:
+    if not variables[name].isdecimal() or int(variables[name]) < least:
+        raise UserError(
+            f"{name} is {variables[name]!r} in the environment, expected a whole number from {least}"
+        )
     return int(variables[name])
 
 
@@ -139,15 +149,16 @@ def _devices(config: Mapping[str, Any]) -> int:
     return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
 
 
-def _use_gpus(config: dict[str, Any], gpus: int) -> None:
-    """Another number of GPUs a machine; the rows of a step are what was published, not those of a device."""
+def _use_machines(config: dict[str, Any], read: Mapping[str, int]) -> None:
+    """Other machines, or GPUs of each; the rows of a step are what was published, not those of a device."""
     before = _devices(config)
-    config["hardware"]["gpus_per_node"] = gpus
+    config["hardware"] |= {_MACHINES[name]: count for name, count in read.items()}
+    named = ", ".join(f"{name} is {count}" for name, count in read.items())
     for name, stage, _ in _sft_stages(config):
         rows = stage["batch_size"] * stage["gradient_accumulation"] * before
-        _spread(stage, rows, _devices(config), f"N_GPUS_PER_NODE is {gpus}: {name}")
+        _spread(stage, rows, _devices(config), f"{named}: {name}")
     for _, stage, _ in _judged_stages(config):
-        stage["tensor_parallel"] = gpus
+        stage["tensor_parallel"] = read.get("N_GPUS_PER_NODE", stage["tensor_parallel"])
 
 
 def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from grrm.files import UserError
 from grrm.ranking import MAX_CANDIDATES
+from grrm.urls import secret_in
 
 PAIRWISE_MODES = ("winrate", "copeland", "dgr", "elo")
 EVAL_MODES = ("pairwise", "pointwise", "listwise")
@@ -73,9 +73,9 @@ def _apply(reward: dict[str, Any], environment: Mapping[str, str]) -> None:
             text = environment.get(variable, "").strip()
             if not text:
                 continue
-            if variable == "JUDGE_API_URL" and urlsplit(text).password is not None:
+            if variable == "JUDGE_API_URL" and (secret := secret_in(text)):
                 # What stands in the configuration is written to disk.
-                raise UserError("JUDGE_API_URL holds a password; put the key into JUDGE_API_KEY instead")
+                raise UserError(f"JUDGE_API_URL holds {secret}; put the key into JUDGE_API_KEY instead")
             try:
                 section[key] = kind(text)
             except (ValueError, KeyError) as error:
@@ -227,6 +227,11 @@ def _reachable(reward: Mapping[str, Any]) -> bool:
     return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
 
 
+def _secrets(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
+    if secret := secret_in(reward["judge"]["url"] or ""):
+        yield f"{where}.judge.url holds {secret}, expected none: put the key into JUDGE_API_KEY"
+
+
 _NO_JUDGE = (
     "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
     "JUDGE_MODEL_NAME), or model for one that verl serves"
@@ -236,6 +241,7 @@ _NO_JUDGE = (
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
     translation, rollouts = config["mt_grpo"]["reward"], config["mt_grpo"]["rollouts"]
+    yield from _secrets("mt_grpo.reward", translation)
     for kind in dict.fromkeys(_kinds(config)):
         reward = reward_of(translation, kind)
         if kind == "grrm" and rollouts > MAX_CANDIDATES:  # other judges number what they are shown
@@ -264,6 +270,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         return
     reward = config["alignment"]["grpo"]["reward"]
     where = "alignment.grpo.reward"
+    yield from _secrets(where, reward)
     if reward["kind"] not in GENERAL_JUDGES | {"bradley_terry"}:
         allowed = ", ".join(sorted(GENERAL_JUDGES | {"bradley_terry"}))
         yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"

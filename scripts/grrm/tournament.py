@@ -191,6 +191,12 @@ def solve_feedback_arc_set(n: int, comparisons: Sequence[Comparison]) -> Feedbac
     count alike, or an order and its reverse if more than `EXACT_LIMIT` are in it; so do both orders of two
     classes between which the results are even. Candidates of a class share the mean of their net wins.
 
+    Returns:
+        an answer about all optimal orders, not one of them: `orders` is a count (there may be too many to
+        list), 1 above `EXACT_LIMIT`; `removed_edges` holds for each edge how much of its weight they
+        contradict on average (all of it if every one of them does, half if half of them do); `net_wins` are
+        averages as well; `conflicts`, the sum of what is removed, is the minimum, which each of them attains.
+
     Raises:
         ValueError: a comparison is malformed.
     """

@@ -76,7 +76,8 @@ def parse_order(text: str, n: int, name: str = "ranking") -> list[set[int]]:
     Raises:
         ValueError: there is no such tag, or it does not hold each number from 1 to `n` once.
     """
-    content = _content(text, name)
+    # Runs of white space are made one: the pattern would take the square of their length.
+    content = " ".join(_content(text, name).split())
     order: list[set[int]] = []
     for tied in re.split(r"[\s>,]+", re.sub(r"\s*([=>,])\s*", r"\1", content)):
         numbers = tied.split("=")

@@ -1,16 +1,23 @@
 """A Bradley-Terry checkpoint in a process of its own (run by the training environment's python)."""
 
 import asyncio
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from conftest import save_tiny_model
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForSequenceClassification
 
 from grrm.files import UserError
+from grrm.inference.bradley_terry import load
+from grrm.judges.card import FILE, BradleyTerry, JudgeCard, Pairwise, write_card
 from grrm.judges.groups import Group
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions, load_bradley_terry
+
+PROMPT = yaml.safe_load((Path(__file__).parents[2] / "config/prompts/toy_pairwise.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,18 @@ def test_a_score_is_the_logit_at_the_end_of_the_conversation(reward_model):
     assert second[0] is not None
     assert second[1] is None
     assert again.scores == pytest.approx(first, abs=1e-5)
+
+
+def test_a_judge_scores_the_end_of_what_is_longer_than_in_its_training(reward_model, tmp_path):
+    folder = tmp_path / "judge"
+    shutil.copytree(reward_model, folder)
+    write_card(folder / FILE, JudgeCard(bradley_terry=BradleyTerry(12)))
+    messages = [{"role": "user", "content": "the grass"}, {"role": "assistant", "content": "the frog " * 40}]
+    reward = load_bradley_terry(folder, "cpu", 8, 1)([{"messages": messages}])
+    assert reward == [(pytest.approx(load(folder, 12)([messages])[0], abs=1e-5), "")]
+    write_card(folder / FILE, JudgeCard(pairwise=Pairwise(PROMPT, True, 64, 16)))
+    with pytest.raises(UserError, match="trained for pairwise, not for bradley_terry"):
+        load_bradley_terry(folder, "cpu", 8, 1)
 
 
 def test_a_folder_of_another_kind_stops_the_run(tmp_path):

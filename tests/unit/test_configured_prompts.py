@@ -16,7 +16,7 @@ from configurations import experiment
 from grrm.files import UserError
 from grrm.judges.configured_prompts import check_prompts
 
-FUNCTION = "def ask(*, question, response, reference{more}):\n    return question + response\n"
+FUNCTION = "def ask(*, question, response, reference{more}):\n    return question + response + '<score>'\n"
 
 
 @pytest.fixture(autouse=True)

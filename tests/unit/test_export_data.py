@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from grrm import cli
+from grrm.data.judge_data import export_data
 from grrm.files import UserError, read_jsonl, write_jsonl
+from hub_server import serve
+
+ROOT = Path(__file__).parents[2]
 
 
 def helpsteer2(requests: int, responses: int = 2) -> list[dict[str, Any]]:
@@ -109,3 +119,109 @@ def test_a_row_of_no_known_layout_is_an_error_or_left_out_aloud(
     folder = export(source, "--kind", "pointwise", "--bad-rows", "drop")
     assert pq.read_metadata(folder / "train.parquet").num_rows == 20
     assert "1 rows left out" in capsys.readouterr().out
+
+
+def test_rows_can_be_exported_without_a_file(source: Path, tmp_path: Path) -> None:
+    flags = ("--kind", "pointwise", "--format", "jsonl", "parquet", "--split", "train=0.8", "test=0.2")
+    by_command = export(source, *flags)
+    folder = tmp_path / "mine"
+    shares = {"train": 0.8, "test": 0.2}
+    written = export_data(helpsteer2(10), folder, "pointwise", ["jsonl", "parquet"], shares, 42)
+    assert {path.name: rows for path, rows in written.items()} == {
+        "train.jsonl": 16,
+        "train.parquet": 16,
+        "test.jsonl": 4,
+        "test.parquet": 4,
+    }
+    for path in written:
+        assert path.read_bytes() == (by_command / path.name).read_bytes()
+    with pytest.raises(UserError, match=r"^row 1 \(the first is 0\): no known layout"):
+        export_data([*helpsteer2(1, 1), {"a": 1}], folder / "bad", "pointwise")
+    assert not (folder / "bad").exists()
+
+
+def test_both_orders_can_be_exported_without_a_file(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "chosen": "x", "rejected": "y"}]
+    export_data(rows, tmp_path, "pairwise", ["jsonl"], in_both_orders=True)
+    assert sorted(row["metadata"]["preferred"] for row in read_jsonl(tmp_path / "train.jsonl")) == ["A", "B"]
+
+
+def test_a_published_data_set_is_downloaded_and_exported(tmp_path: Path) -> None:
+    table = {
+        "helpsteer2": {
+            "description": "Scores",
+            "kind": "dataset",
+            "source": {"hub": "nvidia/HelpSteer2", "revision": "main"},
+            "files": {"train.jsonl.gz": None, "validation.jsonl.gz": None},
+            "licence": "see the card",
+            "used_by": ["judge_training"],
+        }
+    }
+    (tmp_path / "datasets.yaml").write_text(yaml.safe_dump(table))
+    lines = "\n".join(map(json.dumps, helpsteer2(10))).encode()
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "grrm.cli", "export-data", "--kind", "pointwise", *flags),
+                *("--datasets", "datasets.yaml", "--output-dir", "data", "--format", "jsonl"),
+            ],
+            cwd=tmp_path,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "HF_ENDPOINT": hub.endpoint,
+                "PYTHONPATH": str(ROOT / "scripts"),
+                "NO_PROXY": "*",
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    with serve() as hub:
+        files = {"train.jsonl.gz": gzip.compress(lines), "validation.jsonl.gz": gzip.compress(lines[:0])}
+        commit = hub.repository("datasets/nvidia/HelpSteer2").commit(files)
+        done = run("--dataset", "helpsteer2/train.jsonl.gz")
+        assert done.returncode == 0, done.stderr
+        assert f"nvidia/HelpSteer2 at revision {commit}" in done.stdout
+        assert len(read_jsonl(tmp_path / "data/train.jsonl")) == 20
+        for flags, words in (
+            (["--dataset", "helpsteer4"], "no data set or model is named 'helpsteer4'"),
+            (["--dataset", "helpsteer2/other.jsonl"], "other.jsonl: no such file"),
+            ([], "expected files to read, or --dataset"),
+            (["--dataset", "helpsteer2", "mine.jsonl"], "expected files to read, or --dataset"),
+        ):
+            failed = run(*flags)
+            assert failed.returncode == 2
+            assert words in failed.stderr.strip().splitlines()[-1]
+
+
+# ---------------------------------------------------------------- optional packages
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "command"),
+    [
+        ("uvicorn", "serve", ["serve-reward", "--kind", "bleu"]),
+        ("sacrebleu", "eval", ["compare", "a", "b"]),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(
+    package: str, extra: str, command: list[str]
+) -> None:
+    code = (
+        "import sys\n"
+        f"sys.modules[{package!r}] = None\n"
+        "from grrm import cli\n"
+        f"sys.argv[1:] = {command!r}\n"
+        "cli.entry()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert f"error: {package} is not installed here; run pip install -e '.[{extra}]'" in done.stderr
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert any(requirement.startswith(package) for requirement in extras[extra])

@@ -1,6 +1,7 @@
 """Answers out of responses. Golden vectors are the answers of the paper's published extractors."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,35 @@ def test_last_code_block(text, block):
 
 def test_without_thinking():
     assert without_thinking("a<think>b</think>c<think>d</think>e") == "ace"
+
+
+def thinking_by_patterns(text):
+    """The definition, in three patterns that take the square of a text's length."""
+    flags = re.DOTALL | re.IGNORECASE
+    text = re.sub(
+        r"<(think|thinking)>.*?</\1>|【思考】.*?【/思考】|\[思考\].*?\[/思考\]", "", text, flags=flags
+    )
+    text = re.sub(r".*(?:</think(?:ing)?>|【/思考】|\[/思考\])", "", text, count=1, flags=flags)
+    return re.sub(r"<think(?:ing)?>.*", "", text, count=1, flags=flags)
+
+
+marks = ["<think>", "</think>", "<THINKING>", "</thinking>", "【思考】", "【/思考】", "[思考]", "[/思考]"]
+# Pieces of marks too: what is left of a cut can become one.
+pieces = ["<thi", "nk>", "</", "x", " ", "\n", "<score>1</score>"]
+
+
+@given(st.lists(st.sampled_from(marks + pieces), max_size=14).map("".join))
+def test_thinking_is_what_the_patterns_say(text):
+    assert without_thinking(text) == thinking_by_patterns(text)
+
+
+@pytest.mark.parametrize("filling", ["x", "<think>", "<thinking></think>", "[思考]", "<"])
+def test_long_answers_are_read(filling):
+    # With a step back for every character this would not end within hours.
+    text = filling * (1_000_000 // len(filling))
+    opened = text.startswith("<think")
+    assert tag(f"<score>1</score>{text}", "score") == (None if "</" in filling else "1")
+    assert tag(f"{text}<score>2</score>", "score") == ("2" if "</" in filling or not opened else None)
 
 
 # Agreement with the published extractors

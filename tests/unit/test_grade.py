@@ -139,8 +139,18 @@ def test_a_judge_that_always_says_a_prefers_nobody() -> None:
 
 def test_one_order_is_asked_where_the_training_had_one() -> None:
     one = Pairwise(PAIRWISE.prompt, both_orders=False, max_prompt_length=64, max_new_tokens=16)
-    (result,) = graded(lambda _: "<better>A</better>", [row("x", "y", "z")], one)
-    assert result.ranks == [1, 2, 3]
+    (result,) = graded(by_length, [row("bb", "cccc", "a")], one)
+    assert (result.ranks, len(result.judgements)) == ([2, 1, 3], 3)
+
+
+def test_where_one_order_is_asked_no_index_has_an_advantage() -> None:
+    one = Pairwise(PAIRWISE.prompt, both_orders=False, max_prompt_length=64, max_new_tokens=16)
+    rows = [row(f"x{i}", f"y{i}", question=str(i)) for i in range(100)]
+    turned = [row(f"y{i}", f"x{i}", question=str(i)) for i in range(100)]
+    results = graded(lambda _: "<better>A</better>", rows, one)
+    assert 30 < sum(result.ranks == [1, 2] for result in results) < 70
+    again = graded(lambda _: "<better>A</better>", turned, one)
+    assert all(result.scores[::-1] == other.scores for result, other in zip(results, again, strict=True))
 
 
 def test_a_missing_comparison_is_no_tie() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -95,6 +96,17 @@ def test_connections_are_kept_and_no_more_calls_run_at_once_than_allowed() -> No
     _, _, server = ask(lambda call: Act("x", latency=0.01), [str(n) for n in range(60)], max_concurrency=6)
     assert server.busiest == 6
     assert server.connections == 6
+
+
+def test_a_field_that_is_null_is_left_out() -> None:
+    extra = {"max_tokens": None, "top_p": None, "max_completion_tokens": 7}
+    _, _, server = ask(echo, ["Hello"], extra=extra)
+    assert server.calls[0].body == {
+        "model": "judge",
+        "messages": [{"role": "user", "content": "Hello"}],
+        "temperature": 0.0,
+        "max_completion_tokens": 7,
+    }
 
 
 def test_what_is_sent() -> None:
@@ -251,6 +263,51 @@ def test_a_batch_ends_at_its_deadline_with_what_it_has() -> None:
     assert client.ledger.answered + client.ledger.failures["deadline"] == 100
     assert 1 <= client.ledger.answered <= 16
     assert all((reply.text is None) == (reply.reason == "deadline") for reply in replies)
+
+
+@pytest.mark.parametrize("absurd", ["inf", "1e9", "nan", "-3", "Wed, 01 Jan 2099 00:00:00 GMT"])
+def test_an_absurd_retry_after_does_not_end_all_calls(absurd: str) -> None:
+    def script(call: Call) -> Act:
+        return Act("x") if call.number > 0 else Act(status=429, headers={"Retry-After": absurd})
+
+    replies, _, _ = ask(script, ["a", "b"], max_concurrency=1, max_backoff=0.1, breaker_patience=0.2)
+    assert [reply.text for reply in replies] == ["x", "x"]
+
+
+def test_waiting_behind_other_groups_does_not_count_as_time_of_a_group() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> list[list[Reply]]:
+        groups = [[f"{group} {number}" for number in range(2)] for group in range(8)]
+        return await asyncio.gather(*map(client.ask, groups))
+
+    # One after the other they take eight times 0.2 s.
+    groups = served(lambda _: Act("x", latency=0.1), use, max_concurrency=1, deadline=0.8)
+    assert [reply.text for group in groups for reply in group] == ["x"] * 16
+
+
+def test_a_call_that_is_sent_again_goes_before_later_groups() -> None:
+    def script(call: Call) -> Act:
+        return Act(status=500) if call.number == 0 else Act("x", latency=0.05)
+
+    async def use(client: JudgeClient, server: JudgeServer) -> list[str]:
+        await asyncio.gather(*(client.ask([str(group)]) for group in range(6)))
+        return [call.prompt for call in server.calls]
+
+    asked = served(script, use, max_concurrency=1)
+    assert sorted(asked) == ["0", "0", "1", "2", "3", "4", "5"]
+    assert asked.index("0", 1) < 4
+
+
+def test_a_waiting_call_that_is_cancelled_takes_no_turn() -> None:
+    async def use(client: JudgeClient, server: JudgeServer) -> list[Reply]:
+        first = asyncio.create_task(client.ask(["first"]))
+        waiting = asyncio.create_task(client.ask(["waiting"]))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.gather(first, waiting, return_exceptions=True)
+        return await client.ask(["last"])
+
+    replies = served(lambda _: Act("x", latency=0.1), use, max_concurrency=1)
+    assert replies[0].text == "x"
 
 
 def test_a_dead_server_is_given_up_in_bounded_time() -> None:
@@ -887,9 +944,11 @@ def test_the_prompts_of_the_workflow(kind: Any) -> None:
 
 def test_a_prompt_can_be_a_python_function(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text("def ask(*, question, response, reference):\n    return f'{question}: {response}'\n")
+    file.write_text(
+        "def ask(*, question, response, reference):\n    return f'{question}: {response} <score>'\n"
+    )
     prompt = load_judge_prompt(f"{file}:ask", "judge_pointwise")
-    assert prompt.render(question="q", response="r", reference=None) == "q: r"
+    assert prompt.render(question="q", response="r", reference=None) == "q: r <score>"
     assert prompt.tag == "score"
     with pytest.raises(UserError, match="no function other"):
         load_judge_prompt(f"{file}:other", "judge_pointwise")
@@ -910,7 +969,29 @@ def other(question, first, second, rubric):
     return rubric
 
 def translated(first, second, source_language):
-    return source_language
+    return source_language + "<better>"
+
+def as_published(user_query, response_a, response_b, reference="", **kwargs):
+    return f"{user_query}\\nA: {response_a}\\nB: {response_b}\\n\\n<result>A/B/tie</result>"
+
+def twofold(first, second):
+    return "<first>A/B</first> then <last>A or B</last>"
+
+def untagged(first, second):
+    return first + second
+
+def known_to_the_judge(first, second):
+    return first + second
+
+known_to_the_judge.tag = "choice"
+
+def misnamed(first, second):
+    return "<choice>A</choice>"
+
+misnamed.tag = "choices"
+
+def hard_to_please(question, first, second):
+    return {"q": "<result>A/B/tie</result>"}[question]
 
 def badly_tagged(first, second):
     return first
@@ -939,6 +1020,47 @@ def test_a_function_is_given_what_it_asks_for_and_names_its_tag(tmp_path: Path) 
     translated = load_judge_prompt(f"{file}:translated", "judge_pairwise")
     with pytest.raises(UserError, match="asks for source_language, but what is judged is no translation"):
         translated.render(**texts, reference=None)
+
+
+def test_the_tag_is_that_which_the_prompt_shows(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+
+    def tag_of(name: str) -> str:
+        return load_judge_prompt(f"{file}:{name}", "judge_pairwise").tag
+
+    assert tag_of("as_published") == "result"
+    assert tag_of("known_to_the_judge") == "choice"
+    assert tag_of("hard_to_please") == "better"
+    for name, words in (
+        ("twofold", "shows a verdict in <first>, <last>; set tag to"),
+        ("untagged", "does not say in which tag the verdict stands; expected <better>"),
+        ("misnamed", "its tag is 'choices', but its prompt shows a verdict in <choice>; set tag to"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: .*{words}"):
+            tag_of(name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        *(("judge_pairwise", text) for text in ("A", "tie", "A|B|tie", "[A or B]")),
+        *(("judge_pointwise", text) for text in ("7", "1-10", "{score}", "N")),
+        *(("judge_listwise", text) for text in ("2 > 1 = 3", "1, 2")),
+    ],
+)
+def test_how_a_prompt_shows_a_verdict(tmp_path: Path, kind: Any, shown: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(f"def ask(**texts):\n    return '<b>Note</b> <answer>{shown}</answer>'\n")
+    assert load_judge_prompt(f"{file}:ask", kind).tag == "answer"
+
+
+def test_a_template_that_shows_another_tag_is_refused(tmp_path: Path) -> None:
+    templates = yaml.safe_load((ROOT / "config/prompts/judge_pairwise.yaml").read_text(encoding="utf-8"))
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(templates | {"tag": "result"}))
+    with pytest.raises(UserError, match=r"mine\.yaml: its tag is 'result', but .* in <better>; set tag to"):
+        load_judge_prompt(str(file), "judge_pairwise")
 
 
 def test_a_published_function_judges(tmp_path: Path) -> None:

@@ -96,7 +96,23 @@ CONVERSATIONS = {
 )
 def test_layouts_of_chosen_and_rejected(row: dict[str, Any], conversation: tuple[Any, ...]) -> None:
     assert parse_row(row, "bradley_terry") == Preferred(conversation, "good", "bad")
-    assert parse_row(row, "pairwise") == Compared(conversation, "good", "bad", "A")
+    found = parse_row(row, "pairwise")
+    assert found in (Compared(conversation, "good", "bad", "A"), Compared(conversation, "bad", "good", "B"))
+
+
+def test_the_order_of_chosen_and_rejected_is_drawn_from_the_texts() -> None:
+    rows = [{"prompt": f"q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(200)]
+    records = [parse_row(row, "pairwise") for row in rows]
+    assert [parse_row(row, "pairwise") for row in rows] == records
+    assert 70 < sum(record.preference == "A" for record in records) < 130
+    turned = [
+        parse_row(row | {"chosen": row["rejected"], "rejected": row["chosen"]}, "pairwise") for row in rows
+    ]
+    assert all(
+        a.first == b.first and a.preference != b.preference for a, b in zip(records, turned, strict=True)
+    )
+    assert all({record.first, record.second} == set(list(row.values())[1:])
+               for record, row in zip(records, rows, strict=True))  # fmt: skip
 
 
 def test_the_whole_conversation_counts_not_its_first_message() -> None:

@@ -13,7 +13,7 @@ import render_judge_rl
 from configurations import ROOT, experiment
 from grrm.config import resolve_experiment, taken_models
 from grrm.engines.ray_address import join_cluster, submit
-from grrm.engines.trl import bradley_terry_config, command
+from grrm.engines.trl import bradley_terry_config, command, weights_dtype
 from grrm.engines.verl import launch_overrides
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import UserError
@@ -133,6 +133,16 @@ def test_published_bradley_terry() -> None:
                                                        "--nproc-per-node", "8"]  # fmt: skip
 
 
+def test_small_steps_are_not_lost_in_the_weights_of_bradley_terry() -> None:
+    config = experiment("paper", "judges_paper")
+    common: dict[str, Any] = {"model": Path("m"), "data": Path("d"), "output_dir": Path("c"), "seed": 1}
+    found = bradley_terry_config(config["judges"]["bradley_terry"], hardware=config["hardware"], **common)
+    assert (found["training"]["bf16"], weights_dtype(found)) == (True, "float32")
+    found["training"]["deepspeed"] = {"zero_optimization": {"stage": 3}}  # it keeps float32 weights itself
+    assert weights_dtype(found) == "bfloat16"
+    assert weights_dtype(found | {"precision": "fp32"}) == "float32"
+
+
 # ---------------------------------------------------------------- variables of the published scripts
 
 
@@ -180,6 +190,24 @@ def test_variables_go_before_keys_of_the_alignment_and_are_kept() -> None:
     assert config["alignment"]["environment"] == variables
 
 
+def test_machines_rollouts_and_rows_of_the_alignment_come_from_the_environment() -> None:
+    variables = {
+        "N_NODES": "2",
+        "N_SAMPLES_PER_PROMPT": "8",
+        "TRAIN_DATA": "mine/train.parquet",
+        "VAL_DATA": "mine/test.parquet",
+    }
+    before, config = experiment(*ALIGNMENT), with_variables(ALIGNMENT, **variables)
+    assert (before["hardware"]["nodes"], config["hardware"]["nodes"]) == (1, 2)
+    grpo, data = config["alignment"]["grpo"], config["alignment"]["data"]
+    assert (grpo["rollouts"], grpo["tensor_parallel"]) == (8, before["alignment"]["grpo"]["tensor_parallel"])
+    assert (data["train"], data["validation"]) == ("mine/train.parquet", "mine/test.parquet")
+    assert config["alignment"]["environment"] == variables
+    rows = [c["mt_sft"]["batch_size"] * c["mt_sft"]["gradient_accumulation"] for c in (before, config)]
+    assert rows[0] == 2 * rows[1], "a step has the rows it had"
+    assert with_variables(["judges"], TRAIN_DATA="t", VAL_DATA="v")["judges"]["environment"] == {}
+
+
 def test_the_policy_starts_from_model_path_where_it_has_none_of_its_own() -> None:
     config = with_variables(ALIGNMENT, MODEL_PATH="Qwen/Qwen3-8B")
     assert config["alignment"]["grpo"]["start_from"] == "Qwen/Qwen3-8B"
@@ -198,6 +226,13 @@ def test_variables_do_not_reach_other_experiments() -> None:
     [
         ({"N_GPUS_PER_NODE": "eight"}, "N_GPUS_PER_NODE is 'eight' in the environment"),
         ({"TRAIN_BATCH_SIZE": "0"}, "TRAIN_BATCH_SIZE is '0' in the environment"),
+        (
+            {"N_SAMPLES_PER_PROMPT": "1"},
+            "N_SAMPLES_PER_PROMPT is '1' in the environment, expected a whole number from 2",
+        ),
+        ({"N_NODES": "0"}, "N_NODES is '0' in the environment"),
+        ({"N_NODES": "2"}, "hardware.nodes is 2, expected 1 with judges"),
+        ({"TRAIN_DATA": "train.parquet"}, "expected a file for both or null for both"),
         ({"N_GPUS_PER_NODE": "2"}, "gpus_per_node is 2, expected 1 with hardware.device 'cpu'"),
     ],
 )

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from grrm.rewards.pairwise import compute_score
 from grrm.verdicts import PREFERENCES, Preference, parse_preference, swap
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-KEYS = {"score", "acc", "valid", "says_a", "says_tie", "predicted", "reason"}
+KEYS = {"score", "acc", "accuracy", "valid", "says_a", "says_tie", "predicted", "reason"}
 
 
 def rows(name: str) -> list[Any]:
@@ -111,6 +112,41 @@ def test_only_a_b_and_tie_are_preferences(content: str) -> None:
 def test_without_a_complete_tag_outside_the_thinking_there_is_no_preference(text: str) -> None:
     with pytest.raises(ValueError, match="no complete <better>"):
         parse_preference(text)
+
+
+PUBLISHED = {
+    "ground truth": {"preference": "B"},
+    "preferred": {"preferred": "B"},
+    "metadata": {"metadata": {"preferred": "b", "preference_strength": 2}},
+    "JSON metadata": {"metadata": '{"preferred": "B"}'},
+    "labels": {"output": [{"answer": {"content": "x", "label": {"preference": "B"}}}] * 2},
+    "one label": {"output": [{"content": "x"}, {"content": "y", "label": '{"preference": "B"}'}]},
+    "as verl reads Parquet": {"output": np.array([{"answer": {"label": {"preference": "B"}}}], dtype=object)},
+    "all": {"output": [{"content": "x", "label": {"preference": "B"}}], "metadata": {"preferred": "B"}},
+}
+
+
+@pytest.mark.parametrize("row", PUBLISHED.values(), ids=PUBLISHED)
+@pytest.mark.parametrize("truth", [None, "", {}, {"preference": None}])
+def test_a_label_is_found_where_published_rows_have_it(row: dict[str, Any], truth: Any) -> None:
+    assert compute_score("ds", "<better>B</better>", row)["score"] == 1.0
+    assert compute_score("ds", "<better>B</better>", truth, row)["score"] == 1.0
+    assert compute_score("ds", "<better>A</better>", "A", row)["score"] == 1.0, "the ground truth goes first"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        *({}, {"metadata": None}, {"metadata": "B"}, {"output": [{"content": "x"}]}, {"output": 3}),
+        {"preferred": "C"},
+        {"metadata": {"preferred": "A"}, "output": [{"label": {"preference": "B"}}]},
+    ],
+)
+def test_without_one_label_there_is_no_reward(row: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected A, B or tie"):
+        compute_score("ds", "<better>A</better>", None, row)
+    with pytest.raises(ValueError, match="expected A, B or tie"):
+        compute_score("ds", "<better>A</better>", row)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from grrm.rewards.pointwise import HIGHEST, LOWEST, Table, compute_score, reward
 from grrm.verdicts import parse_score
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-KEYS = {"score", "acc", "valid", "predicted", "reason"}
+KEYS = {"score", "acc", "accuracy", "valid", "predicted", "reason"}
 
 
 def rows(name: str) -> list[Any]:

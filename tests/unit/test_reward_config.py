@@ -9,6 +9,7 @@ import pytest
 from configurations import ROOT, experiment
 from grrm.config import load_experiment, resolve_experiment, taken_models
 from grrm.files import UserError
+from grrm.judges.client import chat_url
 from grrm.judges.prompts import load_judge_prompt
 from grrm.reward_config import (
     alignment_prompt_of,
@@ -107,9 +108,32 @@ def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, expecte
         resolved(experiment("judges"), **{variable: value})
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    with pytest.raises(UserError, match="holds a password") as caught:
-        resolved(experiment("judges"), JUDGE_API_URL="http://me:hush@judge/v1")
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://me:hush@judge/v1", "holds a password"),
+        ("http://hush@judge/v1", "holds a user name"),
+        ("http://judge/v1?api_key=hush", "holds 'api_key' in its query"),
+    ],
+)
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url: str, words: str) -> None:
+    with pytest.raises(UserError, match=f"JUDGE_API_URL {words}") as caught:
+        resolved(experiment("judges"), JUDGE_API_URL=url)
+    assert "hush" not in str(caught.value)
+    config = experiment("judges")
+    config["alignment"]["grpo"]["reward"]["judge"]["url"] = url
+    config["mt_grpo"]["reward"]["judge"]["url"] = url
+    with pytest.raises(
+        UserError, match=rf"mt_grpo\.reward\.judge\.url {words}.*alignment\..*{words}"
+    ) as caught:
+        resolved(config)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://me:hush@judge", "http://me:hush@[::1"])
+def test_an_address_that_cannot_be_used_is_not_repeated_with_its_secret(url: str) -> None:
+    with pytest.raises(UserError, match="one with a secret in it, expected one like") as caught:
+        chat_url(url)
     assert "hush" not in str(caught.value)
 
 

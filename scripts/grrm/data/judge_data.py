@@ -7,7 +7,8 @@ kind. That is OpenJudge's (cookbooks/training_judge_model), so what is exported 
   `response`, `helpfulness`;
 - pairwise (`Compared`): `input` and two `output`s with `answer.label.preference` or `metadata.preferred`;
   HelpSteer2's `prompt`, `response_1`, `response_2`, `preference_strength`; HelpSteer3's `context`,
-  `response1`, `response2`, `overall_preference`; and rows of the next kind;
+  `response1`, `response2`, `overall_preference`; and rows of the next kind, whose order is drawn from the
+  texts, since always "the first is better" is nothing to learn;
 - bradley_terry (`Preferred`): `chosen` and `rejected`, texts or conversations, with `prompt`, `x` or `input`
   if they are texts; and rows of the kind before, ties excepted;
 - sft (`Demonstration`): `messages`; HelpSteer2's `prompt` and `response` where `correctness` is 4.
@@ -33,7 +34,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from grrm.files import UserError, atomic_path, write_jsonl
-from grrm.judges.conversation import Message
+from grrm.judges.conversation import Message, question_text
+from grrm.judges.groups import shown_first
 from grrm.rewards.pointwise import HIGHEST, LOWEST
 from grrm.verdicts import PREFERENCES, Preference, swap
 
@@ -41,6 +43,7 @@ Kind: TypeAlias = Literal["pointwise", "pairwise", "bradley_terry", "sft"]
 Row: TypeAlias = Mapping[str, Any]
 Conversation: TypeAlias = tuple[Message, ...]
 BadRows: TypeAlias = Literal["error", "drop"]
+Format: TypeAlias = Literal["jsonl", "parquet"]
 
 _ROLES = ("system", "user", "assistant")
 # HelpSteer2 puts the turns of a conversation into its prompt.
@@ -158,23 +161,79 @@ def read_records(paths: Iterable[str | Path], kind: Kind, bad_rows: BadRows = "e
             no row is left.
     """
     files = list(_files(paths))
+    rows = ((f"{path}, row {number}", row) for path in files for number, row in enumerate(read_rows(path)))
+    return _parsed(rows, kind, bad_rows, ", ".join(map(str, files)))
+
+
+def _parsed(rows: Iterable[tuple[str, Row]], kind: Kind, bad_rows: BadRows, source: str) -> list[Any]:
+    """The records in rows, each behind what it is called."""
     records: list[Any] = []
     left_out: Counter[str] = Counter()
-    for path in files:
-        for number, row in enumerate(read_rows(path)):
-            try:
-                records.append(parse_row(row, kind))
-            except UnusedRow as reason:
-                left_out[str(reason)] += 1
-            except UserError as error:
-                if bad_rows == "error":
-                    raise UserError(f"{path}, row {number} (the first is 0): {error}") from error
-                left_out[str(error).partition("; the row is")[0]] += 1
+    for name, row in rows:
+        try:
+            records.append(parse_row(row, kind))
+        except UnusedRow as reason:
+            left_out[str(reason)] += 1
+        except UserError as error:
+            if bad_rows == "error":
+                raise UserError(f"{name} (the first is 0): {error}") from error
+            left_out[str(error).partition("; the row is")[0]] += 1
     for words, count in left_out.items():
         print(f"{count} rows left out: {words}", flush=True)
     if not records:
-        raise UserError(f"{', '.join(map(str, files))}: no row for a training of kind {kind} is left")
+        raise UserError(f"{source}: no row for a training of kind {kind} is left")
     return records
+
+
+def export_data(
+    rows: Iterable[Row],
+    folder: str | Path,
+    kind: Kind,
+    formats: Sequence[Format] = ("parquet",),
+    shares: Mapping[str, float] | None = None,
+    seed: int = 42,
+    *,
+    in_both_orders: bool = False,
+    bad_rows: BadRows = "error",
+) -> dict[Path, int]:
+    """Write rows of any layout as data for the training of judges, as `grrm export-data` does.
+
+    Args:
+        rows: of layouts that are known for the kind.
+        folder: where the files go: one per part and format, named after both, such as train.parquet.
+        kind: what is to be trained.
+        formats: parquet, jsonl or both.
+        shares: name of each part to its share, see `split_records`; None: all in one, train.
+        seed: of the split.
+        in_both_orders: every comparison in both orders (pairwise).
+        bad_rows: "error" stops at the first bad row; "drop" leaves it out.
+
+    Returns:
+        path of each file to the number of its rows.
+
+    Raises:
+        UserError: a row is of no known layout, none is left, or the shares do not do.
+    """
+    numbered = ((f"row {number}", row) for number, row in enumerate(rows))
+    records = _parsed(numbered, kind, bad_rows, "rows")
+    return export_records(records, folder, formats, shares, seed, in_both_orders=in_both_orders)
+
+
+def export_records(
+    records: Sequence[Any],
+    folder: str | Path,
+    formats: Sequence[Format] = ("parquet",),
+    shares: Mapping[str, float] | None = None,
+    seed: int = 42,
+    *,
+    in_both_orders: bool = False,
+) -> dict[Path, int]:
+    """As `export_data`, of records of one kind."""
+    if in_both_orders:
+        records = both_orders(records)
+    parts = split_records(records, shares or {"train": 1}, seed)
+    paths = {(name, ending): Path(folder) / f"{name}.{ending}" for name in parts for ending in formats}
+    return {path: write_records(path, parts[name]) for (name, _), path in paths.items()}
 
 
 def write_records(path: str | Path, records: Iterable[Record]) -> int:
@@ -383,7 +442,9 @@ def _graded(row: Row) -> Graded:
 def _compared(row: Row) -> Compared:
     if row.keys() >= {"chosen", "rejected"}:
         found = _preferred(row)
-        return Compared(found.conversation, found.chosen, found.rejected, "A", found.margin, found.source)
+        compared = Compared(found.conversation, found.chosen, found.rejected, "A", found.margin, found.source)
+        first = shown_first(question_text(found.conversation), found.chosen, found.rejected)
+        return compared if first == found.chosen else compared.swapped()
     if row.keys() >= {"input", "output"}:
         conversation = _conversation(row["input"], "input")
         answers = _answers(row["output"])

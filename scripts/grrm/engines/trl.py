@@ -67,6 +67,19 @@ def bradley_terry_config(
     }
 
 
+def weights_dtype(config: Mapping[str, Any]) -> str:
+    """Type of the weights that are trained, torch's name for it.
+
+    The optimizer's steps are lost in bfloat16: they are far below its precision. Only DeepSpeed keeps weights
+    of float32 of its own; else `bf16` computes in bfloat16 (autocast) with weights of float32.
+
+    Args:
+        config: what `bradley_terry_config` returned.
+    """
+    sharded = bool(config["training"].get("deepspeed"))
+    return "bfloat16" if sharded and config["precision"] == "bf16" else "float32"
+
+
 def command(config: Mapping[str, Any], python: str, path: Path, tracker: Tracker = "none") -> list[str]:
     """The command line of a training, one process a GPU.
 

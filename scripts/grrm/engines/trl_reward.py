@@ -22,9 +22,10 @@ from trl import RewardConfig, RewardTrainer
 
 from grrm.data.judge_data import Preferred, read_records
 from grrm.engines.stop_callback import StopWhenAsked
+from grrm.engines.trl import weights_dtype
 from grrm.files import UserError, write_jsonl
-from grrm.inference.bradley_terry import encode, load_tokenizer
-from grrm.judges.conversation import with_response
+from grrm.inference.bradley_terry import load_tokenizer
+from grrm.judges.conversation import encode, with_response
 from grrm.process import run_main
 
 LOG = "log.jsonl"
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         config["model_name_or_path"],
         local_files_only=True,
         num_labels=1,
-        dtype=torch.bfloat16 if config["precision"] == "bf16" else torch.float32,
+        dtype=weights_dtype(config),
     )
     model.config.pad_token_id = tokenizer.pad_token_id
     rows = training_rows(read_records([config["data"]], "bradley_terry"), tokenizer, config)

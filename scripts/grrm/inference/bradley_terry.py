@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
-from grrm.judges.conversation import Message
+from grrm.judges.conversation import Message, encode
 
 
 def score(
@@ -97,9 +97,3 @@ def load_tokenizer(model: str | Path) -> Any:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def encode(tokenizer: Any, conversation: Sequence[Message], max_length: int) -> list[int]:
-    """Tokens of a conversation in the model's chat template, the last `max_length` of them."""
-    tokens = tokenizer.apply_chat_template(list(conversation), tokenize=True, return_dict=True)["input_ids"]
-    return list(tokens[-max_length:])

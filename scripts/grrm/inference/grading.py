@@ -31,6 +31,7 @@ from grrm.inference.journal import Journal, Printer, rows_digest
 from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
 from grrm.judges.conversation import question_text, with_response
+from grrm.judges.groups import shown_first
 from grrm.tournament import Comparison, Method, score
 from grrm.verdicts import Preference, swap
 
@@ -319,7 +320,7 @@ def grade_each(
         assert isinstance(backend, Classifier)
         yield from _score_each(backend, rows)
         return
-    shown = [_shown(len(row["responses"]), used, f"row {number}") for number, row in enumerate(rows)]
+    shown = [_shown(row, used, f"row {number}") for number, row in enumerate(rows)]
     if keys is None:
         keys = [(decoding.seed, number) for number in range(len(rows))]
     places = [(number, place) for number, orders in enumerate(shown) for place in range(len(orders))]
@@ -366,14 +367,21 @@ def _logit(index: int, value: float) -> Judgement:
     return Judgement((index,), None, "", "not_a_number", f"the model's score is {value}")
 
 
-def _shown(responses: int, used: Pointwise | Pairwise, where: str) -> list[tuple[int, ...]]:
+def _shown(row: Row, used: Pointwise | Pairwise, where: str) -> list[tuple[int, ...]]:
     """The responses that each question shows, in their order."""
+    responses = row["responses"]
     if isinstance(used, Pointwise):
-        return [(i,) for i in range(responses)]
-    if responses < 2:
+        return [(i,) for i in range(len(responses))]
+    if len(responses) < 2:
         raise UserError(f"{where}: one response; a pairwise judge compares at least two")
-    pairs = combinations(range(responses), 2)
-    return [order for i, j in pairs for order in ([(i, j), (j, i)] if used.both_orders else [(i, j)])]
+    pairs = list(combinations(range(len(responses)), 2))
+    if used.both_orders:
+        return [order for i, j in pairs for order in ((i, j), (j, i))]
+    question = question_text(row["messages"])
+    return [
+        (i, j) if shown_first(question, responses[i], responses[j]) == responses[i] else (j, i)
+        for i, j in pairs
+    ]
 
 
 def _render(row: Row, responses: tuple[int, ...], used: Pointwise | Pairwise, reference: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
@@ -26,7 +27,8 @@ import httpx
 
 from grrm.files import UserError
 from grrm.judges.cache import ReplyCache, cache_key
-from grrm.judges.limits import Breaker, Window
+from grrm.judges.limits import Batch, Breaker, Slots, Window
+from grrm.urls import secret_in
 
 T = TypeVar("T")
 
@@ -97,12 +99,15 @@ class JudgeOptions:
     top_p: float = 1.0
     max_tokens: int = 2048
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of every request, for example {"chat_template_kwargs": {"enable_thinking": False}}."""
+    """Further fields of every request, for example {"chat_template_kwargs": {"enable_thinking": False}}.
+
+    They go before the options above; None leaves a field out.
+    """
     max_concurrency: int = 64
     timeout: float = 60.0
     """Longest time for one call."""
     deadline: float = 900.0
-    """Longest time for a batch; what is not answered then has failed."""
+    """Longest time for a batch from the turn of its first call; what is not answered then has failed."""
     retries: int = 5
     """Times a failed call is sent again."""
     backoff: float = 0.5
@@ -211,10 +216,15 @@ def chat_url(url: str) -> str:
     Raises:
         UserError: not an http or https URL with a host.
     """
-    parts = urlsplit(url.strip())
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
-            f"judge: url is {url!r}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+            f"judge: url is {shown}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
         )
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
@@ -314,16 +324,18 @@ class JudgeClient:
             self._headers["Authorization"] = f"Bearer {self._key}"
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
+        self._slots = Slots(options.max_concurrency)
+        self._batches = 0
         # One httpx client, with one connection, per call at once: a pool of many costs httpx a walk through
         # all of its connections for every call. Last in, first out keeps the connections in use warm.
-        self._idle: asyncio.LifoQueue[httpx.AsyncClient | None] = asyncio.LifoQueue()
-        for _ in range(options.max_concurrency):
-            self._idle.put_nowait(None)
+        self._idle: list[httpx.AsyncClient] = []
         self._clients: list[httpx.AsyncClient] = []
         self._requests = Window(options.requests_per_minute, _RATE_PERIOD)
         self._tokens = Window(options.tokens_per_minute, _RATE_PERIOD)
         self._breaker = Breaker(options.breaker_failures, options.breaker_cooldown, options.breaker_patience)
         self._not_before = 0.0
+        # One header of a thousand years must not end all calls: past this, the endpoint is asked again.
+        self._longest_pause = max(options.max_backoff, options.breaker_patience)
         self._recent: deque[bool] = deque(maxlen=options.failure_window)
         self._tls = httpx.create_ssl_context()
 
@@ -353,13 +365,13 @@ class JudgeClient:
             UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
                 `required` endpoint cannot be reached.
         """
-        deadline = asyncio.get_running_loop().time() + self.options.deadline
-        replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, deadline)
+        batch = self._new_batch()
+        replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, batch)
         verdicts = [self._read(reply, parse) for reply, (_, parse) in zip(replies, questions, strict=True)]
         for sample in range(1, self.options.parse_retries + 1):
             again = [index for index, verdict in enumerate(verdicts) if verdict.reason == "unparsable"]
             replies = await self._ask(
-                [questions[index][0] for index in again], sample, self.options.retry_temperature, deadline
+                [questions[index][0] for index in again], sample, self.options.retry_temperature, batch
             )
             for index, reply in zip(again, replies, strict=True):
                 verdicts[index] = self._read(reply, questions[index][1])
@@ -377,10 +389,9 @@ class JudgeClient:
             sample: number of the draw: another one is asked for anew even if the prompt is in the cache.
             temperature: in place of the one in the options.
         """
-        deadline = asyncio.get_running_loop().time() + self.options.deadline
         if temperature is None:
             temperature = self.options.temperature
-        return await self._ask(prompts, sample, temperature, deadline)
+        return await self._ask(prompts, sample, temperature, self._new_batch())
 
     async def complete(self, request: Mapping[str, Any], sample: int = 0) -> Reply:
         """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
@@ -390,11 +401,14 @@ class JudgeClient:
             sample: as in `ask`.
         """
         self.ledger.requests += 1
-        deadline = asyncio.get_running_loop().time() + self.options.deadline
-        return await self._share({**self._defaults(), **request}, sample, deadline)
+        return await self._share({**self._defaults(), **request}, sample, self._new_batch())
+
+    def _new_batch(self) -> Batch:
+        self._batches += 1
+        return Batch(self._batches, self.options.deadline)
 
     async def _ask(
-        self, prompts: Sequence[str], sample: int, temperature: float, deadline: float
+        self, prompts: Sequence[str], sample: int, temperature: float, batch: Batch
     ) -> list[Reply]:
         self.ledger.requests += len(prompts)
         return list(
@@ -403,7 +417,7 @@ class JudgeClient:
                     self._share(
                         {"messages": [{"role": "user", "content": prompt}]} | self._defaults(temperature),
                         sample,
-                        deadline,
+                        batch,
                     )
                     for prompt in prompts
                 ]
@@ -411,25 +425,26 @@ class JudgeClient:
         )
 
     def _defaults(self, temperature: float | None = None) -> dict[str, Any]:
-        return {
+        values = {
             "model": self.options.model,
             "temperature": self.options.temperature if temperature is None else temperature,
             "top_p": self.options.top_p,
             "max_tokens": self.options.max_tokens,
             **self.options.extra,
         }
+        return {name: value for name, value in values.items() if value is not None}
 
-    async def _share(self, request: Mapping[str, Any], sample: int, deadline: float) -> Reply:
+    async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
         key = cache_key(request, sample)
         if key in self._pending:
             self.ledger.shared += 1
         else:
-            task = asyncio.create_task(self._answer(key, request, deadline))
+            task = asyncio.create_task(self._answer(key, request, batch))
             self._pending[key] = task
             task.add_done_callback(lambda _: self._pending.pop(key, None))
         return await self._pending[key]
 
-    async def _answer(self, key: str, request: Mapping[str, Any], deadline: float) -> Reply:
+    async def _answer(self, key: str, request: Mapping[str, Any], batch: Batch) -> Reply:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.ledger.cached += 1
             reply = Reply(
@@ -443,8 +458,8 @@ class JudgeClient:
             return reply
         start = time.monotonic()
         try:
-            async with asyncio.timeout_at(deadline):
-                reply = await self._send(request)
+            async with batch.limit():
+                reply = await self._send(request, batch)
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
@@ -461,14 +476,16 @@ class JudgeClient:
             )
         return reply
 
-    async def _send(self, request: Mapping[str, Any]) -> Reply:
+    async def _send(self, request: Mapping[str, Any], batch: Batch) -> Reply:
         """Send a request until it is answered or there is no point in it."""
         content = json.dumps(request).encode()
         address = self._addresses["prompt" if "prompt" in request else "messages"]
         # Four bytes a token is a guess; the endpoint's own count replaces it.
-        tokens = len(content) // 4 + int(request["max_tokens"])
+        longest = request.get("max_tokens") or request.get("max_completion_tokens") or self.options.max_tokens
+        tokens = len(content) // 4 + int(longest)
         for attempt in range(self.options.retries + 1):
-            async with self._slot() as http:
+            async with self._slot(batch) as http:
+                batch.start()
                 if not await self._breaker.admit():
                     return Reply(None, "circuit_open", "the endpoint has been down for too long")
                 await self._sleep_until(self._not_before)
@@ -492,11 +509,12 @@ class JudgeClient:
         raise AssertionError("unreachable")
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def _slot(self, batch: Batch) -> AsyncIterator[httpx.AsyncClient]:
         """Wait for leave to call at the same time as others."""
-        http = await self._idle.get()
-        try:
-            if http is None:
+        async with self._slots.take(batch.rank):
+            if self._idle:
+                http = self._idle.pop()
+            else:
                 http = httpx.AsyncClient(
                     verify=self._tls,
                     limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
@@ -504,9 +522,10 @@ class JudgeClient:
                     trust_env=urlsplit(self._url).hostname not in ("localhost", "127.0.0.1", "::1"),
                 )
                 self._clients.append(http)
-            yield http
-        finally:
-            self._idle.put_nowait(http)
+            try:
+                yield http
+            finally:
+                self._idle.append(http)
 
     async def _post(self, http: httpx.AsyncClient, address: httpx.URL, content: bytes) -> tuple[Reply, float]:
         """One call: the reply, and how long the endpoint wants to be left alone."""
@@ -523,7 +542,7 @@ class JudgeClient:
             return self._read_completion(response), 0.0
         status = response.status_code
         detail = self._hide(f"HTTP {status} from {_shown(self._url)}: {response.text[:200]}")
-        wait = _retry_after(response.headers.get("Retry-After", ""))
+        wait = min(_retry_after(response.headers.get("Retry-After", "")), self._longest_pause)
         if status == HTTPStatus.BAD_GATEWAY:
             return Reply(None, "connection", detail, status=status), wait
         if status == 429:
@@ -653,10 +672,10 @@ def _shown(url: str) -> str:
 def _retry_after(value: str) -> float:
     """Seconds to wait by a Retry-After header, which holds seconds or a date; 0 if it says nothing."""
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0

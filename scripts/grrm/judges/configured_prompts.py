@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from grrm.files import UserError
-from grrm.judges.prompts import Kind, check_judge_prompt
+from grrm.judges.prompts import Kind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
     TRANSLATION_KINDS,
     UPSTREAM,
@@ -46,8 +46,8 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         reward = config["alignment"]["grpo"]["reward"]
         _check(reward["kind"], alignment_prompt_of(reward), translation=False)
     if config["judges"] is not None:
-        load_templates(config["judges"]["prompts"]["pointwise"], "judge_pointwise")
-        load_templates(config["judges"]["prompts"]["pairwise"], "judge_pairwise")
+        load_template_prompt(config["judges"]["prompts"]["pointwise"], "judge_pointwise")
+        load_template_prompt(config["judges"]["prompts"]["pairwise"], "judge_pairwise")
     if "llm_judge" in config["evaluate"]["metrics"]:
         load_templates(config["evaluate"]["llm_judge"]["prompt"], "judge_translation")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # {"role": "system" | "user" | "assistant", "content": a text}
 Message: TypeAlias = Mapping[str, str]
@@ -25,3 +25,15 @@ def question_text(conversation: Sequence[Message]) -> str:
 def with_response(conversation: Sequence[Message], response: str) -> list[dict[str, str]]:
     """The conversation closed by the response, as a Bradley-Terry model scores it."""
     return [*map(dict, conversation), {"role": "assistant", "content": response}]
+
+
+def encode(tokenizer: Any, conversation: Sequence[Message], max_length: int) -> list[int]:
+    """Tokens of a conversation in the model's chat template, the last `max_length` of them.
+
+    Args:
+        tokenizer: of transformers.
+        conversation: messages, oldest first.
+        max_length: longest conversation in tokens; of a longer one the beginning is cut off.
+    """
+    tokens = tokenizer.apply_chat_template(list(conversation), tokenize=True, return_dict=True)["input_ids"]
+    return list(tokens[-max_length:])

@@ -97,6 +97,15 @@ def draw(*texts: str) -> int:
     return int.from_bytes(digest[:8])
 
 
+def shown_first(question: str, one: str, other: str) -> str:
+    """Which of two responses is shown first where one order is asked for: drawn from the texts alone.
+
+    So what says which is better (an index, a key such as "chosen") says nothing about the place.
+    """
+    low, high = sorted((one, other))
+    return low if draw(question, low, high) % 2 == 0 else high
+
+
 def share(part: float, whole: float) -> float:
     """`part` / `whole`; 0 of nothing."""
     return part / whole if whole else 0.0

@@ -3,9 +3,89 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+
+
+class Slots:
+    """At most `limit` calls at once; of those that wait, the one of the lowest rank goes first.
+
+    So a call that is sent again goes before those of groups that came later, and groups end one by one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    @asynccontextmanager
+    async def take(self, rank: int) -> AsyncIterator[None]:
+        """Wait for a turn, and have it."""
+        await self._acquire(rank)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, rank: int) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (rank, next(self._numbers), turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()  # it was given a turn that it does not take
+            raise
+
+    def _release(self) -> None:
+        while self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+class Batch:
+    """Calls that belong together, such as those about a group, and the time that they have.
+
+    The time runs from the turn of the first: waiting behind other batches does not count.
+
+    Args:
+        rank: see `Slots`.
+        seconds: the time.
+    """
+
+    def __init__(self, rank: int, seconds: float) -> None:
+        self.rank = rank
+        self._seconds = seconds
+        self._end: float | None = None
+        self._limits: set[asyncio.Timeout] = set()
+
+    def start(self) -> None:
+        """Let the time run, if it does not yet."""
+        if self._end is None:
+            self._end = asyncio.get_running_loop().time() + self._seconds
+            for limit in self._limits:
+                limit.reschedule(self._end)
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when the time is over."""
+        async with asyncio.timeout_at(self._end) as limit:
+            self._limits.add(limit)
+            try:
+                yield
+            finally:
+                self._limits.discard(limit)
 
 
 @dataclass

@@ -11,7 +11,16 @@ from functools import partial
 from itertools import combinations
 
 from grrm.judges.client import JudgeClient, Verdict
-from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, draw, share, spread
+from grrm.judges.groups import (
+    Group,
+    GroupScores,
+    Judged,
+    common_metrics,
+    distinct,
+    share,
+    shown_first,
+    spread,
+)
 from grrm.judges.prompts import JudgePrompt
 from grrm.tournament import Comparison, Method, score, solve_feedback_arc_set
 from grrm.verdicts import Preference, parse_preference, swap
@@ -108,9 +117,8 @@ def _matches(index: int, group: Group, both_orders: bool) -> list[_Match]:
         if both_orders:
             matches.append(_Match((forth, back)))
         else:
-            low, high = sorted((group.candidates[i], group.candidates[j]))
-            low_first = draw(group.question, low, high) % 2 == 0
-            matches.append(_Match((forth,) if low_first == (group.candidates[i] == low) else (back,)))
+            first = shown_first(group.question, group.candidates[i], group.candidates[j])
+            matches.append(_Match((forth,) if first == group.candidates[i] else (back,)))
     return matches
 
 

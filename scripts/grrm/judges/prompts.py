@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,6 +23,14 @@ _TEXTS: dict[Kind, set[str]] = {
     "judge_pairwise": {"first", "second"},
     "judge_pointwise": {"response"},
     "judge_listwise": {"candidates"},
+}
+# How a prompt shows the verdict that a tag is to hold: "A/B/tie", "1-10", "2 > 1 = 3".
+_TAGGED = re.compile(r"<(\w+)>([^<]{1,80})</\1>")
+_NUMBERS = r"[\W\d]*\d[\W\d]*"
+_VERDICTS: dict[Kind, re.Pattern[str]] = {
+    "judge_pairwise": re.compile(r"\W*(?:(?:A|B|tie|or)\W*)+", re.IGNORECASE),
+    "judge_pointwise": re.compile(rf"{_NUMBERS}|\W*(?:score|number|integer|n|x)\W*", re.IGNORECASE),
+    "judge_listwise": re.compile(_NUMBERS),
 }
 # What RM-Gallery's documents call them in a function of one's own -> what they are called here.
 _PUBLISHED = {"user_query": "question", "response_a": "first", "response_b": "second"}
@@ -61,16 +69,29 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     The function gets those keywords of `JudgePrompt.render` that it names, all of them if it takes `**`, also
     by their published names user_query, response_a and response_b. Without a reference it gets None, or its
     own default. Its prompts ask for the verdict in the tag that its attribute `tag` names, else in the usual
-    one: better (pairwise), score (pointwise), ranking (listwise).
+    one: better (pairwise), score (pointwise), ranking (listwise); or, if that is not in a prompt about sample
+    texts, in the only tag there that holds such a verdict, as in <result>A/B/tie</result>.
 
     Raises:
         UserError: the file or the function is missing, the function asks for something else, its tag is no
-            name, or the templates are not of this kind.
+            name, the templates are not of this kind, or the prompt asks for the verdict in another tag.
     """
-    path, colon, function = spec.rpartition(":")
-    if colon and path.endswith(".py"):
-        return _function_prompt(spec, _load_function(Path(path), function), kind)
-    return template_prompt(load_templates(spec, kind))
+    path, colon, name = spec.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        return load_template_prompt(spec, kind)
+    function = _load_function(Path(path), name)
+    prompt = _function_prompt(spec, function, kind)
+    return _with_tag_shown(spec, prompt, kind, is_named=hasattr(function, "tag"))
+
+
+def load_template_prompt(path: str | Path, kind: Kind) -> JudgePrompt:
+    """The prompt in a template file.
+
+    Raises:
+        UserError: as `load_judge_prompt`.
+    """
+    prompt = template_prompt(load_templates(path, kind))
+    return _with_tag_shown(str(path), prompt, kind, is_named=True)
 
 
 def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
@@ -147,6 +168,41 @@ def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> Ju
         return function(**given)
 
     return JudgePrompt(render, tag, languages)
+
+
+def _with_tag_shown(where: str, prompt: JudgePrompt, kind: Kind, *, is_named: bool) -> JudgePrompt:
+    """The prompt with the tag in which it asks for the verdict.
+
+    A prompt that shows no tag at all may be meant for a judge that was trained to write one, if its tag was
+    named (`is_named`).
+    """
+    texts: dict[str, Any] = {name: f"a {name} text" for name in _TEXTS[kind] | LANGUAGES}
+    if kind == "judge_listwise":
+        texts["candidates"] = ["a first text", "a second text"]
+    try:
+        text: object = prompt.render(question="a question", reference="a reference", **texts)
+    except Exception:
+        # It may need texts of a certain form, or what only another environment has.
+        return prompt
+    if not isinstance(text, str):
+        raise UserError(f"{where}: returns a {type(text).__name__}; expected the prompt as a text")
+    if f"<{prompt.tag}>".lower() in text.lower():
+        return prompt
+    shown = sorted({name for name, verdict in _TAGGED.findall(text) if _VERDICTS[kind].fullmatch(verdict)})
+    if len(shown) == 1 and not is_named:
+        return replace(prompt, tag=shown[0])
+    if shown:
+        raise UserError(
+            f"{where}: its tag is {prompt.tag!r}, but its prompt shows a verdict in "
+            f"{', '.join(f'<{name}>' for name in shown)}; set tag to the one that holds the verdict, such as "
+            f"{shown[0]!r}"
+        )
+    if not is_named:
+        raise UserError(
+            f"{where}: its prompt does not say in which tag the verdict stands; expected <{prompt.tag}>, or "
+            f"the name of another tag in the function's attribute tag"
+        )
+    return prompt
 
 
 def _check_languages(missing: Iterable[str]) -> None:

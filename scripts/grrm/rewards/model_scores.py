@@ -221,14 +221,20 @@ def load_bradley_terry(
 ) -> Callable[[list[Item]], list[Score]]:
     """A function that scores conversations with a sequence-classification checkpoint of one label.
 
-    A conversation is written with the tokenizer's chat template; its score is the logit at its last token.
+    A conversation is written with the tokenizer's chat template; its score is the logit at its last token. Of
+    one longer than in the training of the judge (judge.json) the beginning is cut off; without that file, one
+    longer than the model takes has no score.
 
     Raises:
-        UserError: the folder cannot be loaded, or the model has another number of labels.
+        UserError: the folder cannot be loaded, the model has another number of labels, or judge.json is of
+            another kind of judge.
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from grrm.judges.conversation import encode
+
+    trained_length = _trained_length(folder)
     torch.set_num_threads(threads)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -250,13 +256,7 @@ def load_bradley_terry(
     longest = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
 
     def score(items: list[Item]) -> list[Score]:
-        encoded = [
-            tokenizer(
-                tokenizer.apply_chat_template(list(item["messages"]), tokenize=False),
-                add_special_tokens=False,
-            )["input_ids"]
-            for item in items
-        ]
+        encoded = [encode(tokenizer, item["messages"], trained_length or sys.maxsize) for item in items]
         fits = [index for index, tokens in enumerate(encoded) if len(tokens) <= longest]
         scores: list[Score] = [(None, f"longer than the model's {longest} tokens")] * len(items)
         # Texts of similar length together, so that little is padding.
@@ -271,6 +271,17 @@ def load_bradley_terry(
         return scores
 
     return score
+
+
+def _trained_length(folder: Path) -> int | None:
+    """Longest conversation of the judge's training in tokens; None if its folder does not say."""
+    from grrm.judges.card import FILE, BradleyTerry, read_card, use
+
+    if not (folder / FILE).is_file():
+        return None
+    used = use(read_card(folder), "bradley_terry", folder)
+    assert isinstance(used, BradleyTerry)
+    return used.max_length
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ Formula: OpenJudge, cookbooks/training_judge_model/grpo/pairwise/reward_fn.py.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grrm.rewards.labels import decoded, output_labels
 from grrm.verdicts import PREFERENCES, Preference, parse_preference
 
 
 def compute_score(
     data_source: str,
     solution_str: str,
-    ground_truth: str | Mapping[str, Any],
+    ground_truth: str | Mapping[str, Any] | None,
     extra_info: Mapping[str, Any] | None = None,
     *,
     tag: str = "better",
@@ -28,21 +28,22 @@ def compute_score(
         data_source: not used; part of verl's signature.
         solution_str: the model's answer, read by `grrm.verdicts.parse_preference`; what is no text is
             malformed.
-        ground_truth: the annotated preference: "A", "B" or "tie", or {"preference": "A"}, or the latter as a
-            JSON string.
-        extra_info: not used; part of verl's signature.
+        ground_truth: the annotated preference: "A", "B" or "tie"; or where published rows have it:
+            {"preference": "A"}, {"preferred": "A"}, {"metadata": {"preferred": "A"}} or
+            output[i].answer.label.preference. Any value may be a JSON string.
+        extra_info: where the ground truth holds no label (None, empty), the row that has it, likewise.
         tag: name of the tag that holds the answer (RM-Gallery's prompts say "preference").
         kwargs: whatever else verl passes; not used.
 
     Returns:
-        always the same keys: score; acc, the same under the name that verl's validation puts first; valid, 0
-        or 1; says_a and says_tie, 0 or 1, whose means show a bias to a position; predicted, A, B, tie, or
-        empty if malformed; reason, why it is malformed.
+        always the same keys: score; acc, the same under the name that verl's validation puts first, and
+        accuracy, under the published name; valid, 0 or 1; says_a and says_tie, 0 or 1, whose means show a
+        bias to a position; predicted, A, B, tie, or empty if malformed; reason, why it is malformed.
 
     Raises:
-        ValueError: the ground truth is none of the three preferences.
+        ValueError: the ground truth is none of the three preferences, or says two of them.
     """
-    true = _read_ground_truth(ground_truth)
+    true = _read_label(ground_truth, extra_info)
     try:
         predicted = parse_preference(solution_str, tag)
     except ValueError as error:
@@ -54,6 +55,7 @@ def _result(predicted: Preference | None, score: float, reason: str) -> dict[str
     return {
         "score": score,
         "acc": score,
+        "accuracy": score,
         "valid": float(predicted is not None),
         "says_a": float(predicted == "A"),
         "says_tie": float(predicted == "tie"),
@@ -62,23 +64,34 @@ def _result(predicted: Preference | None, score: float, reason: str) -> dict[str
     }
 
 
-def _read_ground_truth(value: object) -> Preference:
-    true: Any = value
-    if isinstance(true, str) and true.lstrip().startswith("{"):
-        try:
-            true = json.loads(true)
-        except ValueError:
-            raise _bad_ground_truth(value) from None
-    if isinstance(true, Mapping):
-        true = true.get("preference")
+def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> Preference:
+    said = list(_labels(ground_truth)) or list(_labels(info))
+    found = {_preference(value) for value in said}
+    preference = found.pop() if len(found) == 1 else None
+    if preference is None:
+        raise ValueError(
+            f"ground truth {said if len(said) > 1 else ground_truth!r}; expected A, B or tie, alone or as "
+            '{"preference": "A"}; repair reward_model.ground_truth of this row'
+        )
+    return preference
+
+
+def _labels(value: object) -> Iterator[object]:
+    """Whatever says which response is better."""
+    value = decoded(value)
+    if not isinstance(value, Mapping):
+        yield from [] if value is None or value == "" else [value]
+        return
+    metadata = decoded(value.get("metadata"))
+    said = [value.get("preference"), value.get("preferred")]
+    if isinstance(metadata, Mapping):
+        said.append(metadata.get("preferred"))
+    said += [label.get("preference") for label in output_labels(value)]
+    yield from (label for label in said if label is not None and label != "")
+
+
+def _preference(value: object) -> Preference | None:
     for preference in PREFERENCES:
-        if isinstance(true, str) and true.strip().upper() == preference.upper():
+        if isinstance(value, str) and value.strip().upper() == preference.upper():
             return preference
-    raise _bad_ground_truth(value)
-
-
-def _bad_ground_truth(value: object) -> ValueError:
-    return ValueError(
-        f"ground truth {value!r}; expected A, B or tie, alone or as "
-        '{"preference": "A"}; repair reward_model.ground_truth of this row'
-    )
+    return None

@@ -5,12 +5,12 @@ verl's workers load this file by its path (`custom_reward_function.path`); scrip
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
+from grrm.rewards.labels import decoded, output_labels
 from grrm.verdicts import parse_score
 
 LOWEST = 0
@@ -42,8 +42,9 @@ def compute_score(
         kwargs: whatever else verl passes; not used.
 
     Returns:
-        always the same keys: score; acc, 1 if the score is exactly right; valid, 0 or 1; predicted, the score
-        as text, empty if malformed; reason, why it is malformed.
+        always the same keys: score; acc, 1 if the score is exactly right, and accuracy, the same under its
+        published name; valid, 0 or 1; predicted, the score as text, empty if malformed; reason, why it is
+        malformed.
 
     Raises:
         ValueError: the ground truth is not an integer from 0 to 4, or the table is not known.
@@ -52,13 +53,18 @@ def compute_score(
     try:
         predicted = parse_score(solution_str, LOWEST, HIGHEST, tag)
     except ValueError as error:
-        return {"score": 0.0, "acc": 0.0, "valid": 0.0, "predicted": "", "reason": str(error)}
+        return _result(0.0, 0.0, "", str(error))
+    return _result(reward(predicted, true, table), float(predicted == true), str(predicted), "")
+
+
+def _result(score: float, right: float, predicted: str, reason: str) -> dict[str, float | str]:
     return {
-        "score": reward(predicted, true, table),
-        "acc": float(predicted == true),
-        "valid": 1.0,
-        "predicted": str(predicted),
-        "reason": "",
+        "score": score,
+        "acc": right,
+        "accuracy": right,
+        "valid": float(bool(predicted)),
+        "predicted": predicted,
+        "reason": reason,
     }
 
 
@@ -83,39 +89,16 @@ def reward(predicted: int, true: int, table: Table = "linear") -> float:
 
 
 def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> int:
-    true = _decoded(ground_truth)
+    true = decoded(ground_truth)
     if isinstance(true, Mapping):
-        true = _decoded(true.get("helpfulness"))
+        true = decoded(true.get("helpfulness"))
     if true is None or true == "":
-        true = _label_of_output(info)
+        first = next(iter(output_labels(info or {})), {})
+        true = decoded(first.get("helpfulness"))
     number = isinstance(true, Real) and not isinstance(true, bool) and float(true).is_integer()
     if not number or not LOWEST <= true <= HIGHEST:
         raise _bad_ground_truth(ground_truth if true is None else true)
     return int(true)
-
-
-def _label_of_output(info: Mapping[str, Any] | None) -> Any:
-    """The score of the first answer in a row; None if there is none. Any value may be a JSON string."""
-    answer = _decoded((info or {}).get("output"))
-    if not isinstance(answer, Mapping):
-        try:
-            answer = _decoded(answer[0])
-        except (TypeError, IndexError):
-            return None
-    for key in ("answer", "label", "helpfulness"):
-        if not isinstance(answer, Mapping):
-            return None
-        # The key `answer` may be left out.
-        answer = _decoded(answer.get(key, answer if key == "answer" else None))
-    return answer
-
-
-def _decoded(value: Any) -> Any:
-    """What a JSON string holds; any other value as it is."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _bad_ground_truth(value: object) -> ValueError:
