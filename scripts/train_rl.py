@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
                     if address
                     else training_hardware(verl.machines(config), verl.devices_per_machine(config))
                 )
-                with stop.stop_on_signal(working), sessions.recorded(working, hardware):
+                with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
                     _train(args.python, launched, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
