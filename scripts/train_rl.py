@@ -37,7 +37,7 @@ from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
-from grrm.slurm.ray import ray_cluster
+from grrm.slurm.ray import ray_cluster, ray_token
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -205,6 +205,8 @@ def _train(
                     logs=attempt / "machines",
                 )
             )
+        elif not address:
+            environment |= ray_token()
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
