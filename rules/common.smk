@@ -61,7 +61,10 @@ os.environ.update(
 )
 # Scripts end themselves when this process is gone.
 os.environ.update({WORKFLOW_PID: str(os.getpid())})
-os.environ.update(GRRM_TRACKER=config["tracker"])
+os.environ.update(
+    GRRM_TRACKER=config["tracker"],
+    GRRM_STOP_BEFORE=str(config["cluster"]["stop_before"]),
+)
 
 STARTED = time.time()
 RESULTS = f"results/{config['experiment']}"

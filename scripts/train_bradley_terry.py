@@ -13,6 +13,7 @@ from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
 from grrm.preflight.probes import training_hardware
 from grrm.process import run_engine, run_main
+from grrm.slurm.allocation import end_of_job
 
 _SCRIPTS = Path(__file__).parent
 _SHOWN = ("loss", "accuracy", "margin", "mean_reward", "grad_norm")
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
             command = trl.command(config, args.python, args.config, args.tracker)
             on_cpu = config["training"].get("use_cpu")
             hardware = training_hardware(config["nodes"], 0 if on_cpu else config["gpus_per_node"])
-            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
+            with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
                 status = run_engine(command, env=trl.environment(_SCRIPTS))
             if status != 0:
                 ended = resources.end_of_engine("TRL", status, "the reason stands above in this log")

@@ -37,7 +37,7 @@ from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
-from grrm.slurm.ray import ray_cluster
+from grrm.slurm.ray import ray_cluster, ray_token
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
                     if address
                     else training_hardware(verl.machines(config), verl.devices_per_machine(config))
                 )
-                with stop.stop_on_signal(working), sessions.recorded(working, hardware):
+                with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
                     _train(args.python, launched, working, steps, fork, args.keep, address)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
@@ -205,6 +205,8 @@ def _train(
                     logs=attempt / "machines",
                 )
             )
+        elif not address:
+            environment |= ray_token()
         status = run_engine(command, env=environment, on_line=read)
     last = verl_runs.last_complete_step(working)
     if status != 0:

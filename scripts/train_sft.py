@@ -16,7 +16,7 @@ from grrm.files import UserError, read_json, write_jsonl
 from grrm.lock import held
 from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
-from grrm.slurm.allocation import find_allocation
+from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
 
 _SCRIPTS = Path(__file__).parent
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             resources.check_sft_disk(initial, working, device=device, saves=checkpoints.saves(config))
             trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
             hardware = training_hardware(args.nodes, 0 if config.get("use_cpu") else args.devices)
-            with stop.stop_on_signal(working), sessions.recorded(working, hardware):
+            with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
                 status = _train(args, config, working)
             if status != 0:
                 why = "the reason stands above in this log"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from grrm.reward_config import grpo_runs, has_alignment_judge, is_served_apart, 
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
+_MOST_TIMES = 3  # of memory and time; or the last of many tries would ask for what no machine has
 
 
 @dataclass(frozen=True)
@@ -212,10 +213,27 @@ def resources_of_runs(
     return {name: of(name) for name in next(iter(found.values()))}
 
 
+def largest(asked: Request, max_runtime: int | None) -> Request:
+    """What a rule asks for at the last of many attempts.
+
+    Args:
+        asked: at the first.
+        max_runtime: minutes that a job may last (`cluster.<cpu or gpu>.max_runtime`); None for no limit.
+    """
+    if asked.resumable:
+        return asked
+    return replace(
+        asked,
+        mem_mb=_scaled(asked.mem_mb)(None, _MOST_TIMES),
+        runtime=_scaled(asked.runtime, max_runtime)(None, _MOST_TIMES),
+    )
+
+
 def _scaled(first: int, limit: int | None = None) -> Attempts:
-    """A multiple of `first`, as many times as the rule has been tried, up to `limit`."""
+    """A multiple of `first`, as many times as the rule has been tried (thrice at most), up to `limit`."""
 
     def resource(wildcards: Any, attempt: int) -> int:
-        return min(first * attempt, limit or first * attempt)
+        wanted = first * min(attempt, _MOST_TIMES)
+        return min(wanted, limit or wanted)
 
     return resource

@@ -1,9 +1,9 @@
 """One process at a time in a folder, on this machine and on all that share its file system.
 
 A lock is a file beside the folder that says who holds it. The holder rewrites it every few seconds; whoever
-waits calls it stale when it has not changed for a while by his own clock (the clocks of two machines differ),
-or at once when its process is known to be gone. All steps are links and renames, which shared file systems do
-atomically.
+waits calls it stale at once when its process or its Slurm job is known to be gone, never while they are known
+to be there (perhaps suspended), else when it has not changed for a while by his own clock (the clocks of two
+machines differ). All steps are links and renames, which shared file systems do atomically.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ def held(
     Args:
         folder: what nobody else shall work in; need not exist.
         patience: seconds to wait for another holder that is alive.
-        stale_after: seconds without a sign of life after which a holder is gone.
+        stale_after: seconds without a sign of life after which a holder is gone, if nothing else is known.
         beat_every: seconds between signs of life.
 
     Raises:
@@ -87,34 +87,105 @@ def held(
     finally:
         released.set()
         beating.join()
-        found = read_holder(lock)
-        if found is not None and found.token == own.token:
-            lock.unlink(missing_ok=True)
+        _release(lock, own)
+
+
+@dataclass
+class _Watched:
+    """A lock in the way, as a waiting process sees it.
+
+    Attributes:
+        holder: that it names.
+        since: when it changed last, by the own clock.
+        lives: see `_lives`.
+    """
+
+    holder: Holder
+    since: float
+    lives: bool | None
+
+    def silence(self) -> float:
+        return time.monotonic() - self.since
+
+    def is_stale(self, after: float) -> bool:
+        return self.lives is False or (self.lives is None and self.silence() > after)
 
 
 def _acquire(lock: Path, own: Holder, patience: float, stale_after: float) -> None:
-    begun = seen = time.monotonic()
-    last: Holder | None = None
-    while not _create(lock, own):
-        found = read_holder(lock)
-        if found is None:  # released in between
-            continue
-        now = time.monotonic()
-        if found != last:
-            if last is None or found.token != last.token:
-                print(f"{lock}: held by {found}; waiting for it to end or to fall silent", flush=True)
-            last, seen = found, now
-        if _is_gone(found) or now - seen > stale_after:
-            if _take_over(lock, found, own):
-                print(f"{lock}: taken over from {found}, which is gone", flush=True)
-                return
-        elif now - begun > patience and now - seen < stale_after / 2:
-            stop = f"end it (scancel {found.job})" if found.job else "end it"
-            raise UserError(
-                f"{lock}: {found} is at work here; wait until it has finished, or {stop}, "
-                "and run the same command again"
-            )
+    begun = time.monotonic()
+    watched: dict[Path, _Watched] = {}
+    while True:
+        before, watched = watched, {}
+        if _seize(lock, own, stale_after, before, watched):
+            return
+        for path, there in watched.items():
+            # One of whom nothing is known, and who has been silent for a while, is soon called gone.
+            stays = there.lives or (there.lives is None and there.silence() < stale_after / 2)
+            if stays and time.monotonic() - begun > patience:
+                raise UserError(_at_work(path, there, stale_after))
         time.sleep(min(1.0, stale_after / 10))
+
+
+def _at_work(path: Path, there: _Watched, stale_after: float) -> str:
+    holder, silence = there.holder, there.silence()
+    silent = f" (silent for {silence:.0f} s, but it is there)" if silence > stale_after else ""
+    stop = f"end it (scancel {holder.job})" if holder.job else "end it"
+    removed = "; if all its processes are gone, remove that file" if silent else ""
+    return (
+        f"{path}: {holder} is at work here{silent}; wait until it has finished, or {stop}, "
+        f"and run the same command again{removed}"
+    )
+
+
+def _seize(
+    path: Path,
+    own: Holder,
+    stale_after: float,
+    before: Mapping[Path, _Watched],
+    watched: dict[Path, _Watched],
+) -> bool:
+    """Whether a lock could be had now: it was free, or its holder is gone.
+
+    The lock of one stale holding is replaced by the one who has its marker, `<lock>.<token>`. That is a lock
+    of the same kind: who was killed with a marker in his hands is in nobody's way for long.
+
+    Args:
+        path: of the lock.
+        own: the new holder.
+        stale_after: see `held`.
+        before: what was in the way at the last try.
+        watched: gets what is in the way now.
+    """
+    if _create(path, own):
+        return True
+    found = read_holder(path)
+    if found is None:  # released in between
+        return False
+    last = before.get(path)
+    if last is None or last.holder.token != found.token:
+        print(f"{path}: held by {found}; waiting for it to end or to fall silent", flush=True)
+    since = last.since if last is not None and last.holder == found else time.monotonic()
+    watched[path] = _Watched(found, since, _lives(found))
+    if not watched[path].is_stale(stale_after):
+        return False
+    marker = path.with_name(f"{path.name}.{found.token}")
+    if not _seize(marker, own, stale_after, before, watched):
+        return False
+    try:
+        now = read_holder(path)
+        if now is None or now.token != found.token:  # another one was quicker
+            return False
+        _written(path, own).replace(path)
+    finally:
+        _release(marker, own)
+    print(f"{path}: taken over from {found}, which is gone", flush=True)
+    return True
+
+
+def _release(path: Path, own: Holder) -> None:
+    found = read_holder(path)
+    if found is not None and found.token == own.token:
+        path.unlink(missing_ok=True)
 
 
 def _create(path: Path, own: Holder) -> bool:
@@ -129,28 +200,15 @@ def _create(path: Path, own: Holder) -> bool:
     return True
 
 
-def _take_over(lock: Path, stale: Holder, own: Holder) -> bool:
-    """Replace the lock of one stale holding: only who creates the marker of that holding may."""
-    marker = lock.with_name(f"{lock.name}.{stale.token}")
-    if not _create(marker, own):
-        return False
-    try:
-        found = read_holder(lock)
-        if found is None or found.token != stale.token:  # another one was quicker
-            return False
-        _written(lock, own).replace(lock)
-        return True
-    finally:
-        marker.unlink()
-
-
 def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> None:
     beat = 0
     while not released.wait(every):
         try:
             found = read_holder(lock)
-            if found is not None and found.token != own.token:
-                print(f"error: {lock}: taken over by {found}; this process ends", flush=True)
+            if found is None or found.token != own.token:
+                # Nobody's: whoever took it over while this process was suspended has finished.
+                whose = f"taken over by {found}" if found else "gone, perhaps taken over meanwhile"
+                print(f"error: {lock}: {whose}; this process ends", flush=True)
                 end_descendants()
                 os._exit(1)
             beat += 1
@@ -159,29 +217,33 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
             print(f"warning: {lock}: no sign of life could be left ({error})", flush=True)
 
 
-def _is_gone(holder: Holder) -> bool:
-    """Whether the holder is known to be gone; False when only its silence can tell."""
+def _lives(holder: Holder) -> bool | None:
+    """Whether a holder is there, at work or suspended; None if only its silence can tell."""
     if holder.host == socket.gethostname():
         try:
-            return abs(psutil.Process(holder.pid).create_time() - holder.born) > 1
+            process = psutil.Process(holder.pid)
+            same = abs(process.create_time() - holder.born) <= 1
+            return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
-            return True
+            return False
     own_job, own_cluster = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_CLUSTER_NAME")
-    # A job that was requeued has its number still: only silence can tell.
-    if holder.job is None or own_job in (None, holder.job) or own_cluster != holder.cluster:
-        return False
-    return not _may_run(holder.job)
+    # That this process's own job runs says nothing: the holder may belong to what it was before a requeue.
+    if holder.job is None or own_job == holder.job:
+        return None
+    if own_job is None:  # on a cluster without a name: one that does not know the job may be the wrong one
+        return _may_run(holder.job) or None
+    return _may_run(holder.job) if own_cluster == holder.cluster else None
 
 
-def _may_run(job: str) -> bool:
-    """Whether a Slurm job may have processes; True if Slurm does not answer."""
+def _may_run(job: str) -> bool | None:
+    """Whether a Slurm job may have processes; None if Slurm does not answer."""
     command = ["squeue", "--noheader", "--jobs", job, "--format", "%T"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return True
+        return None
     if done.returncode != 0:
-        return "Invalid job id" not in done.stderr
+        return False if "Invalid job id" in done.stderr else None
     return any(state in done.stdout for state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"))
 
 

@@ -5,12 +5,15 @@ One experiment serves all tests of this file, in their order. Its trainings run 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,8 +38,12 @@ OVERLAY = {
 OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
 OPTIONS += ["--latency-wait", "10"]
 IMPATIENT = str(Path(__file__).with_name("impatient_snakemake.py"))
-# Steps of another experiment, whose training takes longer than its job may last.
-STEPS, SAVED = 2000, 250
+# Of another experiment, whose training takes longer than its job may last: its steps, those between two
+# checkpoints, and the seconds before the end of a job at which it is asked for one.
+STEPS, SAVED, STOP_BEFORE = 1700, 250, 30
+STOPPED = re.compile(
+    r"^error: stopped before the end of the job's time, after the checkpoint of step (\d+)", re.M
+)
 PATIENCE = 600.0
 RL = ("grrm_rlvr", "mt_grpo")
 MACHINES = set(local_cluster.NODES)
@@ -49,6 +56,7 @@ class Cluster(Workspace):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.started: list[subprocess.Popen[str]] = []
+        self.stops: set[int] = set()
 
     def submit(self, *arguments: str, log: str = WORKFLOW) -> subprocess.Popen[str]:
         """`snakemake --profile slurm`, with the tests' sizes."""
@@ -101,7 +109,19 @@ class Cluster(Workspace):
     def training_log(self, stage: str, experiment: str = "smoke") -> str:
         log = self.results(experiment) / f"logs/train_{stage}.log"
         # Snakemake removes it when a job begins.
-        return log.read_text(errors="replace") if log.exists() else ""
+        with contextlib.suppress(FileNotFoundError):
+            return log.read_text(errors="replace")
+        return ""
+
+    def note_stops(self, stage: str, experiment: str) -> None:
+        """From now on, keep the steps after which a training stopped: its log is removed."""
+
+        def watch() -> None:
+            while True:
+                self.stops.update(map(int, STOPPED.findall(self.training_log(stage, experiment))))
+                time.sleep(0.5)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +142,12 @@ def second(checkout: Cluster) -> subprocess.Popen[str]:
     # On a slow machine a job must last long enough to get beyond the start of its training.
     seconds = json.loads((checkout.folder / "seconds.json").read_text())
     minutes = min(60, max(1, math.ceil(2.5 * seconds / 60)))
+    checkout.note_stops("mt_sft", "second")
     return checkout.submit(
         *("mt_sft", "--config", "experiment=second", f"mt_sft={{max_steps: {STEPS}, save_steps: {SAVED}}}"),
-        *(f"resources={{train_mt_sft: {{runtime: {minutes}}}}}",),
-        *("--set-resources", "train_mt_sft:slurm_partition=scavenge"),
+        *(f"resources={{train_mt_sft: {{runtime: {minutes}}}}}", f"cluster={{stop_before: {STOP_BEFORE}}}"),
+        # In place of --signal: its own clock has to do.
+        *("--set-resources", "train_mt_sft:slurm_partition=scavenge", "train_mt_sft:slurm_extra='--nice=0'"),
         log="second.log",
     )
 
@@ -232,6 +254,8 @@ def test_a_training_longer_than_its_job_may_last_is_finished_by_several(
     assert len({session["job"] for session in sessions}) > 1, (
         "it was done within the time of one job: raise STEPS"
     )
+    # It was asked for a checkpoint in time: one of a step that has none otherwise.
+    assert {step for step in checkout.stops if step % SAVED}, checkout.stops
     # Other trainings ran on the same machines at the same time, with ports and folders of their own.
     chain = [session for stage in RL for session in read_sessions(checkout.working(stage))]
     assert any(

@@ -172,8 +172,13 @@ def test_what_fails_asks_for_more_but_a_training_goes_on_with_the_same() -> None
     cluster = experiment()["cluster"]
     cluster["cpu"]["max_runtime"] = 100
     scores = snakemake_resources(ask("score_rankings", "paper"), cluster)
-    assert [scores["mem_mb"]("", attempt) for attempt in (1, 2)] == [8000, 16000]  # type: ignore[operator]
+    # Thrice as much at most, whatever `retries` says.
+    memory = [scores["mem_mb"]("", attempt) for attempt in (1, 2, 3, 9)]  # type: ignore[operator]
+    assert memory == [8000, 16000, 24000, 24000]
     assert [scores["runtime"]("", attempt) for attempt in (1, 2)] == [60, 100]  # type: ignore[operator]
+    cluster["cpu"]["max_runtime"] = None
+    unlimited = snakemake_resources(ask("score_rankings", "paper"), cluster)
+    assert [unlimited["runtime"]("", attempt) for attempt in (1, 9)] == [60, 180]  # type: ignore[operator]
     training = snakemake_resources(ask("train_mt_sft", "paper"), cluster)
     assert training["mem_mb"] == 480_000
     assert training["runtime"] == 1440

@@ -128,6 +128,34 @@ def test_a_compared_kind_counts_with_its_own_judge(checkout: Path) -> None:
     assert other["train_mt_grpo_grrm"] == 24
 
 
+def test_other_trainings_count_with_all_their_launches(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = checkout / "results/paper"
+    shutil.copy(results / "benchmarks/train_mt_sft.tsv", results / "benchmarks/train_mt_grpo_bleu.tsv")
+    launched(checkout, "mt_grpo_bleu", 12, 12, 1, job="8")
+    launched(checkout, "judge_pointwise", 2, 1)  # killed twice: no benchmark
+    launched(checkout, "judge_bradley_terry", 1)
+    launched(checkout, "alignment_grpo", 0.5)
+    launched(checkout, "alignment_policy", 0.5)
+    launched(checkout, "mt_sft.0123abcd", 5, job="9")  # moved aside, of another configuration
+    config = experiment("paper", "small", "alignment_gpu")
+    config["experiment"], config["reward_comparison"] = "paper", ["grrm", "bleu"]
+    config["judges"] = experiment("judges")["judges"]
+    asked: list[str] = []
+    monkeypatch.setattr(efficiency, "_ask_slurm", lambda jobs: asked.extend(jobs))
+    found = efficiency.efficiency_of(config, checkout)
+    assert asked == ["8"]
+    assert {one["job"]: (one["devices"], one["hours"], one["gpu_hours"]) for one in found["other"]} == {
+        "rank_candidates_grrm_rlvr": (1, 2, 2),
+        "train_mt_grpo_bleu": (8, 25, 200),
+        "train_judge_pointwise": (8, 3, 24),
+        "train_judge_bradley_terry": (8, 1, 8),
+        "train_alignment_grpo": (8, 0.5, 4),
+        "train_alignment_policy": (0, 0.5, 0),
+    }
+
+
 def test_without_gpus_there_are_hours_only(checkout: Path) -> None:
     found = measured(checkout)
     assert found["total"] == {"gpu_hours": None, "forecast_gpu_hours": None}

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from grrm.files import UserError, write_text
@@ -148,3 +151,132 @@ def test_who_lost_the_lock_ends_itself(folder: Path) -> None:
     pretend(folder)
     assert first.wait(10) == 1
     assert json.loads(lock_of(folder).read_text())["token"] == "theirs"
+
+
+def test_who_lost_the_lock_to_one_that_has_finished_ends_itself(folder: Path) -> None:
+    first = start_holder(folder, 60)
+    first.send_signal(signal.SIGSTOP)
+    lock_of(folder).unlink()
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(10) == 1
+    assert not lock_of(folder).exists()
+
+
+def test_a_suspended_holder_on_this_machine_is_there(folder: Path) -> None:
+    first = start_holder(folder, 60)
+    try:
+        first.send_signal(signal.SIGSTOP)
+        words = rf"process {first.pid} on .* \(silent for 1 s, but it is there\).*remove that file"
+        with pytest.raises(UserError, match=words), held(folder, patience=1, stale_after=0.3):
+            pass
+    finally:
+        first.kill()
+        first.wait()
+
+
+# ---------------------------------------------------------------- Slurm's word
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Slurm's queue; this process is in job 900 of the same cluster as job 815."""
+    command = tmp_path / "bin/squeue"
+    command.parent.mkdir()
+    command.touch(0o755)
+    monkeypatch.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "900")
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "other")
+    return command
+
+
+UNKNOWN = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
+OUTAGE = "echo 'Unable to contact slurm controller' >&2; exit 1"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "SUSPENDED", "COMPLETING"])
+@pytest.mark.parametrize("own_job", ["900", None], ids=["a job", "no job"])
+def test_a_silent_job_that_slurm_has_not_ended_is_not_taken_over(
+    folder: Path, squeue: Path, monkeypatch: pytest.MonkeyPatch, state: str, own_job: str | None
+) -> None:
+    squeue.write_text(f"#!/bin/sh\necho {state}\n")
+    if own_job is None:
+        monkeypatch.delenv("SLURM_JOB_ID")
+        monkeypatch.delenv("SLURM_CLUSTER_NAME")
+    pretend(folder)
+    words = r"Slurm job 815, .*silent for 1 s, but it is there.*scancel 815.*remove that file"
+    with pytest.raises(UserError, match=words), held(folder, patience=1, stale_after=0.3):
+        pass
+    assert json.loads(lock_of(folder).read_text())["token"] == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("answer", "environment", "at_once"),
+    [
+        ("echo PENDING", {}, True),  # requeued, and whatever it was has ended
+        (UNKNOWN, {}, True),
+        (OUTAGE, {}, False),
+        # Requeued, or another process of this job: that it runs says nothing about the holder.
+        ("echo RUNNING", {"SLURM_JOB_ID": "815"}, False),
+        ("echo RUNNING", {"SLURM_CLUSTER_NAME": "third"}, False),
+        # Perhaps another cluster than the holder's.
+        (UNKNOWN, {"SLURM_JOB_ID": "", "SLURM_CLUSTER_NAME": ""}, False),
+    ],
+    ids=["pending", "unknown", "outage", "own job", "other cluster", "no job"],
+)
+def test_the_lock_of_a_job_that_is_over_or_of_which_nothing_is_known_is_taken_over(
+    folder: Path,
+    squeue: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    environment: dict[str, str],
+    at_once: bool,
+) -> None:
+    squeue.write_text(f"#!/bin/sh\n{answer}\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    pretend(folder)
+    began = time.monotonic()
+    with held(folder, patience=30, stale_after=1.5):
+        assert (time.monotonic() - began < 1.5) == at_once
+    assert list(folder.parent.iterdir()) == []
+
+
+# ---------------------------------------------------------------- killed while taking over
+
+
+def mark(folder: Path, **values: object) -> Path:
+    """The marker of somebody who takes the lock over."""
+    lock = lock_of(folder).read_text()
+    pretend(folder, token="marks", **values)
+    marker = lock_of(folder).rename(folder.with_name("stage.lock.theirs"))
+    lock_of(folder).write_text(lock)
+    return marker
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_who_was_killed_while_taking_over_is_in_nobodys_way(folder: Path, depth: int) -> None:
+    pretend(folder)
+    marker = mark(folder)
+    if depth == 2:  # and so was the next one
+        marker.with_name(f"{marker.name}.marks").write_text(marker.read_text().replace("marks", "second"))
+    with held(folder, patience=30, stale_after=0.5):
+        assert json.loads(lock_of(folder).read_text())["pid"] == os.getpid()
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_a_marker_whose_process_is_gone_does_not_hold_anyone_up(folder: Path) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    pretend(folder, host=socket.gethostname(), pid=int(gone.stdout))
+    mark(folder, host=socket.gethostname(), pid=int(gone.stdout))
+    began = time.monotonic()
+    with held(folder):
+        assert time.monotonic() - began < 10
+
+
+def test_a_marker_in_the_way_is_named(folder: Path) -> None:
+    pretend(folder, host=socket.gethostname())
+    own = psutil.Process()
+    mark(folder, host=socket.gethostname(), pid=own.pid, born=own.create_time(), job=None)
+    words = rf"stage\.lock\.theirs: process {own.pid} on .* is at work here"
+    with pytest.raises(UserError, match=words), held(folder, patience=0.5, stale_after=0.2):
+        pass

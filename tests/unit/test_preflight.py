@@ -114,6 +114,10 @@ def test_a_training_looks_at_its_own_gpus(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 0, NVIDIA H100, 81559, 550.54.15, GPU-1\n")
     with pytest.raises(UserError, match=r"this environment: driver 550\.54\.15 is too old for CUDA 13\.0"):
         probes.require_gpus(1, python)
+    # With conda and in a container it is called by name.
+    monkeypatch.setenv("PATH", f"{Path(python).parent}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match=r"this environment: driver 550\.54\.15 is too old for CUDA 13\.0"):
+        probes.require_gpus(1, "python")
     (tmp_path / "nvidia-smi").unlink()
     monkeypatch.setenv("PATH", str(tmp_path))
     probes.require_gpus(8, python)
@@ -256,6 +260,20 @@ def test_images(tmp_path: Path) -> None:
     assert statuses(check(good.replace(sha256(lock), "0" * 64))) == ["failed"]
     assert statuses(check("apptainer is not on this machine")) == ["unknown"]
     assert "hardware.nodes" in check(good, nodes=2)[1].remedy
+
+
+@pytest.mark.parametrize(("rules", "statuses"), [(["rank_candidates"], []), (["train_mt_sft"], ["failed"])])
+def test_images_are_refused_only_for_jobs_on_several_machines(
+    monkeypatch: pytest.MonkeyPatch, rules: list[str], statuses: list[str]
+) -> None:
+    monkeypatch.setattr(checks, "check_hub", lambda *_: [])
+    monkeypatch.setattr(probes, "visible_gpus", lambda: (parse_gpus(SMI), SMI))
+    config = experiment("paper")
+    assert config["hardware"]["nodes"] == 2
+    found = checks.check_experiment(
+        config, ROOT, software="apptainer", jobs=checks.jobs_of(config, ROOT, rules)
+    )
+    assert [finding.status for finding in found if finding.check == "images"] == statuses
 
 
 # ---------------------------------------------------------------- the hub
@@ -471,6 +489,22 @@ def test_answers_alone_need_their_gpus_and_no_more(
     looked = [finding for finding in found if finding.check == "gpus"]
     assert [finding.status for finding in looked] == ([] if status is None else [status])
     assert status != "failed" or "evaluate.gpus to 2" in looked[0].remedy
+
+
+def test_the_disk_is_for_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs: list[Need] = []
+    monkeypatch.setattr(checks, "check_hub", lambda *_: [])
+    monkeypatch.setattr(checks, "check_space", lambda found: needs.extend(found) or [])
+
+    def checkpoints(trained: list[str] | None) -> list[float]:
+        needs.clear()
+        checks.check_experiment(experiment("paper"), ROOT, jobs=[], trained=trained)
+        return [need.high for need in needs if need.what == "checkpoints and models"]
+
+    every = checkpoints(None)
+    assert len(every) == 4
+    assert checkpoints(["mt_grpo_bleu", "grrm_sft"]) == every[:1]
+    assert checkpoints([]) == []
 
 
 def lock(results: Path, name: str, job: str | None) -> None:

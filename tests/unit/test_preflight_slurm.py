@@ -38,7 +38,7 @@ def cluster() -> Cluster:
 
 
 def training(asked: Request = ASKED, **names: Any) -> Job:
-    gpu = {"partition": "h100", "qos": None, "constraint": None, "model": "h100"} | names
+    gpu = {"partition": "h100", "qos": None, "constraint": None, "model": "h100", "max_runtime": None} | names
     account = gpu.pop("account", "mt")
     return job("train_mt_grpo", asked, {"account": account, "gpu": gpu, "cpu": gpu})
 
@@ -86,7 +86,7 @@ def test_gpus_are_read_in_every_form(gres: str, gpus: dict[str, int]) -> None:
 
 def test_what_fits_is_one_line(cluster: Cluster) -> None:
     cpu = replace(ASKED, nodes=1, gpus=0, threads=4, mem_mb=8000, runtime=60)
-    names = {"partition": None, "qos": None, "constraint": None, "model": None}
+    names = {"partition": None, "qos": None, "constraint": None, "model": None, "max_runtime": None}
     small = [job(rule, cpu, {"account": None, "cpu": names, "gpu": names}) for rule in ("a", "b")]
     findings = check_jobs([training(), *small], cluster)
     assert [finding.status for finding in findings] == ["ok", "ok"]
@@ -124,6 +124,56 @@ def test_what_the_cluster_would_refuse_names_the_key(
     findings = check_jobs([training(replace(ASKED, **asked), **names)], cluster)
     assert findings[0].status == "failed" and found in findings[0].found
     assert key in findings[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("partition", "found"),
+    [
+        ("h100,old", []),
+        ("old,h100", []),
+        ("closed,cpu", ["partition closed is DOWN", "the nodes of partition cpu have none"]),
+        ("h100,nope", ["partition 'nope' does not exist; there are cpu, h100, old, closed"]),
+    ],
+)
+def test_of_several_partitions_one_will_do(cluster: Cluster, partition: str, found: list[str]) -> None:
+    findings = check_jobs([training(partition=partition)], cluster)
+    broken = [finding.found for finding in findings if finding.status == "failed"]
+    assert bool(broken) == bool(found)
+    assert all(any(words in one for one in broken) for words in found)
+    if not found:
+        assert findings[0].found.startswith(f"{partition}: 2 nodes of 8 x h100")
+
+
+@pytest.mark.parametrize(
+    ("asked", "names", "found", "remedy"),
+    [
+        ({"runtime": 300}, {}, "asks for up to 900 min, partition h100 allows 720: it would never start",
+         "set cluster.gpu.max_runtime (config/cluster.yaml) to 720"),
+        ({"runtime": 300}, {"max_runtime": 720}, None, None),
+        ({"runtime": 240}, {}, None, None),
+        ({"mem_mb": 400_000}, {}, "asks for up to 1200000 MB a node, partition h100 has 1000000",
+         "lower mem_gb_per_gpu of train_mt_grpo"),
+        ({"mem_mb": 300_000}, {}, None, None),
+        ({"mem_mb": 400_000, "resumable": True}, {}, None, None),
+        ({"runtime": 300}, {"partition": "h100,closed"}, "partition h100 allows 720", "max_runtime"),
+    ],
+)  # fmt: skip
+def test_what_only_a_later_attempt_asks_for_is_a_warning(
+    cluster: Cluster, asked: dict[str, Any], names: dict[str, Any], found: str | None, remedy: str | None
+) -> None:
+    modest = replace(ASKED, nodes=1, gpus=1, mem_mb=8000, runtime=60, resumable=False)
+    findings = check_jobs([training(replace(modest, **asked), **names)], cluster)
+    assert [one.status for one in findings] == ([] if found is None else ["warning"]) + ["ok"]
+    if found is not None and remedy is not None:
+        assert findings[0].found.startswith("tried again, it ") and found in findings[0].found
+        assert remedy in findings[0].remedy
+
+
+def test_an_account_of_one_partition_goes_with_a_list(cluster: Cluster) -> None:
+    assert cluster.associations is not None
+    mine = [replace(one, partition="h100") for one in cluster.associations]
+    findings = check_jobs([training(partition="old,h100")], replace(cluster, associations=mine))
+    assert [one.status for one in findings] == ["ok"]
 
 
 def test_qos_must_go_with_the_account(cluster: Cluster) -> None:

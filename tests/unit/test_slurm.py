@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from grrm.engines import llamafactory, stop, verl_fork
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID
 from grrm.slurm import node
-from grrm.slurm.allocation import Allocation, find_allocation, step_environment
+from grrm.slurm.allocation import Allocation, end_of_job, find_allocation, step_environment
 from grrm.slurm.ray import ray_cluster
 from grrm.slurm.steps import await_all, on_machine, start_steps
 from grrm.slurm.torchrun import torchrun_on_all
@@ -183,11 +184,75 @@ def _waiting_python(folder: Path) -> str:
 
 def test_the_signal_before_the_time_limit_asks_for_a_stop(tmp_path: Path) -> None:
     (tmp_path / "stop").touch()
-    with stop.stop_on_signal(tmp_path):
+    with stop.stop_in_time(tmp_path, lambda: None):
         assert not stop.is_requested(tmp_path), "the request of an earlier job is forgotten"
         os.kill(os.getpid(), signal.SIGURG)
         assert stop.is_requested(tmp_path)
     os.kill(os.getpid(), signal.SIGURG)  # nobody waits for it: nothing happens
+
+
+def test_without_a_signal_the_clock_asks_for_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(stop.VARIABLE, "3600")
+    # Slurm does not answer at first, then there is a day, then the limit is changed.
+    answers: list[float | None] = [None, time.time() + 86_400, None]
+    asked = []
+
+    def ends() -> float | None:
+        asked.append(stop.is_requested(tmp_path))
+        return answers.pop(0) if answers else time.time()
+
+    with stop.stop_in_time(tmp_path, ends, look_every=0.05):
+        wait_for(lambda: not answers, 10, "all answers are given")
+        wait_for(lambda: stop.is_requested(tmp_path), 10, "the training is asked to stop")
+    assert asked == [False] * 4
+    os.kill(os.getpid(), signal.SIGURG)
+    assert capsys.readouterr().out.count("the training is asked for a checkpoint") == 1
+
+
+@pytest.mark.parametrize(("left", "before", "seconds"), [(1.0, 3600, 0.5), (1.0, 0.2, 0.8), (-5, 900, 0)])
+def test_a_short_job_is_stopped_after_half_of_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, before: float, seconds: float
+) -> None:
+    monkeypatch.setenv(stop.VARIABLE, str(before))
+    began = time.time()
+    with stop.stop_in_time(tmp_path, lambda: began + left):
+        wait_for(lambda: stop.is_requested(tmp_path), 10, "the training is asked to stop")
+    assert seconds - 0.1 <= (tmp_path / "stop").stat().st_mtime - began < seconds + 0.4
+
+
+@pytest.mark.parametrize("before", [None, "900"])
+def test_where_no_end_is_known_nobody_is_asked_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is None:  # not in the workflow
+        monkeypatch.delenv(stop.VARIABLE, raising=False)
+    else:
+        monkeypatch.setenv(stop.VARIABLE, before)
+    with stop.stop_in_time(tmp_path, lambda: None if before else 0.0, look_every=0.02):
+        time.sleep(0.2)
+        assert not stop.is_requested(tmp_path)
+
+
+def test_the_end_of_the_job_is_what_slurm_says_now_or_said_when_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "bin/squeue"
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1800000000")
+    squeue.write_text("#!/bin/sh\necho 2027-01-15T08:30:00\n")
+    assert end_of_job() == datetime(2027, 1, 15, 8, 30).timestamp()
+    squeue.write_text("#!/bin/sh\necho NONE\n")
+    assert end_of_job() is None
+    squeue.write_text(
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n"
+    )
+    assert end_of_job() == 1_800_000_000
+    squeue.unlink()  # as in a container
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert end_of_job() == 1_800_000_000
+    monkeypatch.delenv("SLURM_JOB_END_TIME")
+    assert end_of_job() is None
 
 
 def test_a_training_that_stopped_ends_with_a_status_of_its_own(

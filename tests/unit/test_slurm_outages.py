@@ -53,3 +53,30 @@ def test_twice_is_once(answers: list[Any]) -> None:
     query = plugin.query_job_status
     endure_outages()
     assert plugin.query_job_status is query
+
+
+def test_a_job_that_was_preempted_for_good_counts_as_failed(
+    answers: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask() -> Any:
+        return asyncio.run(plugin.query_job_status("sacct", logging.getLogger("snakemake")))[0]
+
+    lost, requeued = {"7": "PREEMPTED", "8": "RUNNING"}, {"7": "RUNNING", "8": "PREEMPTED"}
+    answers += [lost, requeued, lost, lost]
+    assert [ask() for _ in range(4)] == [lost, requeued, lost, lost], "the accounts may lag behind"
+    # The third time in a row: now the queue is asked. It may not answer at once.
+    answers += [lost, None, {"7": "PENDING", "9": "RUNNING"}]
+    assert ask() == lost
+    answers += [lost, {"9": "RUNNING"}]
+    assert ask() == {"7": "FAILED", "8": "RUNNING"}
+    # Said once, and the queue is not asked for it again.
+    answers += [lost, lost]
+    assert [ask()["7"] for _ in range(2)] == ["FAILED", "FAILED"]
+    assert sum("job 7 was preempted" in record.message for record in caplog.records) == 1
+    assert answers == []
+
+
+def test_slurms_own_memory_of_a_preempted_job_is_no_life(answers: list[Any]) -> None:
+    answers += [{"7": "PREEMPTED"}] * 4  # the last one from the queue
+    found = [asyncio.run(plugin.query_job_status("squeue", logging.getLogger("snakemake"))) for _ in range(3)]
+    assert [states["7"] for states, _ in found] == ["PREEMPTED", "PREEMPTED", "FAILED"]

@@ -107,6 +107,18 @@ def test_a_training_over_several_machines_joins_the_cluster_that_is_there(stage,
     assert (stage / "model/model.safetensors").read_text() == "step 4"
 
 
+def test_every_run_has_a_token_of_its_own(stage, monkeypatch):
+    keep = 'open("tokens", "a").write(os.environ["RAY_AUTH_MODE"] + os.environ["RAY_AUTH_TOKEN"] + chr(10))'
+    code = ENGINE.replace("work, metrics =", f"{keep}\n    work, metrics =", 1)
+    monkeypatch.setattr(sys.modules[__name__], "ENGINE", code)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "that of another cluster")
+    with pytest.raises(UserError):
+        run(killed=3)
+    run()
+    first, second = Path("tokens").read_text().split()
+    assert first.startswith("token") and first != second and len(first) == len("token") + 64
+
+
 def test_an_interrupted_training_goes_on_after_its_last_complete_checkpoint(stage):
     with pytest.raises(UserError, match=r"ValueError: no luck.*goes on after step 2"):
         run(killed=3)

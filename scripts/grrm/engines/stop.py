@@ -1,15 +1,19 @@
 """Asking a running training to write a checkpoint and stop, so that it can go on later.
 
-Some minutes before a job's time is over, Slurm sends it the signal URG, which a process that does not wait
-for it ignores. The script of a training then leaves a file beside the checkpoints; the engine, which may run
-on other machines, looks for it after every step, writes a checkpoint, says so in another file, and ends.
+Some minutes before a job's time is over, the script of a training leaves a file beside the checkpoints. The
+engine, which may run on other machines, looks for it after every step, writes a checkpoint, says so in
+another file, and ends. The script looks at the clock itself: Slurm's signal URG, which asks for the same,
+does not get through to it on most clusters (it reaches the first process of a job's step only).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,24 +21,54 @@ from types import FrameType
 from grrm.files import write_text
 
 _REQUEST, _DONE = "stop", "stopped"
+# Seconds before the end of the job. Set by the workflow from its key `cluster.stop_before`: a parameter of a
+# rule would train models anew when it changes.
+VARIABLE = "GRRM_STOP_BEFORE"
 STOPPED_STATUS = 75
 """Exit status of a training that goes on when it is started again (EX_TEMPFAIL of sysexits.h)."""
 
 
 @contextmanager
-def stop_on_signal(working: Path) -> Iterator[None]:
-    """While the block runs, the signal URG asks the training in `working` to stop; drops earlier ones."""
+def stop_in_time(
+    working: Path, ends: Callable[[], float | None], *, look_every: float = 60.0
+) -> Iterator[None]:
+    """While the block runs, the training in `working` is asked to stop when its job is nearly over.
+
+    That is GRRM_STOP_BEFORE seconds before its end, but not before half of the time that was left at first is
+    over; or when the signal URG comes. Requests of earlier jobs are dropped.
+
+    Args:
+        working: folder of the training.
+        ends: says when the job's time is over, in seconds since the epoch; None where that is not known.
+        look_every: seconds after which it is asked again, as limits may be changed.
+    """
     for name in (_REQUEST, _DONE):
         (working / name).unlink(missing_ok=True)
+    over = threading.Event()
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        print("The job's time is nearly over: the training is asked for a checkpoint", flush=True)
-        (working / _REQUEST).touch()
+    def ask(*_: int | FrameType | None) -> None:
+        if not over.is_set() and not is_requested(working):
+            print("The job's time is nearly over: the training is asked for a checkpoint", flush=True)
+            (working / _REQUEST).touch()
+
+    def watch(before: float) -> None:
+        began, end = time.time(), None
+        while True:
+            end = ends() or end
+            left = look_every if end is None else end - min(before, (end - began) / 2) - time.time()
+            if left <= 0:
+                ask()
+                return
+            if over.wait(min(left, look_every)):
+                return
 
     previous = signal.signal(signal.SIGURG, ask)
+    if before := os.environ.get(VARIABLE):
+        threading.Thread(target=watch, args=(float(before),), name="stop-in-time", daemon=True).start()
     try:
         yield
     finally:
+        over.set()
         signal.signal(signal.SIGURG, previous)
 
 

@@ -99,8 +99,10 @@ def check_experiment(
             )
         else:
             findings += _check_gpus(jobs, locks)
-    findings += _check_storage(config, workflow, stages, environments, software)
-    findings += _check_environments(config, workflow, locks, software)
+    made = stages if trained is None else [stage for stage in stages if stage.name in trained]
+    findings += _check_storage(config, workflow, made, environments, software)
+    nodes = max((one.asked.nodes for one in jobs), default=1)
+    findings += _check_environments(config, workflow, locks, software, nodes)
     findings += _check_hub(config, workflow)
     return merge(findings)
 
@@ -173,13 +175,13 @@ def _check_storage(
 
 
 def _check_environments(
-    config: Mapping[str, Any], workflow: Path, locks: Mapping[str, Path], software: Software
+    config: Mapping[str, Any], workflow: Path, locks: Mapping[str, Path], software: Software, nodes: int
 ) -> list[Finding]:
     if software == "conda":
         return [not_looked_at("conda")]
     if software == "apptainer":
         images = workflow / config["environments"]["images"]
-        return check_images(locks, images, probes.image_labels, nodes=config["hardware"]["nodes"])
+        return check_images(locks, images, probes.image_labels, nodes=nodes)
     folder = workflow / config["environments"]["folder"]
     return [
         finding

@@ -81,7 +81,7 @@ def check_images(
         locks: the hashed requirements of each environment.
         folder: of the images.
         labels: what `apptainer inspect --labels` prints about an image.
-        nodes: machines of a training.
+        nodes: machines of the largest job.
     """
     findings = [_check_image(name, folder / f"{name}.sif", lock, labels) for name, lock in locks.items()]
     if nodes > 1:

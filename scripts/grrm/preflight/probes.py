@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -80,9 +81,16 @@ def require_gpus(wanted: int, python: str) -> None:
     gpus, said = visible_gpus()
     if gpus is None:
         return
-    cuda = cuda_of_environment(Path(python).absolute().parent.parent)
+    cuda = _cuda_of(python)
     if broken := failures(check_gpus(gpus, wanted, said, {"this environment": cuda})):
         raise UserError(f"{broken[0].check}: {broken[0].found}; {broken[0].remedy}")
+
+
+def _cuda_of(python: str) -> str | None:
+    """The version of CUDA of an interpreter's torch; None without it."""
+    # With conda or a container it is `python`, whatever that is there.
+    found = shutil.which(python) or python
+    return cuda_of_environment(Path(found).absolute().parent.parent)
 
 
 def training_hardware(machines: int, gpus: int) -> dict[str, Any]:

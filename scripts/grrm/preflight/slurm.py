@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grrm.cluster import Request
+from grrm.cluster import Request, largest
 from grrm.files import UserError
-from grrm.preflight.findings import Finding, failed, ok, unknown, warning
+from grrm.preflight.findings import Finding, failed, failures, ok, unknown, warning
 
 UNLIMITED = float("inf")
 # A node in one of these comes back without anyone's changing the request.
@@ -24,8 +24,10 @@ class Job:
     Attributes:
         rule: its name.
         asked: nodes, cores, memory and time, from config/resources.yaml.
+        most: the same when it has been tried several times.
         kind: cpu or gpu, the part of the configuration's section `cluster` that names what follows.
-        partition: None for the cluster's default; likewise account and qos.
+        partition: or several, divided by commas, of which Slurm chooses; None for the cluster's default, and
+            likewise account and qos.
         account: who pays.
         qos: quality of service.
         constraint: features of the machines, as sbatch reads them.
@@ -34,6 +36,7 @@ class Job:
 
     rule: str
     asked: Request
+    most: Request
     kind: str
     partition: str | None
     account: str | None
@@ -234,6 +237,7 @@ def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
     return Job(
         rule,
         asked,
+        largest(asked, names["max_runtime"]),
         kind,
         names["partition"],
         cluster["account"],
@@ -335,17 +339,23 @@ def _time(minutes: float) -> str:
 
 
 def _check_partition(job: Job, cluster: Cluster) -> list[Finding]:
+    """What is wrong with its partition; of several, with all of them unless one would take it."""
     subject, key, known = _subject(job), _named(job, "partition"), ", ".join(cluster.partitions)
-    if job.partition is None:
-        default = [partition for partition in cluster.partitions.values() if partition.default]
-        if not default:
-            found = f"names no partition, and the cluster has no default; there are {known}"
-            return [failed(subject, found, f"set {key}")]
-        return _check_limits(job, default[0], cluster)
-    if job.partition not in cluster.partitions:
-        found = f"partition {job.partition!r} does not exist; there are {known}"
+    names = _partitions(job) or [name for name, one in cluster.partitions.items() if one.default][:1]
+    if not names:
+        found = f"names no partition, and the cluster has no default; there are {known}"
         return [failed(subject, found, f"set {key}")]
-    return _check_limits(job, cluster.partitions[job.partition], cluster)
+    # Slurm refuses the whole list for one of them.
+    if missing := [name for name in names if name not in cluster.partitions]:
+        found = f"partition {missing[0]!r} does not exist; there are {known}"
+        return [failed(subject, found, f"set {key}")]
+    each = [_check_limits(job, cluster.partitions[name], cluster) for name in names]
+    admitting = [findings for findings in each if not failures(findings)]
+    return min(admitting, key=len) if admitting else [finding for findings in each for finding in findings]
+
+
+def _partitions(job: Job) -> list[str]:
+    return job.partition.split(",") if job.partition else []
 
 
 def _check_limits(job: Job, partition: Partition, cluster: Cluster) -> list[Finding]:
@@ -375,9 +385,31 @@ def _check_limits(job: Job, partition: Partition, cluster: Cluster) -> list[Find
         if value is not None and (value in denied or (allowed is not None and value not in allowed)):
             admitted = f"; it admits {', '.join(sorted(allowed))}" if allowed else ""
             refuse(f"partition {name} does not admit {what} {value!r}{admitted}", f"set {_named(job, what)}")
-    return findings + _check_nodes(
-        job, partition, [node for node in cluster.nodes if name in node.partitions]
-    )
+    nodes = [node for node in cluster.nodes if name in node.partitions]
+    findings += _check_nodes(job, partition, nodes)
+    return findings if failures(findings) else findings + _check_retries(job, partition, nodes)
+
+
+def _check_retries(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[Finding]:
+    """Whether it fits when it is tried again, with more memory and time; Slurm says so by then only."""
+    most, name, findings = job.most, partition.name, []
+    if most.runtime > partition.max_minutes:
+        found = f"tried again, it asks for up to {most.runtime} min, partition {name} allows"
+        remedy = f"set {_named(job, 'max_runtime')} to {partition.max_minutes:.0f}"
+        findings.append(
+            warning(_subject(job), f"{found} {partition.max_minutes:.0f}: it would never start", remedy)
+        )
+    fitting = [node for node in nodes if node.gpus or not job.asked.gpus]
+    memory = min(partition.max_memory, max(node.memory for node in fitting))
+    if most.mem_mb > memory:
+        found = f"tried again, it asks for up to {most.mem_mb} MB a node, partition {name} has {memory:.0f}"
+        remedy = f"lower {_memory_key(job)} of {job.rule} ({_TABLE}), or name a partition of larger nodes"
+        findings.append(warning(_subject(job), found, remedy))
+    return findings
+
+
+def _memory_key(job: Job) -> str:
+    return "mem_gb_per_gpu" if job.asked.gpus else "mem_gb"
 
 
 def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[Finding]:
@@ -430,7 +462,7 @@ def _check_nodes(job: Job, partition: Partition, nodes: Sequence[Node]) -> list[
         (
             lambda node: min(partition.max_memory, node.memory) >= asked.mem_mb,
             f"asks for {asked.mem_mb} MB a node, {where} has {most_memory:.0f} at most",
-            f"lower {'mem_gb_per_gpu' if asked.gpus else 'mem_gb'} of {job.rule} ({_TABLE})",
+            f"lower {_memory_key(job)} of {job.rule} ({_TABLE})",
         ),
     ]
     for fits, found, remedy in lacks:
@@ -468,7 +500,7 @@ def _check_account(job: Job, cluster: Cluster) -> list[Finding]:
     usable = [
         association
         for association in cluster.associations
-        if association.account == job.account and association.partition in {"", job.partition}
+        if association.account == job.account and association.partition in {"", *_partitions(job)}
     ]
     if not usable:
         found = f"account {job.account!r} is not yours here; yours: {', '.join(mine)}"

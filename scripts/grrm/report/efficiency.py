@@ -1,8 +1,8 @@
 """What an experiment took on its GPUs, beside what was forecast.
 
 Trainings say themselves when they ran (`grrm.engines.sessions`), launches that were preempted included; where
-Slurm keeps accounts, its time of their jobs counts instead, from the allocation to its end. Other rules have
-the benchmark of their last run.
+Slurm keeps accounts, its time of their jobs counts instead, from the allocation to its end. Rules that train
+nothing have the benchmark of their last run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from grrm.cluster import load_resources, request
-from grrm.config import STAGES
 from grrm.engines.sessions import read_sessions
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
@@ -36,8 +35,14 @@ def parse_accounting(text: str) -> dict[str, float]:
 
 def jobs_of_trainings(results: Path) -> list[str]:
     """Numbers of the Slurm jobs that the trainings of an experiment ran in."""
-    jobs = (session["job"] for stage in STAGES for session in read_sessions(results / "checkpoints" / stage))
+    jobs = (session["job"] for sessions in _trainings(results).values() for session in sessions)
     return list(dict.fromkeys(filter(None, jobs)))
+
+
+def _trainings(results: Path) -> dict[str, list[dict[str, Any]]]:
+    """The launches of each training of an experiment; not of those moved aside, `<name>.<hash>`."""
+    folders = [folder.parent for folder in sorted((results / "checkpoints").glob("*/sessions"))]
+    return {folder.name: read_sessions(folder) for folder in folders if "." not in folder.name}
 
 
 def efficiency_of(config: Mapping[str, Any], workflow: Path) -> dict[str, Any]:
@@ -103,21 +108,21 @@ def measure_efficiency(
         asked = request(rule, resources, config, run)
         return asked.nodes * asked.gpus
 
+    launches = {f"train_{name}": sessions for name, sessions in _trainings(results).items()}
     stages = []
     for stage in forecasts:
         rule = f"train_{stage.name}"
-        sessions = read_sessions(results / "checkpoints" / stage.name)
+        sessions = launches.get(rule, [])
         used = _time(sessions, benchmarks.get(rule), accounting)
         stages.append({**_stage(stage, devices(rule), used, cuda=cuda), "hardware": _hardware(sessions)})
     trained = {f"train_{stage.name}" for stage in forecasts}
     runs = {f"train_{run}": run for run in grpo_runs(config)}
     other = []
-    for job, seconds in benchmarks.items():
-        if job in trained:
+    for job in dict.fromkeys([*benchmarks, *launches]):
+        hours, _, _ = _time(launches.get(job, []), benchmarks.get(job), accounting)
+        if job in trained or hours is None:
             continue
-        rule = next((rule for rule in resources["rules"] if job.startswith(rule)), job)
-        held = devices(rule, runs.get(job, "mt_grpo"))
-        hours = seconds / 3600
+        held = devices(_rule_of(job, resources), runs.get(job, "mt_grpo"))
         gpu_hours = hours * held if cuda else None
         other.append({"job": job, "devices": held, "hours": hours, "gpu_hours": gpu_hours})
     used_hours = [entry["gpu_hours"] for entry in [*stages, *other]]
@@ -134,6 +139,18 @@ def measure_efficiency(
             ),
         },
     }
+
+
+def _rule_of(job: str, resources: Mapping[str, Any]) -> str:
+    """The rule of a job, by the beginning of its name; some trainings are named after their models."""
+    named = {
+        "train_alignment_policy": "train_alignment_sft",
+        "train_alignment_judge": "train_alignment_sft",
+        "train_judge_pointwise": "train_judge_rl",
+        "train_judge_pairwise": "train_judge_rl",
+        "train_judge_bradley_terry": "train_bradley_terry",
+    }
+    return named.get(job) or next((rule for rule in resources["rules"] if job.startswith(rule)), job)
 
 
 def _time(

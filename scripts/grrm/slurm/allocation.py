@@ -93,7 +93,10 @@ def is_in_use(port: int) -> bool:
 
 
 def end_of_job() -> float | None:
-    """When this Slurm job's time is over, in seconds since the epoch; None where there is no limit."""
+    """When this Slurm job's time is over, in seconds since the epoch; None where that is not known.
+
+    As Slurm says now; if it does not answer, or is not there (in a container), as it said when the job began.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return None
@@ -102,6 +105,9 @@ def end_of_job() -> float | None:
         return datetime.fromisoformat(end).timestamp()
     except ValueError:  # "NONE", "N/A"
         return None
+    except UserError:
+        end = os.environ.get("SLURM_JOB_END_TIME", "")  # newer versions set it
+        return float(end) if end.isdigit() else None
 
 
 def step_environment(variables: Mapping[str, str]) -> dict[str, str]:

@@ -1,18 +1,24 @@
-"""Snakemake's executor for Slurm sits out the time in which Slurm does not answer.
+"""Snakemake's executor for Slurm sits out the time in which Slurm does not answer, and notices lost jobs.
 
 Version 2.8.0 of snakemake-executor-plugin-slurm forgets its jobs when all attempts to ask for them fail, and
 waits for ever from then on; an unanswered `scontrol` makes it ask `sacct` instead. Here it asks until it is
-answered.
+answered. It also waits for ever for a preempted job, which Slurm puts back into the queue on some clusters
+and cancels on others (PreemptMode=CANCEL); here the latter is a failure, so that the job is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from collections import Counter
 from typing import Any
 
 _PLUGIN = "snakemake_executor_plugin_slurm"
 _WARN_EVERY = 30
+_PREEMPTED = "PREEMPTED"
+_PATIENCE = 3
+"""Answers in a row that call a job preempted before it is looked for in the queue."""
 
 
 def endure_outages(seconds: float = 10) -> None:
@@ -26,8 +32,10 @@ def endure_outages(seconds: float = 10) -> None:
         return
     ask_jobs, ask_age = plugin.query_job_status, plugin.get_min_job_age
     known: list[int] = []
+    preempted: Counter[str] = Counter()
+    lost: set[str] = set()
 
-    async def query_job_status(command: str, logger: Any) -> Any:
+    async def answer(command: str, logger: Any) -> Any:
         unanswered = 0
         while (found := await ask_jobs(command, logger)) == (None, None):
             if unanswered % _WARN_EVERY == 0:
@@ -39,6 +47,26 @@ def endure_outages(seconds: float = 10) -> None:
             unanswered += 1
             await asyncio.sleep(seconds)
         return found
+
+    async def query_job_status(command: str, logger: Any) -> Any:
+        states, duration = await answer(command, logger)
+        there = {job for job, state in states.items() if state == _PREEMPTED}
+        for job in there:
+            preempted[job] += 1
+        for job in set(preempted) - there:
+            del preempted[job]
+        lost.intersection_update(there)
+        if doubtful := {job for job in there - lost if preempted[job] >= _PATIENCE}:
+            # The accounts may lag behind; the queue does not.
+            mine = f"squeue --noheader --states=all --user={os.getuid()} --format=%i|%T"
+            queue, _ = await answer(mine, logger)
+            for job in doubtful:
+                if queue.get(job, _PREEMPTED) == _PREEMPTED:
+                    lost.add(job)
+                    logger.warning(
+                        f"Slurm job {job} was preempted and not put back into the queue: it counts as failed."
+                    )
+        return {**states, **dict.fromkeys(lost, "FAILED")}, duration
 
     def get_min_job_age() -> int | None:
         found = ask_age()

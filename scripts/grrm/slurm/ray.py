@@ -18,6 +18,11 @@ from grrm.slurm.allocation import Allocation, own_address
 from grrm.slurm.steps import DEADLINE, await_all, on_machine, start_steps
 
 
+def ray_token() -> dict[str, str]:
+    """Variables that let nobody else into a Ray cluster; else Ray keeps one token in the home folder."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 @contextmanager
 def ray_cluster(
     allocation: Allocation,
@@ -47,11 +52,7 @@ def ray_cluster(
         UserError: a machine did not come up; the message names it, and its log.
     """
     host = own_address()
-    connection = {
-        "RAY_ADDRESS": f"{host}:{allocation.port(0)}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    }
+    connection = {"RAY_ADDRESS": f"{host}:{allocation.port(0)}", **ray_token()}
     variables = {**environment, **connection}
 
     def start(index: int) -> list[str]:
