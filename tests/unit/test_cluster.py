@@ -48,7 +48,10 @@ def test_every_rule_reads_its_own_line_of_the_table() -> None:
         text = file.read_text(encoding="utf-8")
         parts = re.split(r"^ *(?:rule|use rule \w+ as) (\w+)(?::| with:)", text, flags=re.M)
         for rule, body in zip(parts[1::2], parts[2::2], strict=True):
-            assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
+            if file.name == "targets.smk":  # they gather what other rules make
+                assert "shell:" not in body, f"{file.name}, rule {rule}: a rule that runs has another room"
+            else:
+                assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
 
 
 def test_the_table_names_rules_that_there_are() -> None:
