@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -211,7 +212,7 @@ def answering(kind):
     return (
         f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
         f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
-        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'] and shlex.quote(asked['base_url']))}"
     )
 
 
