@@ -10,7 +10,7 @@ import pytest
 import score_rankings
 import score_translations
 from grrm.cli import main
-from grrm.files import UserError, read_json, read_jsonl, write_json, write_jsonl
+from grrm.files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
 from report_example import SHA
 
 ORIGIN = {
@@ -74,7 +74,12 @@ def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"
         folder / "evaluation/comet.json",
         {
             "signature": comet,
-            "systems": {"mt_grpo": {"scores": [[float(i < good_translations) for i in range(N)]]}},
+            "systems": {
+                "mt_grpo": {
+                    "answers_sha256": sha256(folder / "evaluation/translation/mt_grpo.jsonl"),
+                    "scores": [[float(i < good_translations) for i in range(N)]],
+                }
+            },
         },
     )
     score(folder)
@@ -219,6 +224,23 @@ def test_answers_that_are_gone_or_changed_are_named(results, tmp_path):
     write_jsonl(path, read_jsonl(path)[:-1])
     with pytest.raises(UserError, match=r"broken.*grrm_rlvr\.jsonl: 39 answers for 40 rows"):
         compare(tmp_path, "broken", str(results / "better"))
+
+
+def test_scores_of_earlier_answers_are_refused(results, tmp_path):
+    shutil.copytree(results / "worse", tmp_path / "stale")
+    path = tmp_path / "stale/evaluation/translation/mt_grpo.jsonl"
+    write_jsonl(path, [{**row, "translation": "neu"} for row in read_jsonl(path)])
+    with pytest.raises(UserError, match=r"comet\.json: comet scores of other answers than 'mt_grpo' has in"):
+        compare(tmp_path, "stale", str(results / "better"))
+
+
+def test_files_of_metrics_that_are_no_longer_asked_for_are_left_alone(results, tmp_path, capsys):
+    shutil.copytree(results / "worse", tmp_path / "other")
+    (tmp_path / "other/evaluation/bleurt.json").write_text("of an earlier run")
+    compare(results, "worse", str(tmp_path / "other"))
+    shown = capsys.readouterr().out
+    assert "COMET" in shown
+    assert "BLEURT" not in shown
 
 
 def test_an_unknown_experiment_is_named_with_those_that_are_there(results):

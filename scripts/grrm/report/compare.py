@@ -94,7 +94,8 @@ def _read_system(
         orders = len(scored_as["metrics"].get("ranking_accuracy_orders", {"runs": [None]})["runs"])
         shuffled = [folder / f"evaluation/ranking/orders/{name}.{order}.jsonl" for order in range(1, orders)]
         return ranking_system(label, answers, shuffled, rows, table, bootstrap)
-    scored = {metric: folder / f"evaluation/{metric}.json" for metric in METRICS}
+    # Files of metrics that are no longer asked for may lie there too.
+    scored = {metric: folder / f"evaluation/{metric}.json" for metric in scored_as["metrics"]}
     scored = {metric: path for metric, path in scored.items() if path.is_file()}
     (system,) = read_translation_systems(table, {name: answers}, scored)
     return replace(system, name=label)
