@@ -23,7 +23,10 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,5}")
 # only: "A-3: 5" and "error -: 3" are no scores.
 _NUMBER = r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,6})?"
 _APART = r"(?<=\s)\d{1,3}(?:[-–]\d{1,3})?(?!\d)"
-_WORDS = rf"[^\W\d_](?:[^\d:：=()（）+\-−–]|-(?=[^\W\d_])|{_APART}){{0,60}}(?:[(（][^:：=()（）]{{0,40}}[)）]\s*)?"
+_WORDS = (
+    rf"[^\W\d_](?:[^\d:：=()（）+\-−–]|-(?=[^\W\d_])|{_APART}){{0,60}}"
+    r"(?:[(（][^:：=()（）]{0,40}[)）]\s*)?"
+)
 _QUALITY = re.compile(
     rf"(?:{_WORDS}[:：=]\s*)?({_NUMBER})\s*分?(?:\s*/\s*({_NUMBER})\s*分?)?\s*[.。]?"
 )
@@ -44,8 +47,8 @@ def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> in
 
 
 def parse_quality(text: str, highest: int = 10) -> float:
-    """Read the score of a translation on the last line: `8`, `**8**`, `8.5`, `8/10`, `8分`, `Score: 8`, `Score = 8`
-    or `\\boxed{8}`.
+    """Read the score of a translation on the last line: `8`, `**8**`, `8.5`, `8/10`, `8分` or `\\boxed{8}`, also
+    behind words: `Score: 8`, `Score = 8`.
 
     Markdown's marks of emphasis do not matter; thinking is left out before the last line is taken.
 

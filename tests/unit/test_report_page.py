@@ -309,7 +309,7 @@ def test_scores_of_other_segments_are_refused(folder, tmp_path):
     document = read_json(folder / "comet.json")
     document["systems"]["after"]["scores"][0].pop()
     write_json(tmp_path / "comet.json", document)
-    with pytest.raises(UserError, match=r"comet\.json: \[2\] comet scores of 'after' for 1 run\(s\) of 3 segments"):
+    with pytest.raises(UserError, match=r"comet\.json: \[2\] comet scores of 'after' for 1 run\(s\) of 3"):
         run_render_page(tmp_path)
 
 

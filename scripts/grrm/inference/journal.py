@@ -31,7 +31,7 @@ class Journal:
         runs: how often each row is answered.
         rows: how many there are.
         overwrite: begin anew, whatever is there.
-        discard_stale: begin anew if what is left of an interrupted run was made with other settings, and say so.
+        discard_stale: begin anew, and say so, if what is left of an interrupted run has other settings.
 
     Raises:
         UserError: the output, or what is left of an interrupted run, was made with other settings or from
@@ -90,7 +90,7 @@ class Journal:
         return [] if self.finished else [key for key in self._keys if key not in self._places]
 
     def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
-        """Keep a result; it survives the end of this process, however it comes (not always that of the machine)."""
+        """Keep a result; it survives the end of this process, however it comes, but not a power cut."""
         line = self._line({"index": index, "run": run, **result})
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(line)
@@ -162,8 +162,8 @@ class Journal:
         )
         if not discard_stale:
             raise UserError(
-                f"{found}. Go back to the earlier settings to finish it, remove the file to begin anew, or name "
-                "another output"
+                f"{found}. Go back to the earlier settings to finish it, remove the file to begin anew, or "
+                "name another output"
             )
         print(f"{found}: discarded", file=sys.stderr)
         return True
