@@ -184,15 +184,21 @@ def test_answers_that_cannot_be_used_are_counted(results, tmp_path, capsys):
     assert re.search(r"COMET \(× 100\) +50\.0 \[[^]]*\] +45\.9 \[[^]]*\], 3 not scored", shown)
 
 
-def test_metrics_without_a_common_segment_are_not_compared(results, tmp_path, capsys):
-    for name, known in (("even", 0), ("odd", 1)):
+def test_metrics_with_few_common_segments_are_not_compared(results, tmp_path, capsys):
+    for name, known in (("few", range(9, 40)), ("enough", range(10, 40)), ("others", range(10))):
         shutil.copytree(results / "worse", tmp_path / name)
         document = read_json(tmp_path / name / "evaluation/comet.json")
         (scores,) = document["systems"]["mt_grpo"]["scores"]
-        scores[1 - known :: 2] = [None] * (N // 2)
+        scores[:] = [None if i in known else score for i, score in enumerate(scores)]
         write_json(tmp_path / name / "evaluation/comet.json", document)
-    compare(tmp_path, "even", "odd")
-    assert "COMET (× 100): no segment counts in both" in capsys.readouterr().out
+    too_few = "COMET (× 100): too few: fewer than 10 segments count in both"
+    for first, second, refused in (
+        ("few", "others", True),
+        ("few", "enough", True),
+        ("enough", "enough", False),
+    ):
+        compare(tmp_path, first, second)
+        assert (too_few in capsys.readouterr().out) == refused, (first, second)
 
 
 def test_an_experiment_does_not_differ_from_itself(results, capsys):
