@@ -118,7 +118,7 @@ def test_a_clear_difference_has_the_smallest_p_value():
 
 
 def test_resamples_without_a_score_are_no_evidence():
-    """The same difference on every segment but one of many that do not count: nothing speaks against chance."""
+    """One segment of many counts: where it is not drawn there is no difference, neither 0 nor any other."""
     counted = [1.0] + [0.0] * 49
     one, other = (FAST.resample([ratio([score] + [0.0] * 49, counted)])[0] for score in (1.0, 2.0))
     difference = other - one

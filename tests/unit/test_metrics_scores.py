@@ -307,8 +307,8 @@ def test_pairs_over_orders_stand_on_the_groups_with_two_answers_in_different_ord
     gaps, after = (system["metrics"] for system in document["systems"])
     (difference,) = document["differences"]
     for metric in ("flipped_pairs", "changed_pairs"):
-        found = gaps[metric]["n"], after[metric]["n"], difference["metrics"][metric]["n"]
-        assert found == (6, 7, 6)
+        assert (gaps[metric]["n"], after[metric]["n"]) == (6, 7)
+        assert metric not in difference["metrics"]  # 6 of 8 groups are too few
     assert gaps["ranking_accuracy"]["n"] == gaps["ranking_accuracy_orders"]["n"] == 8
 
 
