@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -212,9 +213,10 @@ def answering(kind):
     if backend == "auto":
         backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
     return (
-        f"--max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
+        # Snakemake asks again after a change of model or settings: what is left from before is of no use.
+        f"--discard-stale --max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
         f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
-        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'])}"
+        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'] and shlex.quote(asked['base_url']))}"
     )
 
 

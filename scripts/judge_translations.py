@@ -12,6 +12,7 @@ from grrm.inference.journal import Journal, rows_digest
 from grrm.inference.options import (
     add_decoding_options,
     add_engine_options,
+    add_stale_option,
     decoding_of,
     engine_of,
     retries_of,
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=20, help="segments, from the first on (default: 20)")
     add_decoding_options(parser)
     add_engine_options(parser)
+    add_stale_option(parser)
     args = parser.parse_args(argv)
 
     test_set = read_table(args.reference, "translation_test").to_pylist()
@@ -84,7 +86,10 @@ def main(argv: list[str] | None = None) -> None:
             "judge", backend, rows, prompt, decoding, retries, 1,
             samples=rows_digest(samples), candidate_order=order,
         )  # fmt: skip
-        with Journal(args.output, made_from, 1, len(rows)) as journal, Progress(journal.total) as progress:
+        with (
+            Journal(args.output, made_from, 1, len(rows), discard_stale=args.discard_stale) as journal,
+            Progress(journal.total) as progress,
+        ):
             if journal.finished:
                 print(f"{args.output}: complete")
                 return

@@ -11,6 +11,7 @@ from grrm.inference.journal import Journal
 from grrm.inference.options import (
     add_decoding_options,
     add_engine_options,
+    add_stale_option,
     decoding_of,
     engine_of,
     retries_of,
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add_decoding_options(parser)
     add_engine_options(parser)
+    add_stale_option(parser)
     args = parser.parse_args(argv)
 
     prompt = find_ranking_prompt(args.prompt)
@@ -48,7 +50,9 @@ def main(argv: list[str] | None = None) -> None:
             "rank", backend, rows, prompt, decoding, retries, args.runs, candidate_order=args.candidate_order
         )
         with (
-            Journal(args.output, made_from, args.runs, len(rows)) as journal,
+            Journal(
+                args.output, made_from, args.runs, len(rows), discard_stale=args.discard_stale
+            ) as journal,
             Progress(journal.total) as progress,
         ):
             tally = rank_rows(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from grrm.files import UserError, atomic_path, read_json, write_text
+from grrm.files import atomic_path, read_json, write_text
 from grrm.metrics.scores import parse_named_files, read_answers
+from grrm.metrics.segments import read_segment_scores
 from grrm.process import run_main
 from grrm.report.page import render_page
 from grrm.report.samples import collect_samples, read_samples, split
@@ -46,16 +45,20 @@ def main(argv: list[str] | None = None) -> None:
     check_summary(summary, _SCHEMA)
     segments = read_table(args.segments, "translation_test").to_pylist()
     sources = [row["src_text"] for row in segments]
-    # Of several runs the first is shown.
-    answers = {
-        name: read_answers(path, sources, args.segments)[0]
-        for name, path in parse_named_files(args.translations, "--translations").items()
-    }
+    files = parse_named_files(args.translations, "--translations")
+    runs = {name: read_answers(path, sources, args.segments) for name, path in files.items()}
+    shapes = {name: (len(answers), len(sources)) for name, answers in runs.items()}
     scores = {
-        metric: _first_run(path, metric, answers)
+        metric: read_segment_scores(path, metric, files, shapes).systems
         for metric, path in parse_named_files(args.segment_scores, "--segment-scores").items()
     }
-    rows = collect_samples(segments, answers, read_samples(args.judged), scores)
+    # Of several runs the first is shown.
+    rows = collect_samples(
+        segments,
+        {name: answers[0] for name, answers in runs.items()},
+        read_samples(args.judged),
+        {metric: {name: found[0] for name, found in systems.items()} for metric, systems in scores.items()},
+    )
     shown, parts = split(rows)
     with atomic_path(args.samples) as folder:
         folder.mkdir()
@@ -65,17 +68,6 @@ def main(argv: list[str] | None = None) -> None:
     sets = dict.fromkeys(row["set"] or row["pair"] for row in sorted(rows, key=lambda row: row["row"]))
     write_text(args.output, render_page(summary, shown, len(rows), sets, beside))
     print(f"{args.output}: {len(shown)} of {len(rows)} samples in the page, {len(parts)} files beside it")
-
-
-def _first_run(
-    path: Path, metric: str, answers: Mapping[str, Sequence[Any]]
-) -> dict[str, Sequence[float | None]]:
-    """Scores of every segment by system."""
-    systems = read_json(path)["systems"]
-    for name, run in answers.items():
-        if len(systems.get(name, {"scores": [[]]})["scores"][0]) != len(run):
-            raise UserError(f"{path}: not one {metric} score of {name!r} for each segment; score again")
-    return {name: systems[name]["scores"][0] for name in answers}
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from grrm.files import UserError
-from grrm.judges.client import JudgeOptions
+from grrm.judges.client import JudgeOptions, without_variables_of
 from grrm.metrics.llm_judge import load_prompt, score_segments, signature
 from grrm.metrics.segments import add_segment_options, read_segments
 from grrm.process import run_main
@@ -32,7 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     except json.JSONDecodeError as error:
         raise UserError(f"--settings: not JSON ({error})") from error
     settings = {key: value for key, value in settings.items() if value is not None and key != "prompt"}
-    options = JudgeOptions.from_mapping({**settings, "cache": str(args.cache or "")})
+    # Variables about the judge that rewards are no variables about the one that evaluates.
+    environment = without_variables_of(settings, os.environ)
+    options = JudgeOptions.from_mapping({**settings, "cache": str(args.cache or "")}, environment)
     render = load_prompt(args.prompt)
     segments = read_segments(args.reference, args.translations)
     judged = score_segments(list(segments), render, options)

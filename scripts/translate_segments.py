@@ -11,6 +11,7 @@ from grrm.inference.journal import Journal
 from grrm.inference.options import (
     add_decoding_options,
     add_engine_options,
+    add_stale_option,
     decoding_of,
     engine_of,
     retries_of,
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="translations to write (JSON lines)")
     add_decoding_options(parser)
     add_engine_options(parser)
+    add_stale_option(parser)
     args = parser.parse_args(argv)
 
     prompt = find_translation_prompt(args.prompt)
@@ -39,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     with closing(open_backend(args.model, engine_of(args))) as backend:
         made_from = settings("translate", backend, rows, prompt, decoding, retries, args.runs)
         with (
-            Journal(args.output, made_from, args.runs, len(rows)) as journal,
+            Journal(
+                args.output, made_from, args.runs, len(rows), discard_stale=args.discard_stale
+            ) as journal,
             Progress(journal.total) as progress,
         ):
             tally = translate_rows(backend, rows, prompt, decoding, journal, retries=retries, watch=progress)

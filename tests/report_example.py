@@ -13,7 +13,7 @@ import yaml
 import render_page
 import summarize
 from grrm.config import load_experiment
-from grrm.files import read_json, write_json, write_jsonl
+from grrm.files import read_json, sha256, write_json, write_jsonl
 from grrm.prompts import ranking_answer
 
 ROOT = Path(__file__).parents[1]
@@ -240,7 +240,10 @@ def write_answers(
         )
     if comet:
         systems = {
-            name: {"scores": [[(i * 7 % 100 + place * i % 13) / 100 for i in range(len(segments))]]}
+            name: {
+                "answers_sha256": sha256(folder / f"{name}.jsonl"),
+                "scores": [[(i * 7 % 100 + place * i % 13) / 100 for i in range(len(segments))]],
+            }
             for place, name in enumerate(answers)
         }
         write_json(folder / "comet.json", {"signature": "COMET|…", "systems": systems})

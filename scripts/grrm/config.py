@@ -17,6 +17,7 @@ import yaml
 
 from grrm.files import UserError
 from grrm.reward_config import apply_environment, contradictions
+from grrm.urls import secret_in
 
 
 def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
@@ -260,6 +261,7 @@ def resolve_experiment(
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _missing_metric_models(config["evaluate"])
+    yield from _secrets_in_addresses(config["evaluate"])
     yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
     devices = hardware["nodes"] * hardware["gpus_per_node"]
@@ -333,6 +335,16 @@ def leakage_limits(
         )
     here = {"default", *tests, *(f"{stage}:{test}" for stage in trained for test in tests)}
     return {name: share for name, share in limits.items() if name in here}
+
+
+def _secrets_in_addresses(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """The configuration is written to disk, and its addresses into commands."""
+    for key, url, variable in (
+        ("base_url", evaluate["base_url"], "OPENAI_API_KEY"),
+        ("llm_judge.url", evaluate["llm_judge"]["url"], "JUDGE_API_KEY"),
+    ):
+        if url is not None and (secret := secret_in(url)):
+            yield f"evaluate.{key} holds {secret}, expected none; put the key into {variable} instead"
 
 
 def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,19 @@ from typing import Any
 
 class UserError(Exception):
     """A mistake the user can repair: names the key, file or row, the value, and what to do."""
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_text(text: str) -> bool:
+    """Whether a string can be written as UTF-8: JSON may hold halves of characters (`\\ud800`) alone."""
+    return _SURROGATES.search(text) is None
+
+
+def as_text(text: str) -> str:
+    """A string with a replacement character (U+FFFD) for every half of a character that stands alone."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def temporary_sibling(path: Path) -> Path:

@@ -16,7 +16,7 @@ from selenium.webdriver.chrome.webdriver import WebDriver
 from grrm.files import write_text
 from grrm.report.page import render_page
 from grrm.report.samples import split
-from report_example import SAMPLES, make_experiment, run_render_page, run_summarize, write_answers
+from report_example import BENCHMARK, SAMPLES, make_experiment, run_render_page, run_summarize, write_answers
 
 # No first-run pages, no background traffic: the page is a file and needs no network.
 FLAGS = (
@@ -52,6 +52,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with three samples, one of them hostile."""
     folder = make_experiment(tmp_path_factory.mktemp("small"))
+    for job, seconds in (("train_mt_sft", "1234.5"), ("train_mt_grpo", "99.5")):
+        (folder / "benchmarks" / f"{job}.tsv").write_text(BENCHMARK.replace("12.5", seconds))
     run_summarize(folder)
     segments = [{k: row[k] for k in ("src_text", "trg_text", "src_lang", "trg_lang")} for row in SAMPLES]
     answers = {name: [row["translations"][name] for row in SAMPLES] for name in ("before", "after")}

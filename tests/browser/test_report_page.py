@@ -134,6 +134,22 @@ def test_tables_are_sorted_by_their_numbers(visit: Visit, small: Path) -> None:
     assert table.find_element(By.CSS_SELECTOR, "th[aria-sort]").get_attribute("aria-sort") == "descending"
 
 
+def test_seconds_are_sorted_from_a_thousand_on_too(visit: Visit, small: Path) -> None:
+    browser = visit(small)
+    browser.execute_script("document.querySelectorAll('details').forEach((node) => { node.open = true })")
+    (table,) = [
+        table
+        for table in browser.find_elements(By.CSS_SELECTOR, "#run table.sortable")
+        if table.text.startswith("Job")
+    ]
+    seconds = table.find_elements(By.CSS_SELECTOR, "thead button")[1]
+    for rising in (True, False):
+        seconds.click()
+        cells = table.find_elements(By.CSS_SELECTOR, "tbody td:nth-child(2)")
+        shown = list(dict.fromkeys(cell.text for cell in cells))
+        assert shown == (["12", "100", "1,234"] if rising else ["1,234", "100", "12"])
+
+
 def test_published_numbers_are_filtered_by_verdict(visit: Visit, small: Path) -> None:
     browser = visit(small)
     browser.execute_script("document.querySelectorAll('details').forEach((node) => { node.open = true })")

@@ -117,6 +117,25 @@ def test_a_clear_difference_has_the_smallest_p_value():
     assert FAST.p_value(other - one) == 1 / 101
 
 
+def test_resamples_without_a_score_are_no_evidence():
+    """One segment of many counts: where it is not drawn there is no difference, neither 0 nor any other."""
+    counted = [1.0] + [0.0] * 49
+    one, other = (FAST.resample([ratio([score] + [0.0] * 49, counted)])[0] for score in (1.0, 2.0))
+    difference = other - one
+    missing = int(np.isnan(difference.scores).sum())
+    assert 20 < missing < 60
+    assert FAST.p_value(difference) == 1 / (100 - missing + 1)
+    assert difference.too_few
+
+
+@pytest.mark.parametrize(
+    ("known", "size", "too_few"), [(9, 40, True), (10, 40, False), (8, 8, False), (7, 8, True), (0, 1, True)]
+)
+def test_few_segments_are_too_few_unless_there_are_no_more(known, size, too_few):
+    (resampled,) = FAST.resample([mean_of_known([0.5] * known + [None] * (size - known))])
+    assert resampled.too_few == too_few
+
+
 def test_a_score_over_runs_is_the_mean_of_their_scores():
     runs = [ratio([1, 9], [2, 10]), ratio([2, 3], [2, 10])]
     combined = over_runs(runs)

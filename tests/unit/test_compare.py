@@ -10,7 +10,7 @@ import pytest
 import score_rankings
 import score_translations
 from grrm.cli import main
-from grrm.files import UserError, read_json, read_jsonl, write_json, write_jsonl
+from grrm.files import UserError, read_json, read_jsonl, sha256, write_json, write_jsonl
 from report_example import SHA
 
 ORIGIN = {
@@ -74,7 +74,12 @@ def make_experiment(folder, good_rankings, good_translations, comet="COMET|tiny"
         folder / "evaluation/comet.json",
         {
             "signature": comet,
-            "systems": {"mt_grpo": {"scores": [[float(i < good_translations) for i in range(N)]]}},
+            "systems": {
+                "mt_grpo": {
+                    "answers_sha256": sha256(folder / "evaluation/translation/mt_grpo.jsonl"),
+                    "scores": [[float(i < good_translations) for i in range(N)]],
+                }
+            },
         },
     )
     score(folder)
@@ -179,15 +184,21 @@ def test_answers_that_cannot_be_used_are_counted(results, tmp_path, capsys):
     assert re.search(r"COMET \(× 100\) +50\.0 \[[^]]*\] +45\.9 \[[^]]*\], 3 not scored", shown)
 
 
-def test_metrics_without_a_common_segment_are_not_compared(results, tmp_path, capsys):
-    for name, known in (("even", 0), ("odd", 1)):
+def test_metrics_with_few_common_segments_are_not_compared(results, tmp_path, capsys):
+    for name, known in (("few", range(9, 40)), ("enough", range(10, 40)), ("others", range(10))):
         shutil.copytree(results / "worse", tmp_path / name)
         document = read_json(tmp_path / name / "evaluation/comet.json")
         (scores,) = document["systems"]["mt_grpo"]["scores"]
-        scores[1 - known :: 2] = [None] * (N // 2)
+        scores[:] = [None if i in known else score for i, score in enumerate(scores)]
         write_json(tmp_path / name / "evaluation/comet.json", document)
-    compare(tmp_path, "even", "odd")
-    assert "COMET (× 100): no segment counts in both" in capsys.readouterr().out
+    too_few = "COMET (× 100): too few: fewer than 10 segments count in both"
+    for first, second, refused in (
+        ("few", "others", True),
+        ("few", "enough", True),
+        ("enough", "enough", False),
+    ):
+        compare(tmp_path, first, second)
+        assert (too_few in capsys.readouterr().out) == refused, (first, second)
 
 
 def test_an_experiment_does_not_differ_from_itself(results, capsys):
@@ -219,6 +230,23 @@ def test_answers_that_are_gone_or_changed_are_named(results, tmp_path):
     write_jsonl(path, read_jsonl(path)[:-1])
     with pytest.raises(UserError, match=r"broken.*grrm_rlvr\.jsonl: 39 answers for 40 rows"):
         compare(tmp_path, "broken", str(results / "better"))
+
+
+def test_scores_of_earlier_answers_are_refused(results, tmp_path):
+    shutil.copytree(results / "worse", tmp_path / "stale")
+    path = tmp_path / "stale/evaluation/translation/mt_grpo.jsonl"
+    write_jsonl(path, [{**row, "translation": "neu"} for row in read_jsonl(path)])
+    with pytest.raises(UserError, match=r"comet\.json: comet scores of other answers than 'mt_grpo' has in"):
+        compare(tmp_path, "stale", str(results / "better"))
+
+
+def test_files_of_metrics_that_are_no_longer_asked_for_are_left_alone(results, tmp_path, capsys):
+    shutil.copytree(results / "worse", tmp_path / "other")
+    (tmp_path / "other/evaluation/bleurt.json").write_text("of an earlier run")
+    compare(results, "worse", str(tmp_path / "other"))
+    shown = capsys.readouterr().out
+    assert "COMET" in shown
+    assert "BLEURT" not in shown
 
 
 def test_an_unknown_experiment_is_named_with_those_that_are_there(results):

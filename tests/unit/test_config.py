@@ -198,6 +198,12 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         ("evaluate.checkpoints", [10, 15], ["evaluate.checkpoints has 15", "mt_grpo.save_steps, 10"]),
         ("evaluate.checkpoints", [30], ["evaluate.checkpoints has 30", "before the last, 25"]),
         ("evaluate.metrics", ["metricx", "llm_judge"], ["evaluate.llm_judge.model is null"]),
+        ("evaluate.base_url", "http://me@host/v1", ["evaluate.base_url", "a user name", "OPENAI_API_KEY"]),
+        (
+            "evaluate.llm_judge",
+            {"url": "https://host/v1?api-key=k"},
+            ["evaluate.llm_judge.url", "'api-key' in its query", "JUDGE_API_KEY"],
+        ),
         ("hardware", {"device": "cuda"}, ["grrm_rlvr.rollout_engine is 'transformers'", "'vllm'", "'cuda'"]),
     ],
 )
@@ -208,6 +214,12 @@ def test_keys_that_contradict_each_other_are_named(
         resolve_experiment(set_key(demo, path, value), SCHEMA)
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_secret_in_an_address_is_not_repeated(demo: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="base_url holds a password") as error:
+        resolve_experiment(set_key(demo, "evaluate.base_url", "http://me:pssst@host/v1"), SCHEMA)
+    assert "pssst" not in str(error.value)
 
 
 def test_groups_spread_evenly_over_the_devices() -> None:

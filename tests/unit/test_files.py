@@ -8,8 +8,10 @@ import pytest
 
 from grrm.files import (
     UserError,
+    as_text,
     atomic_path,
     errors_in_logs,
+    is_text,
     read_json,
     read_jsonl,
     sha256,
@@ -125,6 +127,12 @@ def test_damaged_json_is_named(tmp_path):
     (tmp_path / "out.json").write_text('{"a": ', encoding="utf-8")
     with pytest.raises(UserError, match=r"out\.json: not valid JSON"):
         read_json(tmp_path / "out.json")
+
+
+def test_half_a_character_is_no_text():
+    assert is_text("ü\u2028\U0001f600")
+    assert not is_text("so \ud83d")
+    assert as_text("so \ud83d, \U0001f600 and \ude00") == "so \ufffd, \U0001f600 and \ufffd"
 
 
 def test_sha256(tmp_path):

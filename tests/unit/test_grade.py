@@ -179,6 +179,7 @@ def test_a_lone_response_cannot_be_compared() -> None:
         ({"question": "?", "responses": ["x", 7]}, "expected response"),
         ({"messages": [{"role": "robot", "content": "x"}], "response": "x"}, "messages"),
         ({"question": "?", "response": "x", "reference": 7}, "reference is 7"),
+        ({"question": "?", "response": "x \ud83d"}, "half of a character"),
     ],
 )
 def test_a_row_that_cannot_be_graded_is_named(content: dict[str, Any], words: str) -> None:

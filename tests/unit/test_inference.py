@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from grrm.files import UserError
 from grrm.inference import Completion, Decoding, Engine, Request, Retries, rank, translate
-from grrm.inference.asking import seed_of
+from grrm.inference.asking import NO_RETRIES, seed_of
 from grrm.inference.backends import choose_backend, find_model
 from grrm.inference.journal import Journal
 from grrm.inference.progress import Progress
@@ -82,7 +83,7 @@ def test_scores_come_back_in_the_order_of_the_row():
     ],
 )
 def test_an_answer_that_cannot_be_used_has_a_reason_and_no_scores(written, failure):
-    (result,) = rank(Script(lambda *_: written), [ROW], RANKING, Decoding(9))
+    (result,) = rank(Script(lambda *_: written), [ROW], RANKING, Decoding(9), retries=NO_RETRIES)
     assert (result.scores, result.failure, result.attempts) == (None, failure, 1)
     assert result.detail
 
@@ -119,6 +120,29 @@ def test_a_pointwise_group_with_a_failed_candidate_has_no_scores():
 def test_an_order_that_is_no_permutation(orders):
     with pytest.raises(UserError, match="order"):
         rank(Script(lambda *_: ANSWER), [ROW], RANKING, Decoding(9), orders=orders)
+
+
+def test_without_more_words_a_group_is_ranked_as_the_command_does():
+    backend = Script(lambda _, decoding: ANSWER if decoding.temperature > 0.55 else "no idea")
+    (result,) = rank(backend, [ROW])
+    assert (result.scores, result.attempts) == ([5, 9, 5], 7)
+    assert "### Final Ranking:" in backend.asked[0][0].text
+    assert backend.asked[0][1] == Decoding(8192)
+
+
+def test_a_short_context_leaves_room_for_a_prompt():
+    backend = Script(lambda *_: ANSWER)
+    backend.context = lambda: 512  # type: ignore[method-assign, assignment, return-value]
+    rank(backend, [ROW], "config/prompts/toy_ranking.yaml")
+    translate(backend, [ROW], Path("config/prompts/toy_translation.yaml"), retries=NO_RETRIES)
+    rank(backend, [ROW], RANKING, Decoding(9))
+    assert [decoding.max_new_tokens for _, decoding in backend.asked] == [256, 256, 9]
+
+
+@pytest.mark.parametrize("answer", [rank, translate])
+def test_a_prompt_that_is_not_there_is_named_before_a_model_is_loaded(answer):
+    with pytest.raises(UserError, match="nosuch: no such prompt file"):
+        answer("no/model", [ROW], "nosuch")
 
 
 # ---------------------------------------------------------------- translating, and asking again
@@ -175,7 +199,7 @@ def test_the_same_text_is_asked_once_if_the_answer_is_greedy_and_each_time_if_it
 def test_prompts_without_a_chat_template_are_continued():
     for name, chat in [("codeblock-think", True), ("tower", True), ("seed-x", False), ("SSR", False)]:
         backend = Script(lambda *_: "x")
-        translate(backend, [{**ROW, "trg_lang": "zh_CN"}], find_translation_prompt(name), Decoding(9))
+        translate(backend, [{**ROW, "trg_lang": "zh_CN"}], name, Decoding(9), retries=NO_RETRIES)
         assert [request.chat for request, _ in backend.asked] == [chat]
 
 

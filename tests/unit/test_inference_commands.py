@@ -216,6 +216,7 @@ def test_a_mistake_is_named_before_anything_is_asked(grrm, server, command, mess
         ("a.jsonl", '{"source": "s"}\n', "line 1: src_text is missing; found source"),
         ("a.jsonl", '{"src_text": ""}\n', "line 1: src_text is ''; expected a text"),
         ("a.jsonl", '{"src_text": 5}\n', "line 1: src_text is 5; expected a text"),
+        ("a.jsonl", '{"src_text": "s \\ud83d"}\n', "line 1: src_text is 's \\ud83d', with half of a char"),
         ("a.jsonl", '{"src_text": "s"}\n', "line 1: mt_texts is None; expected 2 to 26 texts"),
         ("a.jsonl", '{"src_text": "s", "mt_texts": ["p", null]}\n', "mt_texts: 1 is None; expected a text"),
         ("a.tsv", "src_text\tmt_texts.1\ns\tp\tq\n", "line 2: 3 fields; the first line names 2 columns"),

@@ -66,6 +66,24 @@ def test_other_settings_are_refused_while_a_run_is_unfinished(tmp_path):
         assert len(journal.missing()) == 2
 
 
+def test_what_is_left_from_other_settings_can_be_discarded(tmp_path, capsys):
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SETTINGS, runs=1, rows=2) as journal:
+        journal.add(0, 0, result(0, 0))
+    with Journal(output, SETTINGS, runs=1, rows=2, discard_stale=True) as journal:
+        assert journal.missing() == [(0, 1)]
+    assert capsys.readouterr().err == ""
+    other = {**SETTINGS, "model": "n"}
+    with Journal(output, other, runs=1, rows=2, discard_stale=True) as journal:
+        assert journal.missing() == [(0, 0), (0, 1)]
+        journal.add(0, 1, result(0, 1))
+    assert 'out.jsonl.partial: holds the results of an interrupted run that differs in model: "m" there' in (
+        capsys.readouterr().err
+    )
+    with Journal(output, other, runs=1, rows=2) as journal:
+        assert journal.missing() == [(0, 0)]
+
+
 def test_a_finished_output_is_left_as_it_is(tmp_path):
     output = tmp_path / "out.jsonl"
     with Journal(output, SETTINGS, runs=1, rows=1) as journal:

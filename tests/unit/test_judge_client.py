@@ -439,6 +439,23 @@ def test_another_draw_is_another_answer(tmp_path: Path) -> None:
     assert served(echo, use, cache=str(tmp_path / "answers.sqlite")) == 2
 
 
+def test_half_a_character_is_replaced_so_that_every_answer_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_: Call) -> Act:
+        return Act("so \ud83d 8 \U0001f600")
+
+    replies, _, _ = ask(answer, ["a"])
+    assert replies[0].text == "so \ufffd 8 \U0001f600"
+    cache = str(tmp_path / "answers.sqlite")
+    with monkeypatch.context() as earlier:  # kept as it came
+        earlier.setattr("grrm.judges.client.as_text", lambda text: text)
+        ask(answer, ["a"], cache=cache)
+    replies, _, server = ask(answer, ["a"], cache=cache)
+    assert replies[0].text == "so \ufffd 8 \U0001f600"
+    assert not server.calls
+
+
 def test_failures_are_not_cached(tmp_path: Path) -> None:
     cache = str(tmp_path / "answers.sqlite")
     ask(lambda _: Act(status=500), ["a"], cache=cache, retries=0)

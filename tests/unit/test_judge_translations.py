@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import judge_translations
-from grrm.files import read_jsonl, write_jsonl
+from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.report.samples import read_samples
 from grrm.report.summary import labelled
 from grrm.schemas import write_table
@@ -73,6 +73,18 @@ def test_different_translations_are_compared_and_equal_or_missing_ones_are_not(a
     assert samples[2]["raw"] == {"before": "raw None", "after": "raw b"}
     assert samples[0]["judge_model"] == "judge"
     assert not (tmp_path / "samples.jsonl.partial").exists()
+
+
+def test_what_is_left_of_a_run_with_other_settings_stops_nobody_but_who_would_lose_it(arguments, tmp_path):
+    left = tmp_path / "samples.jsonl.partial"
+    left.write_text('{"settings": {"model": "another"}}\n')
+    with serving(knowing) as server:
+        command = [*arguments, "--base-url", server.url]
+        with pytest.raises(UserError, match='model: "another" there, "judge" now'):
+            judge_translations.main(command)
+        judge_translations.main([*command, "--discard-stale"])
+    assert not left.exists()
+    assert len(read_samples(tmp_path / "samples.jsonl")) == 3
 
 
 def test_no_model_stands_at_the_same_position_in_every_question(arguments, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 import score_llm_judge
 import score_translations
-from grrm.files import UserError, read_json, write_jsonl
+from grrm.files import UserError, read_json, sha256, write_jsonl
 from grrm.schemas import write_table
 from judge_server import Act, Call, JudgeServer
 
@@ -102,7 +102,11 @@ def test_a_failed_translation_is_zero_and_a_failed_judgement_is_no_score(
     judged: tuple[Path, Endpoint],
 ) -> None:
     document = read_json(judged[0] / "llm_judge.json")
-    assert document["systems"]["system"] == {"failures": 1, "scores": [[90.0, 12.5, 0.0, None]]}
+    assert document["systems"]["system"] == {
+        "answers_sha256": sha256(judged[0] / "system.jsonl"),
+        "failures": 1,
+        "scores": [[90.0, 12.5, 0.0, None]],
+    }
     assert document["failures"] == {"unparsable": 1}
     assert document["answers"][3] == "I would rather not say"
     assert "model:a-model" in document["signature"]
@@ -150,6 +154,33 @@ def test_a_dead_endpoint_is_an_error_and_no_scores(judged: tuple[Path, Endpoint]
     with pytest.raises(UserError, match=r"not one of 3 segments was judged \(3 connection"):
         run(tmp_path, url="http://127.0.0.1:9/v1", retries=0)
     assert not (tmp_path / "llm_judge.json").exists()
+
+
+def test_the_environment_does_not_replace_the_judge_that_was_named(
+    judged: tuple[Path, Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, endpoint = judged
+    before = read_json(folder / "llm_judge.json")
+    for name, value in {
+        "JUDGE_API_URL": "http://127.0.0.1:9/v1",
+        "JUDGE_MODEL_NAME": "another",
+        "TEMPERATURE": "0.9",
+        "MAX_TOKENS": "5",
+    }.items():
+        monkeypatch.setenv(name, value)
+    asked = len(endpoint.calls)
+    # All of it is answered from the cache: the requests are the same ones.
+    assert run(folder, url=endpoint.url, temperature=0.0, max_tokens=2048) == before
+    assert len(endpoint.calls) == asked
+
+
+def test_the_environment_says_where_the_judge_is_if_the_settings_do_not(
+    judged: tuple[Path, Endpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("translation_test.parquet", "system.jsonl"):
+        (tmp_path / name).write_bytes((judged[0] / name).read_bytes())
+    monkeypatch.setenv("JUDGE_API_URL", judged[1].url)
+    assert run(tmp_path, url=None)["systems"]["system"]["scores"] == [[90.0, 12.5, 0.0, None]]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def test_columns_are_test_sets_of_the_experiment(published: dict[tuple[str, str,
         (["paper.yaml"], "grrm_rlvr", None),
         (["paper.yaml", "paper_released.yaml"], "grrm_rlvr", None),
         (["paper.yaml", "small.yaml"], "grrm_rlvr", "grrm_sft.start_from is 'Qwen/Qwen2.5-1.5B'"),
-        ([], "grrm_rlvr", "data.source is 'toy'"),
+        ([], "grrm_rlvr", "data.source is 'toy', published is 'hub'; grrm_sft.start_from is None"),
+        ([], "grrm_rlvr", "; and 6 more"),
         (["paper.yaml"], "bt_rm", "neither recipe nor checkpoint"),
     ],
 )
@@ -92,6 +93,106 @@ def test_with_and_without_augmentation_are_two_rows(
         assert "cross_lingual_augmentation" in str(
             incomparable(published["translation", other, "seedx_en_zh", "bleurt"], config)
         )
+
+
+ROWS = {
+    "grrm_sft": ("held_out_after_sft", "held_out", "ranking_accuracy"),
+    "grrm_rlvr": ("ranking_accuracy", "held_out", "ranking_accuracy"),
+    "mt_sft": ("translation", "seedx_en_zh", "bleurt"),
+    "mt_grpo": ("translation", "seedx_en_zh", "bleurt"),
+    "mt_grpo_cla": ("translation", "seedx_en_zh", "bleurt"),
+}
+
+
+@pytest.mark.parametrize(
+    ("overlays", "comparable"),
+    [
+        (["paper.yaml"], {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}),
+        (["paper.yaml", "paper_cla.yaml"], {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo_cla"}),
+        (["paper.yaml", "paper_released.yaml"], {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}),
+        (["paper.yaml", "small.yaml"], set()),
+        (["paper.yaml", "small.yaml", "one_gpu.yaml"], set()),
+        ([], set()),
+    ],
+)
+def test_the_papers_own_configurations_can_be_compared(
+    published: dict[tuple[str, str, str, str], Cell], overlays: list[str], comparable: set[str]
+) -> None:
+    config = load_experiment(ROOT, [ROOT / "config" / name for name in overlays])
+    found = {
+        row
+        for row, (table, column, metric) in ROWS.items()
+        if incomparable(published[table, row, column, metric], config) is None
+    }
+    assert found == comparable
+
+
+JUDGE_SFT: list[tuple[str, Any]] = [
+    ("data.source", "sample"),
+    ("grrm_sft.start_from", "Qwen/Qwen2.5-1.5B"),
+    ("grrm_sft.max_steps", 10),
+    ("grrm_sft.epochs", 1),
+    ("grrm_sft.learning_rate", 1.0e-5),
+    ("grrm_rlvr.start_from", "models/another"),
+    ("evaluate.start_from.grrm_sft", "models/another"),
+]
+JUDGE: list[tuple[str, Any]] = [
+    *JUDGE_SFT,
+    ("grrm_rlvr.steps", 10),
+    ("grrm_rlvr.epochs", 2),
+    ("grrm_rlvr.train_batch_size", 256),
+    ("grrm_rlvr.learning_rate", 1.0e-6),
+    ("evaluate.start_from.grrm_rlvr", "models/another"),
+]
+MT_SFT: list[tuple[str, Any]] = [
+    ("data.source", "sample"),
+    ("mt_sft.start_from", "Qwen/Qwen2.5-1.5B"),
+    ("mt_sft.max_steps", 10),
+    ("mt_sft.epochs", 2),
+    ("mt_sft.learning_rate", 6.0e-6),
+    ("mt_grpo.start_from", "models/another"),
+    ("evaluate.start_from.mt_sft", "models/another"),
+]
+MT_GRPO: list[tuple[str, Any]] = [
+    *JUDGE,
+    *MT_SFT,
+    ("mt_grpo.reward.kind", "chrf"),
+    ("mt_grpo.reward.model", "models/another"),
+    ("mt_grpo.reward.judge.model", "served elsewhere"),
+    ("mt_grpo.steps", 10),
+    ("mt_grpo.epochs", 3),
+    ("mt_grpo.train_batch_size", 256),
+    ("mt_grpo.learning_rate", 1.0e-6),
+    ("evaluate.start_from.mt_grpo", "models/another"),
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "value"),
+    [
+        (row, key, value)
+        for row, changes in {
+            "grrm_sft": JUDGE_SFT,
+            "grrm_rlvr": JUDGE,
+            "mt_sft": MT_SFT,
+            "mt_grpo": [*MT_GRPO, ("mt_grpo.cross_lingual_augmentation", True)],
+            "mt_grpo_cla": [*MT_GRPO, ("mt_grpo.cross_lingual_augmentation", False)],
+        }.items()
+        for key, value in changes
+    ],
+)
+def test_a_model_that_was_made_otherwise_is_not_the_papers(
+    published: dict[tuple[str, str, str, str], Cell], row: str, key: str, value: Any
+) -> None:
+    overlays = ["paper.yaml", *(["paper_cla.yaml"] if row == "mt_grpo_cla" else [])]
+    config = load_experiment(ROOT, [ROOT / "config" / name for name in overlays])
+    *path, last = key.split(".")
+    section = config
+    for part in path:
+        section = section[part]
+    section[last] = value
+    table, column, metric = ROWS[row]
+    assert f"{key} is {value!r}" in str(incomparable(published[table, row, column, metric], config))
 
 
 def test_an_average_needs_all_its_sets(

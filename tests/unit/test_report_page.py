@@ -11,6 +11,7 @@ from grrm.report.charts import Line, line_chart, ticks
 from grrm.report.hacking import by_step, compare_reward
 from grrm.report.samples import script_json
 from report_example import (
+    BENCHMARK,
     HOSTILE,
     REWARD_KINDS,
     SAMPLES,
@@ -308,7 +309,7 @@ def test_scores_of_other_segments_are_refused(folder, tmp_path):
     document = read_json(folder / "comet.json")
     document["systems"]["after"]["scores"][0].pop()
     write_json(tmp_path / "comet.json", document)
-    with pytest.raises(UserError, match=r"comet\.json: not one comet score of 'after' for each segment"):
+    with pytest.raises(UserError, match=r"comet\.json: \[2\] comet scores of 'after' for 1 run\(s\) of 3"):
         run_render_page(tmp_path)
 
 
@@ -404,6 +405,37 @@ def test_checkpoints_show_the_reward_beside_metrics(tmp_path):
     assert "BLEU +0.1" in text
     assert "no sign that the judge is being exploited" in text
     assert re.search(r"10\s*0\.5\s*40\.1 \[39\.9, 40\.3\]", text)
+
+
+def test_every_number_in_a_table_is_sorted_as_one(tmp_path):
+    experiment = make_experiment(tmp_path / "e")
+    long = BENCHMARK.replace("12.5", "1234.5")
+    (experiment / "benchmarks/train_grrm_rlvr.tsv").write_text(long)
+    document = read_json(experiment / "translation.json")
+    document["systems"][1]["metrics"]["bleu"]["n"] = 38
+    write_json(experiment / "translation.json", document)
+    stages = [
+        {"stage": stage, "gpu_hours": 11.0, "forecast_gpu_hours": hours, "verdict": "within", "launches": 2}
+        for stage, hours in (("grrm_sft", [1008.0, 2000.0]), ("grrm_rlvr", None))
+    ]
+    total = {"gpu_hours": 11.0, "forecast_gpu_hours": [8.0, 20.0]}
+    found = {"stages": [{**stage, "hardware": []} for stage in stages], "other": [], "total": total}
+    write_json(tmp_path / "efficiency.json", found)
+    write_json(tmp_path / "kinds.json", REWARD_KINDS)
+    run_summarize(
+        experiment,
+        *("--efficiency", str(tmp_path / "efficiency.json"), "--reward-kinds", str(tmp_path / "kinds.json")),
+    )
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    html = run_render_page(experiment).read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="number"([^>]*)>(.*?)</td>', html, re.S)
+    keys = [
+        given[1] if (given := re.search(r'data-sort="([^"]*)"', attributes)) else content.strip()
+        for attributes, content in cells
+    ]
+    assert len(keys) > 500
+    assert {"1008.0", "1234.5"} <= set(keys)
+    assert [key for key in keys if key and not re.fullmatch(r"-?[0-9.]+(e-?[0-9]+)?", key)] == []
 
 
 def test_gpu_hours_stand_beside_their_forecast(tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import score_checkpoints
-from grrm.files import UserError, read_json, write_json, write_jsonl
+from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.schemas import write_table
 
 SEGMENTS = [
@@ -39,7 +39,10 @@ def folder(tmp_path: Path) -> Path:
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
     curve = [{"step": step, "critic/score/mean": step / 100, "actor/entropy": 1.0} for step in range(1, 26)]
     write_jsonl(tmp_path / "curve.jsonl", curve)
-    scores = {name: {"scores": [[0.25 * right] * 6]} for name, right in RIGHT.items()}
+    scores = {
+        name: {"answers_sha256": sha256(tmp_path / f"{name}.jsonl"), "scores": [[0.25 * right] * 6]}
+        for name, right in RIGHT.items()
+    }
     write_json(tmp_path / "comet.json", {"signature": "COMET|…", "systems": scores})
     return tmp_path
 

@@ -24,6 +24,18 @@ from grrm.verdicts import parse_quality
         ("评分：8", 8),
         ("  8 \t", 8),
         ("8.", 8),
+        ("Score = 8", 8),
+        ("score=7.5", 7.5),
+        (r"\boxed{8}", 8),
+        (r"Final score: $\boxed{8/10}$.", 8),
+        ("8分", 8),
+        ("评分：8分。", 8),
+        ("得分（满分十分）：8 分/10 分", 8),
+        ("Overall score (on a scale from 0 to 10): 8", 8),
+        ("Self-assessed quality: 8", 8),
+        ("Score out of 10: 8", 8),
+        ("Rating on the 0-10 scale: 8", 8),
+        ("कुल स्कोर: 8", 8),
     ],
 )
 def test_a_score_on_the_last_line(line, score):
@@ -36,7 +48,9 @@ def test_a_score_on_the_last_line(line, score):
     [
         *("", "eight", "900", "-3", "10.5", "11", "8/5", "8/100", "+8", "08", "８", "8_0", "1e1", "nan"),
         *("inf", "8 9", "between 7 and 8", "I give it 8", "in 2024", "8 points", "Score: -3", "2024: 8"),
-        *(".", "A: 8, B: 9", "Score:", "8/", "/10", "85.5", "1" * 5000),
+        *(".", "A: 8, B: 9", "Score:", "8/", "/10", "85.5", "1" * 5000, "A-3: 5", "error -: 3", "x - : 3"),
+        *("error = -3", "A2: 5", "B - 2 = 5", r"-\boxed{3}", r"1\boxed{0}", r"\boxed{900}", r"\boxed{}"),
+        *("-8分", "18分", "分", "=8", "Score == 8", "a" * 5000, "a " * 2500, "a-" * 2500),
     ],
 )  # fmt: skip
 def test_what_is_no_score_from_0_to_10(line):

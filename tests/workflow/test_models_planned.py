@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -124,3 +125,17 @@ def test_metrics_by_name_bring_their_models_and_what_these_lack(tmp_path: Path) 
     for metric in ("cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge"):
         assert f"{metric}=results/paper/evaluation/{metric}.json" in output
     assert "evaluation/comet.json" not in output
+
+
+def test_answers_are_asked_of_a_server_by_its_whole_address_and_whatever_is_left_from_before(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "served.yaml"
+    config.write_text("evaluate: {base_url: 'https://host:8000/v1?api-version=1&region=x'}\n")
+    output = " ".join(plan("--configfile", str(config), "-p").split())
+    commands = re.findall(
+        r"scripts/(rank_candidates|translate_segments|judge_translations)\.py [^>]*>", output
+    )
+    assert set(commands) == {"rank_candidates", "translate_segments", "judge_translations"}
+    asked = output.count("--base-url 'https://host:8000/v1?api-version=1&region=x'")
+    assert asked == output.count("--discard-stale") == len(commands)

@@ -1,9 +1,8 @@
 """Asking models: ranking groups of candidates, translating segments.
 
-    from grrm.inference import Decoding, rank
-    from grrm.prompts import load_ranking_prompt
+    from grrm.inference import rank
 
-    rank("path/to/grrm", rows, load_ranking_prompt("config/prompts/ranking.yaml"), Decoding(8192))
+    rank("path/to/grrm", [{"src_text": "…", "src_lang": "en", "trg_lang": "zh", "mt_texts": ["…", "…"]}])
 
 Nothing heavy is imported before a model is loaded.
 """

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
-from grrm.inference.asking import NO_RETRIES, Answer, AnswerError, Question, Retries, ask
-from grrm.inference.backends import DEFAULT_ENGINE, Backend, Decoding, Engine, open_backend
-from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
+from grrm.inference.asking import DEFAULT_RETRIES, NO_RETRIES, Answer, AnswerError, Question, Retries, ask
+from grrm.inference.backends import DEFAULT_ENGINE, Backend, Decoding, Engine, fit, open_backend
+from grrm.prompts import (
+    PointwisePrompt,
+    RankingPrompt,
+    TranslationPrompt,
+    find_ranking_prompt,
+    find_translation_prompt,
+)
 from grrm.ranking import InvalidAnswer, labels
 
 Row = Mapping[str, Any]
@@ -68,11 +74,11 @@ class TranslatedSegment:
 def rank(
     model: Backend | str | Path,
     rows: Sequence[Row],
-    prompt: RankingPrompt | PointwisePrompt,
-    decoding: Decoding,
+    prompt: RankingPrompt | PointwisePrompt | str | Path = "ranking_score",
+    decoding: Decoding | None = None,
     *,
     orders: Sequence[Sequence[int]] | None = None,
-    retries: Retries = NO_RETRIES,
+    retries: Retries = DEFAULT_RETRIES,
     engine: Engine = DEFAULT_ENGINE,
 ) -> list[RankedGroup]:
     """Let a judge rank the candidates of each row.
@@ -81,8 +87,10 @@ def rank(
         model: the judge (GRRM): a folder, a model of the hub, a server's name for it, or a backend that has
             it loaded.
         rows: with src_text, src_lang, trg_lang and mt_texts.
-        prompt: how a group is shown, or how each candidate alone is.
-        decoding: how the answer is generated.
+        prompt: how a group is shown, or how each candidate alone is: by its name or file
+            (`grrm.prompts.find_ranking_prompt`), or as it is.
+        decoding: how the answer is generated; None: greedy and as long as published, or half of the model's
+            context.
         orders: per row, the candidates in the order in which they are shown; as in the row by default.
         retries: what is done about answers that cannot be used.
         engine: what runs the model; without effect if it is loaded.
@@ -91,11 +99,15 @@ def rank(
         one result per row, in the order of the rows.
 
     Raises:
-        UserError: the model cannot be loaded or asked, or an order is not a permutation.
+        UserError: there is no such prompt, the model cannot be loaded or asked, or an order is not a
+            permutation.
     """
+    if isinstance(prompt, str | Path):
+        prompt = find_ranking_prompt(prompt)
     if isinstance(model, str | Path):
         with closing(open_backend(model, engine)) as backend:
             return rank(backend, rows, prompt, decoding, orders=orders, retries=retries)
+    decoding = decoding or fit(Decoding(), model)
     results = dict(rank_each(model, rows, prompt, decoding, orders=orders, retries=retries))
     return [results[i] for i in range(len(rows))]
 
@@ -103,10 +115,10 @@ def rank(
 def translate(
     model: Backend | str | Path,
     rows: Sequence[Row],
-    prompt: TranslationPrompt,
-    decoding: Decoding,
+    prompt: TranslationPrompt | str | Path = "codeblock-think",
+    decoding: Decoding | None = None,
     *,
-    retries: Retries = NO_RETRIES,
+    retries: Retries = DEFAULT_RETRIES,
     engine: Engine = DEFAULT_ENGINE,
 ) -> list[TranslatedSegment]:
     """Translate the source text of each row.
@@ -114,8 +126,9 @@ def translate(
     Args:
         model: the translation model; as in `rank`.
         rows: with src_text, src_lang and trg_lang.
-        prompt: how a segment is shown.
-        decoding: how the answer is generated.
+        prompt: how a segment is shown: by its name or file (`grrm.prompts.find_translation_prompt`), or as it
+            is.
+        decoding: as in `rank`.
         retries: what is done about answers without a translation.
         engine: what runs the model; without effect if it is loaded.
 
@@ -123,12 +136,14 @@ def translate(
         one result per row, in the order of the rows.
 
     Raises:
-        UserError: the model cannot be loaded or asked.
+        UserError: there is no such prompt, or the model cannot be loaded or asked.
     """
+    if isinstance(prompt, str | Path):
+        prompt = find_translation_prompt(prompt)
     if isinstance(model, str | Path):
         with closing(open_backend(model, engine)) as backend:
             return translate(backend, rows, prompt, decoding, retries=retries)
-    results = dict(translate_each(model, rows, prompt, decoding, retries=retries))
+    results = dict(translate_each(model, rows, prompt, decoding or fit(Decoding(), model), retries=retries))
     return [results[i] for i in range(len(rows))]
 
 

@@ -84,6 +84,8 @@ class Retries:
 
 
 NO_RETRIES = Retries()
+# As in the README of the paper's authors.
+DEFAULT_RETRIES = Retries(6)
 
 
 def ask(

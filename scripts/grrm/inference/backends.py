@@ -38,13 +38,13 @@ class Decoding:
     """How text is generated.
 
     Attributes:
-        max_new_tokens: longest completion in tokens.
+        max_new_tokens: longest completion in tokens; by default as published for both tasks (GRRM's README).
         temperature: 0 is greedy; above 0 samples.
         seed: of a whole run; each request has one of its own, made from it.
         top_p: samples from the smallest set of tokens with at least this probability, in (0, 1]; 1 is off.
     """
 
-    max_new_tokens: int
+    max_new_tokens: int = 8192
     temperature: float = 0.0
     seed: int = 0
     top_p: float = 1.0
@@ -205,6 +205,14 @@ def open_backend(model: str | Path, engine: Engine = DEFAULT_ENGINE) -> Backend:
         model = find_model(model, engine.revision)
     backend: Backend = import_module(_MODULES[name]).open(model, engine)
     return backend
+
+
+def fit(decoding: Decoding, backend: Backend) -> Decoding:
+    """The decoding; if it leaves no room for a prompt, with a longest completion of half the context."""
+    context = backend.context()
+    if context is None or decoding.max_new_tokens < context:
+        return decoding
+    return replace(decoding, max_new_tokens=max(1, context // 2))
 
 
 def choose_backend(engine: Engine) -> str:

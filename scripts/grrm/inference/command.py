@@ -7,12 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.answers import Row
-from grrm.inference.backends import Backend, Decoding, Engine, open_backend
+from grrm.inference.asking import DEFAULT_RETRIES
+from grrm.inference.backends import Backend, Decoding, Engine, fit, open_backend
 from grrm.inference.environment import enter
 from grrm.inference.journal import Journal, Printer
 from grrm.inference.options import (
@@ -27,9 +27,6 @@ from grrm.inference.runs import Tally
 from grrm.inference.tables import FORMATS
 
 STDOUT = "-"
-# The published settings of both tasks (GRRM's README); a model with a short context gets half of it.
-_MAX_NEW_TOKENS = 8192
-_RETRIES = 6
 
 SOME_FAILED = 1
 INTERRUPTED = 130
@@ -64,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser, *, prompt: str, prompts: Sequen
         "output, else jsonl",
     )
     parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever is in the output")
-    add_decoding_options(parser, max_new_tokens=_MAX_NEW_TOKENS, retries=_RETRIES)
+    add_decoding_options(parser, max_new_tokens=Decoding.max_new_tokens, retries=DEFAULT_RETRIES.count)
     add_engine_options(parser)
 
 
@@ -105,7 +102,13 @@ def run(
     where = args.output
     try:
         with closing(load(args.model, engine)) as backend:
-            decoding = fit(decoding, backend)
+            given, decoding = decoding, fit(decoding, backend)
+            if decoding != given:
+                print(
+                    f"the model's context has {backend.context()} tokens: answers of at most "
+                    f"{decoding.max_new_tokens}",
+                    file=sys.stderr,
+                )
             common = {"backend": backend, "rows": table, "decoding": decoding, "retries": retries}
             if where == STDOUT:
                 line = text if kind == "text" else lambda row: json.dumps(row, ensure_ascii=False)
@@ -137,13 +140,3 @@ def run(
     if tally.failures:
         print(tally, file=sys.stderr)
         sys.exit(SOME_FAILED)
-
-
-def fit(decoding: Decoding, backend: Backend) -> Decoding:
-    """The decoding with a longest completion that leaves room for a prompt in the model's context."""
-    context = backend.context()
-    if context is None or decoding.max_new_tokens < context:
-        return decoding
-    longest = max(1, context // 2)
-    print(f"the model's context has {context} tokens: answers of at most {longest}", file=sys.stderr)
-    return replace(decoding, max_new_tokens=longest)

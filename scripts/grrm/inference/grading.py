@@ -5,6 +5,7 @@ An answer that cannot be used is a failure with a reason, never a score and neve
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from grrm.engines.checkpoints import check_model
-from grrm.files import UserError
+from grrm.files import UserError, is_text
 from grrm.inference.answers import Row
 from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
 from grrm.inference.backends import (
@@ -180,7 +181,13 @@ def read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     if reference is not None and not _is_text(reference):
         raise UserError(f"{where}: reference is {reference!r}; expected a text")
     turns = [{"role": message["role"], "content": message["content"]} for message in messages]
-    return {"id": row.get("id"), "messages": turns, "responses": responses, "reference": reference}
+    read = {"id": row.get("id"), "messages": turns, "responses": responses, "reference": reference}
+    if not is_text(json.dumps(read, ensure_ascii=False, default=str)):
+        raise UserError(
+            f"{where}: a text holds half of a character (\\ud800 to \\udfff) alone; expected texts that "
+            "UTF-8 can hold"
+        )
+    return read
 
 
 def _is_text(value: object) -> bool:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ class Journal:
         runs: how often each row is answered.
         rows: how many there are.
         overwrite: begin anew, whatever is there.
+        discard_stale: begin anew, and say so, if what is left of an interrupted run has other settings.
 
     Raises:
         UserError: the output, or what is left of an interrupted run, was made with other settings or from
@@ -44,6 +46,7 @@ class Journal:
         rows: int,
         *,
         overwrite: bool = False,
+        discard_stale: bool = False,
     ) -> None:
         self.output = Path(output)
         self.path = self.output.with_name(f"{self.output.name}.partial")
@@ -59,7 +62,7 @@ class Journal:
         try:
             if not self.finished:
                 self._lock()
-                self._recover(overwrite)
+                self._recover(overwrite, discard_stale)
         except BaseException:
             self._file.close()
             raise
@@ -87,7 +90,7 @@ class Journal:
         return [] if self.finished else [key for key in self._keys if key not in self._places]
 
     def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
-        """Keep a result; it survives the end of this process, however it comes."""
+        """Keep a result; it survives the end of this process, however it comes, but not a power cut."""
         line = self._line({"index": index, "run": run, **result})
         start = self._file.seek(0, os.SEEK_END)
         self._file.write(line)
@@ -128,7 +131,7 @@ class Journal:
                 f"{self.path}: another process is writing it; wait for its end, or name another output"
             ) from error
 
-    def _recover(self, overwrite: bool) -> None:
+    def _recover(self, overwrite: bool, discard_stale: bool) -> None:
         """Take up what an earlier process left; a line that it did not finish is cut off."""
         position, known = 0, set(self._keys)
         self._file.seek(0)
@@ -137,7 +140,8 @@ class Journal:
             if row is None:
                 break
             if number == 0:
-                self._check_settings(row.get("settings"))
+                if self._is_stale(row.get("settings"), discard_stale):
+                    break
             elif (key := (row.get("run"), row.get("index"))) in known:
                 self._places[key] = (position, len(line))
             else:
@@ -148,13 +152,21 @@ class Journal:
             self._file.write(json.dumps({"settings": self._settings}, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 
-    def _check_settings(self, earlier: Any) -> None:
-        if earlier != self._settings:
+    def _is_stale(self, earlier: Any, discard_stale: bool) -> bool:
+        """Whether what is left was made with other settings and is to be given up; an error if it is not."""
+        if earlier == self._settings:
+            return False
+        found = (
+            f"{self.path}: holds the results of an interrupted run that differs in "
+            f"{'; '.join(_differences(earlier, self._settings)) or 'everything'}"
+        )
+        if not discard_stale:
             raise UserError(
-                f"{self.path}: holds the results of an interrupted run that differs in "
-                f"{'; '.join(_differences(earlier, self._settings)) or 'everything'}. Go back to the earlier "
-                "settings to finish it, remove the file to begin anew, or name another output"
+                f"{found}. Go back to the earlier settings to finish it, remove the file to begin anew, or "
+                "name another output"
             )
+        print(f"{found}: discarded", file=sys.stderr)
+        return True
 
     def _check_finished(self) -> None:
         """A finished output is left as it is, if it is what this run would make."""

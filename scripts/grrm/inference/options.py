@@ -70,6 +70,15 @@ def add_decoding_options(
     )
 
 
+def add_stale_option(parser: argparse.ArgumentParser) -> None:
+    """What becomes of an interrupted run with other settings, for `Journal`."""
+    parser.add_argument(
+        "--discard-stale",
+        action="store_true",
+        help="begin anew if what is left of an interrupted run has other settings; otherwise an error",
+    )
+
+
 def decoding_of(args: argparse.Namespace) -> Decoding:
     """The decoding that the options of `add_decoding_options` mean."""
     return Decoding(args.max_new_tokens, args.temperature, args.seed, args.top_p)

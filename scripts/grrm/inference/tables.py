@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grrm.files import UserError
+from grrm.files import UserError, is_text
 from grrm.languages import language_code
 from grrm.ranking import MAX_CANDIDATES
 
@@ -198,4 +198,9 @@ def _filled(values: dict[Any, Any], key: Any, where: str, row: dict[str, Any]) -
     if not isinstance(value, str) or not value.strip():
         found = f"is {value!r}" if key in values else f"is missing; found {', '.join(map(str, row))}"
         raise UserError(f"{where}: {key} {found}; expected a text that is not empty")
+    if not is_text(value):
+        raise UserError(
+            f"{where}: {key} is {value!r}, with half of a character (\\ud800 to \\udfff) alone; expected a "
+            "text that UTF-8 can hold"
+        )
     return value

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from grrm.files import UserError
+from grrm.files import UserError, as_text
 from grrm.judges.cache import ReplyCache, cache_key
 from grrm.judges.limits import Batch, Breaker, Slots, Window
 from grrm.urls import secret_in
@@ -448,7 +448,12 @@ class JudgeClient:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.ledger.cached += 1
             reply = Reply(
-                row["text"], None, "", row["prompt_tokens"], row["completion_tokens"], row.get("finish", "")
+                as_text(row["text"]),
+                None,
+                "",
+                row["prompt_tokens"],
+                row["completion_tokens"],
+                row.get("finish", ""),
             )
             self._note(key, reply, 0.0, cached=True)
             return reply
@@ -564,7 +569,7 @@ class JudgeClient:
                 raise TypeError(f"content is {text!r}")
             usage = data.get("usage") or {}
             return Reply(
-                text,
+                as_text(text),
                 None,
                 "",
                 int(usage.get("prompt_tokens") or 0),

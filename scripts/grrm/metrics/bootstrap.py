@@ -19,6 +19,9 @@ Bools = npt.NDArray[np.bool_]
 # From summed statistics, shape (m, k), to m scores.
 Score = Callable[[Floats], Floats]
 
+# Where some segments do not count, that many must: with few of them many resamples have none at all.
+FEWEST = 10
+
 _CELLS = 4_000_000  # resampling counts held at once
 
 
@@ -77,6 +80,11 @@ class Resampled:
         """The number of segments it stands on."""
         return int(self.counted.sum())
 
+    @property
+    def too_few(self) -> bool:
+        """Whether so few segments count that resampling says nothing about the others."""
+        return self.n < min(FEWEST, len(self.counted))
+
     def __sub__(self, baseline: Resampled) -> Resampled:
         """The paired difference; both must have been resampled alike. It stands on what counts in both."""
         counted = self.counted & baseline.counted
@@ -126,12 +134,13 @@ class Bootstrap:
 
         The resampled differences are moved to a mean of 0; counted are those at least as far from it, on
         either side, as the difference itself (Riezler and Maxwell 2005). sacreBLEU's paired bootstrap counts
-        one side, so its values are about half of these.
+        one side, so its values are about half of these. Resamples without a score (a ratio with nothing below
+        it) say nothing for or against it.
         """
         centred = np.abs(difference.scores - np.nanmean(difference.scores))
         # Rounding must not make equal differences unequal.
         beyond = int(np.sum(centred >= abs(difference.value) - 1e-12))
-        return (beyond + 1) / (self.samples + 1)
+        return (beyond + 1) / (int(np.isfinite(centred).sum()) + 1)
 
     def estimate(self, *strata: Stratum) -> Estimate:
         """The unweighted mean of the strata's scores, each stratum resampled within itself."""

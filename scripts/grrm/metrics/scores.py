@@ -199,8 +199,8 @@ def _differences(
     for name in _shared(after, members):
         if all(name in before[i] for i in members):
             parts = [after[i][name] - before[i][name] for i in members]
-            if not all(part.n for part in parts):
-                continue  # no segment counts in both, so that there are no pairs
+            if any(part.too_few for part in parts):
+                continue  # of what counts in both there are hardly any pairs
             difference = average(parts)
             metrics[name] = {
                 **asdict(bootstrap.interval(difference)),

@@ -2,6 +2,7 @@
 per segment, run and system.
 
 A translation that failed is scored as an empty one; a segment that the metric itself could not score is None.
+The file says which answers were scored (SHA-256), so that scores are never taken for those of other answers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from grrm.files import UserError, read_json, write_json
+from grrm.files import UserError, read_json, sha256, write_json
 from grrm.metrics.scores import parse_named_files, read_answers
 from grrm.schemas import read_table
 
@@ -40,10 +41,12 @@ class Segments:
     Attributes:
         rows: of the test table.
         systems: per system one sequence per run, one translation (None: failed) per row in each.
+        digests: per system the SHA-256 of the file of its answers.
     """
 
     rows: Sequence[Mapping[str, Any]]
     systems: Mapping[str, Sequence[Sequence[str | None]]]
+    digests: Mapping[str, str]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The segments one after the other: src, mt (empty if it failed), ref, and the row."""
@@ -66,6 +69,7 @@ class Segments:
         left = iter(scores)
         systems = {
             name: {
+                "answers_sha256": self.digests[name],
                 "failures": sum(text is None for texts in runs for text in texts),
                 "scores": [list(islice(left, len(texts))) for texts in runs],
             }
@@ -100,25 +104,28 @@ def read_segments(reference: Path, translations: Sequence[str]) -> Segments:
     """
     rows = read_table(reference, "translation_test").to_pylist()
     sources = [row["src_text"] for row in rows]
-    systems = {}
-    for name, path in parse_named_files(translations, "--translations").items():
+    systems, files = {}, parse_named_files(translations, "--translations")
+    for name, path in files.items():
         runs = read_answers(path, sources, reference)
         if any("translation" not in answer for answers in runs for answer in answers):
             raise UserError(f"{path}: an answer without 'translation'; not answers of translate_segments")
         systems[name] = [[answer["translation"] for answer in answers] for answers in runs]
-    return Segments(rows, systems)
+    return Segments(rows, systems, {name: sha256(path) for name, path in files.items()})
 
 
-def read_segment_scores(path: Path, metric: str, shapes: Mapping[str, tuple[int, int]]) -> SegmentScores:
+def read_segment_scores(
+    path: Path, metric: str, answers: Mapping[str, Path], shapes: Mapping[str, tuple[int, int]]
+) -> SegmentScores:
     """Scores of a metric for the systems and their runs.
 
     Args:
         path: written by `Segments.write`.
         metric: name of the metric, for messages.
-        shapes: numbers of runs and of segments, by system.
+        answers: files of the answers that must have been scored, by system.
+        shapes: their numbers of runs and of segments, by system.
 
     Raises:
-        UserError: a system is missing, or has another number of runs or segments.
+        UserError: a system is missing, other answers were scored, or another number of runs or segments.
     """
     document = read_json(path)
     if not isinstance(document, dict) or not {"signature", "systems"} <= set(document):
@@ -127,7 +134,13 @@ def read_segment_scores(path: Path, metric: str, shapes: Mapping[str, tuple[int,
     for name, (runs, n) in shapes.items():
         if name not in document["systems"]:
             raise UserError(f"{path}: no {metric} scores of {name!r}; score its translations too")
-        scores = document["systems"][name]["scores"]
+        found = document["systems"][name]
+        if found.get("answers_sha256") != sha256(answers[name]):
+            raise UserError(
+                f"{path}: {metric} scores of other answers than {name!r} has in {answers[name]}; remove the "
+                "file and score again"
+            )
+        scores = found["scores"]
         sizes = [len(run) for run in scores]
         if sizes != [n] * runs:
             raise UserError(

@@ -143,7 +143,10 @@ def read_translation_systems(
     sources = [row["src_text"] for row in rows]
     answers = {name: read_answers(path, sources, reference) for name, path in translations.items()}
     shapes = {name: (len(runs), len(rows)) for name, runs in answers.items()}
-    scores = {metric: read_segment_scores(path, metric, shapes) for metric, path in segment_scores.items()}
+    scores = {
+        metric: read_segment_scores(path, metric, translations, shapes)
+        for metric, path in segment_scores.items()
+    }
     return [
         translation_system(name, translations[name], reference, rows, runs, scores)
         for name, runs in answers.items()

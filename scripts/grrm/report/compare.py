@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, read_json, sha256
-from grrm.metrics.bootstrap import Bootstrap
+from grrm.metrics.bootstrap import FEWEST, Bootstrap
 from grrm.metrics.scores import System, read_test_table, scores_document
 from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
 from grrm.report.summary import METRICS, TASKS, UNUSABLE, format_estimate, plain_table, read_scores
@@ -26,7 +26,7 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
         One entry for each task and system: task, system, names (of the experiments), failures (of each
         experiment: count, rate and reasons of answers that cannot be used), metrics: by name values (two
         estimates), difference (an estimate with p_value; None if the metric was not computed alike in both,
-        or on no common segment: then reason says why).
+        or on too few common segments: then reason says why).
 
     Raises:
         UserError: an experiment is not finished, its answers have changed since they were scored, the test
@@ -94,7 +94,8 @@ def _read_system(
         orders = len(scored_as["metrics"].get("ranking_accuracy_orders", {"runs": [None]})["runs"])
         shuffled = [folder / f"evaluation/ranking/orders/{name}.{order}.jsonl" for order in range(1, orders)]
         return ranking_system(label, answers, shuffled, rows, table, bootstrap)
-    scored = {metric: folder / f"evaluation/{metric}.json" for metric in METRICS}
+    # Files of metrics that are no longer asked for may lie there too.
+    scored = {metric: folder / f"evaluation/{metric}.json" for metric in scored_as["metrics"]}
     scored = {metric: path for metric, path in scored.items() if path.is_file()}
     (system,) = read_translation_systems(table, {name: answers}, scored)
     return replace(system, name=label)
@@ -114,7 +115,7 @@ def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -
         elif _method(signatures[0]) != _method(signatures[1]):
             reason = f"computed differently: {signatures[0]} and {signatures[1]}"
         elif metric not in differences:
-            reason = "no segment counts in both"
+            reason = f"too few: fewer than {FEWEST} segments count in both"
         compared[metric] = {
             "values": values,
             "difference": None if reason else differences[metric],

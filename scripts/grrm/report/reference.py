@@ -17,6 +17,8 @@ from grrm.files import UserError
 
 Settings = Sequence[Mapping[str, Any]]
 
+_REASONS = 3  # shown of those why two numbers cannot be compared
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -133,7 +135,11 @@ def incomparable(cell: Cell, config: Mapping[str, Any]) -> str | None:
     for alternatives in cell.when:
         misses = [_misses(settings, config) for settings in alternatives]
         if all(misses):
-            return "; ".join(min(misses, key=lambda reasons: len(list(reasons))))
+            # What comes closest is what was meant: a training, or one of the released models.
+            shares = [
+                len(found) / len(settings) for found, settings in zip(misses, alternatives, strict=True)
+            ]
+            return _shortened(misses[shares.index(min(shares))])
     missing = set(cell.test_sets) - set(config["data"]["test_sets"])
     return f"test sets {', '.join(sorted(missing))} are not in data.test_sets" if missing else None
 
@@ -161,6 +167,11 @@ def _misses(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]
         for key, value in settings.items()
         if (found := _setting(config, key)) != value
     ]
+
+
+def _shortened(reasons: Sequence[str]) -> str:
+    more = len(reasons) - _REASONS
+    return "; ".join([*reasons[:_REASONS], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _setting(config: Mapping[str, Any], key: str) -> Any:
