@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from grrm.config import resolve
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 from grrm.reward_config import grpo_runs, has_alignment_judge, is_served_apart, scoring_model_of
 
 Attempts = Callable[[Any, int], int]
@@ -57,7 +57,7 @@ def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, A
         UserError: the file is missing, is not YAML or breaks its schema; the message names the key.
     """
     try:
-        table = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
         for rule, entry in changes.items():
             below = table["rules"].setdefault(rule, {})
             cuda = {**below.get("cuda", {}), **entry.get("cuda", {})}

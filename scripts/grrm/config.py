@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import jsonschema
 import yaml
 
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 from grrm.reward_config import apply_environment, contradictions
 from grrm.urls import secret_in
 
@@ -27,7 +27,7 @@ def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any
         UserError: a key is unknown or missing, or a value is not allowed; the message gives the
             key's path, the value and what is allowed.
     """
-    schema = yaml.safe_load(Path(schema_path).read_text(encoding="utf-8"))
+    schema = parse_yaml(Path(schema_path).read_text(encoding="utf-8"))
     filled = copy.deepcopy(dict(config))
     _fill_defaults(filled, schema, schema)
     resolved: dict[str, Any] = _typed(filled, schema, schema)
@@ -60,7 +60,7 @@ def load_experiment(
     own = (Path(folder) / "config/config.yaml", Path(folder) / "config/cluster.yaml")
     for path in (*own, *overlays):
         try:
-            layer = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            layer = parse_yaml(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         except yaml.YAMLError as error:
@@ -527,7 +527,7 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> An
     if not isinstance(value, str) or names == ["string"]:
         return value
     try:
-        read = yaml.safe_load(value)
+        read = parse_yaml(value)
     except yaml.YAMLError:
         return value
     wanted = [kind for name in names for kind in _TYPES.get(name, ())]

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 
 class UserError(Exception):
     """A mistake the user can repair: names the key, file or row, the value, and what to do."""
@@ -121,6 +123,15 @@ def read_jsonl(path: str | Path) -> list[Any]:
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
     return rows
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML as `yaml.safe_load` does, by libyaml where it is there: ten times as fast.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 from grrm.languages import language_code, language_name
 from grrm.ranking import (
     MAX_CANDIDATES,
@@ -653,7 +653,7 @@ def _check_placeholders(where: str, template: str, needed: set[str], optional: s
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no such prompt file; those of the workflow lie in config/prompts"

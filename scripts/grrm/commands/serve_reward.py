@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import yaml
-
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 from grrm.reward_config import kind_of_environment
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
@@ -168,5 +166,5 @@ def _pairs(texts: list[str]) -> Mapping[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--judge: {text!r}, expected KEY=VALUE")
-        pairs[key] = yaml.safe_load(value)
+        pairs[key] = parse_yaml(value)
     return pairs

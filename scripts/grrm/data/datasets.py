@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from grrm.config import resolve
-from grrm.files import UserError, write_text
+from grrm.files import UserError, parse_yaml, write_text
 
 _TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _UNLISTED = "models--"
@@ -323,7 +323,7 @@ def is_inside(file: str) -> bool:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        table = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

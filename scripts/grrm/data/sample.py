@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 from grrm.prompts import translation_answer
 
 Row = dict[str, Any]
@@ -91,7 +91,7 @@ def _split(items: Sequence[Row], shares: Mapping[str, float], rng: random.Random
 
 def _read_items(path: Path, needed: set[str], optional: set[str]) -> list[Row]:
     try:
-        items = yaml.safe_load(path.read_text(encoding="utf-8"))
+        items = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

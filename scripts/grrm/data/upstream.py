@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from grrm.config import resolve
-from grrm.files import UserError, atomic_path, write_text
+from grrm.files import UserError, atomic_path, parse_yaml, write_text
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
@@ -174,7 +174,7 @@ def _sha256(content: bytes) -> str:
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -14,10 +14,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from grrm.engines import model_card
-from grrm.files import UserError, atomic_path, read_json, remove_leftovers, sha256, write_json, write_text
+from grrm.files import (
+    UserError,
+    atomic_path,
+    parse_yaml,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_json,
+    write_text,
+)
 
 IDENTITY = "training.json"
 _FINISHED = "finished"
@@ -34,7 +41,7 @@ def identity(config: Path, inputs: Iterable[Path], ignored: Iterable[str] = ()) 
     Raises:
         UserError: an input is missing.
     """
-    rendered = yaml.safe_load(config.read_text(encoding="utf-8"))
+    rendered = parse_yaml(config.read_text(encoding="utf-8"))
     return {
         "config": {key: value for key, value in rendered.items() if key not in set(ignored)},
         "inputs": {str(path): fingerprint(path) for path in inputs},

@@ -23,7 +23,7 @@ from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
 from grrm.engines.resources import parameters as parameters_of
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 
 
 class Range(NamedTuple):
@@ -96,7 +96,7 @@ def load_assumptions(path: str | Path) -> dict[str, Any]:
         UserError: it is missing or not YAML.
     """
     try:
-        assumptions = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        assumptions = parse_yaml(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not a table of assumptions ({error})") from error
     if not isinstance(assumptions, dict):

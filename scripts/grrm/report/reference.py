@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
-from grrm.files import UserError
+from grrm.files import UserError, parse_yaml
 
 Settings = Sequence[Mapping[str, Any]]
 
@@ -62,8 +61,8 @@ def load_reference(path: str | Path, schema: str | Path) -> dict[str, Any]:
         UserError: the file does not fit its schema, names a document that it does not describe, or has a row
             with another number of values than columns.
     """
-    reference = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(Path(schema).read_text(encoding="utf-8")))
+    reference = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    validator = jsonschema.Draft202012Validator(parse_yaml(Path(schema).read_text(encoding="utf-8")))
     for error in sorted(validator.iter_errors(reference), key=lambda error: list(map(str, error.path))):
         raise UserError(f"{path}, {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     for name, table in reference["tables"].items():

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import yaml
 
-from grrm.files import UserError, read_json
+from grrm.files import UserError, parse_yaml, read_json
 from grrm.ranking import labels
 from grrm.report.pages import Block
 
@@ -204,7 +203,7 @@ def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
     Raises:
         UserError: they do not fit; the message names the entry.
     """
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    validator = jsonschema.Draft202012Validator(parse_yaml(schema.read_text(encoding="utf-8")))
     problems = sorted(
         validator.iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
     )
