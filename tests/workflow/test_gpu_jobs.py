@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from planner import ROOT, snakemake
+
 # The runs of GRPO in the paper's experiment, with a program of no weight in place of the training.
 RUNS = """
 configfile: "config/config.yaml"
@@ -38,9 +37,8 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def order(checkout: Path, *arguments: str) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "32", *arguments]
-    options = ["--configfile", "config/paper.yaml", "--config", *CHANGES]
-    done = subprocess.run([*command, *options], cwd=checkout, capture_output=True, text=True, check=False)
+    options = ("--configfile", "config/paper.yaml", "--config", *CHANGES)
+    done = snakemake("--cores", "32", *arguments, *options, cwd=checkout)
     assert done.returncode == 0, done.stdout + done.stderr
     return (checkout / "order.txt").read_text().split()
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+import planner
 from configurations import experiment
 from grrm.preflight.checks import jobs_of
 
@@ -48,17 +48,7 @@ SHARED = {
 
 
 def snakemake(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        str(ROOT / "Snakefile"),
-        "--cores",
-        "2",
-        *arguments,
-    ]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return planner.snakemake("--snakefile", str(ROOT / "Snakefile"), "--cores", "2", *arguments, cwd=cwd)
 
 
 def plan(*arguments: str) -> str:

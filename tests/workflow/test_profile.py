@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from test_plan import planned_rules
 
-from test_plan import ROOT, planned_rules
+from planner import snakemake
 
 
 def plan(*arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--dry-run", "--forceall", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = snakemake("--profile", "slurm", "--dry-run", "--forceall", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

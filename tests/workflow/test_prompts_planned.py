@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from planner import snakemake
 
 
 def dry_run(prompts: str, section: str = "prompts") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"),
-            *("--dry-run", "--forceall", "--printshellcmds", "--config", f"{section}={prompts}"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
+    return snakemake(*options, "--config", f"{section}={prompts}")
 
 
 def test_the_authors_prompts_are_fetched_and_used() -> None:
