@@ -170,6 +170,7 @@ rule make_base_models:
         f"{LOGS}/make_base_models.log",
     benchmark:
         f"{BENCHMARKS}/make_base_models.tsv"
+    priority: 3
     conda:
         "../envs/train.yaml"
     container:

@@ -73,8 +73,8 @@ rule train_grrm_sft:
         f"{LOGS}/train_grrm_sft.log",
     benchmark:
         f"{BENCHMARKS}/train_grrm_sft.tsv"
-    # It begins the longest path: what is shorter may wait.
-    priority: 1
+    # The longest path: what is shorter may wait.
+    priority: 3
     conda:
         f"../envs/{SFT}.yaml"
     container:
@@ -188,6 +188,7 @@ rule train_grrm_rlvr:
         f"{LOGS}/train_grrm_rlvr.log",
     benchmark:
         f"{BENCHMARKS}/train_grrm_rlvr.tsv"
+    priority: 3
     conda:
         f"../envs/{RL}.yaml"
     container:

@@ -74,6 +74,7 @@ rule train_mt_sft:
         f"{LOGS}/train_mt_sft.log",
     benchmark:
         f"{BENCHMARKS}/train_mt_sft.tsv"
+    priority: 2
     conda:
         f"../envs/{SFT}.yaml"
     container:
@@ -175,6 +176,7 @@ rule train_mt_grpo:
         f"{LOGS}/train_{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/train_{{run}}.tsv"
+    priority: 3
     wildcard_constraints:
         run="|".join(GRPO_RUNS),
     conda:
