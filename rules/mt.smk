@@ -176,9 +176,9 @@ rule train_mt_grpo:
         f"{LOGS}/train_{{run}}.log",
     benchmark:
         f"{BENCHMARKS}/train_{{run}}.tsv"
-    priority: 3
     wildcard_constraints:
         run="|".join(GRPO_RUNS),
+    priority: 3
     conda:
         f"../envs/{RL}.yaml"
     container:
