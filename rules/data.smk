@@ -126,8 +126,8 @@ else:
             "--output {output.table} > {log} 2>&1"
 
 
-# A gate: rows are prepared only if test sets are not in the training data, but for what data.max_leakage allows. What is prepared stays when the
-# same is found again, so it is an `ancient` input there.
+# A gate: rows are prepared only if test sets are not in the training data, but for what data.max_leakage allows.
+# What is prepared stays when the same is found again, so it is an `ancient` input there.
 rule check_leakage:
     input:
         **TRAINING,

@@ -131,7 +131,10 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML.
     """
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except UnicodeEncodeError as error:  # a half of a character, which libyaml is not even given
+        raise yaml.YAMLError(str(error)) from error
 
 
 def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:

@@ -9,6 +9,7 @@ process ids that its daemons wrote. Needs root, and Debian's or Ubuntu's apt if 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -18,11 +19,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
 FOLDER = Path("/run/grrm-test-slurm")
+LOCK = FOLDER.with_suffix(".lock")
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 NODES = ["a1", "a2"]
+_held: list[IO[str]] = []
 _MARK = "# Written by the tests of the GRRM workflow."
 
 # config_overrides: the nodes may claim more than this machine has. Requests are kept small in the tests, and
@@ -80,9 +84,15 @@ def why_not() -> str | None:
 
 
 def start() -> None:
-    """Install Slurm where it is absent, and start it; returns once all nodes are idle."""
+    """Install Slurm where it is absent, and start it; returns once all nodes are idle.
+
+    A machine has one: whoever comes second waits until the first process stops it, or ends.
+    """
     if reason := why_not():
         raise RuntimeError(reason)
+    LOCK.parent.mkdir(exist_ok=True)
+    _held.append(LOCK.open("w"))
+    fcntl.flock(_held[-1], fcntl.LOCK_EX)
     if not _installed():
         _install()
     if _alive(FOLDER / "slurmctld.pid"):
@@ -147,6 +157,8 @@ def stop() -> None:
         CONFIGURATION.unlink()
         CONFIGURATION.with_name("gres.conf").unlink()
     shutil.rmtree(FOLDER, ignore_errors=True)
+    while _held:
+        _held.pop().close()
 
 
 def _free_ports(count: int) -> list[int]:

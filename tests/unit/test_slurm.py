@@ -235,7 +235,7 @@ def test_where_no_end_is_known_nobody_is_asked_to_stop(
         assert not stop.is_requested(tmp_path)
 
 
-def test_the_end_of_the_job_is_what_slurm_says_now_or_said_when_it_began(
+def test_the_end_of_the_job_is_what_slurm_says_now_or_in_a_container_said_when_it_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     squeue = tmp_path / "bin/squeue"
@@ -247,7 +247,7 @@ def test_the_end_of_the_job_is_what_slurm_says_now_or_said_when_it_began(
     squeue.write_text(
         "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n"
     )
-    assert end_of_job() == 1_800_000_000
+    assert end_of_job() is None, "limits may have been changed since"
     squeue.unlink()  # as in a container
     monkeypatch.setenv("PATH", str(tmp_path))
     assert end_of_job() == 1_800_000_000

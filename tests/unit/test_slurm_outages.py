@@ -76,6 +76,17 @@ def test_a_job_that_was_preempted_for_good_counts_as_failed(
     assert answers == []
 
 
+def test_a_preempted_job_that_slurm_forgets_counts_as_failed(answers: list[Any]) -> None:
+    def ask() -> Any:
+        return asyncio.run(plugin.query_job_status("squeue", logging.getLogger("snakemake")))[0]
+
+    answers += [{"7": "PREEMPTED"}, {}, {"7": "PENDING"}, {"7": "RUNNING"}]
+    assert [ask() for _ in range(3)] == [{"7": "PREEMPTED"}, {}, {"7": "RUNNING"}], "it was put back"
+    answers += [{"7": "PREEMPTED"}, {}, {}, {}]
+    assert [ask() for _ in range(3)] == [{"7": "PREEMPTED"}, {"7": "FAILED"}, {"7": "FAILED"}]
+    assert answers == []
+
+
 def test_slurms_own_memory_of_a_preempted_job_is_no_life(answers: list[Any]) -> None:
     answers += [{"7": "PREEMPTED"}] * 4  # the last one from the queue
     found = [asyncio.run(plugin.query_job_status("squeue", logging.getLogger("snakemake"))) for _ in range(3)]

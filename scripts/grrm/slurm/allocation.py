@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ def is_in_use(port: int) -> bool:
 def end_of_job() -> float | None:
     """When this Slurm job's time is over, in seconds since the epoch; None where that is not known.
 
-    As Slurm says now; if it does not answer, or is not there (in a container), as it said when the job began.
+    As Slurm says now; where it cannot be asked (in a container), as it said when the job began.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
@@ -106,6 +107,8 @@ def end_of_job() -> float | None:
     except ValueError:  # "NONE", "N/A"
         return None
     except UserError:
+        if shutil.which("squeue"):  # it does not answer: what it said before counts, which may be later
+            return None
         end = os.environ.get("SLURM_JOB_END_TIME", "")  # newer versions set it
         return float(end) if end.isdigit() else None
 

@@ -54,9 +54,12 @@ def endure_outages(seconds: float = 10) -> None:
         for job in there:
             preempted[job] += 1
         for job in set(preempted) - there:
-            del preempted[job]
-        lost.intersection_update(there)
-        if doubtful := {job for job in there - lost if preempted[job] >= _PATIENCE}:
+            if job in states:
+                del preempted[job]
+            else:  # Slurm has forgotten it: squeue shows a job that is over for some minutes only
+                preempted[job] = _PATIENCE
+        lost.intersection_update(preempted)
+        if doubtful := {job for job, times in preempted.items() if times >= _PATIENCE} - lost:
             # The accounts may lag behind; the queue does not.
             mine = f"squeue --noheader --states=all --user={os.getuid()} --format=%i|%T"
             queue, _ = await answer(mine, logger)
