@@ -17,9 +17,9 @@ COMMANDS = (
 
 # Package that is imported where it is needed -> extra of pyproject.toml that installs it.
 _EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "vllm"), "infer"),
+    **dict.fromkeys(("httpx", "torch", "transformers", "vllm"), "infer"),
     **dict.fromkeys(("comet", "sacrebleu"), "eval"),
-    **dict.fromkeys(("fastapi", "uvicorn", "httpx"), "serve"),
+    **dict.fromkeys(("fastapi", "uvicorn"), "serve"),
     **dict.fromkeys(("huggingface_hub", "httpx2"), "data"),
 }
 

@@ -101,6 +101,18 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
     )
 
 
+def devices(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run: str = "mt_grpo") -> int:
+    """GPUs that `rule` holds on all its nodes, see `request`; nothing else is looked up.
+
+    Raises:
+        UserError: the table names a key for the GPUs that the configuration does not have.
+    """
+    on_gpus = config["hardware"]["device"] == "cuda"
+    entry = {**table["default"], **table["rules"].get(rule, {})}
+    nodes, gpus = _devices(rule, (entry.get("cuda", {}) if on_gpus else entry).get("gpus", 0), config, run)
+    return nodes * gpus
+
+
 def requests(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Request]:
     """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules."""
     return {run: request(rule, table, config, run) for run in grpo_runs(config)}

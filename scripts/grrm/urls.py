@@ -6,6 +6,8 @@ import re
 from urllib.parse import parse_qsl, urlsplit
 
 _SECRET_NAME = re.compile("key|token|secret|sig|code|password", re.IGNORECASE)
+# Behind a scheme that is mistyped, user:password@host is the beginning of a path.
+_MISPLACED = re.compile(r"/[^/@]+:[^/@]+@")
 
 
 def secret_in(url: str) -> str | None:
@@ -24,6 +26,8 @@ def secret_in(url: str) -> str | None:
         return "a password"
     if user is not None:
         return "a user name"
+    if _MISPLACED.search(parts.path):
+        return "a user name or password"
     for text in (parts.query, parts.fragment):
         for name, value in parse_qsl(text.replace(";", "&"), keep_blank_values=True):
             if _SECRET_NAME.search(name):

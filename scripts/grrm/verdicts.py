@@ -19,17 +19,14 @@ PREFERENCES: tuple[Preference, ...] = ("A", "B", "tie")
 # ASCII digits only, no sign and no leading zero: int() would also take "３", "+3" and "0_3".
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,5}")
 # "8", "8.5", "8/10", "8分", each also behind words and a colon or "=" ("Final score (0-10): 8") and before a
-# full stop. Among the words numbers and ranges may stand apart ("Score out of 10: 8"), signs between letters
-# only: "A-3: 5" and "error -: 3" are no scores.
+# full stop. Among the words numbers and ranges may stand apart ("Score out of 10: 8") or in brackets, signs
+# between letters only: "A-3: 5" and "error -: 3" are no scores.
 _NUMBER = r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,6})?"
 _APART = r"(?<=\s)\d{1,3}(?:[-–]\d{1,3})?(?!\d)"
-_WORDS = (
-    rf"[^\W\d_](?:[^\d:：=()（）+\-−–]|-(?=[^\W\d_])|{_APART}){{0,60}}"
-    r"(?:[(（][^:：=()（）]{0,40}[)）]\s*)?"
-)
+_WORDS = rf"[^\W\d_](?:[^\d:：=()（）+\-−–]|-(?=[^\W\d_])|{_APART}|[(（][^:：()（）]{{0,40}}[)）]){{0,60}}"
 _QUALITY = re.compile(rf"(?:{_WORDS}[:：=]\s*)?({_NUMBER})\s*分?(?:\s*/\s*({_NUMBER})\s*分?)?\s*[.。]?")
 _EMPHASIS = re.compile(r"[*_`#]")
-_BOXED = re.compile(r"\$*\\boxed\{([^{}]*)\}\$*")
+_BOXED = re.compile(r"\${0,2}\\boxed\{([^{}]*)\}\${0,2}")
 
 
 def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> int:
@@ -58,8 +55,9 @@ def parse_quality(text: str, highest: int = 10) -> float:
         ValueError: the last line holds anything else, or a number outside the scale.
     """
     line = last_line(without_thinking(text)) or ""
-    # With spaces, so that a sign or digit beside the box does not become one with what is in it.
-    match = _QUALITY.fullmatch(_BOXED.sub(r" \1 ", _EMPHASIS.sub("", line)).strip())
+    # With spaces, so that a sign or digit beside the box does not become one with what is in it. Runs of
+    # white space are made one: the pattern would take the square of their length.
+    match = _QUALITY.fullmatch(" ".join(_BOXED.sub(r" \1 ", _EMPHASIS.sub("", line)).split()))
     if match is None or float(match[1]) > highest or (match[2] and float(match[2]) != highest):
         raise ValueError(f"the last line is {line[:80]!r}; expected a score from 0 to {highest}")
     return float(match[1])

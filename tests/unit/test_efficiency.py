@@ -118,6 +118,15 @@ def test_evaluation_counts_with_its_one_gpu(checkout: Path) -> None:
     assert found["total"]["gpu_hours"] == pytest.approx(8 + 16 + 2)
 
 
+def test_what_an_earlier_overlay_trained_is_counted_without_it(checkout: Path) -> None:
+    benchmarks = checkout / "results/paper/benchmarks"
+    shutil.copy(benchmarks / "train_mt_sft.tsv", benchmarks / "train_judge_pointwise.tsv")
+    config = experiment("paper")
+    assert config["judges"] is None
+    other = {one["job"]: one["devices"] for one in efficiency.efficiency_of(config, checkout)["other"]}
+    assert other["train_judge_pointwise"] == 16
+
+
 def test_a_compared_kind_counts_with_its_own_judge(checkout: Path) -> None:
     benchmarks = checkout / "results/paper/benchmarks"
     shutil.copy(benchmarks / "train_mt_sft.tsv", benchmarks / "train_mt_grpo_grrm.tsv")

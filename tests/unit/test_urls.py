@@ -22,6 +22,9 @@ from grrm.urls import secret_in
         ("http://judge/v1#secret=hush", "'secret' in its query"),
         ("http://judge/v1?key-hush", "a key in its query"),
         ("http://me:hush@[::1/v1", "a user name or password"),
+        ("http:/me:hush@judge/v1", "a user name or password"),
+        ("https:///me:hush@judge/v1", "a user name or password"),
+        ("http//me:hush@judge/v1", "a user name or password"),
     ],
 )
 def test_secrets_are_named_and_not_repeated(url: str, words: str) -> None:

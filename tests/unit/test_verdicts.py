@@ -34,6 +34,8 @@ from grrm.verdicts import parse_quality
         ("Overall score (on a scale from 0 to 10): 8", 8),
         ("Self-assessed quality: 8", 8),
         ("Score out of 10: 8", 8),
+        ("Final score (out of 10) is: 8", 8),
+        ("Score (1-10, higher = better): 8", 8),
         ("Rating on the 0-10 scale: 8", 8),
         ("कुल स्कोर: 8", 8),
     ],
@@ -51,6 +53,7 @@ def test_a_score_on_the_last_line(line, score):
         *(".", "A: 8, B: 9", "Score:", "8/", "/10", "85.5", "1" * 5000, "A-3: 5", "error -: 3", "x - : 3"),
         *("error = -3", "A2: 5", "B - 2 = 5", r"-\boxed{3}", r"1\boxed{0}", r"\boxed{900}", r"\boxed{}"),
         *("-8分", "18分", "分", "=8", "Score == 8", "a" * 5000, "a " * 2500, "a-" * 2500),
+        *("8" + " " * 300_000 + "x", "$" * 300_000),
     ],
 )  # fmt: skip
 def test_what_is_no_score_from_0_to_10(line):

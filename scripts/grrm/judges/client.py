@@ -585,7 +585,7 @@ class JudgeClient:
             return Verdict(None, reply.reason, reply.detail)
         try:
             if reply.finish == "length":  # a number may have lost digits
-                raise ValueError(f"the answer was cut at max_tokens {self.options.max_tokens}")
+                raise ValueError("the answer was cut at its greatest length (max_tokens)")
             return Verdict(parse(reply.text), text=reply.text)
         except ValueError as error:
             self.ledger.unparsable += 1

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grrm.cluster import load_resources, request
+from grrm.cluster import devices, load_resources
 from grrm.engines.sessions import read_sessions
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
@@ -104,17 +104,18 @@ def measure_efficiency(
     cuda = config["hardware"]["device"] == "cuda"
     benchmarks = {entry["job"]: entry["seconds"] for entry in read_benchmarks(results / "benchmarks")}
 
-    def devices(rule: str, run: str = "mt_grpo") -> int:
-        asked = request(rule, resources, config, run)
-        return asked.nodes * asked.gpus
-
     launches = {f"train_{name}": sessions for name, sessions in _trainings(results).items()}
     stages = []
     for stage in forecasts:
         rule = f"train_{stage.name}"
         sessions = launches.get(rule, [])
         used = _time(sessions, benchmarks.get(rule), accounting)
-        stages.append({**_stage(stage, devices(rule), used, cuda=cuda), "hardware": _hardware(sessions)})
+        stages.append(
+            {
+                **_stage(stage, devices(rule, resources, config), used, cuda=cuda),
+                "hardware": _hardware(sessions),
+            }
+        )
     trained = {f"train_{stage.name}" for stage in forecasts}
     runs = {f"train_{run}": run for run in grpo_runs(config)}
     other = []
@@ -122,7 +123,7 @@ def measure_efficiency(
         hours, _, _ = _time(launches.get(job, []), benchmarks.get(job), accounting)
         if job in trained or hours is None:
             continue
-        held = devices(_rule_of(job, resources), runs.get(job, "mt_grpo"))
+        held = devices(_rule_of(job, resources), resources, config, runs.get(job, "mt_grpo"))
         gpu_hours = hours * held if cuda else None
         other.append({"job": job, "devices": held, "hours": hours, "gpu_hours": gpu_hours})
     used_hours = [entry["gpu_hours"] for entry in [*stages, *other]]

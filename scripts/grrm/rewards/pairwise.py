@@ -69,8 +69,9 @@ def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> Prefere
     found = {_preference(value) for value in said}
     preference = found.pop() if len(found) == 1 else None
     if preference is None:
+        shown = said[0] if len(said) == 1 else said or ground_truth
         raise ValueError(
-            f"ground truth {said if len(said) > 1 else ground_truth!r}; expected A, B or tie, alone or as "
+            f"ground truth {shown!r}; expected A, B or tie, alone or as "
             '{"preference": "A"}; repair reward_model.ground_truth of this row'
         )
     return preference
