@@ -107,8 +107,8 @@ def with_environment(config: Mapping[str, Any], environment: Mapping[str, str]) 
     read = {name: environment[name].strip() for name in _VARIABLES if environment.get(name, "").strip()}
     if (judges or alignment) and (secret := secret_in(read.get("RAY_ADDRESS", ""))):
         raise UserError(
-            f"RAY_ADDRESS holds {secret}, expected none, as it is kept with the configuration: let a proxy or "
-            "Ray's own authentication guard the cluster"
+            f"RAY_ADDRESS holds {secret}, expected none, as it is kept with the configuration: let a proxy "
+            "or Ray's own authentication guard the cluster"
         )
     if judges:
         judges["environment"] = {name: value for name, value in read.items() if name not in _ALIGNMENT_ONLY}
