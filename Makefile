@@ -37,7 +37,8 @@ check: lint types ## Lint, types, units, dry runs (under three minutes)
 
 test: check environments ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q tests/engine
-	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile --durations 10 tests/integration tests/slurm
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
 
