@@ -39,7 +39,7 @@ OPTIONS += ["--latency-wait", "10"]
 IMPATIENT = str(Path(__file__).with_name("impatient_snakemake.py"))
 # Of another experiment, whose training takes longer than its job may last: its steps, those between two
 # checkpoints, and the seconds before the end of a job at which it is asked for one.
-STEPS, SAVED, STOP_BEFORE = 2000, 250, 120
+STEPS, SAVED, STOP_BEFORE = 2500, 250, 120
 STOPPED = re.compile(
     r"^error: stopped before the end of the job's time, after the checkpoint of step (\d+)", re.M
 )
