@@ -84,9 +84,7 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
     Raises:
         UserError: the table names a key for the threads or the GPUs that the configuration does not have.
     """
-    entry = {**table["default"], **table["rules"].get(rule, {})}
-    on_gpus = entry.pop("cuda", {}) if config["hardware"]["device"] == "cuda" else {}
-    entry |= on_gpus
+    entry = _entry(rule, table, config)
     nodes, gpus = _devices(rule, entry.get("gpus", 0), config, run)
     memory = entry["mem_gb_per_gpu"] * gpus if gpus and "mem_gb_per_gpu" in entry else entry["mem_gb"]
     limit = config["cluster"]["gpu" if gpus else "cpu"]["max_runtime"]
@@ -107,10 +105,15 @@ def devices(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
     Raises:
         UserError: the table names a key for the GPUs that the configuration does not have.
     """
-    on_gpus = config["hardware"]["device"] == "cuda"
-    entry = {**table["default"], **table["rules"].get(rule, {})}
-    nodes, gpus = _devices(rule, (entry.get("cuda", {}) if on_gpus else entry).get("gpus", 0), config, run)
+    nodes, gpus = _devices(rule, _entry(rule, table, config).get("gpus", 0), config, run)
     return nodes * gpus
+
+
+def _entry(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of a rule in the table, as it holds for the experiment's devices."""
+    entry = {**table["default"], **table["rules"].get(rule, {})}
+    on_gpus = entry.pop("cuda", {})
+    return entry | on_gpus if config["hardware"]["device"] == "cuda" else entry
 
 
 def requests(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Request]:
