@@ -70,10 +70,18 @@ def parse_preference(text: str, name: str = "better") -> Preference:
         ValueError: there is no such tag, or it holds something else.
     """
     content = _content(text, name)
-    for preference in PREFERENCES:
-        if content.upper() == preference.upper():
-            return preference
-    raise ValueError(f"<{name}> holds {content[:80]!r}; expected A, B or tie")
+    if (preference := as_preference(content)) is None:
+        raise ValueError(f"<{name}> holds {content[:80]!r}; expected A, B or tie")
+    return preference
+
+
+def as_preference(value: object) -> Preference | None:
+    """A, B or tie, in any letter case and with white space around it; None if it is none of them."""
+    if not isinstance(value, str):
+        return None
+    return next(
+        (preference for preference in PREFERENCES if value.strip().upper() == preference.upper()), None
+    )
 
 
 def parse_order(text: str, n: int, name: str = "ranking") -> list[set[int]]:

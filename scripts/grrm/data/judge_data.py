@@ -37,7 +37,7 @@ from grrm.files import UserError, atomic_path, write_jsonl
 from grrm.judges.conversation import Message, question_text
 from grrm.judges.groups import shown_first
 from grrm.rewards.pointwise import HIGHEST, LOWEST
-from grrm.verdicts import PREFERENCES, Preference, swap
+from grrm.verdicts import Preference, as_preference, swap
 
 Kind: TypeAlias = Literal["pointwise", "pairwise", "bradley_terry", "sft"]
 Row: TypeAlias = Mapping[str, Any]
@@ -623,10 +623,9 @@ def _preference(row: Row, answers: Sequence[Mapping[str, Any]]) -> tuple[Prefere
 
 
 def _read_preference(value: Any) -> Preference:
-    for preference in PREFERENCES:
-        if isinstance(value, str) and value.strip().upper() == preference.upper():
-            return preference
-    raise UserError(f"the preference is {_shown(value)}; expected A, B or tie")
+    if (preference := as_preference(value)) is None:
+        raise UserError(f"the preference is {_shown(value)}; expected A, B or tie")
+    return preference
 
 
 def _signed(value: Any, name: str) -> tuple[Preference, float]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grrm.rewards.labels import decoded, output_labels
-from grrm.verdicts import PREFERENCES, Preference, parse_preference
+from grrm.verdicts import Preference, as_preference, parse_preference
 
 
 def compute_score(
@@ -66,7 +66,7 @@ def _result(predicted: Preference | None, score: float, reason: str) -> dict[str
 
 def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> Preference:
     said = list(_labels(ground_truth)) or list(_labels(info))
-    found = {_preference(value) for value in said}
+    found = {as_preference(value) for value in said}
     preference = found.pop() if len(found) == 1 else None
     if preference is None:
         shown = said[0] if len(said) == 1 else said or ground_truth
@@ -89,10 +89,3 @@ def _labels(value: object) -> Iterator[object]:
         said.append(metadata.get("preferred"))
     said += [label.get("preference") for label in output_labels(value)]
     yield from (label for label in said if label is not None and label != "")
-
-
-def _preference(value: object) -> Preference | None:
-    for preference in PREFERENCES:
-        if isinstance(value, str) and value.strip().upper() == preference.upper():
-            return preference
-    return None
