@@ -91,8 +91,9 @@ def start() -> None:
     if reason := why_not():
         raise RuntimeError(reason)
     LOCK.parent.mkdir(exist_ok=True)
-    _held.append(LOCK.open("w"))
-    fcntl.flock(_held[-1], fcntl.LOCK_EX)
+    if not _held:  # after a start that failed this process has it still, and would wait for itself
+        _held.append(LOCK.open("w"))
+        fcntl.flock(_held[-1], fcntl.LOCK_EX)
     if not _installed():
         _install()
     if _alive(FOLDER / "slurmctld.pid"):
