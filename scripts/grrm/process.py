@@ -61,7 +61,7 @@ def end_with_workflow() -> None:
     pid = os.environ.get(WORKFLOW_PID, "")
     if not pid.isdigit() or int(pid) == os.getpid():
         return
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent(signal.SIGTERM)
     try:
         workflow = psutil.Process(int(pid))
     except psutil.NoSuchProcess:
@@ -97,7 +97,7 @@ def run_engine(
         on_line: called with every line the engine prints; if it raises, the engine is ended and this function
             raises the same.
     """
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    take_in_orphans()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         end_descendants()
@@ -116,7 +116,7 @@ def run_engine(
             text=True,
             errors="replace",
             bufsize=1,
-            preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL),
         )
         failures: list[Exception] = []
 
@@ -164,7 +164,7 @@ def start_helper(
         stdout=output,
         stderr=subprocess.STDOUT,
         # The kernel sends it when the thread that calls this ends: call it from one that lasts.
-        preexec_fn=lambda: _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),
+        preexec_fn=lambda: die_with_parent(signal.SIGTERM),
     )
 
 
@@ -177,6 +177,16 @@ def end_helper(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send this process a signal when its parent is gone (Linux; elsewhere nothing)."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def take_in_orphans() -> None:
+    """Become the parent of descendants whose own is gone, instead of init (Linux; elsewhere nothing)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_descendants(grace: float = 5.0) -> None:

@@ -110,17 +110,31 @@ def test_an_error_is_seen(caller: Caller, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_the_caller(caller: Caller, tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("victim", ["guard", "server", "caller"])
+def test_nothing_outlives_the_caller(
+    caller: Caller, tmp_path: Path, victim: str, number: signal.Signals
+) -> None:
     program = tmp_path / "sleeps.py"
     program.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)")
     client = subprocess.Popen([*caller.interpreter, program], stdout=subprocess.PIPE, text=True)
     assert client.stdout is not None
     forked = psutil.Process(int(client.stdout.readline()))
-    server = forked.parent()
-    assert server is not None
-    caller.process.send_signal(number)
-    assert gone([forked, server, caller.daemon], seconds=10)
+    processes = {
+        "guard": psutil.Process(caller.process.pid),
+        "server": forked.parent(),
+        "caller": caller.daemon.parent(),
+    }
+    assert len({process.pid for process in processes.values()}) == 3
+    processes[victim].send_signal(number)
+    killed = victim == "guard" and number == signal.SIGKILL
+    assert caller.process.wait(timeout=10) == (-number if killed else 128 + number)
+    assert gone([forked, caller.daemon, processes["server"], processes["caller"]], seconds=10)
     client.wait(timeout=10)
+
+
+def test_the_callers_status_is_passed_on() -> None:
+    code = "import sys\nfrom grrm.verl_plugin import fork_server\nfork_server.start()\nsys.exit(7)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 7
 
 
 def test_without_a_server_the_client_is_an_ordinary_interpreter(tmp_path: Path) -> None:

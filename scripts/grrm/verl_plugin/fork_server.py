@@ -4,17 +4,17 @@ A verl run on one machine starts about ten Ray workers, and each spends over ten
 the same imports. Ray lets a runtime environment name the interpreter (`py_executable`): it is given
 `fork_client.py`, which asks this server to fork and run the worker's command.
 
-The server is also the last one out: it outlives its caller by a moment and kills whatever the caller left
-behind. (If a driver is killed, two of Ray's daemons otherwise stay for a minute.)
+Nothing the caller starts outlives it, whichever process is killed: a guard (the process that called `start`)
+has the server as its child, the server has the caller, and both take in orphans. (Two of Ray's daemons
+otherwise stay for a minute after a killed driver, waiting for an answer of the daemon that died with it.)
 
 The server must not have loaded Ray: Ray's native part reads its environment once, and is no friend of forks.
-Linux only: abstract sockets leave no file behind, and /proc tells which processes belong to the run.
+Linux only: abstract sockets leave no file behind, and orphans can be taken in.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import runpy
@@ -25,13 +25,12 @@ import signal
 import socket
 import struct
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
-# In the environment of all that the caller starts: how the server knows what belongs to it.
-MARK = "GRRM_FORK_SERVER"
-_PR_SET_PDEATHSIG = 1
+from grrm.process import die_with_parent, end_descendants, take_in_orphans
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,10 @@ class Job:
 
 
 def start() -> str | Job:
-    """Fork a server. Like fork, this returns in several processes.
+    """Fork a server, and the caller from it. Like fork, this returns in several processes.
+
+    The process that called it never returns from here: it waits, passes SIGTERM on, and exits with the
+    caller's status, or 128 and the number of the signal that killed it.
 
     Returns:
         In the caller: the server's name, for `interpreter`. In every process forked on demand: its job.
@@ -63,17 +65,24 @@ def start() -> str | Job:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + name)
     listener.listen(64)
-    # The caller holds the writing end for life and passes it to nobody: its end tells the server.
+    # Only the guard holds the writing end: its end tells the server.
     lifeline, held = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork() != 0:
+    take_in_orphans()
+    if (server := os.fork()) != 0:
         listener.close()
         os.close(lifeline)
-        os.environ[MARK] = name
-        return name
+        _guard(server)
     os.close(held)
-    return _serve(listener, lifeline, name)
+    take_in_orphans()
+    server = os.getpid()
+    if (caller := os.fork()) != 0:
+        return _serve(listener, lifeline, caller)
+    listener.close()
+    os.close(lifeline)
+    _die_with(server)
+    return name
 
 
 def interpreter(name: str) -> str:
@@ -81,23 +90,41 @@ def interpreter(name: str) -> str:
     return shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("fork_client.py")), name])
 
 
-def _serve(listener: socket.socket, lifeline: int, name: str) -> Job:
-    """Fork once per request; only the forked processes return."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to the whole group; the caller decides
-        signal.signal(number, signal.SIG_IGN)
+def _guard(server: int) -> NoReturn:
+    """Wait for the server; whatever it could not end because it was killed itself is ended here."""
+    _pass_on_signals(server)
+    _, status = os.waitpid(server, 0)
+    end_descendants(grace=0)
+    os._exit(_exit_code(status))
+
+
+def _serve(listener: socket.socket, lifeline: int, caller: int) -> Job:
+    """Fork once per request until the caller or the guard is gone; only the forked processes return."""
+    woken, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _pass_on_signals(caller)
     server = os.getpid()
     while True:
-        ready, _, _ = select.select([listener.fileno(), lifeline], [], [])
+        if (status := _reap(caller)) is not None:
+            end_descendants(grace=0)
+            os._exit(_exit_code(status))
+        ready, _, _ = select.select([listener.fileno(), lifeline, woken.fileno()], [], [])
         if lifeline in ready:
-            listener.close()
-            kill_marked(name)
-            os._exit(0)
+            end_descendants(grace=0)
+            os._exit(1)
+        if woken.fileno() in ready:
+            woken.recv(4096)
+        if listener.fileno() not in ready:
+            continue
         connection, _ = listener.accept()
         if not _same_user(connection) or os.fork() != 0:
             connection.close()
             continue
-        listener.close()
+        signal.set_wakeup_fd(-1)
+        for end in (listener, woken, wakes):
+            end.close()
         os.close(lifeline)
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -106,28 +133,31 @@ def _serve(listener: socket.socket, lifeline: int, name: str) -> Job:
         return _receive(connection)
 
 
-def kill_marked(name: str, seconds: float = 10.0) -> None:
-    """Kill all other processes with `MARK`=`name` in their environment, and those they start meanwhile."""
-    deadline = time.monotonic() + seconds
-    # New ones may be born while we look: only two empty looks in a row count.
-    while left := _marked(name) or _marked(name):
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.05)
+def _pass_on_signals(child: int) -> None:
+    """Leave the end to `child`: a terminal sends SIGINT to the whole group, others SIGTERM to one process."""
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _marked(name: str) -> list[int]:
-    needle = f"\0{MARK}={name}\0".encode()
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        # Gone meanwhile, or another user's.
-        with contextlib.suppress(OSError):
-            if needle in b"\0" + (folder / "environ").read_bytes() and int(folder.name) != os.getpid():
-                found.append(int(folder.name))
+def _reap(caller: int) -> int | None:
+    """Take all ended children away; the caller's status if it is among them."""
+    found = None
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0] != 0:
+            if ended[0] == caller:
+                found = ended[1]
     return found
+
+
+def _exit_code(status: int) -> int:
+    """Of a wait status: a shell's code, 128 and the signal for a process that was killed."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def _receive(connection: socket.socket) -> Job:
@@ -155,6 +185,6 @@ def _same_user(connection: socket.socket) -> bool:
 
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when `parent` is gone."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent(signal.SIGKILL)
     if os.getppid() != parent:  # gone already
         os._exit(1)
