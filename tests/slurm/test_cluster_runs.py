@@ -215,6 +215,8 @@ def test_a_preempted_training_goes_on_from_its_checkpoint(
     urgent = ("--partition", "urgent", "--nodes", "2", "--exclusive", "--output", "/dev/null")
     slurm("sbatch", *urgent, "--wrap", "sleep 5")
     checkout.wait_while(second, lambda: restarts(job) == 1, "the training is back in the queue", log)
+    # Slurm holds it back for two minutes.
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
     checkout.wait_while(second, lambda: state(job) == "RUNNING", "it runs again", log)
     kept = last_checkpoint(working)
     resumed = "Resuming training from"
