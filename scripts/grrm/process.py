@@ -105,6 +105,7 @@ def run_engine(
 
     # Before the engine starts: a signal in between would leave it behind.
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    script = os.getpid()
     try:
         process = subprocess.Popen(
             command,
@@ -116,7 +117,7 @@ def run_engine(
             text=True,
             errors="replace",
             bufsize=1,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL, script),
         )
         failures: list[Exception] = []
 
@@ -157,6 +158,7 @@ def start_helper(
         env: its whole environment.
         output: file for what it prints.
     """
+    caller = os.getpid()
     return subprocess.Popen(
         command,
         env=dict(env),
@@ -164,7 +166,7 @@ def start_helper(
         stdout=output,
         stderr=subprocess.STDOUT,
         # The kernel sends it when the thread that calls this ends: call it from one that lasts.
-        preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        preexec_fn=lambda: die_with_parent(signal.SIGTERM, caller),
     )
 
 
@@ -179,9 +181,16 @@ def end_helper(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
         process.wait()
 
 
-def die_with_parent(number: int) -> None:
-    """Have the kernel send this process a signal when its parent is gone (Linux; elsewhere nothing)."""
+def die_with_parent(number: int, parent: int | None = None) -> None:
+    """Have the kernel send this process a signal when its parent is gone (Linux; elsewhere nothing).
+
+    Args:
+        number: the signal.
+        parent: the parent's pid, if it may be gone already: then this process ends here.
+    """
     _prctl(_PR_SET_PDEATHSIG, number)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 def take_in_orphans() -> None:

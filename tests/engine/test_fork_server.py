@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -147,14 +146,12 @@ def test_without_a_server_the_client_is_an_ordinary_interpreter(tmp_path: Path) 
     assert not found["imported"]
 
 
-def test_a_client_starts_quickly() -> None:
+def test_a_client_imports_little() -> None:
     """It is started for every worker: the heaviest thing it imports is socket."""
     code = "import sys; sys.argv[1:] = ['x']; import runpy; "
     code += f"runpy.run_path({fork_client.__file__!r}); print(len(sys.modules))"
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
     assert int(done.stdout) < 120
-    assert time.perf_counter() - began < 5
 
 
 def test_after_ray_it_is_too_late() -> None:

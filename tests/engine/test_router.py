@@ -29,11 +29,16 @@ process.start()
 print(process.pid, flush=True)
 time.sleep(60)
 """
+# The trainer dies before the router has begun to watch it.
+SLOW_FORK = "import os, time; os.register_at_fork(after_in_child=lambda: time.sleep(1))"
 
 
-def test_a_router_ends_when_its_trainer_is_killed():
+@pytest.mark.parametrize("before", ["", SLOW_FORK])
+def test_a_router_ends_when_its_trainer_is_killed(before):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("VERL_")}
-    trainer = subprocess.Popen([sys.executable, "-c", TRAINER], stdout=subprocess.PIPE, env=environment)
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", before + TRAINER], stdout=subprocess.PIPE, env=environment
+    )
     assert trainer.stdout is not None
     router = psutil.Process(int(trainer.stdout.readline()))
     assert router.is_running()

@@ -81,7 +81,7 @@ def start() -> str | Job:
         return _serve(listener, lifeline, caller)
     listener.close()
     os.close(lifeline)
-    _die_with(server)
+    die_with_parent(signal.SIGKILL, server)
     return name
 
 
@@ -129,7 +129,7 @@ def _serve(listener: socket.socket, lifeline: int, caller: int) -> Job:
         for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _die_with(server)
+        die_with_parent(signal.SIGKILL, server)
         return _receive(connection)
 
 
@@ -181,10 +181,3 @@ def _same_user(connection: socket.socket) -> bool:
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _pid, uid, _gid = struct.unpack("3i", credentials)
     return bool(uid == os.getuid())
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when `parent` is gone."""
-    die_with_parent(signal.SIGKILL)
-    if os.getppid() != parent:  # gone already
-        os._exit(1)

@@ -8,6 +8,7 @@ goes wrong, it answers 500.
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import threading
 import time
@@ -73,14 +74,20 @@ async def _bad_gateway(_request: Any, error: Exception) -> JSONResponse:
 
 
 def ending_with_parent(run: Callable[..., Any], poll_seconds: float = 1.0) -> Callable[..., Any]:
-    """`run`, for a process of its own that ends as soon as its parent is gone."""
+    """`run`, for a `multiprocessing.Process` that ends as soon as its parent is gone.
+
+    Raises:
+        RuntimeError: when called in a process that multiprocessing did not start.
+    """
 
     @functools.wraps(run)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        parent = os.getppid()
+        parent = multiprocessing.parent_process()
+        if parent is None:
+            raise RuntimeError("only a process that multiprocessing started has a parent to end with")
 
         def watch() -> None:
-            while os.getppid() == parent:
+            while os.getppid() == parent.pid:  # another one from the first look on, if it died before
                 time.sleep(poll_seconds)
             os._exit(1)
 
