@@ -148,6 +148,11 @@ def run_engine(
     return status
 
 
+def shell_status(code: int) -> int:
+    """A `returncode` of subprocess as a shell says it: 128 and the signal for what was killed."""
+    return code if code >= 0 else 128 - code
+
+
 def start_helper(
     command: Sequence[str], *, env: Mapping[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes]:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from grrm.files import UserError
-from grrm.process import run_engine, run_main
+from grrm.process import run_engine, run_main, shell_status
 from grrm.slurm.allocation import is_in_use
 
 READY = "is ready"
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         if made_here:
             shutil.rmtree(args.temporary, ignore_errors=True)
-    sys.exit(status if status >= 0 else 128 - status)  # as a shell says it: srun knows no other
+    sys.exit(shell_status(status))  # srun knows no other
 
 
 def _reach(address: str) -> None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from grrm.process import die_with_parent, end_descendants, take_in_orphans
+from grrm.process import die_with_parent, end_descendants, shell_status, take_in_orphans
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _guard(server: int) -> NoReturn:
     _pass_on_signals(server)
     _, status = os.waitpid(server, 0)
     end_descendants(grace=0)
-    os._exit(_exit_code(status))
+    os._exit(shell_status(os.waitstatus_to_exitcode(status)))
 
 
 def _serve(listener: socket.socket, lifeline: int, caller: int) -> Job:
@@ -109,7 +109,7 @@ def _serve(listener: socket.socket, lifeline: int, caller: int) -> Job:
     while True:
         if (status := _reap(caller)) is not None:
             end_descendants(grace=0)
-            os._exit(_exit_code(status))
+            os._exit(shell_status(os.waitstatus_to_exitcode(status)))
         ready, _, _ = select.select([listener.fileno(), lifeline, woken.fileno()], [], [])
         if lifeline in ready:
             end_descendants(grace=0)
@@ -152,12 +152,6 @@ def _reap(caller: int) -> int | None:
             if ended[0] == caller:
                 found = ended[1]
     return found
-
-
-def _exit_code(status: int) -> int:
-    """Of a wait status: a shell's code, 128 and the signal for a process that was killed."""
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
 
 
 def _receive(connection: socket.socket) -> Job:
