@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from configurations import ROOT, experiment
+from grrm.asking.options import chat_url
 from grrm.config import load_experiment, resolve_experiment, taken_models
 from grrm.files import UserError
-from grrm.judges.client import chat_url
 from grrm.judges.prompts import load_judge_prompt
 from grrm.reward_config import (
     alignment_prompt_of,
