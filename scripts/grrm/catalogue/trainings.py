@@ -80,19 +80,29 @@ class Training:
         return self.target or self.name
 
 
-def _judge(kind: str, engine: Engine, data: str, card: str, makes: Makes = "judge", **more: str) -> Training:
-    name = f"judge_{kind}"
+def _judge(
+    kind: str,
+    engine: Engine,
+    data: str,
+    card: str,
+    *,
+    start: str = "judge_base",
+    makes: Makes = "judge",
+    validation: str = "",
+    rule: str = "",
+) -> Training:
     return Training(
-        name,
-        f"judges.{kind}",
-        engine,
-        more.pop("start", "judge_base"),
-        data,
-        title=name,
+        name=f"judge_{kind}",
+        section=f"judges.{kind}",
+        engine=engine,
+        start=start,
+        data=data,
+        title=f"judge_{kind}",
         card=card,
         makes=makes,
-        taken=f"{name}_base",
-        **more,
+        validation=validation,
+        taken=f"judge_{kind}_base",
+        rule=rule,
     )
 
 
