@@ -555,9 +555,7 @@ def test_a_served_judge_that_nobody_reaches_is_asked_again_and_then_stops_the_ru
     calls: list[Call] = []
     assert ask_served(gone, ["a"], pauses=(0, 0, 0))[0] == ["back"]
     calls.clear()
-    with pytest.raises(
-        UserError, match=r"grrm at http://127\.0\.0\.1:\d+\S* cannot be reached any more"
-    ):
+    with pytest.raises(UserError, match=r"grrm at http://127\.0\.0\.1:\d+\S* cannot be reached any more"):
         ask_served(gone, ["a"], pauses=(0, 0))
     assert len(calls) == 3
 
