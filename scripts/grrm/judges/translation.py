@@ -49,7 +49,7 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
         indices = distinct(group.candidates)
         own = [answers[number, index] for index in indices]
         failures = tuple(
-            f"candidate {index}: {verdict.reason}: {verdict.detail}"
+            f"candidate {index}: {verdict.failure}"
             for index, verdict in zip(indices, own, strict=True)
             if verdict.value is None
         )
@@ -103,7 +103,7 @@ async def judge_ranking(client: Decider, groups: Sequence[Group], prompt: Rankin
         if number not in answers:
             results.append(GroupScores((_MIDDLE,) * size))
         elif (scores := answers[number].value) is None:
-            failure = f"{answers[number].reason}: {answers[number].detail}"
+            failure = answers[number].failure
             results.append(GroupScores((None,) * size, (failure,)))
         else:
             results.append(GroupScores(spread(group.candidates, indices, scores)))
