@@ -69,6 +69,8 @@ def numbered_rows(source: str | Path, file_format: str | None = None) -> Iterato
     try:
         with _opened(source) as file:
             yield from _READERS[known or _found(source, file)](file, name)
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from grrm.data.judge_data import Compared, Demonstration, Graded, Preferred
+from grrm.data.records import Compared, Demonstration, Graded, Preferred
 from grrm.data.toy_world import (
     SOURCE_LANGUAGE,
     TARGET_LANGUAGE,
