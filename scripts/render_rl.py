@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from grrm.config import prompt_file
-from grrm.engines.llamafactory import CPU
+from grrm.engines.trainer import CPU
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
