@@ -287,6 +287,11 @@ def judge_options(environment: Mapping[str, str]) -> dict[str, Any]:
     return {option: value for option, value in read.items() if value is not None}
 
 
+def variable_of(option: str) -> str:
+    """The variable that stands for an option of `JudgeOptions`."""
+    return next(variable.name for variable in VARIABLES if variable.option == option)
+
+
 def without_variables_of(options: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the variables that stand for these options of `JudgeOptions`."""
     left_out = {variable.name for variable in VARIABLES if variable.option in set(options) - {""}}

@@ -57,8 +57,8 @@ def validator(schema: Mapping[str, Any]) -> Any:
     """Of JSON schema, to which `$` at the end of a pattern is the end of the text, not of a line."""
     import jsonschema  # some stages' environments, where sections are read but not checked, have none
 
-    own = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _matches})
-    return own(schema)
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, {"pattern": _matches})(schema)
 
 
 def _matches(_: Any, pattern: str, text: Any, __: Any) -> Iterator[Any]:
