@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from grrm.config import kind_of_environment
 from grrm.files import UserError, parse_yaml
-from grrm.reward_config import kind_of_environment
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 
