@@ -1,6 +1,10 @@
 # The generative reward model: SFT cold start (LLaMA-Factory), then RLVR (verl).
 
 
+# Rows of the validation during RLVR, if there is one.
+VALIDATION = validation_rows("grrm_rlvr") if config["grrm_rlvr"]["validation"] else []
+
+
 rule prepare_grrm_sft:
     input:
         table=TABLES["grrm_sft"],

@@ -12,6 +12,10 @@ def prepared(name):
     return f"{RESULTS}/{training_of(name).data}"
 
 
+def validation_rows(name):
+    return f"{RESULTS}/{training_of(name).validation}"
+
+
 def start_of(name):
     """The model that a training starts from: the one that its key start_from names, or the one made before it."""
     training = training_of(name)
@@ -62,9 +66,36 @@ def sft_input(name):
     }
 
 
+def run_reward(run):
+    """The section reward of a training by GRPO; for a run of the user's own that of the experiment."""
+    return GRPO_RUNS.get(run, config["mt_grpo"]["reward"])
+
+
+def scoring_model(wildcards):
+    """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
+    name = scoring_model_of(run_reward(wildcards.run))
+    return name and model(name)
+
+
+def scoring_python(wildcards):
+    """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
+    if run_reward(wildcards.run)["kind"] != "comet":
+        return None
+    if deployed_by() != "uv":
+        raise WorkflowError(
+            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
+            "run without --sdm"
+        )
+    return python_of("comet")
+
+
+def judge_prompt(wildcards):
+    return translation_prompt_of(run_reward(wildcards.run), prompt("ranking"))
+
+
 def deepspeed(name):
     """Input of a stage's configuration: that of DeepSpeed, if it is used."""
-    return section_of(config, name)["deepspeed"] or []
+    return value_of(config, training_of(name).section)["deepspeed"] or []
 
 
 rule render_sft:
@@ -138,7 +169,9 @@ rule render_rl:
     resources:
         **resources("render_rl"),
     params:
-        settings=lambda wildcards: grpo_settings(wildcards.run),
+        settings=lambda wildcards: json.dumps(
+            {**config["mt_grpo"], "reward": run_reward(wildcards.run)}
+        ),
         hardware=settings("hardware"),
         engine=config["rl_engine"],
         model=lambda wildcards: start_of(wildcards.run),
