@@ -1,4 +1,4 @@
-# Parts that a configuration may leave out, and rules of the user's own: rules/own_<name>.smk.
+# Parts that a configuration may leave out.
 
 if config["alignment"] is not None:
 
@@ -7,6 +7,7 @@ if config["alignment"] is not None:
 
 if config["judges"] is not None:
 
+    include: "judge_names.smk"
     include: "judges.smk"
     include: "judge_evaluation.smk"
 
@@ -17,8 +18,3 @@ if config["judges"] is not None:
     else:
 
         include: "judge_downloads.smk"
-
-
-for path in sorted(Path(workflow.basedir).glob("rules/own_*.smk")):
-
-    include: str(path)

@@ -11,38 +11,6 @@ localrules:
     judges,
 
 
-def alignment_target(wildcards):
-    if config["alignment"] is None:
-        raise WorkflowError(
-            "key 'alignment' is not set; snakemake --cores 2 alignment_grpo --configfile config/judges.yaml is the "
-            "demonstration"
-        )
-    # With the configuration, in which variables of the environment are recorded.
-    return [ALIGNMENT_SUMMARY, rules.write_config.output.config]
-
-
-def reward_kinds_target(wildcards):
-    if not config["reward_comparison"]:
-        raise WorkflowError(
-            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
-        )
-    return REWARD_KINDS
-
-
-def judge_targets(*paths):
-    """Input of a target; without the section `judges`, an error that says how to get one."""
-
-    def found(wildcards):
-        if config["judges"] is None:
-            raise WorkflowError(
-                "this configuration has no section 'judges'; add --configfile config/judges.yaml "
-                "(two CPU cores) or config/judges_paper.yaml (GPUs)"
-            )
-        return paths
-
-    return found
-
-
 for training in of_part(""):
 
     rule:
