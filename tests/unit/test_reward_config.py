@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from configurations import ROOT, experiment
+from grrm.asking.options import chat_url
 from grrm.config import (
     alignment_prompt_of,
     has_alignment_judge,
@@ -19,7 +20,6 @@ from grrm.config import (
     translation_prompt_of,
 )
 from grrm.files import UserError
-from grrm.judges.client import chat_url
 from grrm.judges.prompts import load_judge_prompt
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"

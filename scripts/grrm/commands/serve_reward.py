@@ -149,7 +149,7 @@ def _scoring(args: argparse.Namespace) -> Any:
 
 
 def _judge(args: argparse.Namespace, kind: str) -> Any:
-    from grrm.judges.client import JudgeOptions, without_variables_of
+    from grrm.asking.options import JudgeOptions, without_variables_of
     from grrm.rewards.kinds import JUDGE_KINDS
 
     if kind not in JUDGE_KINDS:

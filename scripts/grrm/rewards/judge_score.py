@@ -25,10 +25,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, cast
 
+from grrm.asking.options import JudgeOptions
 from grrm.config import kind_of_environment
 from grrm.extract import code_block
 from grrm.files import UserError
-from grrm.judges.client import JudgeOptions
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
