@@ -86,7 +86,7 @@ def _text_metric(name: str, label: str) -> RewardKind:
     return RewardKind(
         name,
         label,
-        "grrm.rewards.kinds.text_metrics",
+        f"grrm.rewards.kinds.{name}",
         "nothing",
         scale="0 to 100",
         range=(0, 100),
@@ -168,6 +168,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "grrm.rewards.kinds.function",
         "nothing",
         scale="as `range` says, 0 to 10 unless it is given",
+        range=(0, 10),
         family="function",
     ),
     RewardKind(
