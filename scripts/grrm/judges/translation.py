@@ -67,7 +67,7 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
 Order = Callable[[Group], list[int]]
 """Which candidates of a group the judge is shown, by index, in which order."""
 Read = Callable[[str, int], Sequence[float]]
-"""Scores, 0 to 10, in an answer about so many candidates, in the order shown; ValueError says what is wrong."""
+"""Scores, 0 to 10, in an answer about so many candidates, as shown; ValueError says what is wrong."""
 
 PROMPT_TOO_LONG = "prompt too long"
 
@@ -112,7 +112,7 @@ async def judge_ranking(
     }
     asked = [number for number, text in prompts.items() if fits(text)]
     verdicts = await client.decide(
-        [(prompts[number], partial(read, count=len(shown[number]))) for number in asked]
+        [(prompts[number], _counting(read, len(shown[number]))) for number in asked]
     )
     answers = dict(zip(asked, verdicts, strict=True))
     results = []
@@ -131,6 +131,10 @@ async def judge_ranking(
             results.append(GroupScores(scores, failures, answer=verdict.text, retries=verdict.retries))
     failed = len(prompts) - sum(verdict.value is not None for verdict in verdicts)
     return Judged(tuple(results), common_metrics(results, len(prompts), failed))
+
+
+def _counting(read: Read, count: int) -> Callable[[str], Sequence[float]]:
+    return lambda answer: read(answer, count)
 
 
 def drawn_order(seed: int) -> Order:
@@ -188,4 +192,6 @@ def _scores(
 def _failure(verdict: Verdict[Sequence[float]]) -> str:
     if verdict.reason == "unparsable":
         return f"malformed answer: {verdict.detail}"
-    return f"no answer: {verdict.reason}: {verdict.detail}" if verdict.reason else f"no answer: {verdict.detail}"
+    return (
+        f"no answer: {verdict.reason}: {verdict.detail}" if verdict.reason else f"no answer: {verdict.detail}"
+    )

@@ -36,9 +36,8 @@ def read_row(
     """
     columns = {**_outer(row or {}), **info}
     if task != "conversation" and info.get("src_text"):
-        languages = [str(info.get(name) or "") for name in ("src_lang", "trg_lang")]
-        reference = info.get("trg_text")
-        return Group(str(info["src_text"]), (), reference, *languages, columns=columns)
+        source, target = (str(info.get(name) or "") for name in ("src_lang", "trg_lang"))
+        return Group(str(info["src_text"]), (), info.get("trg_text"), source, target, columns=columns)
     turns = info.get("turns")
     if turns is None or not len(turns):
         turns = info.get("x")
@@ -57,7 +56,7 @@ def read_row(
         )
     if chosen is not None and not isinstance(chosen, str):
         chosen = str(list(chosen)[-1]["content"])
-    return Group(str(question), turns=messages, chosen=chosen, columns=columns)
+    return Group(str(question), (), turns=messages, chosen=chosen, columns=columns)
 
 
 def _outer(row: Mapping[str, Any]) -> dict[str, Any]:

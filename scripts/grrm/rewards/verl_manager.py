@@ -55,7 +55,8 @@ class RewardManager(ABC):
     ) -> None:
         if config.reward.num_workers != 1:
             raise UserError(
-                f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers {self.meeting}"
+                f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers "
+                f"{self.meeting}"
             )
         self._tokenizer = tokenizer
         self.prepare(config, reward_router_address, reward_model_tokenizer)

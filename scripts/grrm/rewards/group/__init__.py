@@ -11,10 +11,10 @@ Importable without verl and torch: only the manager's methods touch what verl pa
 """
 
 from grrm.judges.translation import strict_scores
-from grrm.rewards.group.collect import GroupRewards, Reward
-from grrm.rewards.group.judging import judge_group, score_plan
+from grrm.rewards.group.collect import STOP_MARK, GroupRewards, Reward
+from grrm.rewards.group.judging import asking_insistently, score_plan
 from grrm.rewards.group.ledger import GroupLedger
-from grrm.rewards.group.manager import STOP_MARK, GroupRewardManager, compute_score
+from grrm.rewards.group.manager import GroupRewardManager, compute_score
 from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
 from grrm.rewards.group.plan import FIGURES, Judgement, Plan, Rollout, overlong_penalty, plan_group
 from grrm.rewards.group.published import published_code_block, published_scores
@@ -31,8 +31,8 @@ __all__ = [
     "Plan",
     "Reward",
     "Rollout",
+    "asking_insistently",
     "compute_score",
-    "judge_group",
     "overlong_penalty",
     "plan_group",
     "published_code_block",

@@ -158,11 +158,11 @@ def extra_info(
 ) -> list[dict[str, float]]:
     """verl's `reward_extra_info` of each rollout: the same numeric keys whatever happened.
 
-    `judge_score` and a mixture's `part_<name>` (0 to 10) count only where `judged` is 1, `chosen_score` and `above_chosen` only where
-    `compared` is; elsewhere they are 0 (`grrm.rewards.step_metrics`).
+    `judge_score` and a mixture's `part_<name>` (0 to 10) count only where `judged` is 1, `chosen_score` and
+    `above_chosen` only where `compared` is; elsewhere they are 0 (`grrm.rewards.step_metrics`).
     """
     scores = judgement.score_of(plan)
-    counted = FIGURES if KINDS[options.kind].counts_judgements else ()
+    counted = () if KINDS[options.kind].has_semantics else FIGURES
     figures = {name: judgement.figures.get(name, 0.0) for name in counted}
     parts = {name: scored(plan, judgement.parts.get(name)) for name in options.part_names}
 

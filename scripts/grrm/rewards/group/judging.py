@@ -9,8 +9,10 @@ from typing import TypeVar
 from grrm.files import UserError
 from grrm.judges.groups import Group, Judged
 from grrm.judges.questions import NoAnswerError, Verdict
-from grrm.rewards.group.plan import Judgement, Plan
-from grrm.rewards.kinds import Scorer
+from grrm.judges.translation import given_order
+from grrm.rewards.group.options import GroupOptions
+from grrm.rewards.group.plan import Judgement, Plan, semantics_of
+from grrm.rewards.kinds import Asking, Scorer
 
 T = TypeVar("T")
 
@@ -31,9 +33,7 @@ class Insisting:
         retries: their number.
     """
 
-    def __init__(
-        self, ask: AskJudge, *, temperature: float, retry_temperature: float, retries: int
-    ) -> None:
+    def __init__(self, ask: AskJudge, *, temperature: float, retry_temperature: float, retries: int) -> None:
         self._ask = ask
         self._temperatures = [temperature] + [retry_temperature] * retries
 
@@ -63,6 +63,26 @@ class Insisting:
             except ValueError as error:
                 verdict = Verdict(None, "unparsable", str(error), answer, retries)
         return verdict
+
+
+def asking_insistently(
+    options: GroupOptions, ask: AskJudge, fits: Callable[[str], bool] = lambda prompt: True
+) -> Asking:
+    """How a group's candidates, put in order by its plan, are judged in one call by the semantics.
+
+    Args:
+        options: semantics, retries and temperatures.
+        ask: asks the judge once.
+        fits: whether a prompt is short enough for it.
+    """
+    semantics = semantics_of(options)
+    judge = Insisting(
+        ask,
+        temperature=options.temperature,
+        retry_temperature=options.retry_temperature,
+        retries=semantics.retries,
+    )
+    return Asking(lambda: judge, fits, given_order, semantics.read)
 
 
 async def score_plan(plan: Plan, source: Group, *, scorer: Scorer) -> Judgement:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.asking.served import served_judge
-from grrm.catalogue.rewards import KINDS
-from grrm.judges.translation import given_order
 from grrm.rewards.group.collect import GroupRewards
-from grrm.rewards.group.judging import Ask, AskJudge, Insisting, score_plan
+from grrm.rewards.group.judging import Ask, AskJudge, asking_insistently, score_plan
 from grrm.rewards.group.options import GroupOptions
-from grrm.rewards.group.plan import Rollout, semantics_of
+from grrm.rewards.group.plan import Rollout
 from grrm.rewards.kinds import Asking, Scorer
 from grrm.rewards.rows import read_row
 from grrm.rewards.verl_manager import Response, RewardManager
@@ -106,15 +105,27 @@ class Served:
 
 
 def _ask(options: GroupOptions, served: Served | None) -> Ask:
-    """What has groups judged: by the judge that verl serves, if it serves one, else as the options say."""
+    """What has groups judged: with the judge that verl serves, if it serves one, else as the options say."""
     scoring = options.scoring(is_served=served is not None)
-    if options.kind != "grrm": ...
+    asking = None
+    by_verl = next((part.options for part in scoring.parts if part.options.served), scoring)
+    if served is not None and by_verl.served:
+        if by_verl.entry.has_semantics:
+            asking = asking_insistently(options, served.ask(options), served.fits)
+        else:
+            client = JudgeClient(served.client(options), environment={})
+            asking = Asking(lambda: client)
+    elif scoring.entry.has_semantics and scoring.judge is not None:
+        asking = asking_insistently(options, JudgeClient(scoring.judge).answer)
+    return partial(score_plan, scorer=Scorer(scoring, asking=asking))
 
 
 def _plain(value: Any) -> Any:
     """A configuration of verl as plain values."""
     if isinstance(value, Mapping):
         return {key: _plain(value[key]) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
     return value
 
 

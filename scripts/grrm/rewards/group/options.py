@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -90,7 +89,7 @@ class GroupOptions:
                 "reward: reference is true, expected false for task 'conversation': its rows have none but "
                 "chosen, which is judged itself"
             )
-        if self.semantics == "paper" and self.kind != "grrm":
+        if self.semantics == "paper" and not KINDS[self.kind].has_semantics:
             raise UserError(f"reward: semantics 'paper' is that of kind grrm, but kind is {self.kind!r}")
         if not 0 <= self.max_failure_rate <= 1:
             raise UserError(
@@ -132,44 +131,50 @@ class GroupOptions:
             )
         return cls(**values)
 
-    def scoring(
-        self,
-        *,
-        is_served: bool = False,
-        client: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] = os.environ,
-    ) -> ScoringOptions:
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Names of the parts of a mixture."""
+        return tuple(str(part.get("name") or part.get("kind")) for part in self.parts)
+
+    @property
+    def client(self) -> dict[str, Any]:
+        """Options of every judge's client that the section `judge` does not name."""
+        return {
+            "max_failure_share": self.max_failure_rate,
+            "parse_retries": self.retries,
+            "retry_temperature": self.retry_temperature,
+        }
+
+    def scoring(self, *, is_served: bool = False) -> ScoringOptions:
         """Options of the scorer.
 
         Args:
-            is_served: whether verl serves the judge: that of this kind, or of the part of a mixture that has
+            is_served: whether verl serves a judge: that of this kind, or of the part of a mixture that names
                 none of its own.
-            client: options of every other judge's client that are not given.
-            environment: what else may say how a judge is asked.
 
         Raises:
             UserError: what the kind needs is missing.
         """
-        names = ("kind", "prompt", "swap", "scale", "reference", "function", "range", "judge", "model", "seed")
-        values = {name: getattr(self, name) for name in names}
-        parts = [{"seed": self.seed, **part} for part in self.parts]
-        if is_served and KINDS[self.kind].asks == "judge":
-            values |= {"served": True, "judge": None}
-        elif is_served:
-            parts = [{**part, "served": _is_served(part)} for part in parts]
-        return ScoringOptions.from_mapping(
-            {**values, "parts": parts},
-            judge={
-                "max_failure_share": self.max_failure_rate,
-                "parse_retries": self.retries,
-                "retry_temperature": self.retry_temperature,
-                **(client or {}),
-            },
-            environment=environment,
+        names = (
+            "kind",
+            "prompt",
+            "swap",
+            "scale",
+            "reference",
+            "function",
+            "range",
+            "judge",
+            "model",
+            "seed",
         )
+        values = {name: getattr(self, name) for name in names}
+        values["served"] = is_served and KINDS[self.kind].asks == "judge"
+        values["parts"] = [
+            {"seed": self.seed, "served": is_served and _names_no_judge(part), **part} for part in self.parts
+        ]
+        return ScoringOptions.from_mapping(values, judge=self.client)
 
 
-def _is_served(part: Mapping[str, Any]) -> bool:
-    """Whether the judge of a part is the one that verl serves: no other is named."""
+def _names_no_judge(part: Mapping[str, Any]) -> bool:
     entry = KINDS.get(str(part.get("kind")))
     return entry is not None and entry.asks == "judge" and not part.get("judge")

@@ -1,4 +1,4 @@
-"""A Python function of the user's own, path/to/file.py:function, async or not; docs/rewards.md has its contract.
+"""A Python function of the user's own, path/to/file.py:function, async or not (docs/rewards.md).
 
 It gets a whole group and answers one number, or None, for each candidate; or, with the parameters of verl's
 `compute_score`, it gets one response at a time. Whatever else comes of it is a failed judgement with its
@@ -78,7 +78,7 @@ def load_function(spec: str) -> Function:
         module_spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(
-            f"{path}: cannot be imported ({_said(error)}); a package that it needs belongs into environments.extra"
+            f"{path}: cannot be imported ({_said(error)}); name packages that it needs in environments.extra"
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -118,8 +118,8 @@ def group_of(group: Group) -> dict[str, Any]:
     """What a function for groups gets: all columns of the row, and over them
 
     source (the text to translate, or the question), messages (the conversation before the candidates),
-    src_lang and trg_lang (empty if the candidates are no translations), candidates (a list of distinct texts),
-    reference and chosen (a text or None).
+    src_lang and trg_lang (empty if the candidates are no translations), candidates (a list of distinct
+    texts), reference and chosen (a text or None).
     """
     return {
         **group.columns,

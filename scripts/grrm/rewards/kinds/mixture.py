@@ -82,7 +82,9 @@ def _mixed(
 
 def _figures(results: Sequence[GroupScores], judged: Sequence[Judged]) -> dict[str, float]:
     def total(name: str, weight: str = "") -> float:
-        return sum(own.metrics.get(name, 0.0) * (own.metrics.get(weight, 0.0) if weight else 1) for own in judged)
+        return sum(
+            own.metrics.get(name, 0.0) * (own.metrics.get(weight, 0.0) if weight else 1) for own in judged
+        )
 
     pairs = total("pairs")
     return {

@@ -78,9 +78,7 @@ class ScoringOptions:
                 f"reward: function is {self.function!r}, expected {expected} for kind {self.kind}"
             )
         if self.range is not None and not (len(self.range) == 2 and self.range[0] < self.range[1]):
-            raise UserError(
-                f"reward: range is {list(self.range)}, expected the lowest and the highest score"
-            )
+            raise UserError(f"reward: range is {list(self.range)}, expected the lowest and the highest score")
         _check_parts(self.parts)
 
     @classmethod
@@ -165,7 +163,9 @@ class Part:
         name = str(given.pop("name", None) or given.get("kind"))
         weight, normalise = given.pop("weight", 1.0), given.pop("normalise", "none")
         if given.get("kind") not in PART_NAMES:
-            raise UserError(f"reward.parts: kind is {given.get('kind')!r}, expected one of {', '.join(PART_NAMES)}")
+            raise UserError(
+                f"reward.parts: kind is {given.get('kind')!r}, expected one of {', '.join(PART_NAMES)}"
+            )
         if not isinstance(weight, int | float) or not 0 < weight < math.inf:
             raise UserError(f"reward.parts: {name}: weight is {weight!r}, expected a number above 0")
         if normalise not in get_args(Normalise):
@@ -179,6 +179,6 @@ def _check_parts(parts: Sequence[Part]) -> None:
         raise UserError(f"reward.parts: two are named {', '.join(twice)}; give each a name of its own")
     if len(served := [part.name for part in parts if part.options.served]) > 1:
         raise UserError(
-            f"reward.parts: {' and '.join(served)} are served by verl, expected at most one; ask the others at "
-            "an endpoint (judge.url)"
+            f"reward.parts: {' and '.join(served)} are served by verl, expected at most one; ask the others "
+            "at an endpoint (judge.url)"
         )
