@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from grrm.catalogue.rewards import NAMES
-from grrm.config import kind_of_environment
+from grrm.config.environment import kind_of_environment, without_variables_of
 from grrm.files import UserError, parse_yaml
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
@@ -147,7 +147,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _scoring(args: argparse.Namespace) -> Any:
-    from grrm.asking.options import without_variables_of
     from grrm.judges.prompts import shipped_prompt
     from grrm.rewards.kinds import ScoringOptions
 
