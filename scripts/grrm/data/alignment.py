@@ -2,9 +2,9 @@
 documents them (examples/train/rl_training).
 
 `x` is the conversation before the response, `chosen` and `rejected` the same conversation with a better and
-a worse one: lists of messages, JSON texts of such lists, or plain texts. Other layouts of preferences are read
-too (`grrm.data.layouts`), ties left out. Any other row is an error that names the row and the key, never an
-empty response or an invented prompt.
+a worse one: lists of messages, JSON texts of such lists, or plain texts. Other layouts of preferences are
+read too (`grrm.data.layouts`), ties left out. Any other row is an error that names the row and the key, never
+an empty response or an invented prompt.
 """
 
 from __future__ import annotations

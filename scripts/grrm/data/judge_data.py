@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from grrm.data.layouts import Row, UnusedRow, parse_row
+from grrm.data.layouts import UnusedRow, parse_row
 from grrm.data.records import Kind, Record, both_orders
 from grrm.data.rows import read_rows, row_files
 from grrm.data.splits import split_records
+from grrm.data.values import Row
 from grrm.files import UserError, atomic_path, write_jsonl
 
 BadRows: TypeAlias = Literal["error", "drop"]

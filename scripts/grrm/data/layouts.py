@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from grrm.data.records import (
-    HIGHEST,
-    LOWEST,
     Candidates,
     Compared,
     Conversation,
@@ -46,7 +44,7 @@ from grrm.data.values import (
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import shown_first
-from grrm.verdicts import Preference, as_preference
+from grrm.verdicts import HELPFULNESS, Preference, as_preference
 
 Use: TypeAlias = Kind | Literal["grade"]
 """What a row is read for: a kind of training, or to be graded."""
@@ -402,9 +400,9 @@ def _margin(row: Row) -> float | None:
 
 
 def _score(value: Any) -> int:
-    number = number_of(value, "helpfulness")
-    if number != int(number) or not LOWEST <= number <= HIGHEST:
-        raise UserError(f"helpfulness is {value!r}; expected an integer from {LOWEST} to {HIGHEST}")
+    number, (lowest, highest) = number_of(value, "helpfulness"), HELPFULNESS
+    if number != int(number) or not lowest <= number <= highest:
+        raise UserError(f"helpfulness is {value!r}; expected an integer from {lowest} to {highest}")
     return int(number)
 
 

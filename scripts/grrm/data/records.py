@@ -16,10 +16,6 @@ Kind: TypeAlias = Literal["pointwise", "pairwise", "bradley_terry", "sft"]
 """What is trained."""
 Conversation: TypeAlias = tuple[Message, ...]
 
-LOWEST = 0
-HIGHEST = 4
-"""Annotated scores are integers in this range (HelpSteer's helpfulness)."""
-
 
 @dataclass(frozen=True)
 class Graded:

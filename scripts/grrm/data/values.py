@@ -111,7 +111,7 @@ def messages_in(value: Any) -> list[Mapping[str, Any]] | None:
     messages = [found] if isinstance(found, Mapping) else found
     if isinstance(value, str):
         whole = isinstance(messages, list) and messages and all(map(_is_message, messages))
-        return messages if whole else None  # type: ignore[return-value]
+        return messages if whole else None
     if not isinstance(messages, Sequence) or not messages:
         raise UserError(f"{short(value)}; expected messages with role and content")
     return list(messages)

@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from grrm.engines.checkpoints import check_model
 from grrm.files import UserError, is_text
 from grrm.inference.answers import Row
 from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
@@ -31,8 +30,9 @@ from grrm.inference.backends import (
 from grrm.inference.journal import Journal, Printer, rows_digest
 from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
-from grrm.judges.comparisons import Order, agreed, orders_of, tournament_scores
+from grrm.judges.comparisons import Shown, agreed, orders_of, tournament_scores
 from grrm.judges.conversation import question_text, with_response
+from grrm.model_folder import check_model
 from grrm.tournament import Method
 from grrm.verdicts import Preference
 
@@ -421,7 +421,7 @@ def tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[
     A pair is compared if every answer about it is there; two orders that disagree are a tie. A response that
     was never compared has no score.
     """
-    said: dict[Order, list[tuple[Order, Any]]] = {}
+    said: dict[Shown, list[tuple[Shown, Any]]] = {}
     for judgement in judgements:
         i, j = judgement.responses
         said.setdefault((min(i, j), max(i, j)), []).append(((i, j), judgement.verdict))

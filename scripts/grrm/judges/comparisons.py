@@ -12,11 +12,11 @@ from grrm.judges.groups import shown_first
 from grrm.tournament import Comparison, Method, score
 from grrm.verdicts import Preference, swap
 
-Order: TypeAlias = tuple[int, int]
+Shown: TypeAlias = tuple[int, int]
 """Two responses by index; the first is shown first, as A."""
 
 
-def orders_of(question: str, texts: Sequence[str], pair: Order, both: bool) -> tuple[Order, ...]:
+def orders_of(question: str, texts: Sequence[str], pair: Shown, both: bool) -> tuple[Shown, ...]:
     """The orders in which a judge is asked about two responses: both, or one that is drawn from the texts."""
     i, j = pair
     if both:
@@ -24,7 +24,7 @@ def orders_of(question: str, texts: Sequence[str], pair: Order, both: bool) -> t
     return ((i, j),) if shown_first(question, texts[i], texts[j]) == texts[i] else ((j, i),)
 
 
-def agreed(answers: Iterable[tuple[Order, Preference]], pair: Order) -> Comparison:
+def agreed(answers: Iterable[tuple[Shown, Preference]], pair: Shown) -> Comparison:
     """What the answers about a pair come to, each in the order it was shown in; a tie if they disagree."""
     said = {answer if order == pair else swap(answer) for order, answer in answers}
     preference = said.pop() if len(said) == 1 else "tie"

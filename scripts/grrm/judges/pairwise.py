@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
-from grrm.judges.comparisons import Order, agreed, compared, orders_of, tournament_scores
+from grrm.judges.comparisons import Shown, agreed, compared, orders_of, tournament_scores
 from grrm.judges.groups import (
     Group,
     GroupScores,
@@ -31,7 +31,7 @@ class _Question:
     """One call: two candidates of a group in the order in which they are shown."""
 
     group: int
-    order: Order
+    order: Shown
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class _Match:
         return self.questions[0].group
 
     @property
-    def pair(self) -> Order:
+    def pair(self) -> Shown:
         return self.questions[0].order
 
 
@@ -130,7 +130,7 @@ def _render(prompt: JudgePrompt, group: Group, question: _Question) -> str:
     )
 
 
-def _said(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> list[tuple[Order, Preference]]:
+def _said(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> list[tuple[Shown, Preference]]:
     """What was answered, each in the order of its question."""
     return [
         (question.order, value)

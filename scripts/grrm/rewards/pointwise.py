@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from grrm.data.records import HIGHEST, LOWEST
 from grrm.data.values import decoded, output_labels
-from grrm.verdicts import parse_score
+from grrm.verdicts import HELPFULNESS, parse_score
+
+LOWEST, HIGHEST = HELPFULNESS
 
 Table: TypeAlias = Literal["linear", "exponential"]
 
