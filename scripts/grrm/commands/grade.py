@@ -12,6 +12,7 @@ from grrm.data.records import Candidates
 from grrm.data.rows import STDIN
 from grrm.files import UserError
 from grrm.inference import command, grading
+from grrm.inference.judge_backend import open_judge
 from grrm.inference.options import add_decoding_options, add_engine_options
 from grrm.inference.tables import FORMATS, parse_rows
 from grrm.judges.card import FILE, MODES
@@ -79,5 +80,5 @@ def run(args: argparse.Namespace) -> None:
         partial(grading.settings, runs=args.runs, **how),
         partial(grading.grade_rows, annotated=annotated, **how),
         partial(json.dumps, ensure_ascii=False),
-        lambda model, engine: grading.open_judge(model, engine, used),
+        lambda model, engine: open_judge(model, engine, used),
     )
