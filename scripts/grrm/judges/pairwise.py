@@ -126,6 +126,7 @@ def _render(prompt: JudgePrompt, group: Group, question: _Question) -> str:
     return prompt.render(
         question=group.question,
         reference=group.reference,
+        columns=group.columns,
         first=group.candidates[question.first],
         second=group.candidates[question.second],
         **group.context,

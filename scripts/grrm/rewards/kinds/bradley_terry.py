@@ -19,7 +19,12 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     def item(group: Group, text: str) -> Item:
         messages = group.messages
         if prompt is not None:
-            request = prompt.render(src_text=group.question, src_lang=group.src_lang, trg_lang=group.trg_lang)
+            request = prompt.render(
+                src_text=group.question,
+                src_lang=group.src_lang,
+                trg_lang=group.trg_lang,
+                columns=group.columns,
+            )
             messages = [{"role": "user", "content": request}]
         return {"messages": [*messages, {"role": "assistant", "content": text}]}
 
