@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
@@ -88,12 +90,13 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# What scores segments: what the configuration names, and what its kinds of reward are compared by.
+SEGMENT_METRICS = {metric.name: metric for metric in metrics_of(config)}
 # What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
 PART = {
-    "comet": ("encoder", config["comet"]["encoder"]),
-    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
-    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
-    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+    name: (part, metric.settings(config)[part])
+    for name, metric in METRICS.items()
+    for part in metric.parts
 }
 # All that is read of other people's models, each a folder or a hub id.
 WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
@@ -253,8 +256,7 @@ CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
 CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {
-    metric: f"{RESULTS}/evaluation/{metric}.json"
-    for metric in config["evaluate"]["metrics"]
+    metric: f"{RESULTS}/evaluation/{metric}.json" for metric in SEGMENT_METRICS
 }
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",

@@ -9,7 +9,7 @@ PARTS = {
         kind,
         *model_source(
             reference,
-            f"comet.{kind}" if name == "comet" else f"evaluate.{name}.{kind}",
+            f"{METRICS[name].key}.{kind}",
         ),
     )
     for name, (kind, reference) in PART.items()
@@ -29,8 +29,7 @@ if TAKEN:
         > train_grrm_rlvr
         > train_mt_sft
         > train_mt_grpo
-        > train_comet
-        > train_bleurt
+        > train_metric
 
     rule take_model:
         input:
@@ -54,11 +53,7 @@ if TAKEN:
                 if wildcards.taken in PARTS
                 else ""
             ),
-            metric=lambda wildcards: (
-                "--metric"
-                if wildcards.taken in PART or wildcards.taken == "bleurt"
-                else ""
-            ),
+            metric=lambda wildcards: "--metric" if wildcards.taken in METRICS else "",
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:

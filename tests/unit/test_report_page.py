@@ -8,6 +8,7 @@ import pytest
 
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.charts import Line, line_chart, ticks
+from grrm.catalogue.metrics import METRICS
 from grrm.report.hacking import by_step, compare_reward
 from grrm.report.samples import script_json
 from report_example import (
@@ -360,13 +361,13 @@ def difference(metric, value, sided=True):
 )
 def test_a_reward_that_rises_while_a_metric_falls_is_suspicious(reward, differences, suspicious, worse):
     curves = {"mt_grpo": [{"title": "Reward", "first": reward[0], "last": reward[1]}]}
-    found = compare_reward(curves, differences)
+    found = compare_reward(curves, differences, METRICS)
     assert (found["suspicious"], found["worse"]) == (suspicious, worse)
 
 
 def test_without_a_reward_or_a_metric_nothing_is_said():
-    assert compare_reward({}, [difference("bleu", 5.0)]) is None
-    assert compare_reward({"mt_grpo": [{"title": "Reward", "first": 0, "last": 1}]}, []) is None
+    assert compare_reward({}, [difference("bleu", 5.0)], METRICS) is None
+    assert compare_reward({"mt_grpo": [{"title": "Reward", "first": 0, "last": 1}]}, [], METRICS) is None
 
 
 def record(system, metric, value):
