@@ -17,25 +17,24 @@ from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
-    compared_models,
-    key_of_taken,
-    kept_checkpoints,
-    leakage_limits,
-    resolve_experiment,
-    taken_models,
-    trained_stages,
-)
-from grrm.files import UserError, errors_in_logs
-from grrm.judges.configured_prompts import check_prompts
-from grrm.process import WORKFLOW_PID
-from grrm.reward_config import (
     alignment_prompt_of,
+    compared_models,
     grpo_runs,
     has_alignment_judge,
+    kept_checkpoints,
+    key_of_taken,
+    leakage_limits,
     prompt_file,
+    resolve_experiment,
     scoring_model_of,
+    taken_models,
+    trained_stages,
     translation_prompt_of,
 )
+from grrm.files import UserError, errors_in_logs
+from grrm.functions import check_function, file_of
+from grrm.judges.configured_prompts import check_prompts
+from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
 
@@ -55,6 +54,9 @@ try:
         changes=config["resources"],
     )
     check_prompts(config)
+    for metric in metrics_of(config):
+        if metric.function:
+            check_function(metric.function, f"evaluate.metrics, {metric.name}")
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -172,7 +172,7 @@ def metric_files(wildcards):
     """Files that a metric reads: those that its settings name, or that of a function of one's own."""
     metric = SEGMENT_METRICS[wildcards.metric]
     named = [metric.settings(config)[key] for key in metric.files]
-    return [*named, *([metric.function.rpartition(":")[0]] if metric.function else [])]
+    return [*named, *([file_of(metric.function)] if metric.function else [])]
 
 
 def metric_model(wildcards):

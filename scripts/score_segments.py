@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
         choices=[name for name, metric in METRICS.items() if metric.level == "segment"],
         help="a metric of grrm.catalogue.metrics",
     )
-    which.add_argument("--function", metavar="FILE:NAME", help="Python function of a metric of one's own")
+    which.add_argument(
+        "--function", metavar="FILE:NAME", default="", help="Python function of a metric of one's own"
+    )
     parser.add_argument("--model", type=Path, help="folder of the metric's checkpoint, if it has one")
     parser.add_argument("--settings", default="{}", help="options of the metric (JSON)")
     parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")

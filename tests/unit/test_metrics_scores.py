@@ -165,7 +165,7 @@ def test_directions_are_scored_apart_and_averaged(folder):
 
 
 def write_comet(folder, **systems):
-    """Scores as score_comet writes them: of each system's answers, one list for each run."""
+    """Scores as score_segments writes them: of each system's answers, one list for each run."""
     scored = {
         name: {"answers_sha256": sha256(folder / f"{name}.jsonl"), "scores": scores}
         for name, scores in systems.items()

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.charts import Line, line_chart, ticks
-from grrm.catalogue.metrics import METRICS
 from grrm.report.hacking import by_step, compare_reward
 from grrm.report.samples import script_json
 from report_example import (

@@ -23,7 +23,7 @@ CONFIGURATIONS = [
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
-JUDGED = {"judge_translations", "score_llm_judge"}
+JUDGED = {"judge_translations"}
 # Rules that differ in their model only share a script.
 SHARED = {
     "render_grrm_sft": "render_sft",
@@ -36,6 +36,7 @@ SHARED = {
     "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "take_checkpoint": "take_model",
+    "score_segments_in_driver": "score_segments",
     "render_judge_sft": "render_sft",
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",

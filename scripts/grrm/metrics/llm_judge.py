@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import JudgeOptions, without_variables_of
 from grrm.files import UserError, sha256
-from grrm.judges.client import JudgeClient, JudgeOptions, Verdict, without_variables_of
+from grrm.judges.questions import Verdict
 from grrm.languages import language_name
 from grrm.metrics.segments import Given, Scored
 from grrm.prompts import code_fence, fill_template, load_templates

@@ -118,7 +118,7 @@ class Given:
         translations: NAME=FILE arguments; answers of translate_segments.
         model: folder of its checkpoint; None if it has none.
         options: its settings, by the keys of its section that `grrm.catalogue.metrics` names.
-        function: FILE:NAME of a user's own.
+        function: path/to/file.py:function of a user's own; empty if it is another.
         journal: file in which it may keep what was answered, to go on from after an interruption.
         threads: CPU threads.
         batch_size: segments a batch; None: as the metric does.
@@ -128,7 +128,7 @@ class Given:
     translations: Sequence[str]
     model: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    function: str | None = None
+    function: str = ""
     journal: Path | None = None
     threads: int = 1
     batch_size: int | None = None
