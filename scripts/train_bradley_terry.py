@@ -12,6 +12,7 @@ from grrm.engines import checkpoints, resources, sessions, stop, trackers, trl
 from grrm.engines.trainer import engine_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
+from grrm.model_folder import check_model
 from grrm.preflight.probes import training_hardware
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import end_of_job
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
-    checkpoints.check_model(initial)
+    check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])
     with held(working):
         checkpoints.claim(working, training)

@@ -33,6 +33,7 @@ from grrm.engines import (
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_json, write_jsonl
 from grrm.lock import held
+from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
     judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
-        checkpoints.check_model(model)
+        check_model(model)
     if verl.is_asked_over_http(config):
         JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])

@@ -14,6 +14,7 @@ from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.files import UserError, read_json, write_jsonl
 from grrm.lock import held
+from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import end_of_job, find_allocation
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
     config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
-    checkpoints.check_model(initial)
+    check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])
     with held(working):
         checkpoints.claim(working, training)

@@ -19,7 +19,7 @@ from grrm.config import STAGES, load_experiment, trained_stages
 from grrm.data.augment import plan_ranking_rows
 from grrm.data.toy_world import make_tables
 from grrm.files import UserError
-from grrm.report.forecast import (
+from grrm.preflight.forecast import (
     Range,
     Stage,
     Table,

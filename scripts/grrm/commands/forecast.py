@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.config import load_experiment
-from grrm.report.forecast import forecast_experiment, format_forecast, load_assumptions
+from grrm.preflight.forecast import forecast_experiment, format_forecast, load_assumptions
 
 HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is submitted"
 

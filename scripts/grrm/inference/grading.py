@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from grrm.engines.checkpoints import check_model
 from grrm.files import UserError, is_text
 from grrm.inference.answers import Row
 from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
@@ -33,6 +32,7 @@ from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
 from grrm.judges.conversation import question_text, with_response
 from grrm.judges.groups import shown_first
+from grrm.model_folder import check_model
 from grrm.tournament import Comparison, Method, score
 from grrm.verdicts import Preference, swap
 

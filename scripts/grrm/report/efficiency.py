@@ -15,8 +15,8 @@ from typing import Any
 from grrm.cluster import devices, load_resources
 from grrm.config import grpo_runs
 from grrm.engines.sessions import read_sessions
+from grrm.preflight.forecast import Range, Stage, forecast_experiment, load_assumptions
 from grrm.report.benchmarks import read_benchmarks
-from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"
 SACCT = ("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader", f"--format={_SACCT_COLUMNS}")
