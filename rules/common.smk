@@ -92,7 +92,7 @@ SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
-# What scores segments: what the configuration names, and what its kinds of reward are compared by.
+# Metrics of segments, by name.
 SEGMENT_METRICS = {metric.name: metric for metric in metrics_of(config)}
 # What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
 PART = {
