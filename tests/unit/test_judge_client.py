@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import sqlite3
 import sys
@@ -676,6 +677,16 @@ def test_bad_options_are_errors(values: dict[str, Any], message: str) -> None:
 def test_a_bad_environment_is_an_error_that_names_the_variable() -> None:
     with pytest.raises(UserError, match="MAX_WORKERS is 'many'"):
         JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"MAX_WORKERS": "many"})
+    with pytest.raises(UserError, match=r"retries is -1, expected .*at least 0 \(MAX_RETRIES in the env"):
+        JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"MAX_RETRIES": "-1"})
+    with pytest.raises(UserError, match="TEMPERATURE is 'nan'"):
+        JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"TEMPERATURE": "nan"})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_number_that_is_none_is_no_option(value: float) -> None:
+    with pytest.raises(UserError, match=f"timeout is {value}, expected a number above 0"):
+        JudgeOptions("m", "http://h", timeout=value)
 
 
 # ---------------------------------------------------------------- verdicts

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from grrm.config.environment import apply_environment, with_environment
+from grrm.config.environment import devices_of, lay_environment, spread_rows
 from grrm.config.relations import contradictions, reward_contradictions
-from grrm.config.schema import resolve
+from grrm.config.schema import check, load_schema, resolve
 from grrm.files import UserError, parse_yaml
 
 
@@ -56,19 +56,21 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
 def resolve_experiment(
     config: Mapping[str, Any], schema_path: str | Path, environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """As `resolve`, for an experiment: relations between keys are checked as well.
+    """As `resolve`, for an experiment: the environment is laid over it, and relations are checked as well.
 
     Args:
         config: as it was read.
         schema_path: the schema.
-        environment: variables that go before it (`with_environment`, and about judges that reward
-            `apply_environment`).
+        environment: variables that go before it (`grrm.config.environment`).
 
     Raises:
         UserError: see `resolve`; a variable cannot be used; or two keys contradict each other.
     """
-    resolved = with_environment(resolve(config, schema_path), environment or {})
-    apply_environment(resolved, environment or {})
+    schema = load_schema(schema_path)
+    files = resolve(config, schema)
+    resolved, origins = lay_environment(files, environment or {})
+    check(resolved, schema, origins)
+    spread_rows(resolved, origins, devices_of(files))
     if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved

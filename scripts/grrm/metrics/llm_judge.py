@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from grrm.asking.client import JudgeClient
-from grrm.asking.options import JudgeOptions, without_variables_of
+from grrm.asking.options import JudgeOptions
+from grrm.config.environment import without_variables_of
 from grrm.files import UserError, sha256
 from grrm.judges.questions import Verdict
 from grrm.languages import language_name
