@@ -22,14 +22,11 @@ if TAKEN:
     localrules:
         take_model,
 
-    ruleorder:
-        take_model
-        > make_base_models
-        > train_grrm_sft
-        > train_grrm_rlvr
-        > train_mt_sft
-        > train_mt_grpo
-        > train_metric
+    workflow.ruleorder(
+        *("take_model", "make_base_models"),
+        *dict.fromkeys(f"train_{training.rule_name}" for training in PLANNED),
+        "train_metric",
+    )
 
     rule take_model:
         input:
