@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from grrm.yaml_text import parse as parse_yaml
+from grrm.yaml_text import parse_yaml
 
 
 class UserError(Exception):
@@ -131,8 +131,8 @@ def read_yaml(path: str | Path) -> Any:
     """Read a file of YAML, see `grrm.yaml_text`.
 
     Raises:
-        UserError: the file is missing, is not YAML, or holds what is refused (a key that stands twice or is no
-            text, a number that is none, a date); the message names file, line or key.
+        UserError: the file is missing, is not YAML, or holds what is refused (a key that stands twice or
+            is no text, a number that is none, a date); the message names file, line or key.
     """
     text = _read_text(path)
     try:

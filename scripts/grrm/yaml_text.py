@@ -21,7 +21,7 @@ _LARGEST = 2**63
 _DIGITS = 25  # more than any such number has
 
 
-def parse(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """A document of YAML.
 
     Raises:
@@ -58,8 +58,11 @@ def unusable(value: Any) -> Iterator[str]:
         where, part, depth = parts.pop()
         count += 1
         at = f"key {where!r}" if where else "the whole"
-        if depth > _DEPTH or count > _MOST:
-            yield f"{at}: more than {_DEPTH} levels deep, or than {_MOST} values"
+        if depth > _DEPTH:
+            yield f"key {where[:40]!r}... is more than {_DEPTH} levels deep"
+            return
+        if count > _MOST:
+            yield f"more than {_MOST} values"
             return
         if isinstance(part, dict):
             prefix = f"{where}." if where else ""
