@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from grrm.catalogue.rewards import JUDGED_KINDS
 from grrm.config import prompt_file
 from grrm.engines.trainer import CPU
 from grrm.engines.verl import rl_overrides
@@ -15,7 +16,6 @@ from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
 from grrm.judges.configured_prompts import check_reward_prompt
 from grrm.process import run_main
-from grrm.rewards.kinds import JUDGE_KINDS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="configuration to write (YAML)")
     args = parser.parse_args(argv)
     kind = args.settings.get("reward", {}).get("kind")
-    if kind in JUDGE_KINDS and not args.judge_prompt:
+    if kind in JUDGED_KINDS and not args.judge_prompt:
         parser.error("a judge needs --judge-prompt")
     if args.judge_prompt and prompt_file(args.judge_prompt) != args.judge_prompt:
         # Prompt files are read while the Snakefile is parsed; the authors' own may not be there yet.
