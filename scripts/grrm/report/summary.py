@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 
 from grrm.catalogue.metrics import Metric, known_metrics
-from grrm.files import UserError, parse_yaml, read_json
+from grrm.files import UserError, read_json, read_yaml
 from grrm.ranking import labels
 from grrm.report.pages import Block
 
@@ -181,7 +181,7 @@ def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
     Raises:
         UserError: they do not fit; the message names the entry.
     """
-    rules = parse_yaml(schema.read_text(encoding="utf-8"))
+    rules = read_yaml(schema)
     rules["$defs"]["metric"]["enum"] = list(known_metrics(summary.get("configuration", {})))
     validator = jsonschema.Draft202012Validator(rules)
     problems = sorted(
