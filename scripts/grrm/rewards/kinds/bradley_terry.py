@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from grrm.judges.groups import Group
-from grrm.prompts import TRANSLATION_KINDS, load_translation_prompt
+from grrm.prompts import TRANSLATION_KINDS, check_columns, load_translation_prompt
 from grrm.rewards.kinds.options import ScoringOptions
 from grrm.rewards.kinds.scoring import Asking, Scoring
 from grrm.rewards.model_scores import Item, score_with_process
@@ -19,6 +19,7 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     def item(group: Group, text: str) -> Item:
         messages = group.messages
         if prompt is not None:
+            check_columns(options.prompt, prompt.columns, group.columns)
             request = prompt.render(
                 src_text=group.question,
                 src_lang=group.src_lang,
