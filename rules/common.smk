@@ -33,7 +33,7 @@ from grrm.config import (
     value_of,
 )
 from grrm.files import UserError, errors_in_logs
-from grrm.judges.configured_prompts import check_prompts
+from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
@@ -204,6 +204,11 @@ def option(name, value):
     return f"{name} {value}" if value else ""
 
 
+def words(values):
+    """Values as words of a command line."""
+    return " ".join(map(shlex.quote, values))
+
+
 def answering(kind):
     """Options of a program that asks a model for rankings or translations."""
     asked, how = config["evaluate"], config["evaluate"][kind]
@@ -257,6 +262,8 @@ EVALUATIONS = [
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
 GRPO_RUNS = grpo_runs(config)
+# Those whose judge is asked about more of a row than its texts: the rows carry it.
+CARRYING = carrying_rewards(config)
 
 
 # Kind of reward -> training with it, for those whose models are compared with the model before.

@@ -59,6 +59,8 @@ rule prepare_mt_grpo:
         table=TABLES["mt_grpo"],
         leakage=LEAKAGE,
         prompt=prompt("translation"),
+        # What is asked about a row may name columns of it.
+        carrying=[prompt_file(reward.partition("=")[2]) for reward in CARRYING],
     output:
         rows=prepared("mt_grpo"),
     log:
@@ -70,7 +72,7 @@ rule prepare_mt_grpo:
     resources:
         **resources("prepare_mt_grpo"),
     params:
-        rows=preparation(),
+        rows=f"{preparation()} {option('--carry', words(CARRYING))}".strip(),
         languages=(
             "--cross-lingual-augmentation"
             if config["mt_grpo"]["cross_lingual_augmentation"]

@@ -7,7 +7,7 @@
 | `parquet` | `.parquet` | as the workflow's own tables |
 | `text` | `.txt` | one source text per line (translation only) |
 
-Columns: src_text, src_lang, trg_lang and, to be ranked, mt_texts; others are passed over.
+Columns: src_text, src_lang, trg_lang and, to be ranked, mt_texts; others only if the prompt names them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def read_rows(
     file_format: str | None = None,
     src_lang: str | None = None,
     trg_lang: str | None = None,
+    further: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """Read rows and check every one.
 
@@ -52,9 +53,10 @@ def read_rows(
         file_format: one of `FORMATS`; by default by the file's ending, and `jsonl` for standard input.
         src_lang: of rows that do not say.
         trg_lang: likewise.
+        further: other columns that are kept.
 
     Returns:
-        rows with src_text, src_lang, trg_lang and, if there are candidates, mt_texts.
+        rows with src_text, src_lang, trg_lang, if there are candidates mt_texts, and the further columns.
 
     Raises:
         UserError: the source cannot be read in this format, or a row is not complete; says which.
@@ -62,7 +64,7 @@ def read_rows(
     if candidates and _format(source, file_format) == "text":
         raise UserError(f"{source}: lines of text have no candidates; expected jsonl, tsv or parquet")
     parsed = parse_rows(source, file_format)
-    return check_rows(parsed, candidates=candidates, src_lang=src_lang, trg_lang=trg_lang)
+    return check_rows(parsed, candidates=candidates, src_lang=src_lang, trg_lang=trg_lang, further=further)
 
 
 def parse_rows(source: str, file_format: str | None = None) -> list[tuple[str, dict[str, Any]]]:
@@ -93,10 +95,11 @@ def check_rows(
     candidates: int = 0,
     src_lang: str | None = None,
     trg_lang: str | None = None,
+    further: Iterable[str] = (),
 ) -> list[dict[str, Any]]:
     """Rows, each with the place it comes from, as `read_rows` returns them; raises what it raises."""
     given = {"src_lang": src_lang, "trg_lang": trg_lang}
-    return [_checked(row, where, candidates, given) for where, row in rows]
+    return [_checked(row, where, candidates, given, sorted(further)) for where, row in rows]
 
 
 def _content(source: str) -> bytes:
@@ -169,7 +172,7 @@ _PARSERS = {"jsonl": _jsonl, "tsv": _tsv, "parquet": _parquet, "text": _text}
 
 
 def _checked(
-    row: dict[str, Any], where: str, candidates: int, given: dict[str, str | None]
+    row: dict[str, Any], where: str, candidates: int, given: dict[str, str | None], further: list[str]
 ) -> dict[str, Any]:
     checked: dict[str, Any] = {"src_text": _filled(row, "src_text", where, row)}
     for column in ("src_lang", "trg_lang"):
@@ -190,6 +193,12 @@ def _checked(
         checked["mt_texts"] = [
             _filled(dict(enumerate(texts)), number, f"{where}, mt_texts", row) for number in range(len(texts))
         ]
+    for column in further:
+        if column not in row:
+            raise UserError(
+                f"{where}: no {column}, which the prompt names; the columns are {', '.join(map(str, row))}"
+            )
+        checked.setdefault(column, row[column])
     return checked
 
 
