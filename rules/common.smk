@@ -46,6 +46,7 @@ try:
             config,
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
             os.environ,
+            files=workflow.configfiles,
         )
     )
     RESOURCES = load_resources(

@@ -6,13 +6,11 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from grrm.engines import trl
 from grrm.engines.options import add_train_options
 from grrm.engines.supervised import Launch, train
 from grrm.engines.trainer import engine_environment
-from grrm.files import read_jsonl
+from grrm.files import read_jsonl, read_yaml
 from grrm.process import run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
@@ -25,7 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     add_train_options(parser, rendered_by="render_bradley_terry", engine="TRL", of_judge=True)
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     launch = Launch(
         "TRL",
         arguments=config["training"],

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-import yaml
 
 from grrm.asking.ledger import total_calls
 from grrm.asking.options import JudgeOptions
@@ -32,7 +31,7 @@ from grrm.engines import (
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.options import add_train_options
-from grrm.files import UserError, write_json, write_jsonl
+from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
@@ -49,7 +48,7 @@ _LONGEST_BASE = 16  # or Ray's sockets, some 90 characters further in, pass the 
 def main(argv: list[str] | None = None) -> None:
     """Train, then publish the model folder and the training curve, each whole or not at all."""
     args = _parser().parse_args(argv)
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
     if verl_fork.is_fork(config) != (args.fork is not None):
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")

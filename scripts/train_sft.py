@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from grrm.engines import trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
 from grrm.engines.options import add_train_options
 from grrm.engines.supervised import Launch, train
-from grrm.files import read_json
+from grrm.files import read_json, read_yaml
 from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
@@ -31,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     working = Path(config["output_dir"])
     launch = Launch(
         "LLaMA-Factory",

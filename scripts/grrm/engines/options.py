@@ -12,7 +12,7 @@ import yaml
 
 from grrm.engines import trackers
 from grrm.engines.trainer import CPU
-from grrm.files import UserError, write_text
+from grrm.files import UserError, read_yaml, write_text
 
 
 def add_render_options(parser: argparse.ArgumentParser, *, data: str, model: str = "initial model") -> None:
@@ -41,7 +41,7 @@ def read_deepspeed(path: Path | None) -> dict[str, Any] | None:
         return None
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is the stage's key deepspeed")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a configuration of DeepSpeed, expected keys and values")
     return config

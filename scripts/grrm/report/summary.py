@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from grrm.files import UserError, parse_yaml, read_json
+from grrm.files import UserError, read_json, read_yaml
 from grrm.ranking import labels
 from grrm.report.pages import Block
 
@@ -203,7 +203,7 @@ def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
     Raises:
         UserError: they do not fit; the message names the entry.
     """
-    validator = jsonschema.Draft202012Validator(parse_yaml(schema.read_text(encoding="utf-8")))
+    validator = jsonschema.Draft202012Validator(read_yaml(schema))
     problems = sorted(
         validator.iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
     )
