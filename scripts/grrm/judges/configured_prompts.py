@@ -5,11 +5,12 @@ Imported while the Snakefile is parsed, so nothing heavy is imported here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from grrm.config import alignment_prompt_of, prompt_file, reward_of, translation_prompt_of
+from grrm.catalogue.rewards import KINDS
+from grrm.config import alignment_prompt_of, grpo_runs, pieces_of, prompt_file, translation_prompt_of
 from grrm.files import UserError
 from grrm.judges.prompts import Kind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
@@ -37,14 +38,15 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         load_ranking_prompt(config["prompts"]["ranking"])
     if config["prompts"]["translation"] != UPSTREAM:
         load_translation_prompt(config["prompts"]["translation"])
-    own = config["mt_grpo"]["reward"]
-    for kind in dict.fromkeys([own["kind"], *config["reward_comparison"]]):
-        reward = reward_of(own, kind)
-        if kind != "grrm" or reward["prompt"] is not None:
-            _check(kind, translation_prompt_of(reward, config["prompts"]["ranking"]), translation=True)
+    for reward in grpo_runs(config).values():
+        for piece in pieces_of(reward).values():
+            # The experiment's own ranking prompt is read above, and may not be there yet.
+            if KINDS[piece["kind"]].translation_prompt or piece["prompt"] is not None:
+                prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
+                _check(piece["kind"], prompt, translation=True)
     if config["alignment"] is not None:
-        reward = config["alignment"]["grpo"]["reward"]
-        _check(reward["kind"], alignment_prompt_of(reward), translation=False)
+        for piece in pieces_of(config["alignment"]["grpo"]["reward"]).values():
+            _check(piece["kind"], alignment_prompt_of(piece), translation=False)
     if config["judges"] is not None:
         load_template_prompt(config["judges"]["prompts"]["pointwise"], "judge_pointwise")
         load_template_prompt(config["judges"]["prompts"]["pairwise"], "judge_pairwise")
@@ -63,14 +65,19 @@ def check_reward_prompt(kind: str, prompt: str, *, translation: bool) -> None:
     Raises:
         UserError: the prompt cannot be loaded, or is not one of this kind.
     """
-    if kind == "grrm":
-        load_ranking_prompt(prompt)
-    elif kind == "sqm":
-        load_pointwise_prompt(prompt)
-    elif kind == "bradley_terry":
-        load_translation_prompt(prompt, *TRANSLATION_KINDS)
+    check = _CHECKS.get(KINDS[kind].prompt)
+    if check is not None:
+        check(prompt)
     else:
-        check_judge_prompt(prompt, cast(Kind, f"judge_{kind.partition('_')[0]}"), translation=translation)
+        check_judge_prompt(prompt, cast(Kind, KINDS[kind].prompt), translation=translation)
+
+
+# By kind of prompt; the others are those of general judges.
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "ranking_score": load_ranking_prompt,
+    "sqm": load_pointwise_prompt,
+    "translation": lambda prompt: load_translation_prompt(prompt, *TRANSLATION_KINDS),
+}
 
 
 def _check(kind: str, prompt: str | None, *, translation: bool) -> None:
