@@ -22,15 +22,11 @@ if TAKEN:
     localrules:
         take_model,
 
-    ruleorder:
-        take_model
-        > make_base_models
-        > train_grrm_sft
-        > train_grrm_rlvr
-        > train_mt_sft
-        > train_mt_grpo
-        > train_comet
-        > train_bleurt
+    workflow.ruleorder(
+        *("take_model", "make_base_models"),
+        *dict.fromkeys(f"train_{training.rule_name}" for training in PLANNED),
+        *("train_comet", "train_bleurt"),
+    )
 
     rule take_model:
         input:

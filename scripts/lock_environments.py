@@ -11,8 +11,8 @@ from pathlib import Path
 from grrm.files import UserError, sha256, write_text
 from grrm.process import run_main
 
-# The driver comes before dev, which is constrained by it.
-_ORDER = ("driver", "dev", "train", "comet", "sft_cuda", "rl_cuda")
+# The driver comes before dev, which is constrained by it; trl is for tests only.
+_ORDER = ("driver", "dev", "train", "comet", "trl", "sft_cuda", "rl_cuda")
 _CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda")
 # The driver runs outside containers: it is what starts them. What each has to import when it is built.
 _CONTAINERS = {
@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             "pip",
             "compile",
             "--quiet",
+            *(["--config-file", f"{name}.uv.toml"] if (args.folder / f"{name}.uv.toml").exists() else []),
             *(["--python-platform", "x86_64-manylinux_2_28"] if name in _LINUX else ["--universal"]),
             "--python-version",
             _PYTHON,

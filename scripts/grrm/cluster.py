@@ -211,20 +211,22 @@ def resources_of_runs(
         cluster: the section of that name.
 
     Returns:
-        Values of the directive `resources`: functions of the wildcards only where the runs differ.
+        Values of the directive `resources`: functions of the wildcards only where the runs differ. A run
+        that is not among them (of the user's own) asks for what the first does.
     """
     found = {run: snakemake_resources(one, cluster) for run, one in asked.items()}
+    first = next(iter(found.values()))
     if len(set(asked.values())) == 1:
-        return dict(next(iter(found.values())))
+        return dict(first)
 
     def of(name: str) -> Callable[..., Any]:
         def resource(wildcards: Any, attempt: int) -> Any:
-            value = found[wildcards.run][name]
+            value = found.get(wildcards.run, first)[name]
             return value(wildcards, attempt) if callable(value) else value
 
         return resource
 
-    return {name: of(name) for name in next(iter(found.values()))}
+    return {name: of(name) for name in first}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

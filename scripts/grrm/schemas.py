@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from grrm.files import UserError, atomic_path
 from grrm.languages import language_code
+from grrm.prompts import check_columns
 from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_CANDIDATES, MIN_SCORE
 
 Mask = npt.NDArray[np.bool_]
@@ -116,6 +117,23 @@ def read_table(path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "e
             with "drop", no row is good.
     """
     return pa.concat_tables(read_batches(path, schema, bad_rows)).combine_chunks()
+
+
+def select_columns(
+    path: str | Path,
+    schema: pa.Schema | str,
+    columns: Sequence[str],
+    prompt: str | Path,
+    asked: Iterable[str],
+) -> list[dict[str, Any]]:
+    """Rows with these columns and those that a prompt asks for.
+
+    Raises:
+        UserError: as `read_table`, or the prompt names a column that is not there.
+    """
+    table = read_table(path, schema)
+    check_columns(prompt, asked, table.column_names)
+    return list(table.select([*columns, *sorted(set(asked) - set(columns))]).to_pylist())
 
 
 def read_batches(

@@ -1068,7 +1068,7 @@ def plain(question, first, second):
     return f"{question}|{first}|{second}|<better>"
 
 def other(question, first, second, rubric):
-    return rubric
+    return rubric + "<better>"
 
 def translated(first, second, source_language):
     return source_language + "<better>"
@@ -1113,8 +1113,9 @@ def test_a_function_is_given_what_it_asks_for_and_names_its_tag(tmp_path: Path) 
     plain = load_judge_prompt(f"{file}:plain", "judge_pairwise")
     assert plain.render(**texts, reference="r") == "q|1|2|<better>"
     assert plain.tag == "better"
+    other = load_judge_prompt(f"{file}:other", "judge_pairwise")
     with pytest.raises(UserError, match=r"other: asks for rubric; known are first, question, .*user_query"):
-        load_judge_prompt(f"{file}:other", "judge_pairwise")
+        other.render(**texts, reference=None)
     with pytest.raises(UserError, match=r"plain: asks for first, second; known are .*response"):
         load_judge_prompt(f"{file}:plain", "judge_pointwise")
     with pytest.raises(UserError, match="tag is '<result>'; expected the name of a tag, such as better"):

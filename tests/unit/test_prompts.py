@@ -297,10 +297,6 @@ def test_braces_around_anything_else_are_text(tmp_path):
             ["prompt lacks", "{candidates}"],
         ),
         ({**RANKING, "candidate": "{text}"}, ["candidate lacks", "{label}"]),
-        (
-            {**RANKING, "candidate": "{label} {text} {src}"},
-            ["candidate has the unknown placeholder {src}", "{text}"],
-        ),
         ({**RANKING, "candidate": 3}, ["candidate is 3"]),
         ({**RANKING, "example": "B > A"}, ["no place {example} for example"]),
         (

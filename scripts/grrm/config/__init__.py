@@ -3,6 +3,7 @@
 Imported while the Snakefile is parsed, so nothing heavier than PyYAML and jsonschema is imported here.
 """
 
+from grrm.catalogue.trainings import NEEDS, STAGES
 from grrm.config.environment import kind_of_environment
 from grrm.config.layers import load_experiment, resolve_experiment
 from grrm.config.rewards import (
@@ -21,14 +22,14 @@ from grrm.config.rewards import (
 )
 from grrm.config.schema import dereference, load_schema, resolve
 from grrm.config.stages import (
-    NEEDS,
-    STAGES,
     compared_models,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    planned_trainings,
     taken_models,
     trained_stages,
+    value_of,
 )
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "load_schema",
     "part_checkpoints_of",
     "pieces_of",
+    "planned_trainings",
     "prompt_file",
     "resolve",
     "resolve_experiment",
@@ -58,4 +60,5 @@ __all__ = [
     "taken_models",
     "trained_stages",
     "translation_prompt_of",
+    "value_of",
 ]

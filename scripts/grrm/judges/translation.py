@@ -52,7 +52,7 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
         indices = distinct(group.candidates)
         own = [answers[number, index] for index in indices]
         failures = tuple(
-            f"candidate {index}: {verdict.reason}: {verdict.detail}"
+            f"candidate {index}: {verdict.failure}"
             for index, verdict in zip(indices, own, strict=True)
             if verdict.value is None
         )

@@ -15,7 +15,14 @@ from grrm.asking.options import JudgeOptions
 from grrm.files import UserError, sha256
 from grrm.judges.questions import Verdict
 from grrm.languages import language_name
-from grrm.prompts import code_fence, fill_template, load_templates
+from grrm.prompts import (
+    asked_columns,
+    check_columns,
+    code_fence,
+    column_texts,
+    fill_template,
+    load_templates,
+)
 from grrm.verdicts import parse_quality
 
 HIGHEST = 100
@@ -42,7 +49,8 @@ def load_prompt(path: str | Path) -> Callable[[dict[str, Any]], str]:
     Raises:
         UserError: the file is missing or not of kind judge_translation.
     """
-    return partial(_render, load_templates(path, "judge_translation"))
+    templates = load_templates(path, "judge_translation")
+    return partial(_render, path, templates, asked_columns("judge_translation", templates))
 
 
 def score_segments(
@@ -86,23 +94,28 @@ async def _decide(
         return await client.decide(questions)
 
 
-def _render(templates: dict[str, str], segment: dict[str, Any]) -> str:
+def _render(
+    path: str | Path, templates: dict[str, str], asked: frozenset[str], segment: dict[str, Any]
+) -> str:
     row = segment["row"]
+    check_columns(path, asked, row)
+    own = column_texts(asked, row)
     hints = row.get("comment") or ""
-    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints)
+    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
     return fill_template(
         templates["prompt"],
         {
+            **own,
             "source_language": language_name(row["src_lang"]),
             "target_language": language_name(row["trg_lang"]),
             "source": segment["src"],
             "translation": segment["mt"],
-            "reference": _filled(templates["reference"], "reference", segment["ref"], fence),
-            "hints": _filled(templates["hints"], "hints", hints, fence),
+            "reference": _filled(templates["reference"], "reference", segment["ref"], fence, own),
+            "hints": _filled(templates["hints"], "hints", hints, fence, own),
             "fence": fence,
         },
     )
 
 
-def _filled(template: str, name: str, text: str, fence: str) -> str:
-    return fill_template(template, {name: text, "fence": fence}) if text.strip() else ""
+def _filled(template: str, name: str, text: str, fence: str, own: dict[str, str]) -> str:
+    return fill_template(template, {**own, name: text, "fence": fence}) if text.strip() else ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from grrm.rewards.labels import decoded, output_labels
+from grrm.data.values import decoded, output_labels
 from grrm.verdicts import HELPFULNESS, parse_score
 
 LOWEST, HIGHEST = HELPFULNESS
