@@ -10,7 +10,7 @@ import yaml
 
 from grrm.engines.trainer import CPU
 from grrm.engines.trl import bradley_terry_config
-from grrm.files import UserError, write_text
+from grrm.files import UserError, read_yaml, write_text
 from grrm.process import run_main
 
 
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.deepspeed:
         if not args.deepspeed.is_file():
             raise UserError(f"{args.deepspeed}: no such file; it is the stage's key deepspeed")
-        deepspeed = yaml.safe_load(args.deepspeed.read_text(encoding="utf-8"))
+        deepspeed = read_yaml(args.deepspeed)
     config = bradley_terry_config(
         args.settings,
         model=args.model,

@@ -11,7 +11,7 @@ import yaml
 
 from grrm.engines.llamafactory import dataset_info, sft_config
 from grrm.engines.trainer import CPU
-from grrm.files import UserError, write_json, write_text
+from grrm.files import UserError, read_yaml, write_json, write_text
 from grrm.process import run_main
 
 
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; it is the stage's key deepspeed")
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path}: not a configuration of DeepSpeed, expected keys and values")
     return config

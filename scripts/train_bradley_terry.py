@@ -6,11 +6,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from grrm.engines import checkpoints, resources, sessions, stop, trackers, trl
 from grrm.engines.trainer import engine_environment
-from grrm.files import UserError, read_jsonl, write_jsonl
+from grrm.files import UserError, read_jsonl, read_yaml, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
 from grrm.preflight.probes import training_hardware
@@ -33,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     trackers.add_option(parser)
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
     check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])

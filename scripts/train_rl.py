@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-import yaml
 
 from grrm.asking.ledger import total_calls
 from grrm.asking.options import JudgeOptions
@@ -31,7 +30,7 @@ from grrm.engines import (
     verl_runs,
 )
 from grrm.engines.attention import has_flash_attn
-from grrm.files import UserError, write_json, write_jsonl
+from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
@@ -74,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     trackers.add_option(parser)
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
     fork = args.fork.absolute() if args.fork else None
     if verl_fork.is_fork(config) != (fork is not None):

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from grrm.engines import checkpoints, resources, sessions, stop, trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
-from grrm.files import UserError, read_json, write_jsonl
+from grrm.files import UserError, read_json, read_yaml, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
@@ -37,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     trackers.add_option(parser)
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    config = read_yaml(args.config)
     initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
     check_model(initial)
     training = checkpoints.identity(args.config, [args.data, initial])

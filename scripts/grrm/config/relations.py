@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.config.schema import shown
 from grrm.config.stages import has_sft, rl_stages, sft_stages, trained_stages
 from grrm.urls import secret_in
@@ -12,7 +13,7 @@ from grrm.urls import secret_in
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
-    yield from _missing_metric_models(config["evaluate"])
+    yield from _unusable_metrics(config)
     yield from _secrets_in_addresses(config["evaluate"])
     yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
@@ -50,17 +51,15 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
-    """COMET and BLEURT can be trained on the spot, the others cannot."""
-    for name, key in (
-        ("cometkiwi", "start_from"),
-        ("xcomet", "start_from"),
-        ("metricx", "start_from"),
-        ("metricx", "tokenizer"),
-        ("llm_judge", "model"),
-    ):
-        if name in evaluate["metrics"] and evaluate[name][key] is None:
-            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics without what they need, and own ones whose name means something else."""
+    names = [metric.name for metric in metrics_of(config)]
+    for metric in metrics_of(config):
+        for key in metric.required:
+            if metric.settings(config)[key] is None:
+                yield f"{metric.key}.{key} is null, expected a value with {metric.name!r} in evaluate.metrics"
+        if metric.function and (metric.name in {*METRICS, *RESERVED} or names.count(metric.name) > 1):
+            yield f"evaluate.metrics has an own metric {metric.name!r}, expected a name that nothing else has"
 
 
 def _secrets_in_addresses(evaluate: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from grrm.config import resolve
-from grrm.files import UserError, parse_yaml, write_text
+from grrm.files import UserError, read_yaml, write_text
 
 _TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _UNLISTED = "models--"
@@ -322,12 +322,7 @@ def is_inside(file: str) -> bool:
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
+    table = read_yaml(path)
     if not isinstance(table, dict):
         raise UserError(f"{path}: expected a table of names, found {type(table).__name__}")
     return table

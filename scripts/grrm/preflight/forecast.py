@@ -16,14 +16,13 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from grrm.cluster import load_resources, request
 from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
 from grrm.engines.resources import parameters as parameters_of
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 
 class Range(NamedTuple):
@@ -95,10 +94,7 @@ def load_assumptions(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing or not YAML.
     """
-    try:
-        assumptions = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a table of assumptions ({error})") from error
+    assumptions = read_yaml(path)
     if not isinstance(assumptions, dict):
         raise UserError(f"{path}: expected a table of assumptions, found {type(assumptions).__name__}")
     return assumptions
@@ -153,7 +149,7 @@ def count_tables(files: Sequence[Path]) -> Table:
 def _expected_table(
     stage: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
 ) -> Table:
-    sizes = assumptions["group_sizes"]["shares"]
+    sizes = {int(size): share for size, share in assumptions["group_sizes"]["shares"].items()}
     source = config["data"]["source"]
     if source == "toy":
         rows = config["data"]["toy"][stage]
