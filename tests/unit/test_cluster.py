@@ -225,9 +225,9 @@ def test_threads_may_name_a_key_of_the_configuration_that_must_be_there() -> Non
 
 
 def test_gpus_may_name_a_key_of_the_configuration_that_must_be_there() -> None:
-    changed = table(score_comet={"cuda": {"gpus": "evaluate.cards"}})
-    with pytest.raises(UserError, match=r"rules\.score_comet\.gpus.*'evaluate\.cards'"):
-        request("score_comet", changed, experiment("paper"))
+    changed = table(score_segments={"cuda": {"gpus": "evaluate.cards"}})
+    with pytest.raises(UserError, match=r"rules\.score_segments\.gpus.*'evaluate\.cards'"):
+        request("score_segments", changed, experiment("paper"))
 
 
 def test_the_profile_keeps_retries_and_the_clusters_names_where_they_belong() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import of_part
 from grrm.config import STAGES, compared_models, taken_models, trained_stages
 from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_files, is_current, locked_entry
@@ -36,15 +37,11 @@ def models_read(config: Mapping[str, Any]) -> set[str]:
     unread = {row.start for row in of_part("") if row.name not in trained} - compared
     read = {reference for name, reference in taken.items() if name not in unread}
     # What a metric's checkpoint lacks: configuration and tokenizer of its encoder.
-    metrics = [
-        config["comet"] if name == "comet" else config["evaluate"][name]
-        for name in config["evaluate"]["metrics"]
-    ]
     parts = {
-        metric.get(part)
-        for metric in metrics
-        if metric.get("start_from")
-        for part in ("encoder", "tokenizer")
+        metric.settings(config)[part]
+        for metric in metrics_of(config)
+        if metric.name in taken
+        for part in metric.parts
     }
     return read | {part for part in parts if part}
 
