@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from grrm.catalogue.trainings import of_part
 from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
@@ -56,15 +55,13 @@ def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, A
         UserError: the file is missing, is not YAML or breaks its schema; the message names the key.
     """
     try:
-        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        table = read_yaml(path)
         for rule, entry in changes.items():
             below = table["rules"].setdefault(rule, {})
             cuda = {**below.get("cuda", {}), **entry.get("cuda", {})}
             table["rules"][rule] = {**below, **entry, **({"cuda": cuda} if cuda else {})}
         return resolve(table, schema)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise UserError(f"{path}: not a table of resources ({error!r})") from error
     except UserError as error:
         raise UserError(f"{path}, or key 'resources': {error}") from error
@@ -125,7 +122,7 @@ def _devices(rule: str, gpus: int | str, config: Mapping[str, Any], run: str) ->
     hardware = config["hardware"]
     if gpus != "all":
         # A training without GPUs may still be spread over machines.
-        spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+        spread = rule in {f"train_{training.rule_name}" for training in of_part("")}
         return hardware["nodes"] if spread and not gpus else 1, _number(rule, "gpus", gpus, config)
     reward = _served_apart(rule, config, run)
     if reward is None:

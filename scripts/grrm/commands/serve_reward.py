@@ -12,7 +12,8 @@ from typing import Any
 
 from grrm.catalogue.rewards import NAMES
 from grrm.config.environment import kind_of_environment, without_variables_of
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError
+from grrm.yaml_text import parse_yaml
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from grrm import catalogue
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 from grrm.urls import secret_in
+from grrm.yaml_text import parse_yaml, unusable
 
 
 def resolve(config: Mapping[str, Any], schema: str | Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -28,6 +29,8 @@ def resolve(config: Mapping[str, Any], schema: str | Path | Mapping[str, Any]) -
             key's path, the value and what is allowed.
     """
     rules = schema if isinstance(schema, Mapping) else load_schema(schema)
+    if problems := list(unusable(config)):
+        raise UserError("configuration: " + "; ".join(problems))
     filled = copy.deepcopy(dict(config))
     _fill_defaults(filled, rules, rules)
     resolved: dict[str, Any] = _typed(filled, rules, rules)
@@ -71,7 +74,7 @@ def _matches(_: Any, pattern: str, text: Any, __: Any) -> Iterator[Any]:
 
 def load_schema(path: str | Path) -> dict[str, Any]:
     """A JSON schema written in YAML, in which `x-enum: module:NAME` stands for an enum of those names."""
-    schema: dict[str, Any] = _with_enums(parse_yaml(Path(path).read_text(encoding="utf-8")))
+    schema: dict[str, Any] = _with_enums(read_yaml(path))
     return schema
 
 

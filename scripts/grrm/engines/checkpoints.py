@@ -18,8 +18,8 @@ from grrm.engines import model_card
 from grrm.files import (
     UserError,
     atomic_path,
-    parse_yaml,
     read_json,
+    read_yaml,
     remove_leftovers,
     sha256,
     write_json,
@@ -42,7 +42,7 @@ def identity(config: Path, inputs: Iterable[Path], ignored: Iterable[str] = ()) 
     Raises:
         UserError: an input is missing.
     """
-    rendered = parse_yaml(config.read_text(encoding="utf-8"))
+    rendered = read_yaml(config)
     return {
         "config": {key: value for key, value in rendered.items() if key not in set(ignored)},
         "inputs": {str(path): fingerprint(path) for path in inputs},

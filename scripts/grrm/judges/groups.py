@@ -133,3 +133,11 @@ def common_metrics(groups: Sequence[GroupScores], judgements: int, failed: int) 
         "candidates_without_score": sum(score is None for group in groups for score in group.scores),
         "groups_without_signal": sum(len({s for s in g.scores if s is not None}) < 2 for g in groups),
     }
+
+
+def judged_singly(results: Sequence[GroupScores]) -> Judged:
+    """What kinds answer that judge every candidate by itself, with the figures of all kinds."""
+    scores = [score for result in results for score in result.scores]
+    return Judged(
+        tuple(results), common_metrics(results, len(scores), sum(score is None for score in scores))
+    )

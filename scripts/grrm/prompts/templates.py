@@ -13,9 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # Placeholders for the names of the languages of a translation.
@@ -175,16 +173,9 @@ def _plain(value: Any) -> Any:
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        data = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path}: no such prompt file; those of the workflow lie in config/prompts"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a prompt file ({error})") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such prompt file; those of the workflow lie in config/prompts")
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping with 'kind' and templates, found {type(data).__name__}")
     return data

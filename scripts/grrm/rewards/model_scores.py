@@ -170,8 +170,7 @@ def score_with_process(
         options: likewise.
         item: what is scored of a candidate.
     """
-    from grrm.judges.groups import GroupScores
-    from grrm.rewards.kinds.scoring import judged_singly
+    from grrm.judges.groups import GroupScores, judged_singly
 
     process: list[ModelScores] = []
 

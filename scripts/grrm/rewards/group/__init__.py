@@ -16,8 +16,9 @@ from grrm.rewards.group.judging import asking_insistently, score_plan
 from grrm.rewards.group.ledger import GroupLedger
 from grrm.rewards.group.manager import GroupRewardManager, compute_score
 from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
-from grrm.rewards.group.plan import FIGURES, Judgement, Plan, Rollout, overlong_penalty, plan_group
+from grrm.rewards.group.plan import FIGURES, Judgement, Plan, Rollout, overlong_penalty
 from grrm.rewards.group.published import published_code_block, published_scores
+from grrm.rewards.group.semantics import plan_group
 
 __all__ = [
     "FIGURES",

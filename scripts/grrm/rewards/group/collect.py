@@ -23,8 +23,8 @@ from grrm.rewards.group.plan import (
     Rollout,
     overlong_penalty,
     scored,
-    semantics_of,
 )
+from grrm.rewards.group.semantics import semantics_of
 
 STOP_MARK = "group reward: stopping:"
 """Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""

@@ -11,7 +11,8 @@ from grrm.judges.groups import Group, Judged
 from grrm.judges.questions import NoAnswerError, Verdict
 from grrm.judges.translation import given_order
 from grrm.rewards.group.options import GroupOptions
-from grrm.rewards.group.plan import Judgement, Plan, semantics_of
+from grrm.rewards.group.plan import Judgement, Plan
+from grrm.rewards.group.semantics import semantics_of
 from grrm.rewards.kinds import Asking, Scorer
 
 T = TypeVar("T")

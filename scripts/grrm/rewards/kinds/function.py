@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
-from grrm.judges.groups import Group, GroupScores, Judged
+from grrm.judges.groups import Group, GroupScores, Judged, judged_singly
 from grrm.rewards.kinds.options import ScoringOptions
-from grrm.rewards.kinds.scoring import Asking, Scoring, judged_singly
+from grrm.rewards.kinds.scoring import Asking, Scoring
 
 VERL = ("data_source", "solution_str", "ground_truth")
 """Parameters by which a function for single responses is known."""

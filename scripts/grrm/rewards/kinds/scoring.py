@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from grrm.judges.groups import Group, GroupScores, Judged, common_metrics
+from grrm.judges.groups import Group, Judged
 from grrm.judges.questions import Decider
 from grrm.judges.translation import Order, Read
 
@@ -41,11 +41,3 @@ class Scoring:
     score: Callable[[Sequence[Group]], Awaitable[Judged]]
     points: Callable[[Sequence[float | None]], list[float | None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
-
-
-def judged_singly(results: Sequence[GroupScores]) -> Judged:
-    """What kinds answer that judge every candidate by itself, with the figures of all kinds."""
-    scores = [score for result in results for score in result.scores]
-    return Judged(
-        tuple(results), common_metrics(results, len(scores), sum(score is None for score in scores))
-    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grrm.judges.groups import Group, GroupScores, Judged
-from grrm.rewards.kinds.scoring import Scoring, judged_singly
+from grrm.judges.groups import Group, GroupScores, Judged, judged_singly
+from grrm.rewards.kinds.scoring import Scoring
 from grrm.rewards.model_scores import NO_REFERENCE
 
 
