@@ -124,6 +124,9 @@ def group_reward(
     }
 
 
+_GENERAL = ("swap", "scale", "reference")
+
+
 def _parts(reward: Mapping[str, Any], parts: Mapping[str, PartFiles], *, served: bool) -> Overrides:
     if "parts" not in reward:
         return {}
@@ -136,11 +139,7 @@ def _parts(reward: Mapping[str, Any], parts: Mapping[str, PartFiles], *, served:
             f"{key}weight": piece.get("weight", 1),
             f"{key}normalise": piece["normalise"],
             **_prompt(key, piece, files),
-            **(
-                {f"{key}{n}": piece[n] for n in ("swap", "scale", "reference")}
-                if entry.is_general_judge
-                else {}
-            ),
+            **({f"{key}{n}": piece[n] for n in _GENERAL} if entry.is_general_judge else {}),
             **(_endpoint(key, piece) if entry.asks == "judge" and name != by_verl else {}),
             **_checkpoint(key, piece, files),
             **_function(key, piece),
@@ -156,9 +155,8 @@ def _by_verl(reward: Mapping[str, Any]) -> str | None:
         for name, piece in pieces_of(reward).items()
         if name in own and KINDS[piece["kind"]].asks == "judge"
     }
-    return next(
-        (name for name, piece in judged.items() if not asks_endpoint(piece)), next(iter(judged), None)
-    )
+    served = (name for name, piece in judged.items() if not asks_endpoint(piece))
+    return next(served, next(iter(judged), None))
 
 
 def _prompt(key: str, reward: Mapping[str, Any], files: PartFiles) -> Overrides:
@@ -193,7 +191,7 @@ def _served_judge(reward: Mapping[str, Any], judge: Path | None, seed: int) -> O
 
 
 def _other_kind(reward: Mapping[str, Any]) -> Overrides:
-    return {f"+reward.reward_kwargs.{name}": reward[name] for name in ("kind", "swap", "scale", "reference")}
+    return {f"+reward.reward_kwargs.{name}": reward[name] for name in ("kind", *_GENERAL)}
 
 
 def _endpoint(key: str, reward: Mapping[str, Any]) -> Overrides:
