@@ -50,9 +50,7 @@ def test_every_rule_reads_its_own_line_of_the_table() -> None:
         for rule, body in zip(parts[1::2], parts[2::2], strict=True):
             if file.name == "targets.smk":  # they gather what other rules make
                 assert "shell:" not in body, f"{file.name}, rule {rule}: a rule that runs has another room"
-            elif (
-                file.name == "train.smk"
-            ):  # run by those made of them only, which ask for as much unless they say
+            elif file.name == "train.smk":  # those made of them ask for as much, unless they say
                 assert re.search(r'\*\*resources\("(render_\w+|train_mt_\w+)"\)', body), f"rule {rule}"
             else:
                 assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
