@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 def training_texts(data: Path, ranking_prompt: Path, translation_prompt: Path) -> Iterator[str]:
     """Every prompt and answer of the training tables."""
     ranking, translation = load_ranking_prompt(ranking_prompt), load_translation_prompt(translation_prompt)
-    texts = {
+    texts: dict[str, Callable[[dict[str, Any]], list[str]]] = {
         "ranking": lambda row: _contents(ranking_chat(row, ranking)),
         "cot": lambda row: _contents(translation_chat(row, translation)),
         "pairs": lambda row: [

@@ -32,7 +32,7 @@ ALLOWED = {
     "scripts/grrm/report/efficiency.py": "runs of GRPO alone may hold different machines",
     "scripts/grrm/engines/verl.py": "says whose section its settings are",
     "scripts/grrm/rewards/group/options.py": "says whose section its options are",
-    "scripts/grrm/data/prepare.py": "says what the rows of a table become",
+    "scripts/grrm/data/sft_rows.py": "says what the rows of a table become",
     "scripts/grrm/data/sample.py": "which rows each stage gets of the sample",
     "scripts/grrm/data/toy_world.py": "which rows each stage gets of the toy world",
     "scripts/check_leakage.py": "an example of an option",
