@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grrm.data.prepare import ranking_chat, translation_chat
+from grrm.data.sft_rows import ranking_chat, translation_chat
 from grrm.data.tokenizer import ModelSize, check_round_trip, save_base_model, train_tokenizer
 from grrm.files import atomic_path
 from grrm.process import run_main

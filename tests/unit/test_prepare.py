@@ -19,7 +19,7 @@ from grrm import schemas
 from grrm.data import columns, prepare
 from grrm.data.augment import TOWER_LANGUAGES, other_languages, plan_ranking_rows
 from grrm.data.columns import TextFile, group_fences, ranking_prompts, translation_prompts
-from grrm.data.prepare import is_verdict, prepared_rows, strip_mention, strip_verdict
+from grrm.data.sft_rows import is_verdict, prepared_rows, strip_mention, strip_verdict
 from grrm.data.toy_world import make_tables
 from grrm.extract import code_block
 from grrm.files import UserError, read_jsonl
