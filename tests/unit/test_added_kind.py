@@ -60,7 +60,8 @@ source = Group("es regnet", (), "it is raining", "de", "en")
 async def main():
     rewards = GroupRewards(options, asking_of(options))
     texts = ["it is raining", "it is snowing", "what a dog"]
-    calls = [rewards.reward("u", Rollout(f"x\\n```\\n{t}\\n```", 5), source, expected=3, step=1) for t in texts]
+    rollouts = [Rollout(f"x\\n```\\n{text}\\n```", 5) for text in texts]
+    calls = [rewards.reward("u", rollout, source, expected=3, step=1) for rollout in rollouts]
     return [reward.value for reward in await asyncio.gather(*calls)]
 
 print(json.dumps(asyncio.run(main())))
