@@ -67,7 +67,7 @@ def test_a_function_that_is_not_there_stops_the_plan(tmp_path: Path, text: str |
 
 
 def make_answers(folder: Path) -> None:
-    """Test table and translations as the rules before leave them: a quarter of the words right, half of them."""
+    """Table and answers as the rules before leave them: a quarter of the words right, half of them."""
     rows = [
         {"src_text": f"s{i}", "trg_text": "ba du gi fo", "src_lang": "xx", "trg_lang": "yy"} for i in range(3)
     ]
