@@ -1,7 +1,8 @@
-"""Functions and mixtures in the configuration: what contradicts, what is rendered, what is tried beforehand."""
+"""Functions and mixtures in the configuration: what contradicts, is rendered, and is tried beforehand."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,8 @@ def rows(folder: Path, **info: Any) -> str:
 
 def tried(folder: Path, body: str, **info: Any) -> None:
     (folder / "mine.py").write_text(f"def score(group):\n    {body}\n")
-    options = f'{{"kind": "mixture", "parts": {{"mine": {{"kind": "function", "function": "{folder}/mine.py:score"}}}}}}'
+    part = {"kind": "function", "function": f"{folder}/mine.py:score"}
+    options = json.dumps({"kind": "mixture", "parts": {"mine": part}})
     try_functions(["--options", options, "--data", rows(folder, **info)])
 
 
