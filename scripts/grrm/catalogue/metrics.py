@@ -7,7 +7,7 @@ A metric of a user's own is an entry too, made of an item of `evaluate.metrics` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -245,15 +245,18 @@ def own(item: Mapping[str, Any]) -> Metric:
 
 
 def metrics_of(config: Mapping[str, Any]) -> list[Metric]:
-    """The metrics that `evaluate.metrics` names, in its order: the only reader of that key."""
-    return [
-        METRICS[item] if isinstance(item, str) else own(item)
-        for item in config.get("evaluate", {}).get("metrics", ())
-    ]
+    """The metrics that `evaluate.metrics` names, in its order."""
+    return [METRICS[item] if isinstance(item, str) else own(item) for item in _items(config)]
 
 
 def known_metrics(*configs: Mapping[str, Any]) -> dict[str, Metric]:
     """All metrics by name that experiments may have scores of, in the order of tables: every entry, and then
     their own."""
-    chosen: Iterable[Metric] = (metric for config in configs for metric in metrics_of(config))
-    return METRICS | {metric.name: metric for metric in chosen if metric.function}
+    return METRICS | {
+        item["name"]: own(item) for config in configs for item in _items(config) if isinstance(item, Mapping)
+    }
+
+
+def _items(config: Mapping[str, Any]) -> Sequence[str | Mapping[str, Any]]:
+    items: Sequence[str | Mapping[str, Any]] = config.get("evaluate", {}).get("metrics", ())
+    return items
