@@ -12,8 +12,9 @@ BIN := .venv/bin
 RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
+TRL := .snakemake/environments/trl/bin/python
 
-.PHONY: demo smoke environments check test test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments check test test-trainers test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -35,12 +36,16 @@ environments: .venv/.driver ## Build the environments of the stages
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
+test: check environments test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
+
+test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
+	$(RUN) .snakemake/environments/trl.json
+	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q -rs tests/slurm

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
@@ -33,6 +35,7 @@ from grrm.config import (
     value_of,
 )
 from grrm.files import UserError, errors_in_logs
+from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
@@ -55,6 +58,9 @@ try:
         changes=config["resources"],
     )
     check_prompts(config)
+    for metric in metrics_of(config):
+        if metric.function:
+            check_function(metric.function, f"evaluate.metrics, {metric.name}")
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -92,12 +98,13 @@ PLANNED = planned_trainings(config)
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# Metrics of segments, by name.
+SEGMENT_METRICS = {metric.name: metric for metric in metrics_of(config)}
 # What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
 PART = {
-    "comet": ("encoder", config["comet"]["encoder"]),
-    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
-    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
-    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+    name: (part, metric.settings(config)[part])
+    for name, metric in METRICS.items()
+    for part in metric.parts
 }
 # All that is read of other people's models, each a folder or a hub id.
 WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
@@ -250,8 +257,7 @@ CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
 CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {
-    metric: f"{RESULTS}/evaluation/{metric}.json"
-    for metric in config["evaluate"]["metrics"]
+    metric: f"{RESULTS}/evaluation/{metric}.json" for metric in SEGMENT_METRICS
 }
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.trainings import of_part
 from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
 from grrm.files import UserError, read_yaml
 
@@ -121,7 +122,7 @@ def _devices(rule: str, gpus: int | str, config: Mapping[str, Any], run: str) ->
     hardware = config["hardware"]
     if gpus != "all":
         # A training without GPUs may still be spread over machines.
-        spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+        spread = rule in {f"train_{training.rule_name}" for training in of_part("")}
         return hardware["nodes"] if spread and not gpus else 1, _number(rule, "gpus", gpus, config)
     reward = _served_apart(rule, config, run)
     if reward is None:

@@ -265,7 +265,10 @@ def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reward": {"kind": "comet"}}, "kind is 'comet', expected one of bradley_terry, listwise"),
+        (
+            {"reward": {"kind": "comet"}},
+            "kind is 'comet', expected one of bradley_terry, function, listwise, mixture, pairwise",
+        ),
         ({"reward": {"kind": "bradley_terry"}}, "alignment.grpo.reward.model is null"),
         ({"reward": {"reference": True}}, "alignment.grpo.reward.reference is true, expected false"),
     ],

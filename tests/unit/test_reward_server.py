@@ -24,9 +24,8 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from grrm import cli
-from grrm.catalogue.rewards import NAMES
+from grrm.catalogue.rewards import GENERAL_JUDGES, NAMES
 from grrm.commands import serve_reward
-from grrm.config import GENERAL_JUDGES
 from grrm.files import UserError
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward

@@ -23,7 +23,7 @@ CONFIGURATIONS = [
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
-JUDGED = {"judge_translations", "score_llm_judge"}
+JUDGED = {"judge_translations"}
 # Rules that differ in their model only share a script; those by `use rule` have that of the rule they use.
 SHARED = {
     "render_grrm_rlvr": "render_rl",

@@ -145,6 +145,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "checkpoint",
         scale="logit",
         relative=True,
+        prompt="translation",
         translation_prompt="config/prompts/translation_plain.yaml",
         family="bradley_terry",
     ),

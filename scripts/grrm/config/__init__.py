@@ -7,12 +7,14 @@ from grrm.catalogue.trainings import NEEDS, STAGES
 from grrm.config.environment import kind_of_environment
 from grrm.config.layers import load_experiment, resolve_experiment
 from grrm.config.rewards import (
-    ASKED_JUDGES,
-    GENERAL_JUDGES,
     alignment_prompt_of,
+    compared_runs,
+    function_file_of,
     grpo_runs,
     has_alignment_judge,
     is_served_apart,
+    part_checkpoints_of,
+    pieces_of,
     prompt_file,
     reward_of,
     scoring_model_of,
@@ -31,13 +33,13 @@ from grrm.config.stages import (
 )
 
 __all__ = [
-    "ASKED_JUDGES",
-    "GENERAL_JUDGES",
     "NEEDS",
     "STAGES",
     "alignment_prompt_of",
     "compared_models",
+    "compared_runs",
     "dereference",
+    "function_file_of",
     "grpo_runs",
     "has_alignment_judge",
     "is_served_apart",
@@ -47,6 +49,8 @@ __all__ = [
     "leakage_limits",
     "load_experiment",
     "load_schema",
+    "part_checkpoints_of",
+    "pieces_of",
     "planned_trainings",
     "prompt_file",
     "resolve",

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from grrm.catalogue.rewards import EVAL_MODES, PAIRWISE_MODES
 from grrm.catalogue.trainings import of_part
-from grrm.config.rewards import EVAL_MODES, PAIRWISE_MODES, asks_endpoint, compared_kinds, family, reward_of
+from grrm.config.rewards import asks_endpoint, compared_rewards, family
 from grrm.config.stages import judged_stages, sft_stages
 from grrm.files import UserError
 from grrm.urls import secret_in
@@ -178,8 +179,7 @@ def lay_environment(
                 _lay(laid, key, variable, environment, origins)
     for part in parts:
         laid[part]["environment"] = _recorded(part, environment, origins)
-    translation = laid["mt_grpo"]["reward"]
-    if any(asks_endpoint(reward_of(translation, kind)) for kind in compared_kinds(laid)):
+    if any(map(asks_endpoint, compared_rewards(laid))):
         _lay_reward(laid, "mt_grpo.reward", environment, origins)
     if "alignment" in parts:
         reward = laid["alignment"]["grpo"]["reward"]

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from grrm.config.environment import devices_of, lay_environment, spread_rows
-from grrm.config.relations import contradictions, reward_contradictions
+from grrm.config.relations import contradictions
+from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
 from grrm.files import UserError, read_yaml
 

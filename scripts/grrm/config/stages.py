@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
 from grrm.files import UserError
 
@@ -29,8 +30,7 @@ def _keys_of_taken(config: Mapping[str, Any]) -> dict[str, str]:
     keys: dict[str, str] = {}
     for row in TRAININGS.values():
         keys |= {row.taken: f"{row.section}.start_from", row.taken_judge: f"{row.section}.reward.model"}
-    for name in config["evaluate"]["metrics"]:
-        keys[name] = "comet.start_from" if name == "comet" else f"evaluate.{name}.start_from"
+    keys |= {metric.name: f"{metric.key}.start_from" for metric in metrics_of(config) if metric.checkpoint}
     finished = config["evaluate"]["start_from"]
     return keys | {stage: f"evaluate.start_from.{stage}" for stage in finished if finished[stage]}
 

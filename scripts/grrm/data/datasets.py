@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from grrm.config import resolve
+from grrm.config import STAGES, resolve
 from grrm.files import UserError, read_yaml, write_text
 
-_TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _UNLISTED = "models--"
 # What the hub allows: no two dashes or dots in a row, so that a name can be turned back.
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*(/\w[\w.-]*)?")
@@ -220,7 +219,7 @@ def find_training_files(entries: Mapping[str, Entry]) -> dict[str, tuple[str, tu
             continue
         held_out = {file for item in entry.settings.get("test_sets", {}).values() for file in item["files"]}
         files = tuple(file for file in entry.files if file not in held_out)
-        for stage in set(entry.settings["used_by"]) & _TRAINING_STAGES if files else ():
+        for stage in set(entry.settings["used_by"]) & set(STAGES) if files else ():
             if stage in found:
                 raise UserError(f"{stage} is trained on {found[stage][0]} and on {entry.name}: choose one")
             found[stage] = entry.name, files

@@ -6,11 +6,12 @@ Imported while the Snakefile is parsed, so nothing heavy is imported here.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from grrm.config import alignment_prompt_of, grpo_runs, prompt_file, reward_of, translation_prompt_of
+from grrm.catalogue.rewards import KINDS
+from grrm.config import alignment_prompt_of, grpo_runs, pieces_of, prompt_file, translation_prompt_of
 from grrm.files import UserError
 from grrm.judges.prompts import KEYWORDS, JudgePrompt, Kind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
@@ -53,15 +54,14 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         _check_known(file, load_ranking_prompt(file).columns, SHARED_COLUMNS if made else None)
     if (file := config["prompts"]["translation"]) != UPSTREAM:
         _check_known(file, load_translation_prompt(file).columns, SHARED_COLUMNS if made else None)
-    own = config["mt_grpo"]["reward"]
-    for kind in dict.fromkeys([own["kind"], *config["reward_comparison"]]):
-        reward = reward_of(own, kind)
-        if kind != "grrm" or reward["prompt"] is not None:
-            prompt = translation_prompt_of(reward, config["prompts"]["ranking"])
-            _check(kind, prompt, translation=True, columns=PAIR_COLUMNS if made else None)
+    for piece in _pieces(config):
+        # The experiment's own ranking prompt is read above, and may not be there yet.
+        if KINDS[piece["kind"]].translation_prompt or piece["prompt"] is not None:
+            prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
+            _check(piece["kind"], prompt, translation=True, columns=PAIR_COLUMNS if made else None)
     if config["alignment"] is not None:
-        reward = config["alignment"]["grpo"]["reward"]
-        _check(reward["kind"], alignment_prompt_of(reward), translation=False, columns=())
+        for piece in pieces_of(config["alignment"]["grpo"]["reward"]).values():
+            _check(piece["kind"], alignment_prompt_of(piece), translation=False, columns=())
     if config["judges"] is not None:
         for kind in ("pointwise", "pairwise"):
             file = config["judges"]["prompts"][kind]
@@ -70,6 +70,11 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         file = config["evaluate"]["llm_judge"]["prompt"]
         asked = asked_columns("judge_translation", load_templates(file, "judge_translation"))
         _check_known(file, asked, TEST_COLUMNS if made else None)
+
+
+def _pieces(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What translations are rewarded by: kinds, and the parts of mixtures."""
+    return [piece for reward in grpo_runs(config).values() for piece in pieces_of(reward).values()]
 
 
 def _check_known(file: str, asked: Iterable[str], columns: Collection[str] | None) -> None:
@@ -98,27 +103,30 @@ def check_reward_prompt(
 
 def load_reward_prompt(kind: str, prompt: str, *, translation: bool) -> Prompt:
     """What the judge of a reward is asked; arguments and errors as of `check_reward_prompt`."""
-    if kind == "grrm":
-        return load_ranking_prompt(prompt)
-    if kind == "sqm":
-        return load_pointwise_prompt(prompt)
-    if kind == "bradley_terry":
-        return load_translation_prompt(prompt, *TRANSLATION_KINDS)
-    judge = cast(Kind, f"judge_{kind.partition('_')[0]}")
-    return check_judge_prompt(prompt, judge, translation=translation)
+    wanted = KINDS[kind].prompt
+    if (load := _LOADERS.get(wanted)) is not None:
+        return load(prompt)
+    return check_judge_prompt(prompt, cast(Kind, wanted), translation=translation)
+
+
+# By kind of prompt; the others are those of general judges.
+_LOADERS: dict[str, Callable[[str], Prompt]] = {
+    "ranking_score": load_ranking_prompt,
+    "sqm": load_pointwise_prompt,
+    "translation": lambda prompt: load_translation_prompt(prompt, *TRANSLATION_KINDS),
+}
 
 
 def carrying_rewards(config: Mapping[str, Any]) -> list[str]:
     """Rewards of translations that need more of a row than texts and languages, for `columns_of_rewards`."""
     named: dict[str, None] = {}
-    for reward in grpo_runs(config).values():
-        for part in reward.get("parts") or [reward]:
-            if part["kind"] == "function":
-                named[f"function={part['function']}"] = None
-                continue
-            prompt = translation_prompt_of({"prompt": None, **part}, config["prompts"]["ranking"])
-            if prompt is not None and prompt != UPSTREAM and _may_name_columns(part["kind"], prompt):
-                named[f"{part['kind']}={prompt}"] = None
+    for piece in _pieces(config):
+        if "function" in piece:
+            named[f"function={piece['function']}"] = None
+            continue
+        prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
+        if prompt is not None and prompt != UPSTREAM and _may_name_columns(piece["kind"], prompt):
+            named[f"{piece['kind']}={prompt}"] = None
     return list(named)
 
 

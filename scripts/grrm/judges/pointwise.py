@@ -73,6 +73,7 @@ def _render(prompt: JudgePrompt, group: Group, index: int) -> str:
     return prompt.render(
         question=group.question,
         reference=group.reference,
+        columns=group.columns,
         response=group.candidates[index],
         **group.context,
     )

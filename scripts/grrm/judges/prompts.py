@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from grrm.config import GENERAL_JUDGES
+from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
 from grrm.prompts import (
     LANGUAGES,
@@ -25,7 +25,7 @@ from grrm.prompts import (
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
-_FOLDER = Path(__file__).parents[3] / "config/prompts"
+_CHECKOUT = Path(__file__).parents[3]
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
 # What is judged, by the keywords it has.
 _TEXTS: dict[Kind, set[str]] = {
@@ -78,8 +78,9 @@ def shipped_prompt(kind: str) -> str:
     Empty for kinds that ask in the words of their own experiment, and where this package was installed
     without its checkout.
     """
-    path = _FOLDER / f"judge_{kind.partition('_')[0]}.yaml"
-    return str(path) if kind in GENERAL_JUDGES and path.is_file() else ""
+    prompt = KINDS[kind].conversation_prompt if kind in KINDS else ""
+    path = _CHECKOUT / prompt
+    return str(path) if prompt and path.is_file() else ""
 
 
 def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:

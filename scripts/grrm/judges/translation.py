@@ -40,6 +40,7 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
                     mt_text=groups[number].candidates[index],
                     src_lang=groups[number].src_lang,
                     trg_lang=groups[number].trg_lang,
+                    columns=groups[number].columns,
                 ),
                 prompt.read,
             )
@@ -106,6 +107,7 @@ async def judge_ranking(
             mt_texts=[group.candidates[index] for index in indices],
             src_lang=group.src_lang,
             trg_lang=group.trg_lang,
+            columns=group.columns,
         )
         for number, (group, indices) in enumerate(zip(groups, shown, strict=True))
         if len(indices) > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import Any
 
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
+from grrm.config.environment import without_variables_of
 from grrm.files import UserError, sha256
 from grrm.judges.questions import Verdict
 from grrm.languages import language_name
+from grrm.metrics.segments import Given, Scored
 from grrm.prompts import (
     asked_columns,
     check_columns,
@@ -41,6 +44,25 @@ class JudgedSegments:
     scores: list[float | None]
     reasons: dict[str, int]
     answers: list[str | None]
+
+
+def score(given: Given) -> Scored:
+    """What the judge says about translations; None where it failed.
+
+    Its key is read from the environment variable JUDGE_API_KEY; what was answered is kept in the journal.
+
+    Raises:
+        UserError: a setting or the prompt cannot be used; see `score_segments`.
+    """
+    prompt = Path(given.options["prompt"])
+    settings = {key: value for key, value in given.options.items() if value is not None and key != "prompt"}
+    # Variables about the judge that rewards are no variables about the one that evaluates.
+    environment = without_variables_of(settings, os.environ)
+    options = JudgeOptions.from_mapping({**settings, "cache": str(given.journal or "")}, environment)
+    render = load_prompt(prompt)
+    judged = score_segments(list(given.segments), render, options)
+    more = {"model": options.model, "failures": judged.reasons, "answers": judged.answers}
+    return Scored(judged.scores, signature(options, prompt), more)
 
 
 def load_prompt(path: str | Path) -> Callable[[dict[str, Any]], str]:

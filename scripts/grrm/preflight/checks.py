@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, requests
 from grrm.config import trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
@@ -33,7 +34,9 @@ def environments_of(config: Mapping[str, Any]) -> list[str]:
     cuda = config["hardware"]["device"] == "cuda"
     sft, rl = ("sft_cuda", "rl_cuda") if cuda else ("train", "train")
     trained = trained_stages(config)
-    return sorted({rl, "comet", *([sft] if {"grrm_sft", "mt_sft"} & set(trained) else [])})
+    return sorted(
+        {rl, "comet", *([sft] if any(TRAININGS[stage].engine == "sft" for stage in trained) else [])}
+    )
 
 
 def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | None = None) -> list[Job]:
