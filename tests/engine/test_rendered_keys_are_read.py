@@ -1,9 +1,9 @@
 """Every key that is rendered for verl is read by what runs, and does not only land in its configuration.
 
-verl composes keys that nothing reads any more. What counts as reading is an access, in the source of what runs
-on that device, to the last part of a key, on something that stands for the section: `optimizer_config.clip_grad`
-reads `actor.optim.clip_grad`, and nothing reads `actor.grad_clip`. LLaMA-Factory needs no such proof: its parser
-refuses a key that is no field of its arguments.
+verl composes keys that nothing reads any more. What counts as reading is an access, in the source of what
+runs on that device, to the last part of a key, on something that stands for the section:
+`optimizer_config.clip_grad` reads `actor.optim.clip_grad`, and nothing reads `actor.grad_clip`. LLaMA-Factory
+needs no such proof: its parser refuses a key that is no field of its arguments.
 """
 
 import ast
@@ -43,7 +43,7 @@ SERVERS = {
     "cuda": re.compile(r"verl_plugin/(rollout|server|generation)"),
 }
 
-# What stands for a section where it is read: the name of a variable, or of an attribute; @: in these files only.
+# What stands for a section where it is read: the name of a variable or attribute; @: in these files only.
 READERS = {
     "actor_rollout_ref.actor": (
         "actor actor_config config@workers/utils/losses.py config@core_algos.py config@verl_plugin/losses.py"
@@ -57,6 +57,7 @@ READERS = {
     "actor_rollout_ref.model": "model model_config",
     "actor_rollout_ref.model.override_config": "override_config",
     "actor_rollout_ref.ref": "ref",
+    "actor_rollout_ref.ref.fsdp_config": "engine_config",
     "actor_rollout_ref.rollout": (
         "rollout rollout_config config@rollout/vllm_rollout config@rollout/replica.py "
         "config@verl_plugin/ config@agent_loop"
@@ -71,7 +72,8 @@ READERS = {
     "reward.reward_manager.module": "module_cfg module",
     "reward.reward_model": "reward_model config@reward_loop/reward_model.py",
     "reward.reward_model.rollout": (
-        "rollout_config rollout@reward_loop/ config@rollout/vllm_rollout config@verl_plugin/ _rollout@rewards/"
+        "rollout_config rollout@reward_loop/ config@rollout/vllm_rollout config@verl_plugin/ "
+        "_rollout@rewards/"
     ),
     "trainer": "trainer",
     "trainer.v1": "v1",
@@ -86,6 +88,7 @@ READERS = {
 # Sections that are handed on whole, to what refuses what it does not know.
 HANDED_ON = {
     "hydra": "Hydra's own",
+    "actor_rollout_ref.actor._target_": "Hydra's own: the class of the section",
     "ray_kwargs.ray_init": "ray.init",
 }
 # Read under another name.
@@ -94,6 +97,7 @@ FORWARDED = {
     "actor_rollout_ref.actor.ulysses_sequence_parallel_size": (
         "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size"
     ),
+    "actor_rollout_ref.ref.strategy": "actor_rollout_ref.ref.fsdp_config.strategy",
 }
 UNREAD = {
     "critic": "published; the objective has no critic, so none is made",
@@ -121,7 +125,9 @@ def _access(node):
             return key, _on(on)
         case ast.Subscript(value=on, slice=ast.Constant(value=str(key)), ctx=ast.Load()):
             return key, _on(on)
-        case ast.Call(func=ast.Attribute(value=on, attr="get" | "pop"), args=[ast.Constant(value=str(key)), *_]):
+        case ast.Call(
+            func=ast.Attribute(value=on, attr="get" | "pop"), args=[ast.Constant(value=str(key)), *_]
+        ):
             return key, _on(on)
         case ast.Call(func=ast.Name(id="getattr"), args=[on, ast.Constant(value=str(key)), *_]):
             return key, _on(on)
@@ -218,6 +224,7 @@ def test_the_keys_of_judges_are_read(name, kind, changes, tmp_path):
         "actor_rollout_ref.actor.grad_clip",  # clips nothing: actor.optim.clip_grad does
         "actor_rollout_ref.actor.use_torch_compile",
         "actor_rollout_ref.actor.fsdp_config.dtype",
+        "reward.reward_model.rollout.n",
         "reward_model.enable",
         "trainer.no_such_key",
     ],

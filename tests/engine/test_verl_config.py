@@ -13,7 +13,8 @@ from verl.utils.tracking import Tracking
 
 from configurations import ROOT, experiment, render_rl
 from grrm.engines import trackers
-from grrm.engines.verl import hydra_arguments, launch_overrides, rl_overrides
+from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_launch import hydra_arguments, launch_overrides
 from grrm.rewards.group import GroupOptions, GroupRewardManager
 
 OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
