@@ -173,7 +173,7 @@ def aliases():
 
 
 def is_read(key, device="cpu", seen=frozenset()):
-    section, _, last = key.rpartition(".")
+    section, _, last = re.sub(r"\.parts\.\w+", "", key).rpartition(".")  # a part is a kind again
     for reader in READERS.get(section, "").split():
         name, _, where = reader.partition("@")
         for on, file in accesses()[last]:

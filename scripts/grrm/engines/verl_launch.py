@@ -11,28 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.engines.verl import (
-    CHECKPOINTS,
-    DATA,
-    DEDICATED,
-    DEVICE,
-    ENDPOINT,
-    JUDGE,
-    JUDGE_CACHE,
-    JUDGE_OPTIONS,
-    JUDGE_PROMPT,
-    KIND,
-    MODEL,
-    SCORER,
-    SCORER_PYTHON,
-    TRAINER_MODE,
-    VALIDATION_DATA,
-    Overrides,
-)
+from grrm.engines import verl_rewards
+from grrm.engines.verl import CHECKPOINTS, DATA, DEVICE, MODEL, TRAINER_MODE, VALIDATION_DATA
+from grrm.engines.verl_rewards import DEDICATED, Overrides
 
 # Ray's workers need not share the launcher's working folder.
-_PATHS = (MODEL, DATA, VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT, SCORER, JUDGE_CACHE)
-_CALLS = f"{JUDGE_OPTIONS}ledger"
+_PATHS = (MODEL, DATA, VALIDATION_DATA, CHECKPOINTS)
 
 
 def launch_overrides(
@@ -47,25 +31,14 @@ def launch_overrides(
             are noted beside it, in judge_calls.jsonl.
         cluster: Ray runs already, at the address in the environment; otherwise it is started on this machine.
     """
-    judged = JUDGE in config
     overrides = {
         **config,
         **{key: str(Path(config[key]).absolute()) for key in _PATHS if key in config},
-        **({SCORER_PYTHON: _program(config[SCORER_PYTHON])} if SCORER_PYTHON in config else {}),
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
     }
-    if "+reward.reward_kwargs.semantics" in config:
-        overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
-    if ENDPOINT in config or (judged and KIND in config):
-        overrides[_CALLS] = str(ledger.with_name("judge_calls.jsonl").absolute())
-    return overrides
-
-
-def _program(name: str) -> str:
-    """A program as workers in another folder find it: a bare name is looked up on the path."""
-    return str(Path(name).absolute()) if os.sep in name else name
+    return overrides | verl_rewards.launch(config, ledger)
 
 
 def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:

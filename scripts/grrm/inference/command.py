@@ -137,6 +137,8 @@ def run(
         # Who reads the answers has enough (| head). Python would complain once more when it ends.
         sys.stderr.close()
         sys.exit(SOME_FAILED)
+    if tally.remark:
+        print(tally.remark, file=sys.stderr)
     if tally.failures:
         print(tally, file=sys.stderr)
         sys.exit(SOME_FAILED)

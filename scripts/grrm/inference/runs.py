@@ -29,11 +29,13 @@ class Tally:
         usable: answers with scores or a translation.
         failures: reason -> answers that cannot be used.
         unanswered: reason -> rows that the server did not answer.
+        remark: what else there is to say about all answers, for the reader.
     """
 
     usable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
+    remark: str = ""
 
     def count(self, failure: str | None) -> None:
         """Count an answer."""
