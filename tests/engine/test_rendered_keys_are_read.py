@@ -80,7 +80,7 @@ READERS = {
     "trainer.v1.sampler.custom_sampler": "custom_sampler",
     "transfer_queue.backend.SimpleStorage": "simple_storage_config",
     # Managers of rewards, and what they ask.
-    "reward.reward_kwargs": "options _options reward_kwargs kwargs",
+    "reward.reward_kwargs": "options _options reward_kwargs kwargs part self@kinds/options.py",
     "reward.reward_kwargs.judge": "options _options",
     "reward.reward_kwargs.model": "options _options model",
     "reward.reward_kwargs.overlong_buffer_cfg": "overlong_buffer_cfg",

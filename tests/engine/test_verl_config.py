@@ -1,5 +1,7 @@
 """Every override lands in verl's own configuration (run by the training environment's python)."""
 
+import json
+
 import pytest
 
 pytest.importorskip("verl")
@@ -131,6 +133,7 @@ def test_a_tracker_is_one_of_verls_loggers(tracker, tmp_path):
 
 JUDGE = {"model": "judge", "url": "http://127.0.0.1:9/v1", "cache": "cache.sqlite", "extra": {"seed": 1}}
 PAIRWISE = str(ROOT / "config/prompts/translation_pairwise.yaml")
+FUNCTION = "own_reward.py:shorter"
 # Section reward, folder of what scores, prompt.
 KINDS = {
     "bleu": ({"kind": "bleu"}, None, None),
@@ -138,6 +141,19 @@ KINDS = {
     "endpoint": ({"kind": "pairwise_dgr", "judge": JUDGE}, None, PAIRWISE),
     "served": ({"kind": "pairwise_elo", "swap": False}, "judge", PAIRWISE),
     "colocated": ({"kind": "pairwise_elo", "placement": "colocated"}, "judge", PAIRWISE),
+    "function": ({"kind": "function", "function": FUNCTION, "range": [0, 1]}, None, None),
+    "mixture": (
+        {
+            "kind": "mixture",
+            "normalise": "group",
+            "parts": [
+                {"kind": "bleu", "weight": 0.3},
+                {"kind": "function", "name": "mine", "function": FUNCTION, "normalise": "none"},
+            ],
+        },
+        None,
+        None,
+    ),
 }
 
 
@@ -155,6 +171,9 @@ def other_kind(name, tmp_path, stage="mt_grpo", hardware="cpu"):
         **reward,
         "judge": {**settings["reward"]["judge"], **reward.get("judge", {})},
     }
+    own = tmp_path / "own_reward.py"
+    own.write_text("def shorter(group):\n    return [-len(text) for text in group.candidates]\n")
+    reward = json.loads(json.dumps(reward).replace(own.name, str(own)))
     rendered = rl_overrides(
         {**settings, "reward": reward},
         stage=stage,
