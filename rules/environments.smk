@@ -5,6 +5,19 @@ localrules:
     build_environment,
 
 
+def extra_packages(name):
+    """Option of build_environment for packages of the user's own; nothing without."""
+    packages = config["environments"].get("extra", {}).get(name, [])
+    return f" --extra {' '.join(map(shlex.quote, packages))}" if packages else ""
+
+
+if config["environments"].get("extra") and deployed_by() != "uv":
+    raise WorkflowError(
+        "environments.extra names packages, which conda and apptainer do not install: run without --sdm, or "
+        "add them to the recipe"
+    )
+
+
 rule build_environment:
     input:
         lock="envs/{name}.txt",
@@ -18,8 +31,12 @@ rule build_environment:
         **resources("build_environment"),
     params:
         folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
-        flash_attn=lambda wildcards: option(
-            "--flash-attn", config["environments"]["flash_attn"].get(wildcards.name)
+        flash_attn=lambda wildcards: (
+            option(
+                "--flash-attn",
+                config["environments"]["flash_attn"].get(wildcards.name),
+            )
+            + extra_packages(wildcards.name)
         ),
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"

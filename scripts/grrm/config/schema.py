@@ -122,6 +122,8 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> An
             key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
             for key, part in value.items()
         }
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [_typed(part, schema["items"], root) for part in value]
     allowed = schema.get("type", [])
     names = [allowed] if isinstance(allowed, str) else allowed
     if not isinstance(value, str) or names == ["string"]:

@@ -19,7 +19,7 @@ from grrm.data.records import Candidates
 from grrm.files import UserError, is_text
 from grrm.inference.agreement import Agreement
 from grrm.inference.answers import Row
-from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
+from grrm.inference.attempts import NO_RETRIES, AnswerError, Question, Retries, ask
 from grrm.inference.backends import (
     DEFAULT_ENGINE,
     Backend,

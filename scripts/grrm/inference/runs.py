@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
 from grrm.inference.answers import Row, rank_each, translate_each
-from grrm.inference.asking import NO_RETRIES, Retries, seed_of
+from grrm.inference.attempts import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
 from grrm.inference.journal import Journal, Key, Printer, rows_digest
 from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt

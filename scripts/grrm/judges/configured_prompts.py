@@ -14,7 +14,7 @@ from grrm.catalogue.rewards import KINDS
 from grrm.config import alignment_prompt_of, grpo_runs, pieces_of, prompt_file, translation_prompt_of
 from grrm.files import UserError
 from grrm.functions import check_function
-from grrm.judges.prompts import KEYWORDS, JudgePrompt, Kind, check_judge_prompt, load_template_prompt
+from grrm.judges.prompts import KEYWORDS, JudgePrompt, PromptKind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
     TRANSLATION_KINDS,
     UPSTREAM,
@@ -71,7 +71,7 @@ def check_prompts(config: Mapping[str, Any]) -> None:
     if config["judges"] is not None:
         for kind in ("pointwise", "pairwise"):
             file = config["judges"]["prompts"][kind]
-            _check_known(file, load_template_prompt(file, cast(Kind, f"judge_{kind}")).columns, ())
+            _check_known(file, load_template_prompt(file, cast(PromptKind, f"judge_{kind}")).columns, ())
     if "llm_judge" in config["evaluate"]["metrics"]:
         file = config["evaluate"]["llm_judge"]["prompt"]
         asked = asked_columns("judge_translation", load_templates(file, "judge_translation"))
@@ -112,7 +112,7 @@ def load_reward_prompt(kind: str, prompt: str, *, translation: bool) -> Prompt:
     wanted = KINDS[kind].prompt
     if (load := _LOADERS.get(wanted)) is not None:
         return load(prompt)
-    return check_judge_prompt(prompt, cast(Kind, wanted), translation=translation)
+    return check_judge_prompt(prompt, cast(PromptKind, wanted), translation=translation)
 
 
 # By kind of prompt; the others are those of general judges.

@@ -94,6 +94,9 @@ class GroupOptions:
             )
         if self.semantics == "paper" and not KINDS[self.kind].has_semantics:
             raise UserError(f"reward: semantics 'paper' is that of kind grrm, but kind is {self.kind!r}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.max_failure_rate <= 1:
             raise UserError(
                 f"reward: max_failure_rate is {self.max_failure_rate}, expected a share from 0 to 1"
