@@ -346,3 +346,10 @@ def test_names_that_stand_in_a_catalogue_become_an_enum(tmp_path: Path) -> None:
     (tmp_path / "schema.yaml").write_text(text, encoding="utf-8")
     items = load_schema(tmp_path / "schema.yaml")["properties"]["a"]["items"]
     assert items == {"default": "mt_sft", "enum": list(STAGES)}
+
+
+def test_every_sft_has_one_warmup() -> None:
+    config = experiment("judges")
+    config["judges"]["sft"] |= {"warmup_steps": 5, "warmup_ratio": 0.1}
+    with pytest.raises(UserError, match=r"judges\.sft\.warmup_steps and judges\.sft\.warmup_ratio are both"):
+        resolve_experiment(config, SCHEMA)

@@ -129,6 +129,11 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     return [stage for stage in rl_stages(config) if "." in stage[0]]
 
 
+def devices_of(config: Mapping[str, Any]) -> int:
+    """Devices that the training stages run on."""
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
+
+
 def has_sft(config: Mapping[str, Any], name: str) -> bool:
     """Whether the SFT of the base model of that name (grrm, mt) is part of the experiment."""
     first = next(row.name for row in TRAININGS.values() if row.start == f"{name}_base")
