@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
-from grrm.catalogue.trainings import of_part
+from grrm.catalogue.trainings import TRAININGS
 from grrm.config.schema import shown
-from grrm.config.stages import devices_of, has_sft, rl_stages, sft_stages, trained_stages
+from grrm.config.stages import base_trainings, devices_of, rl_stages, sft_stages, trained_stages
 from grrm.urls import secret_in
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterator[str]]
@@ -154,12 +154,10 @@ def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
     """Base models are made together, so both are made or both taken."""
-    bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if has_sft(config, name)]
-    if len({base is None for base in bases}) == 2:
-        yield (
-            f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
-            "expected a model for both or null for both: base models are made in pairs"
-        )
+    bases = {row.section: config[row.section]["start_from"] for row in base_trainings(config)}
+    if len({base is None for base in bases.values()}) == 2:
+        found = " and ".join(f"{name}.start_from is {base!r}" for name, base in bases.items())
+        yield f"{found}, expected a model for both or null for both: base models are made in pairs"
 
 
 # ---------------------------------------------------------------- what the fork would pass over in silence
@@ -177,8 +175,9 @@ _FORK_REWARD: dict[str, tuple[Any, str]] = {
 
 def _forked(config: Mapping[str, Any]) -> list[str]:
     """Stages that the fork trains."""
-    rows = [row.name for row in of_part("") if row.engine == "rl"]
-    return [name for name in trained_stages(config) if name in rows and config["rl_engine"] == "gen_rm_fork"]
+    if config["rl_engine"] != "gen_rm_fork":
+        return []
+    return [name for name in trained_stages(config) if TRAININGS[name].engine == "rl"]
 
 
 def _attention_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
@@ -202,7 +201,7 @@ def _reward_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
 def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
     """It asks in the authors' own words, which a judge must have been trained on."""
     ranking = config["prompts"]["ranking"]
-    for row in (row for row in of_part("") if row.judge and row.name in _forked(config)):
+    for row in (TRAININGS[name] for name in _forked(config) if TRAININGS[name].judge):
         taken = config[row.name]["reward"]["model"] or config["evaluate"]["start_from"][row.judge]
         if ranking != "upstream" and not taken:
             yield (
