@@ -15,7 +15,8 @@ from verl import DataProto
 
 from configurations import ROOT, experiment
 from grrm.config import resolve_experiment
-from grrm.engines.verl import hydra_arguments, launch_overrides, rl_overrides
+from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_launch import hydra_arguments, launch_overrides
 from grrm.engines.verl_rewards import PartFiles
 from grrm.rewards.group import GroupRewardManager
 
