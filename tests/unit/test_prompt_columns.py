@@ -19,7 +19,9 @@ import prepare_mt_grpo
 import prepare_mt_sft
 from configurations import experiment
 from grrm.files import UserError
+from grrm.inference import grading
 from grrm.inference.tables import read_rows
+from grrm.judges.card import Pointwise
 from grrm.judges.configured_prompts import PAIR_COLUMNS, TEST_COLUMNS, carrying_rewards, check_prompts
 from grrm.judges.groups import Group
 from grrm.judges.prompts import load_judge_prompt
@@ -308,3 +310,18 @@ def test_a_table_keeps_the_columns_that_the_prompt_names(tmp_path: Path) -> None
         UserError, match="line 1: no colour, which the prompt names; the columns are src_text, "
     ):
         read_rows(str(path), further={"colour"})
+
+
+def test_a_judge_is_asked_about_the_columns_that_its_card_names() -> None:
+    templates = yaml.safe_load(Path("config/prompts/toy_pointwise.yaml").read_text(encoding="utf-8"))
+    plain = Pointwise(templates, 0, 4, 64, 16)
+    used = replace(plain, prompt=templates | {"prompt": templates["prompt"] + "\n|{rubric}|"})
+    row = {"question": "q", "response": "r", "rubric": RUBRIC, "other": 1}
+    assert grading.columns_of(used) == {"rubric"}
+    assert grading.read_row(row, "row 0", grading.columns_of(plain)) == grading.read_row(row, "row 0")
+    asked = grading.read_row(row, "row 0", grading.columns_of(used))
+    assert asked == {**grading.read_row(row, "row 0"), "columns": {"rubric": RUBRIC}}
+    shown = grading._render(asked, (0,), used, False)
+    assert shown.rstrip().endswith(f"|{RUBRIC}|")
+    with pytest.raises(UserError, match=r"row 0: the judge's prompt: .*\{rubric\}.* rows are question, resp"):
+        grading.read_row({"question": "q", "response": "r"}, "row 0", grading.columns_of(used))
