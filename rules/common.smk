@@ -41,7 +41,11 @@ from grrm.config import (
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.functions import check_function, file_of
-from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.judges.configured_prompts import (
+    carrying_rewards,
+    check_prompts,
+    tables_with_columns,
+)
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
@@ -276,6 +280,12 @@ EVALUATIONS = [
 GRPO_RUNS = grpo_runs(config)
 # Those whose judge is asked about more of a row than its texts: the rows carry it.
 CARRYING = carrying_rewards(config)
+# Tables of which not only the columns of their schema are kept.
+FURTHER = tables_with_columns(config)
+
+
+def further(table):
+    return " --further" if table in FURTHER else ""
 
 
 # Kind of reward, or its name in reward_comparison -> training with it, for those whose models are compared with the model before.

@@ -84,6 +84,13 @@ if config["data"]["source"] == "hub":
     for kind in COMPARISONS:
         if kind not in KINDS.values():
             raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
+        if f"{kind}_test" in FURTHER and not any(
+            TEST_SETS[name].format == kind for name in KINDS
+        ):
+            raise WorkflowError(
+                f"a prompt names further columns of the {kind} test rows, but no test set in 'data.test_sets' is a "
+                f"table that may have them (format: {kind} in config/datasets.yaml)"
+            )
 
 
 try:

@@ -22,7 +22,13 @@ from grrm.files import UserError
 from grrm.inference import grading
 from grrm.inference.tables import read_rows
 from grrm.judges.card import Pointwise
-from grrm.judges.configured_prompts import PAIR_COLUMNS, TEST_COLUMNS, carrying_rewards, check_prompts
+from grrm.judges.configured_prompts import (
+    PAIR_COLUMNS,
+    TEST_COLUMNS,
+    carrying_rewards,
+    check_prompts,
+    tables_with_columns,
+)
 from grrm.judges.groups import Group
 from grrm.judges.prompts import load_judge_prompt
 from grrm.judges.questions import Verdict
@@ -291,6 +297,29 @@ def test_a_function_is_read_and_not_run_to_know_what_it_names(
     (tmp_path / "mine.py").write_text(f"import no_such_package\n\ndef ask({parameters}):\n    return ''\n")
     spec = f"{tmp_path}/mine.py:ask"
     assert carrying_rewards(with_reward("pointwise", spec)) == ([f"pointwise={spec}"] if carries else [])
+
+
+def test_only_tables_whose_further_columns_are_asked_for_keep_them(tmp_path: Path) -> None:
+    for overlays in ((), ("paper",)):
+        assert tables_with_columns(experiment(*overlays)) == set()
+    config = experiment("paper")
+    config["prompts"]["translation"] = str(prompt_file(tmp_path, "translation.yaml"))
+    assert tables_with_columns(config) == {"mt_sft", "mt_grpo", "translation_test"}
+    config = experiment("paper")
+    config["prompts"]["ranking"] = str(prompt_file(tmp_path, "ranking.yaml"))
+    # The judge of rewards is asked with it, too.
+    assert tables_with_columns(config) == {
+        "grrm_sft",
+        "grrm_rlvr",
+        "ranking_test",
+        "translation_test",
+        "mt_grpo",
+    }
+    assert tables_with_columns(with_reward("sqm", str(prompt_file(tmp_path, "sqm.yaml")))) == {"mt_grpo"}
+    config = experiment("paper")
+    config["evaluate"]["metrics"] = ["llm_judge"]
+    config["evaluate"]["llm_judge"]["prompt"] = str(prompt_file(tmp_path, "judge_translation.yaml"))
+    assert tables_with_columns(config) == {"translation_test"}
 
 
 def test_the_columns_that_are_known_are_those_of_the_tables() -> None:
