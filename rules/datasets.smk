@@ -8,10 +8,18 @@ from grrm.data.datasets import (
     load_lock,
     with_models,
 )
+from grrm.judges.configured_prompts import tables_with_columns
 from grrm.report.reference import load_reference, means
 
 LOCK = "config/datasets.lock.yaml"
 DOWNLOADS = config["data"]["downloads"]
+# Tables of which not only the columns of their schema are kept.
+FURTHER = tables_with_columns(config)
+
+
+def further(table):
+    return " --further" if table in FURTHER else ""
+
 
 try:
     DATASETS = with_models(

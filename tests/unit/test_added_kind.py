@@ -78,6 +78,12 @@ def test_every_kind_has_a_module_and_a_way_to_points(kind: str) -> None:
         assert not prompt or (ROOT / prompt).is_file()
 
 
+def test_the_page_names_every_kind() -> None:
+    page = (ROOT / "docs/rewards.md").read_text()
+    for entry in ENTRIES:
+        assert f"| `{entry.name}` | {entry.label} | {entry.scale} |" in page
+
+
 def test_names_are_unique() -> None:
     assert len(KINDS) == len(ENTRIES)
 

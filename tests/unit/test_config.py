@@ -217,6 +217,15 @@ def test_keys_that_contradict_each_other_are_named(
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize("section", ["judges.sft", "alignment.policy_sft"])
+def test_any_training_warms_up_by_steps_or_by_a_share(section: str) -> None:
+    config = experiment("judges")
+    stage = at(config, section)
+    stage |= {"warmup_steps": 3, "warmup_ratio": 0.1}
+    with pytest.raises(UserError, match=f"{section}.warmup_steps and {section}.warmup_ratio are both set"):
+        resolve_experiment(config, SCHEMA)
+
+
 def test_a_secret_in_an_address_is_not_repeated(demo: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="base_url holds a password") as error:
         resolve_experiment(set_key(demo, "evaluate.base_url", "http://me:pssst@host/v1"), SCHEMA)

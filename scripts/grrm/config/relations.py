@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
+from grrm.catalogue.trainings import TRAININGS
 from grrm.config.schema import shown
-from grrm.config.stages import has_sft, rl_stages, sft_stages, trained_stages
+from grrm.config.stages import base_trainings, rl_stages, sft_stages, trained_stages
 from grrm.urls import secret_in
 
 
@@ -24,8 +25,8 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{name}.{steps} is {shown(stage[steps])} and {name}.epochs is {shown(stage['epochs'])}, "
                 "expected a number for one of them and null for the other"
             )
-    for name in ("grrm_sft", "mt_sft"):
-        if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
+    for name, stage, _ in sft_stages(config):
+        if stage.get("warmup_steps") and stage["warmup_ratio"]:
             yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
     for name, stage, _ in rl_stages(config):
         batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
@@ -43,12 +44,10 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_for_device(config, hardware["device"])
     if config["rl_engine"] == "gen_rm_fork":
         yield from _wrong_for_fork(config)
-    bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if has_sft(config, name)]
-    if len({base is None for base in bases}) == 2:
-        yield (
-            f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
-            "expected a model for both or null for both: base models are made in pairs"
-        )
+    bases = {row.section: config[row.section]["start_from"] for row in base_trainings(config)}
+    if len({base is None for base in bases.values()}) == 2:
+        found = " and ".join(f"{name}.start_from is {base!r}" for name, base in bases.items())
+        yield f"{found}, expected a model for both or null for both: base models are made in pairs"
 
 
 def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
@@ -146,9 +145,9 @@ _FORK_REWARD: dict[str, tuple[Any, str]] = {
 def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that the fork's trainer would pass over without a word."""
     trained = trained_stages(config)
-    for name in ("grrm_rlvr", "mt_grpo"):
+    for name in [stage for stage in trained if TRAININGS[stage].engine == "rl"]:
         attention = config[name]["attention"]
-        if name in trained and attention != "flash_attention_2":
+        if attention != "flash_attention_2":
             yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
     if "mt_grpo" not in trained:
         return

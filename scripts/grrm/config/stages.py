@@ -129,10 +129,9 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     return [stage for stage in rl_stages(config) if "." in stage[0]]
 
 
-def has_sft(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the SFT of the base model of that name (grrm, mt) is part of the experiment."""
-    first = next(row.name for row in TRAININGS.values() if row.start == f"{name}_base")
-    after = next(row for row in TRAININGS.values() if row.start == first)
-    finished = config["evaluate"]["start_from"]
-    later = value_of(config, f"{after.section}.start_from") or finished[after.name] or finished[first]
-    return later is None
+def base_trainings(config: Mapping[str, Any]) -> list[Training]:
+    """Trainings that start from base models, less those whose model, or the next one, is taken."""
+    taken = taken_models(config)
+    first = [row for row in of_part("") if row.start not in TRAININGS]
+    after = {row.start: row.name for row in of_part("") if row.start in TRAININGS}
+    return [row for row in first if row.name not in taken and after[row.name] not in taken]
