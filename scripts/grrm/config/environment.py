@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from grrm.catalogue.rewards import EVAL_MODES, PAIRWISE_MODES
 from grrm.catalogue.trainings import of_part
 from grrm.config.rewards import asks_endpoint, compared_rewards, family
-from grrm.config.stages import judged_stages, sft_stages
+from grrm.config.stages import devices_of, judged_stages, sft_stages
 from grrm.files import UserError
 from grrm.urls import secret_in
 
@@ -261,11 +261,6 @@ def spread_rows(config: dict[str, Any], origins: Origins, devices_before: int) -
         for name, stage, _ in sft_stages(config):
             if name.startswith("judges."):
                 _spread(stage, rows, devices, f"TRAIN_BATCH_SIZE is {rows}: {name}")
-
-
-def devices_of(config: Mapping[str, Any]) -> int:
-    """Devices that the training stages run on."""
-    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
 
 
 def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:

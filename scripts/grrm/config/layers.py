@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.config.environment import devices_of, lay_environment, spread_rows
+from grrm.config.environment import lay_environment, spread_rows
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
+from grrm.config.stages import devices_of
 from grrm.files import UserError, read_yaml
 
 

@@ -9,8 +9,6 @@ from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
 from grrm.files import UserError
 
-JUDGES = tuple(row.section.rpartition(".")[2] for row in of_part("judges"))
-
 
 def value_of(config: Mapping[str, Any], path: str) -> Any:
     """What stands under a dotted path; None if nothing does."""
@@ -127,6 +125,11 @@ def rl_stages(config: Mapping[str, Any]) -> list[Stage]:
 def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     """Reinforcement learning of judges, and against them."""
     return [stage for stage in rl_stages(config) if "." in stage[0]]
+
+
+def devices_of(config: Mapping[str, Any]) -> int:
+    """Devices that the training stages run on."""
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
 
 
 def base_trainings(config: Mapping[str, Any]) -> list[Training]:
