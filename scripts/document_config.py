@@ -75,6 +75,9 @@ def _keys(section: Mapping[str, Any], root: Mapping[str, Any], prefix: str = "")
         yield prefix + name, part
         if "properties" in part:
             yield from _keys(part, root, f"{prefix}{name}.")
+        items = dereference(part.get("items", {}), root)
+        if "properties" in items:
+            yield from _keys(items, root, f"{prefix}{name}[].")
 
 
 def _table(keys: Any) -> str:

@@ -28,6 +28,7 @@ from grrm.engines import (
     trackers,
     verl,
     verl_fork,
+    verl_launch,
     verl_rewards,
     verl_runs,
 )
@@ -207,7 +208,7 @@ def _train(
             cluster = ray_cluster(
                 find_allocation(verl.machines(config), verl.devices_per_machine(config)),
                 python=args.python,
-                offers=verl.ray_offers(config),
+                offers=verl_launch.ray_offers(config),
                 environment=environment,
                 temporary=temporary,
                 logs=attempt / "machines",
@@ -250,18 +251,18 @@ def _launch(
         )
         return verl_fork.command(args.python, overrides), environment
     cluster = _starts_cluster(config, address)
-    overrides = verl.launch_overrides(
+    overrides = verl_launch.launch_overrides(
         _with_attention(config, args.python),
         temporary=temporary,
         ledger=attempt / "judgements.jsonl",
         cluster=cluster,
     )
-    environment = verl.environment(
+    environment = verl_launch.environment(
         config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
     )
     if not address:
-        return verl.command(args.python, overrides, cluster=cluster), environment
-    command = verl.command(args.python, ray_address.join_cluster(overrides, address))
+        return verl_launch.command(args.python, overrides, cluster=cluster), environment
+    command = verl_launch.command(args.python, ray_address.join_cluster(overrides, address))
     return ray_address.submit(command, environment, os.environ, address), environment
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from grrm.catalogue import resolve
-from grrm.catalogue.rewards import ENTRIES, KINDS
+from grrm.catalogue.rewards import ENTRIES, KINDS, RewardKind
 from grrm.files import read_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +76,17 @@ def test_every_kind_has_a_module_and_a_way_to_points(kind: str) -> None:
         assert callable(resolve(f"{entry.module}:points")), "no range: the module makes points"
     for prompt in (entry.translation_prompt, entry.conversation_prompt):
         assert not prompt or (ROOT / prompt).is_file()
+
+
+def test_the_page_names_every_kind() -> None:
+    page = (ROOT / "docs/rewards.md").read_text()
+    for entry in ENTRIES:
+        assert f"| `{entry.name}` | {entry.label} | {entry.scale} |" in page
+
+
+def test_an_entry_without_a_range_is_no_entry() -> None:
+    with pytest.raises(TypeError, match="range"):
+        RewardKind("ter", "TER", "grrm.rewards.kinds.ter", "nothing")  # type: ignore[call-arg]
 
 
 def test_names_are_unique() -> None:

@@ -10,13 +10,12 @@ import yaml
 import render_rl
 from configurations import experiment
 from grrm.engines import verl_fork
-from grrm.engines.verl import (
+from grrm.engines.verl import rl_overrides, total_steps
+from grrm.engines.verl_launch import (
     command,
     environment,
     hydra_arguments,
     launch_overrides,
-    rl_overrides,
-    total_steps,
 )
 
 ROOT = Path(__file__).parent.parent.parent

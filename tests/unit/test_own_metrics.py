@@ -12,7 +12,7 @@ from test_compare import N, compare, make_experiment
 import report_example
 import score_segments
 import score_translations
-from grrm.catalogue.metrics import known_metrics
+from grrm.catalogue.metrics import known_metrics, metrics_of
 from grrm.config import load_experiment
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.functions import check_function, load_function
@@ -214,6 +214,12 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
 def test_what_cannot_be_a_metric_is_named(metrics, message):
     with pytest.raises(UserError, match=message):
         load_experiment(ROOT, changes={"evaluate": {"metrics": metrics}})
+
+
+def test_numbers_from_the_command_line_are_numbers():
+    changes = {"evaluate": {"metrics": [{**ITEM, "factor": "100", "digits": "2"}]}}
+    (metric,) = metrics_of(load_experiment(ROOT, changes=changes))
+    assert (metric.factor, metric.digits) == (100, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Functions and mixtures in the configuration: what contradicts, what is rendered, what is tried beforehand."""
+"""Functions and mixtures in the configuration: what contradicts, is rendered, and is tried beforehand."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from configurations import ROOT, experiment
 from grrm.config import compared_runs, grpo_runs, pieces_of, resolve_experiment
-from grrm.engines import checkpoints, verl, verl_rewards
+from grrm.engines import checkpoints, verl, verl_launch, verl_rewards
 from grrm.engines.verl_rewards import PartFiles
 from grrm.files import UserError
 from grrm.judges.configured_prompts import check_prompts
@@ -67,6 +68,7 @@ def rendered(reward: dict[str, Any] = MIXED, **changes: Any) -> dict[str, Any]:
         ({"kind": "mixture"}, r"mt_grpo\.reward\.parts is missing"),
         ({"kind": "function"}, r"mt_grpo\.reward\.function is missing"),
         ({"kind": "function", "function": "rewards.py"}, "expected path/to/file.py:function"),
+        ({"kind": "mixture", "parts": [{"kind": "bleu"}], "prompt": "p.yaml"}, "prompt is 'p.yaml'"),
         ({"kind": "bleu", "range": [0, 1]}, "range is set, expected it with kind 'function' only"),
         ({"kind": "function", "function": "a.py:f", "range": [1, 0]}, r"range is \[1, 0\]"),
         ({"kind": "mixture", "parts": [{"kind": "bleu"}, {"kind": "bleu"}]}, "two are named 'bleu'"),
@@ -179,7 +181,9 @@ def test_how_a_parts_judge_is_reached_is_no_part_of_the_training() -> None:
 
 
 def test_a_launch_names_files_from_the_root_and_notes_the_calls_of_every_client(tmp_path: Path) -> None:
-    launched = verl.launch_overrides(rendered(), temporary=Path("/t"), ledger=tmp_path / "groups.jsonl")
+    launched = verl_launch.launch_overrides(
+        rendered(), temporary=Path("/t"), ledger=tmp_path / "groups.jsonl"
+    )
     part = "+reward.reward_kwargs.parts"
     assert launched[f"{part}.mine.function"] == str(Path("my_rewards.py:score").absolute())
     assert launched[f"{part}.comet.model.model"] == str(Path("models/comet").absolute())
@@ -220,7 +224,8 @@ def rows(folder: Path, **info: Any) -> str:
 
 def tried(folder: Path, body: str, **info: Any) -> None:
     (folder / "mine.py").write_text(f"def score(group):\n    {body}\n")
-    options = f'{{"kind": "mixture", "parts": {{"mine": {{"kind": "function", "function": "{folder}/mine.py:score"}}}}}}'
+    part = {"kind": "function", "function": f"{folder}/mine.py:score"}
+    options = json.dumps({"kind": "mixture", "parts": {"mine": part}})
     try_functions(["--options", options, "--data", rows(folder, **info)])
 
 

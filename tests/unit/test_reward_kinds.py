@@ -472,6 +472,47 @@ def test_validation_with_one_response_compares_it_with_the_chosen_one() -> None:
     assert better[1][0]["above_chosen"] == 1
 
 
+# ---------------------------------------------------------------- the GRRM's judgement, wherever it is asked
+
+BOLD = ranking_answer("compared", [9, 3]).replace("### Scores:", "**Scores:**").replace(": 9", ": 9/10")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_and_serving_ask_the_grrm_the_same(seed: int) -> None:
+    async def use(url: str) -> None:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        await step("grrm", "", groups=2, served=address, seed=seed)()
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        async with Scorer(ScoringOptions("grrm", prompt=prompt_of("grrm"), judge=judge, seed=seed)) as scorer:
+            await scorer.score_groups([Group(f"s{n}", TEXTS[::-1], None, "de", "en") for n in range(2)])
+
+    _, server = with_server(truthful, use)
+    trained, served = [
+        sorted(call.prompt for call in calls) for calls in (server.calls[:2], server.calls[2:])
+    ]
+    assert trained == served
+
+
+def test_training_and_serving_read_the_grrms_answer_the_same() -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        texts = ("quality 3", "quality 9")
+        rewards, _ = await step("grrm", "", texts, groups=1, served=address)()
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        scores = []
+        for tolerant in (False, True):
+            options = ScoringOptions("grrm", prompt=prompt_of("grrm"), judge=judge, tolerant=tolerant)
+            async with Scorer(options) as scorer:
+                scores.append(await scorer.score_group(Group("s", texts, None, "de", "en")))
+        return rewards, *scores
+
+    (rewards, strict, tolerant), _ = with_server(lambda _: Act(BOLD), use)
+    assert rewards == [0.5, 0.5]
+    assert strict.scores == (None, None)
+    assert strict.failures[0].startswith("malformed answer: header")
+    assert sorted(tolerant.scores) == [3, 9]
+
+
 # ---------------------------------------------------------------- a judge that verl itself serves
 
 

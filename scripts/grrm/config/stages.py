@@ -9,8 +9,6 @@ from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
 from grrm.files import UserError
 
-JUDGES = tuple(row.section.rpartition(".")[2] for row in of_part("judges"))
-
 
 def value_of(config: Mapping[str, Any], path: str) -> Any:
     """What stands under a dotted path; None if nothing does."""
@@ -129,10 +127,14 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     return [stage for stage in rl_stages(config) if "." in stage[0]]
 
 
-def has_sft(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the SFT of the base model of that name (grrm, mt) is part of the experiment."""
-    first = next(row.name for row in TRAININGS.values() if row.start == f"{name}_base")
-    after = next(row for row in TRAININGS.values() if row.start == first)
-    finished = config["evaluate"]["start_from"]
-    later = value_of(config, f"{after.section}.start_from") or finished[after.name] or finished[first]
-    return later is None
+def devices_of(config: Mapping[str, Any]) -> int:
+    """Devices that the training stages run on."""
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
+
+
+def base_trainings(config: Mapping[str, Any]) -> list[Training]:
+    """Trainings that start from base models, less those whose model, or the next one, is taken."""
+    taken = taken_models(config)
+    first = [row for row in of_part("") if row.start not in TRAININGS]
+    after = {row.start: row.name for row in of_part("") if row.start in TRAININGS}
+    return [row for row in first if row.name not in taken and after[row.name] not in taken]
