@@ -5,19 +5,6 @@ localrules:
     build_environment,
 
 
-def extra_packages(name):
-    """Option of build_environment for packages of the user's own; nothing without."""
-    packages = config["environments"].get("extra", {}).get(name, [])
-    return f" --extra {' '.join(map(shlex.quote, packages))}" if packages else ""
-
-
-if config["environments"].get("extra") and deployed_by() != "uv":
-    raise WorkflowError(
-        "environments.extra names packages, which conda and apptainer do not install: run without --sdm, or "
-        "add them to the recipe"
-    )
-
-
 rule build_environment:
     input:
         lock="envs/{name}.txt",
