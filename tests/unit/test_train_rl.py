@@ -265,7 +265,7 @@ def test_a_function_that_fails_on_the_first_row_ends_the_run_before_anything_is_
     Path("config.yaml").write_text(yaml.safe_dump(config))
     Path("mine.py").write_text("def score(group): ...")
     Path("python").write_text(
-        "#!/bin/sh\nprintf '%s ' \"$@\" > asked\necho loading\necho 'error: mine.py:score: no score'\nexit 2\n"
+        "#!/bin/sh\nprintf '%s ' \"$@\" > asked\necho 'error: mine.py:score: no score'\nexit 2\n"
     )
     Path("python").chmod(0o755)
     arguments = [
