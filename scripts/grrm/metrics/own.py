@@ -2,7 +2,7 @@
 
     def ter(translations: list[str], references: list[str], sources: list[str]) -> list[float | None]
 
-It may be async. It is called once for each system and run, with all segments of the test table in its order; a
+It may be async. It is called once for each system and run, with all segments of the test table in order; a
 translation that failed is an empty text. It answers one number for each segment, None where it cannot tell.
 Parameters after these three get the column of the test table that they are named like, as a list.
 """
