@@ -165,6 +165,17 @@ def test_every_layout_has_an_example_and_is_told_apart() -> None:
     assert used == {id(layout) for layout in LAYOUTS}
 
 
+def test_the_documented_table_is_the_table() -> None:
+    lines = (Path(__file__).parents[2] / "docs/judges.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| layout | columns | and | read for |") + 2
+    for layout, line in zip(LAYOUTS, lines[start:], strict=False):
+        columns = ", ".join(" or ".join(f"`{name}`" for name in names) for names in layout.columns)
+        uses: list[Any] = ["pointwise", "pairwise", "bradley_terry", "sft", "grade"]
+        read = ", ".join(f"`{use}`" for use in uses if any(one is layout for one, _ in layouts_for(use)))
+        assert line == f"| {layout.name} | {columns} | {layout.more} | {read} |"
+    assert lines[start + len(LAYOUTS)] == ""
+
+
 @pytest.mark.parametrize("form", [lambda row: row, json.dumps], ids=["row", "JSON"])
 def test_the_label_of_a_published_row_is_that_which_rewards_go_by(form: Callable[[Any], Any]) -> None:
     for row, records in ROWS.values():
