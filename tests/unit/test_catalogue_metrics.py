@@ -91,6 +91,8 @@ def test_own_metrics_come_after_all_others():
     own = known_metrics(config)["ter"]
     assert (own.label, own.short, own.sign, own.environment) == ("ter (lower is better)", "ter", -1, "driver")
     assert "ter" not in METRICS
+    # Of an experiment that an older version made; and of none.
+    assert known_metrics({"evaluate": {"metrics": ["gone"]}}, {}) == METRICS
 
 
 # ---------------------------------------------------------------- one entry is all

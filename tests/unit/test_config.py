@@ -162,6 +162,17 @@ def test_text_within_braces_of_the_command_line_is_read(
         ("grrm_rlvr.clip_low", 0, ["grrm_rlvr.clip_low", "above 0"]),
         ("evaluate.metrics", ["blue"], ["evaluate.metrics.0", "'blue'", "'comet', 'cometkiwi'", "'bleurt'"]),
         ("evaluate.checkpoints", "some", ["evaluate.checkpoints", "'some'", "^all$"]),
+        ("reward_comparison", ["tfas"], ["'reward_comparison.0' is 'tfas', expected one of 'grrm', 'sqm'"]),
+        ("reward_comparison", [{"name": "x"}], ["'reward_comparison.0': 'kind' is missing"]),
+        (
+            "reward_comparison",
+            [{"name": "a b", "kind": "blue", "weight": 1}],
+            [
+                "unknown key 'reward_comparison.0.weight'",
+                "'reward_comparison.0.kind' is 'blue'",
+                "'reward_comparison.0.name' is 'a b', expected small letters",
+            ],
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(

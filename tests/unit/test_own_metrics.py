@@ -114,6 +114,13 @@ def test_none_is_a_missing_score_and_no_zero(folder):
     assert score(folder)["systems"]["after"]["scores"] == [[None, 10.0, 20.0, 1.0]]
 
 
+def test_a_function_may_be_async(folder):
+    write(
+        "import asyncio\nasync def ter(*texts):\n    await asyncio.sleep(0)\n    return map(len, texts[0])\n"
+    )
+    assert score(folder)["systems"]["after"]["scores"] == [[11.0] * 4]
+
+
 def test_parameters_named_like_columns_get_them(folder):
     write(
         "def ter(translations, references, sources, *, src_lang, scale=2):\n"

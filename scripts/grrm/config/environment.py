@@ -10,9 +10,10 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.rewards import EVAL_MODES, PAIRWISE_MODES
 from grrm.catalogue.trainings import of_part
 from grrm.config.rewards import asks_endpoint, compared_rewards, family
@@ -190,6 +191,26 @@ def lay_environment(
         _lay_reward(laid, "alignment.grpo.reward", environment, origins)
         if ("alignment", "grpo", "reward", "judge", "url") in origins:
             reward["model"] = None
+    return laid, origins
+
+
+def lay_for_evaluation(
+    config: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], Origins]:
+    """What the environment says about judges that evaluate, laid over keys of its sort: to be checked alone.
+
+    They read what their section leaves open while they score, hours later.
+
+    Raises:
+        UserError: a text is of another sort than its variable.
+    """
+    laid: dict[str, Any] = copy.deepcopy(dict(config))
+    origins: Origins = {}
+    for settings in (metric.settings(config) for metric in metrics_of(config)):
+        for variable in VARIABLES:
+            if "url" in settings and variable.option and settings.get(variable.option) is None:
+                kept_nowhere = replace(variable, guard="")
+                _lay(laid, f"mt_grpo.reward.{variable.reward}", kept_nowhere, environment, origins)
     return laid, origins
 
 
