@@ -64,13 +64,14 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [args.data, initial, *judges, *verl_rewards.scoring_files(config)]
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
+    # Before the folder is this training's: with a repaired function it is another one.
+    _try_functions(args, config)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
-                _try_functions(args, config)
                 _run(args, config, working, steps)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)

@@ -215,26 +215,20 @@ def test_every_part_is_logged_by_name_whatever_happens(write: Any, tmp_path: Pat
     assert rows["1"]["reason"].startswith("judge: no answer: rejected: HTTP 400")
 
 
-def test_a_part_may_be_the_judge_that_verl_serves() -> None:
+@pytest.mark.parametrize(("kind", "calls"), [("grrm", 1), ("pairwise_copeland", 12), ("sqm", 4)])
+def test_a_part_may_be_the_judge_that_verl_serves(kind: str, calls: int) -> None:
     async def use(url: str) -> Any:
         address = url.removeprefix("http://").removesuffix("/v1")
-        parts = {
-            "grrm": {"kind": "grrm", "prompt": prompt_of("grrm")},
-            "chrf": {"kind": "chrf"},
-        }
-        run = step("mixture", "", groups=1, served=address, parts=parts)
-        return await run()
+        parts = {"judge": {"kind": kind, "prompt": prompt_of(kind)}, "chrf": {"kind": "chrf"}}
+        return await step("mixture", "", groups=1, served=address, parts=parts)()
 
-    (rewards, _), server = with_server(truthful, use)
-    (call,) = server.calls
-    assert call.body["model"] == "/models/judge"
-    assert {key: call.body[key] for key in ("top_p", "top_k", "max_tokens", "temperature")} == {
-        "top_p": 0.9,
-        "top_k": 20,
-        "max_tokens": 64,
-        "temperature": 0.0,
-    }
+    (rewards, metrics), server = with_server(truthful, use)
+    assert len(server.calls) == calls
+    asked = {"model": "/models/judge", "top_p": 0.9, "top_k": 20, "max_tokens": 64, "temperature": 0.0}
+    for call in server.calls:
+        assert {key: call.body[key] for key in asked} == asked
     assert np.argsort(rewards).tolist()[-1] == 1
+    assert metrics["reward/judge_failed"] == 0
 
 
 @pytest.mark.parametrize(
