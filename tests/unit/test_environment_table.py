@@ -65,6 +65,11 @@ def test_the_workflow_and_the_client_read_a_text_alike(text: str) -> None:
     assert judge_options({"VERBOSE": text}) == {"verbose": True}
 
 
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(UserError, match=r"JUDGE_MODEL_NAME is 'j\\udcff' in the environment, expected text"):
+        judge_options({"JUDGE_MODEL_NAME": "j\udcff"})
+
+
 def test_options_that_are_given_need_no_variable() -> None:
     environment = {**ASKED, "OTHER": "x"}
     assert without_variables_of(["url", "top_p"], environment) == {"JUDGE_MODEL_NAME": "j", "OTHER": "x"}
