@@ -219,12 +219,19 @@ def checker(kind: str, scorer: Scorer | None = None) -> Callable[[Item], None]:
         for one in (kind, *(part.options.kind for part in parts)):
             group = read_group(one, [item])
             for name, code in (("src_lang", group.src_lang), ("trg_lang", group.trg_lang)):
-                if code:
-                    _read(lambda value, _: language_name(value), code, name)
+                _read(_check_language, code, name)
         if missing := sorted(columns - group.columns.keys()):
             raise UserError(f"labels: no {', '.join(missing)}; the judge's prompt asks for it")
 
     return check
+
+
+def _check_language(code: str, name: str) -> None:
+    try:
+        if code:
+            language_name(code)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def _asked(label: Mapping[str, Any]) -> Conversation:
