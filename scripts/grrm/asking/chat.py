@@ -154,7 +154,7 @@ def _read_completion(response: httpx.Response) -> Reply:
             return _failed(choice.get("error") or f"finish_reason {finish!r}")
         message = choice["message"] if "message" in choice else {"content": choice["text"]}
         usage = data.get("usage")
-        tokens = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
+        tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
         text, refusal = _content(message)
         if refusal:
             return Reply(
