@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from grrm.extract import END_MARKS, without_end
 from grrm.files import UserError
 
+<<<<<<< HEAD
 END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
 """Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
 
@@ -31,6 +33,8 @@ _LEAST_OVERLAP = 16
 _DEEPEST = 64
 """Levels of a label."""
 
+=======
+>>>>>>> main
 
 @dataclass(frozen=True)
 class Item:
@@ -82,6 +86,7 @@ def items_of(
                 f"query {number}: it does not begin with prompt {number}, so its response cannot be told "
                 "from it; send both as the same tokenizer decodes them"
             )
+<<<<<<< HEAD
         if _is_deep(label):
             raise UserError(f"label {number}: nested more than {_DEEPEST} deep; expected a row of data")
         found.append(Item(prompt, _without_end(response, end_marks), label))
@@ -201,3 +206,7 @@ def _without_end(response: str, end_marks: Sequence[str]) -> str:
     while mark := next((mark for mark in end_marks if mark and text.endswith(mark)), None):
         text = text.removesuffix(mark).rstrip()
     return text
+=======
+        found.append(Item(prompt, without_end(query[len(prompt) :], end_marks), label))
+    return found
+>>>>>>> main
