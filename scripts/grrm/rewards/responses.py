@@ -17,10 +17,6 @@ from typing import Any
 from grrm.extract import END_MARKS, without_end
 from grrm.files import UserError
 
-<<<<<<< HEAD
-END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
-"""Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
-
 # What chat templates open the assistant's turn with, at the end of a prompt: Qwen's, Llama 3's, Gemma's,
 # Llama 2's and Mistral's, Phi's and GLM's, DeepSeek's.
 _ASSISTANT = re.compile(
@@ -33,8 +29,6 @@ _LEAST_OVERLAP = 16
 _DEEPEST = 64
 """Levels of a label."""
 
-=======
->>>>>>> main
 
 @dataclass(frozen=True)
 class Item:
@@ -86,10 +80,9 @@ def items_of(
                 f"query {number}: it does not begin with prompt {number}, so its response cannot be told "
                 "from it; send both as the same tokenizer decodes them"
             )
-<<<<<<< HEAD
         if _is_deep(label):
             raise UserError(f"label {number}: nested more than {_DEEPEST} deep; expected a row of data")
-        found.append(Item(prompt, _without_end(response, end_marks), label))
+        found.append(Item(prompt, without_end(response, end_marks), label))
     return found
 
 
@@ -199,14 +192,3 @@ def _is_deep(value: Any) -> bool:
         if depth > _DEEPEST:
             return True
     return False
-
-
-def _without_end(response: str, end_marks: Sequence[str]) -> str:
-    text = response.rstrip()
-    while mark := next((mark for mark in end_marks if mark and text.endswith(mark)), None):
-        text = text.removesuffix(mark).rstrip()
-    return text
-=======
-        found.append(Item(prompt, without_end(query[len(prompt) :], end_marks), label))
-    return found
->>>>>>> main
