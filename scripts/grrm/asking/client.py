@@ -21,7 +21,8 @@ from grrm.asking.chat import STOP, Reply, defaults, question, reply_of
 from grrm.asking.endpoint import Endpoint, Retrying
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
-from grrm.asking.options import JudgeOptions
+from grrm.asking.money import Budget, cost_of
+from grrm.asking.options import JudgeOptions, key_of
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
 
@@ -52,10 +53,11 @@ class JudgeClient:
     ) -> None:
         self.options = options
         self.counts = Counts()
-        key = environment.get(options.key_variable, "").strip()
+        key = key_of(options.key_variable, environment)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
+        self._budget = Budget(options)
         self._batches = 0
         self._recent: deque[bool] = deque(maxlen=options.failure_window)
 
@@ -81,8 +83,8 @@ class JudgeClient:
                 (ValueError), or that is not finished, is asked for again up to `parse_retries` times.
 
         Raises:
-            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
-                `required` endpoint cannot be reached.
+            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, a
+                `required` endpoint cannot be reached, or the budget is spent.
         """
         batch = self._new_batch()
         replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, batch)
@@ -129,11 +131,14 @@ class JudgeClient:
         """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
 
         Args:
-            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack.
+            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack,
+                and what is None is left out.
             sample: as in `ask`.
         """
         self.counts.requests += 1
-        return await self._share({**defaults(self.options), **request}, sample, self._new_batch())
+        fields = {**defaults(self.options), **request}
+        asked = {name: value for name, value in fields.items() if value is not None}
+        return await self._share(asked, sample, self._new_batch())
 
     def _new_batch(self) -> Batch:
         self._batches += 1
@@ -176,8 +181,9 @@ class JudgeClient:
             return reply
         start = time.monotonic()
         try:
-            async with batch.limit():
-                reply = await self._endpoint.send(request, batch)
+            with self._budget.reserved(request, self.counts.cost):
+                async with batch.limit():
+                    reply = await self._endpoint.send(request, batch)
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
@@ -201,6 +207,7 @@ class JudgeClient:
             return Verdict(parse(text), text=text)
         except ValueError as error:
             self.counts.unparsable += 1
+            self._note_unread(str(error))
             return Verdict(None, "unparsable", str(error), text)
 
     def _book(self, key: str, reply: Reply, seconds: float) -> None:
@@ -209,9 +216,7 @@ class JudgeClient:
             counts.answered += 1
         else:
             counts.failures[reply.reason] += 1
-        cost = (
-            reply.prompt_tokens * options.prompt_price + reply.completion_tokens * options.completion_price
-        ) / 1e6
+        cost = cost_of(options, reply.prompt_tokens, reply.completion_tokens)
         counts.prompt_tokens += reply.prompt_tokens
         counts.completion_tokens += reply.completion_tokens
         counts.cost += cost
@@ -242,6 +247,11 @@ class JudgeClient:
                 "cost": cost,
             }
             write_call(Path(options.ledger), row)
+
+    def _note_unread(self, detail: str) -> None:
+        if self.options.ledger:
+            row = {"time": round(time.time(), 3), "model": self.options.model, "without_verdict": detail}
+            write_call(Path(self.options.ledger), row)
 
     def _check_reached(self, results: Iterable[Verdict[T] | Reply]) -> None:
         if not self.options.required:

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from grrm import event_loop
 from grrm.catalogue.rewards import NAMES
 from grrm.config.environment import kind_of_environment, without_variables_of
 from grrm.files import UserError
@@ -103,6 +104,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in _LIMITS.items():
         kind = float if name == "patience" else int
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--untried", action="store_true", help="begin without asking the judge a first question"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="0: any free one (default: 5000)")
 
@@ -114,10 +118,14 @@ def run(args: argparse.Namespace) -> None:
     from grrm.reward_server.app import ServerOptions, create_app
     from grrm.rewards.kinds import Scorer
     from grrm.rewards.labelled import Reading, checker, scoring
+    from grrm.rewards.trial import try_judges
 
     options = _scoring(args)
     check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said before anybody asks
     reading = Reading(args.extract, args.invalid_reward, args.points, args.on_failure)
+    if not args.untried:
+        for said in event_loop.run(try_judges(options, os.environ)):
+            print(said, file=sys.stderr, flush=True)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
     compares = options.compares(points=args.points)
     server = ServerOptions(options.kind, compares=compares, group_size=args.group_size, **limits)
@@ -156,6 +164,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _scoring(args: argparse.Namespace) -> Any:
+    from grrm.asking.options import PATIENT
     from grrm.judges.prompts import shipped_prompt
     from grrm.rewards.kinds import ScoringOptions
 
@@ -181,7 +190,7 @@ def _scoring(args: argparse.Namespace) -> Any:
             "range": args.range,
             "parts": [{"prompt": shipped_prompt(str(part.get("kind"))), **part} for part in parts],
         },
-        judge=client,
+        judge={**PATIENT, **client},
         environment=without_variables_of(client, os.environ),  # the command line comes first
     )
 

@@ -29,7 +29,7 @@ _ENDPOINT = re.compile(rf"({_PART}judge\.)max_tokens")
 # How a judge is reached, not what it is: may change from one launch to the next.
 _TRANSPORT = re.compile(
     rf"{_PART}judge\.(?:url|max_concurrency|timeout|deadline|retries|requests_per_minute|tokens_per_minute"
-    "|cache|replay|prompt_price|completion_price|verbose)"
+    "|cache|replay|prompt_price|completion_price|budget|verbose)"
 )
 
 
