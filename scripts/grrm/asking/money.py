@@ -51,8 +51,8 @@ class Budget:
         spent += self._spent_before
         if spent + self._reserved + most > options.budget:
             raise UserError(
-                f"judge {options.model}: {spent:.4g} of budget {options.budget:g} is spent, calls under way may "
-                f"cost {self._reserved:.4g} and the next {most:.4g}; raise judge.budget and run the same "
+                f"judge {options.model}: {spent:.4g} of budget {options.budget:g} is spent, calls under way "
+                f"may cost {self._reserved:.4g} and the next {most:.4g}; raise judge.budget and run the same "
                 "command again"
             )
         self._reserved += most

@@ -121,6 +121,7 @@ def group_reward(
         **_function(_KWARGS, reward),
         **_parts(reward, parts, served=served),
         **({f"{_KWARGS}task": task} if task != "translation" else {}),
+        **({f"{_KWARGS}chosen": reward["chosen"]} if "chosen" in reward else {}),
     }
 
 

@@ -225,8 +225,8 @@ def needs_installed(model: str) -> Iterator[None]:
             raise
         raise UserError(
             f"{model}: {error.name} is not installed here, and runs it; install the extra infer "
-            "(pip install 'grrm[infer]', from a checkout '.[infer]'), use the python of an environment of the "
-            "workflow (.snakemake/environments/train/bin/python), or name a server (base_url)"
+            "(pip install 'grrm[infer]', from a checkout '.[infer]'), use the python of an environment "
+            "of the workflow (.snakemake/environments/train/bin/python), or name a server (base_url)"
         ) from error
 
 
