@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerant",
         action="store_true",
-        help="read a GRRM's answer like that of a model that was not trained on its form: bold headers, 9/10",
+        help="read answers like those of a judge that was not trained on the form: bold headers, 9/10, "
+        '"Response A", [3, 2, 1]',
     )
     parser.add_argument("--function", default="", help="path/to/file.py:function (function)")
     parser.add_argument(

@@ -121,7 +121,7 @@ def group_reward(
         **_function(_KWARGS, reward),
         **_parts(reward, parts, served=served),
         **({f"{_KWARGS}task": task} if task != "translation" else {}),
-        **({f"{_KWARGS}chosen": reward["chosen"]} if "chosen" in reward else {}),
+        **{f"{_KWARGS}{name}": reward[name] for name in ("chosen", "tolerant") if name in reward},
     }
 
 
@@ -144,6 +144,7 @@ def _parts(reward: Mapping[str, Any], parts: Mapping[str, PartFiles], *, served:
             **(_endpoint(key, piece) if entry.asks == "judge" and name != by_verl else {}),
             **_checkpoint(key, piece, files),
             **_function(key, piece),
+            **({f"{key}tolerant": piece["tolerant"]} if "tolerant" in piece else {}),
         }
     return overrides
 

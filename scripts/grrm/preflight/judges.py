@@ -73,6 +73,7 @@ def _scoring(piece: Mapping[str, Any], prompt: str | None) -> dict[str, Any]:
     return {
         "kind": piece["kind"],
         "prompt": prompt or "",
+        "tolerant": piece.get("tolerant", False),
         "judge": {
             **judge,
             "temperature": piece["temperature"],

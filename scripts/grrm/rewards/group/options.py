@@ -43,6 +43,8 @@ class GroupOptions:
     """Options of the judge's client (`JudgeOptions`)."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Options of a checkpoint that scores (`ModelOptions`)."""
+    tolerant: bool = False
+    """See `ScoringOptions`."""
     chosen: Literal["among", "alone"] = "among"
     """When the chosen response of a row is judged among the candidates: always, or where there is but one
     (validation), so that training compares rollouts with each other only."""
@@ -177,6 +179,7 @@ class GroupOptions:
             "swap",
             "scale",
             "reference",
+            "tolerant",
             "function",
             "range",
             "judge",
