@@ -16,6 +16,7 @@ from grrm.rewards.group.plan import Rollout
 from grrm.rewards.kinds import Asking, Scorer
 from grrm.rewards.rows import read_row
 from grrm.rewards.verl_manager import Response, RewardManager
+from grrm.texts import encode_chat
 
 
 class GroupRewardManager(RewardManager):
@@ -98,9 +99,7 @@ class Served:
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough for it."""
         message = {"role": "user", "content": prompt}
-        tokens = self._tokenizer.apply_chat_template(
-            [message], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        tokens = encode_chat(self._tokenizer, [message], add_generation_prompt=True)
         return len(tokens) <= int(self._rollout.prompt_length)
 
 
