@@ -116,16 +116,18 @@ class Control:
     """What a tokenizer does not take for text.
 
     Attributes:
-        special: finds its special tokens.
+        special: finds its special tokens, and those that begin and end a turn.
         added: finds all tokens that were added to its vocabulary and are more than letters, those too.
         turns: finds what its chat template sets between turns and is none of them, broken or not.
-        marked: finds all of this, broken or not: for an endpoint with this tokenizer.
+        marked: as `added` and `turns`, broken or not.
+        outside: as `special` and `turns`, broken or not.
     """
 
     special: re.Pattern[str]
     added: re.Pattern[str]
     turns: re.Pattern[str]
     marked: re.Pattern[str]
+    outside: re.Pattern[str]
 
     @classmethod
     def of(cls, special: Iterable[str], added: Iterable[str], template: str) -> Self:
@@ -139,7 +141,15 @@ class Control:
             finding(special | signs, ""),
             finding(turns),
             finding(special | signs | turns),
+            finding(special | turns),
         )
+
+    def mark(self, text: str) -> str:
+        """As `mark`, for an endpoint with this tokenizer.
+
+        What is no filled template may have words of its own, such as "<think>", which are no special tokens.
+        """
+        return mark(text, self.marked if isinstance(text, Filled) else self.outside)
 
 
 def control_of(tokenizer: Any) -> Control:
@@ -149,10 +159,20 @@ def control_of(tokenizer: Any) -> Control:
     if known is None or known[0] != template:
         added = getattr(tokenizer, "added_tokens_decoder", {}).values()
         special = [*getattr(tokenizer, "all_special_tokens", ())]
-        special += [token.content for token in added if token.special]
+        turn = _turn(tokenizer)
+        special += [token.content for token in added if token.special or token.content in turn]
         known = template, Control.of(special, getattr(tokenizer, "added_tokens_encoder", {}), template)
         _CONTROL[tokenizer] = known
     return known[1]
+
+
+def _turn(tokenizer: Any) -> str:
+    """A user's turn, to see what begins and ends it; empty if the template will not have it alone."""
+    try:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    except Exception:  # a template raises whatever it likes
+        return ""
+    return text if isinstance(text, str) else ""
 
 
 # Of a tokenizer: its chat template, and what it does not take for text.
@@ -223,12 +243,11 @@ def _divided(text: str, control: Control, cut: str) -> str:
 
 def _divided_text(text: str, special: re.Pattern[str], control: Control, cut: str) -> str:
     divided = mark(text, control.turns)
-    if (
-        not text.isascii()
-        and special.search(unicodedata.normalize("NFKC", text))
-        and not special.search(text)
-    ):
-        return cut.join(divided)  # some tokenizers normalise before they look
     while special.search(divided):
         divided = special.sub(lambda found: f"{found[0][0]}{cut}{found[0][1:]}", divided)
+    # Some tokenizers normalise before they look.
+    if not text.isascii() and any(
+        special.search(unicodedata.normalize("NFKC", piece)) for piece in divided.split(cut)
+    ):
+        return cut.join(divided.replace(cut, ""))
     return divided

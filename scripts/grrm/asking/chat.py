@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -17,7 +16,7 @@ import httpx
 from grrm.asking.options import JudgeOptions
 from grrm.files import as_text
 from grrm.judges.questions import Reason
-from grrm.texts import FAMILIES, Filled, mark
+from grrm.texts import Filled, mark
 
 STOP = "stop"
 FINISHED = frozenset({STOP, "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"})
@@ -98,14 +97,14 @@ def reply_of(
     return Reply(as_text(text or ""), reason, detail, prompt_tokens, completion_tokens, finish)
 
 
-def question(text: str, *, chat: bool = True, special: re.Pattern[str] = FAMILIES) -> dict[str, Any]:
+def question(text: str, *, chat: bool = True, marked: Callable[[str], str] = mark) -> dict[str, Any]:
     """What a request asks: a conversation of one user message, or a text to be continued.
 
-    Special strings of the texts in it, which `special` finds, are broken (`grrm.texts.mark`): it is the
-    endpoint that makes tokens of them. What is to be continued may hold some of its own.
+    It is the endpoint that makes tokens of it, so special strings of the texts in it are broken by `marked`
+    (see `grrm.texts`). What is to be continued may hold some of its own.
     """
     if chat or isinstance(text, Filled):
-        text = mark(text, special)
+        text = marked(text)
     return {"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}
 
 
