@@ -193,10 +193,8 @@ def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options
     contents = [_divided(message["content"], control, cut) for message in messages]
     told = [{**message, "content": text} for message, text in zip(messages, contents, strict=True)]
     if not any(cut in text for text in contents):
-        ids: list[int] = tokenizer.apply_chat_template(told, tokenize=True, return_dict=True, **options)[
-            "input_ids"
-        ]
-        return ids
+        ids = tokenizer.apply_chat_template(told, tokenize=True, return_dict=True, **options)
+        return list(ids["input_ids"] if isinstance(ids, Mapping) else ids)
     text = tokenizer.apply_chat_template(told, tokenize=False, **options)
     return _encoded(tokenizer, text.split(cut))
 
