@@ -411,4 +411,5 @@ def _is_known(code: str) -> bool:
 
 def _cast(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
     further = [table.schema.field(name) for name in table.column_names if name not in schema.names]
-    return table.cast(pa.schema([*(field.remove_metadata() for field in schema), *further]))
+    own = [field.remove_metadata() for field in schema if field.name in table.column_names]
+    return table.cast(pa.schema([*own, *further]))

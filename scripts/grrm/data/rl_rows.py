@@ -126,7 +126,7 @@ class RankedGroups:
                     self.analyses.add(batch["analysis"])
                 self.src_langs.add(batch["src_lang"])
                 self.trg_langs.add(batch["trg_lang"])
-                before = sum(map(len, sizes))
+                before = sum(len(known) for known in sizes)
                 sizes.append(pc.list_value_length(batch["mt_texts"]).to_numpy().astype(np.int64))
                 scores.append(_grades(batch["scores"].flatten().to_numpy(), sizes[-1], path, before))
         self.further.close()
