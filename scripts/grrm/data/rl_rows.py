@@ -116,7 +116,8 @@ class RankedGroups:
         self.src_texts, self.mt_texts = TextFile(folder), TextFile(folder)
         self.analyses = TextFile(folder) if with_analyses else None
         self.src_langs, self.trg_langs = LanguageColumn(), LanguageColumn()
-        sizes, scores = [], []
+        sizes: list[npt.NDArray[np.int64]] = []
+        scores: list[npt.NDArray[np.uint8]] = []
         for table in tables:
             for batch in table.to_batches():
                 self.further.add(batch)
