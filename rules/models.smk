@@ -46,13 +46,13 @@ if TAKEN:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],
             part=lambda wildcards: (
-                "--{} {}".format(*PARTS[wildcards.taken])
+                option(f"--{PARTS[wildcards.taken][0]}", PARTS[wildcards.taken][1])
                 if wildcards.taken in PARTS
-                else ""
+                else []
             ),
-            metric=lambda wildcards: "--metric" if wildcards.taken in METRICS else "",
+            metric=lambda wildcards: ["--metric"] if wildcards.taken in METRICS else [],
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:
-            "python scripts/take_model.py --source {params.source} --reference {params.reference} "
-            "{params.metric} {params.part} --output {output.model} > {log} 2>&1"
+            "python scripts/take_model.py --source {params.source:q} --reference {params.reference:q} "
+            "{params.metric:q} {params.part:q} --output {output.model:q} > {log:q} 2>&1"
