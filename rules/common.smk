@@ -38,9 +38,11 @@ from grrm.config import (
     translation_prompt_of,
     value_of,
 )
+from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages

@@ -17,6 +17,12 @@ PARTS = {
 }
 
 
+def own_folders(name):
+    """Folders of the user's own that a model is taken from."""
+    places = [SOURCES[name], *([PARTS[name][1:]] if name in PARTS else [])]
+    return [folder for folder, record in places if folder == record]
+
+
 if TAKEN:
 
     localrules:
@@ -50,6 +56,10 @@ if TAKEN:
                 if wildcards.taken in PARTS
                 else []
             ),
+            # No option: with other files in a folder of the user's own it is taken anew. Downloads have their record.
+            content=lambda wildcards: [
+                model_hash(folder) for folder in own_folders(wildcards.taken)
+            ],
             metric=lambda wildcards: ["--metric"] if wildcards.taken in METRICS else [],
         message:
             "Taking {params.reference} as {wildcards.taken}"

@@ -33,6 +33,7 @@ rule preflight:
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
 # made anew because a disk was looked at.
 onstart:
+    hold_workflow()
     jobs = list(workflow.dag.needrun_jobs())
     # Without Slurm all of them are local.
     rules_run = sorted(

@@ -12,13 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from grrm.files import UserError, sha256
+from grrm.content import file_hash
+from grrm.files import UserError
 from grrm.model_folder import check_model
 
 # Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
@@ -253,10 +253,9 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
     return folder
 
 
-@cache
 def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
     """What a model is called, and the digest of its weights."""
-    digests = "".join(sha256(shard) for shard in sorted(folder.glob("*.safetensors")))
+    digests = "".join(file_hash(shard) for shard in sorted(folder.glob("*.safetensors")))
     return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
 
 
