@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from grrm import content
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.engines import checkpoints
-from grrm.files import UserError
+from grrm.files import UserError, sha256
 
 OLD = time.time_ns() - 3600 * 10**9
 
@@ -43,7 +44,9 @@ def replace(file: Path, byte: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [write, replace], ids=["written over", "replaced"])
-def test_weights_of_the_same_size_and_time_are_others(model: Path, change) -> None:
+def test_weights_of_the_same_size_and_time_are_others(
+    model: Path, change: Callable[[Path, bytes], None]
+) -> None:
     before = checkpoints.fingerprint(model)
     change(model / "model.safetensors", b"b")
     assert checkpoints.fingerprint(model) != before
@@ -53,10 +56,14 @@ def test_weights_of_the_same_size_and_time_are_others(model: Path, change) -> No
 
 def test_weights_that_stay_are_read_once(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "_TICK", -1.0)
-    before, read = checkpoints.fingerprint(model), []
-    monkeypatch.setattr(
-        content, "sha256", lambda path, real=content.sha256: read.append(path.name) or real(path)
-    )
+    before = checkpoints.fingerprint(model)
+    read: list[str] = []
+
+    def reading(path: Path) -> str:
+        read.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr(content, "sha256", reading)
     assert checkpoints.fingerprint(model) == before
     assert "model.safetensors" not in read
 
