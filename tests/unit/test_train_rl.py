@@ -393,9 +393,8 @@ def test_a_checkpoint_of_which_a_part_is_gone_or_torn_is_not_whole(tmp_path, lef
     for step in (2, 4):
         write_checkpoint(tmp_path, step)
         folder = tmp_path / f"global_step_{step}"
-        parts = [
-            f"actor/{part}_world_size_2_rank_{rank}.pt" for part in ("model", "optim") for rank in (0, 1)
-        ]
+        ranks = [f"world_size_2_rank_{rank}.pt" for rank in (0, 1)]
+        parts = [f"actor/{part}_{rank}" for part in ("model", "optim") for rank in ranks]
         for name in ("data.pt", *parts):
             with zipfile.ZipFile(folder / name, "w") as archive:
                 archive.writestr("data", "x" * 100)

@@ -1,7 +1,8 @@
-"""Paths and values of the configuration reach the programs as they are, whatever a shell would make of them."""
+"""Paths and values of the configuration reach the programs as they are, whatever a shell makes of such."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from planner import ROOT, snakemake
+from workspace import PARTS
 
 ODD = "a b$(touch created);'c'&\"d"
 PLACEHOLDER = re.compile(r"(?<!\{)\{([\w.]+)(:\w+)?\}(?!\})")
@@ -46,6 +48,11 @@ def model(folder: Path) -> str:
     return str(folder)
 
 
+def rows(folder: Path) -> str:
+    (folder / "rows.parquet").touch()
+    return str(folder / "rows.parquet")
+
+
 def commands(*arguments: str) -> list[list[str]]:
     """The words of every planned command; none of them is an operator of the shell but the end of it."""
     options = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
@@ -63,13 +70,15 @@ PATH_KEYS: dict[str, Any] = {
     "prompts.ranking": lambda folder: prompt("toy_ranking", folder),
     "prompts.translation": lambda folder: prompt("toy_translation", folder),
     "environments.folder": str,
-    "evaluate.comet.model": model,
-    "alignment.data.train": lambda folder: str(folder / "rows.parquet"),
-    "alignment.data.validation": lambda folder: str(folder / "rows.parquet"),
+    "comet.start_from": model,
+    "evaluate.metricx.tokenizer": model,
+    "evaluate.bleurt.start_from": model,
+    "evaluate.llm_judge.prompt": lambda folder: prompt("judge_translation", folder),
+    "alignment.data": lambda folder: dict.fromkeys(("train", "validation"), rows(folder)),
     "data.downloads": str,
     "fork.python": lambda folder: str(folder / "python"),
     "fork.checkout": str,
-    "evaluate.base_url": lambda folder: "http://host/v1?a=1&b='2'$(touch created)",
+    "evaluate.base_url": lambda folder: "http://host/v1?a=1&b=2;$(touch)",
     "judges.prompts.pairwise": lambda folder: prompt("toy_judge_pairwise", folder),
 }
 TARGETS = {"alignment": "alignment_grpo", "judges": "judges"}
@@ -90,12 +99,58 @@ def test_a_path_of_an_odd_name_is_one_word(key: str, odd: Path, tmp_path: Path) 
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(changes))
     part = key.split(".")[0]
+    wanted = tmp_path / "metrics.yaml"
+    wanted.write_text("evaluate: {metrics: [bleurt, comet, metricx, llm_judge], llm_judge: {model: m}}")
     target = TARGETS.get(part, "all")
     files = [str(ROOT / name) for name in OVERLAYS.get(part, [])]
-    planned = commands(target, "--configfile", *files, str(overlay))
-    holding = [word for words in planned for word in words if "touch created" in word]
+    planned = commands(target, "--configfile", *files, str(wanted), str(overlay))
+    value = value["train"] if isinstance(value, dict) else value
+    holding = [word for words in planned for word in words if "$(touch" in word]
     assert holding
     for word in holding:
         if not word.startswith("{"):  # the configuration itself
             assert value in word, word
     assert not list(ROOT.glob("*created*"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the workflow; nothing is made in it but what a test asks for."""
+    folder = tmp_path / "checkout"
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
+    return folder
+
+
+def write_model(folder: Path, weights: bytes) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    for file in folder.iterdir():
+        os.utime(file, (1e9, 1e9))
+    os.utime(folder, (1e9, 1e9))
+
+
+def test_a_model_in_a_folder_of_an_odd_name_is_taken_and_taken_anew_when_its_files_change(
+    odd: Path, checkout: Path
+) -> None:
+    write_model(odd, b"a" * 2**21)
+    overlay = checkout / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"grrm_rlvr": {"start_from": str(odd)}}))
+    taken = "results/demo/models/grrm_sft"
+    asked = ("--cores", "1", taken, "--configfile", str(overlay))
+    done = snakemake(*asked, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / taken / "model.safetensors").read_bytes()[:1] == b"a"
+    assert "Nothing to be done" in snakemake("-n", *asked, cwd=checkout).stdout
+
+    (odd / "model.safetensors").unlink()  # it is linked
+    write_model(odd, b"b" * 2**21)
+    plan = snakemake("-n", *asked, cwd=checkout).stdout
+    assert re.search(r"^take_model +1$", plan, re.M), plan
+    done = snakemake(*asked, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / taken / "model.safetensors").read_bytes()[:1] == b"b"
+    assert not list(checkout.rglob("*created"))
+    # Who ran it is gone, and so is its lock.
+    assert not list((checkout / ".snakemake").glob("workflow.lock*"))
