@@ -26,6 +26,7 @@ from typing import IO
 import psutil
 
 from grrm.files import UserError
+from grrm.urls import without_secrets
 
 WORKFLOW_PID = "GRRM_WORKFLOW_PID"
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -40,7 +41,7 @@ def run_main(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}

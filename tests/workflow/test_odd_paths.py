@@ -117,6 +117,7 @@ def test_a_path_of_an_odd_name_is_one_word(key: str, odd: Path, tmp_path: Path) 
 def checkout(tmp_path: Path) -> Path:
     """A copy of the workflow; nothing is made in it but what a test asks for."""
     folder = tmp_path / "checkout"
+    folder.mkdir()
     for part in PARTS:
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
     return folder

@@ -25,6 +25,7 @@ from grrm.asking.options import JudgeOptions
 from grrm.content import model_hash
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
+from grrm.urls import read_key
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class JudgeClient:
     ) -> None:
         self.options = options
         self.counts = Counts()
-        key = environment.get(options.key_variable, "").strip()
+        key = read_key(options.key_variable, environment)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from grrm.content import file_hash
 from grrm.files import UserError
 from grrm.model_folder import check_model
+from grrm.urls import without_secrets
 
 # Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
 _MODULES = {
@@ -247,11 +248,15 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
     except Exception as error:  # the client's errors have no common ancestor
         raise UserError(
             f"{model}: no such model folder, and the hub does not give such a model "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0]}); check its name, the network, "
+            f"({type(error).__name__}: {_said(error)}); check its name, the network, "
             "HF_TOKEN and HF_HUB_OFFLINE"
         ) from error
     check_model(folder)
     return folder
+
+
+def _said(error: Exception) -> str:
+    return without_secrets(next(iter(str(error).strip().splitlines()), ""))
 
 
 def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
