@@ -22,6 +22,7 @@ from grrm.asking.endpoint import Endpoint, Retrying
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.options import JudgeOptions
+from grrm.asking.tokens import marking
 from grrm.content import model_hash
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
@@ -55,6 +56,7 @@ class JudgeClient:
         self.options = options
         self.counts = Counts()
         key = read_key(options.key_variable, environment)
+        self._marked = marking(options.tokenizer)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None
@@ -150,7 +152,11 @@ class JudgeClient:
         return list(
             await asyncio.gather(
                 *[
-                    self._share(question(prompt) | defaults(self.options, temperature), sample, batch)
+                    self._share(
+                        question(prompt, marked=self._marked) | defaults(self.options, temperature),
+                        sample,
+                        batch,
+                    )
                     for prompt in prompts
                 ]
             )
