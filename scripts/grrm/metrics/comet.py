@@ -93,7 +93,7 @@ def load_model(folder: Path) -> Any:
     Raises:
         UserError: files are missing, the class is unknown, or weights are missing or left over.
     """
-    # What Lightning asks for, or it would take a job's other tasks for processes of its own, which never come.
+    # Else Lightning takes a Slurm job's other tasks for processes of its own, which never come.
     os.environ["SLURM_JOB_NAME"] = "interactive"
     import torch
     from comet.models import str2model
