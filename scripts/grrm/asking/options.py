@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from grrm.config.environment import judge_options, variable_of
 from grrm.files import UserError
-from grrm.urls import secret_in
+from grrm.urls import read_key, secret_in
 
 NO_DEADLINE = 10.0**9
 """Of a batch whose calls alone are limited, in seconds."""
@@ -168,9 +168,13 @@ class JudgeOptions:
 
 def key_of(variable: str, environment: Mapping[str, str]) -> str:
     """The API key of an endpoint: in the variable of this name; where that is the usual one, JUDGE_API_KEY,
-    and not set, in OPENAI_API_KEY. Empty if there is none."""
+    and not set, in OPENAI_API_KEY. Empty if there is none.
+
+    Raises:
+        UserError: it cannot be sent, see `grrm.urls.read_key`.
+    """
     names = (variable, "OPENAI_API_KEY") if variable == JudgeOptions.key_variable else (variable,)
-    return next((key for name in names if (key := environment.get(name, "").strip())), "")
+    return next((key for name in names if (key := read_key(name, environment))), "")
 
 
 def chat_url(url: str) -> str:
@@ -185,9 +189,9 @@ def chat_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        shown = "one with a secret in it" if secret_in(url) else repr(url)
+        said = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
-            f"judge: url is {shown}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+            f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
         )
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from grrm import event_loop
-from grrm.asking.chat import shown
 from grrm.asking.options import JudgeOptions
 from grrm.catalogue.rewards import KINDS
 from grrm.config.environment import without_variables_of
@@ -20,6 +19,7 @@ from grrm.preflight.findings import Finding, failed, ok
 from grrm.prompts import UPSTREAM, asked_columns, load_templates
 from grrm.rewards.kinds import ScoringOptions
 from grrm.rewards.trial import try_judges
+from grrm.urls import shown
 
 _REMEDY = "start the judge, or correct %s; JUDGE_API_URL, JUDGE_MODEL_NAME and JUDGE_API_KEY come first"
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from grrm.asking.chat import shown
 from grrm.asking.options import JudgeOptions
 from grrm.files import UserError
 from grrm.judges.groups import Group
 from grrm.rewards.kinds import Scorer, ScoringOptions
+from grrm.urls import shown
 
 _SOURCE, _BETTER, _WORSE = "Guten Morgen, wie geht es Ihnen?", "Good morning, how are you?", "Good night."
 
