@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from grrm.catalogue.rewards import KINDS
 from grrm.data.records import Conversation
 from grrm.data.values import as_conversation, closed, decoded
-from grrm.extract import code_block, last_line, without_thinking
+from grrm.extract import code_block, last_line, whole_text
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
@@ -26,7 +26,7 @@ EXTRACTS: tuple[Extract, ...] = get_args(Extract)
 
 _EXTRACTORS: dict[Extract, Callable[[str], str | None]] = {
     "none": lambda text: text,
-    "thinking": lambda text: without_thinking(text).strip() or None,
+    "thinking": whole_text,
     "code_block": code_block,
     "last_line": last_line,
 }

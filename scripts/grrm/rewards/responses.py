@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from grrm.extract import END_MARKS, without_end
 from grrm.files import UserError
-
-END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
-"""Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +63,5 @@ def items_of(
                 f"query {number}: it does not begin with prompt {number}, so its response cannot be told "
                 "from it; send both as the same tokenizer decodes them"
             )
-        found.append(Item(prompt, _without_end(query[len(prompt) :], end_marks), label))
+        found.append(Item(prompt, without_end(query[len(prompt) :], end_marks), label))
     return found
-
-
-def _without_end(response: str, end_marks: Sequence[str]) -> str:
-    text = response.rstrip()
-    while mark := next((mark for mark in end_marks if mark and text.endswith(mark)), None):
-        text = text.removesuffix(mark).rstrip()
-    return text
