@@ -91,7 +91,7 @@ def winrate(n: int, comparisons: Sequence[Comparison]) -> list[float]:
 def copeland(n: int, comparisons: Sequence[Comparison]) -> list[float]:
     """Wins minus losses for each opponent met, divided by the greatest absolute value.
 
-    Published is the sum, in which a missing comparison is a tie; where all took place the scores are the same.
+    Published is the sum, in which a missing comparison is a tie; where all took place it is the same.
 
     Raises:
         ValueError: a comparison is malformed.
@@ -127,8 +127,8 @@ def elo_points(n: int, comparisons: Sequence[Comparison]) -> list[float]:
     """Elo points around 1500: the Bradley-Terry ratings that explain all comparisons best, in no order.
 
     A tie is half a win for both. Every candidate has also drawn half a game against an average one (a
-    prior), which leaves the undefeated with a finite rating. A pair that was never compared counts as what its
-    members' net wins elsewhere suggest: the prior alone would draw whoever has few comparisons to the middle.
+    prior), which leaves the undefeated with a finite rating. A pair that was never compared counts as what
+    the results of both elsewhere suggest: the prior alone would draw whoever has few to the middle.
 
     Raises:
         ValueError: a comparison is malformed.
@@ -370,8 +370,8 @@ def _net_rates(wins: IntArray, ties: IntArray) -> FloatArray:
 def _expected_wins(wins: IntArray, ties: IntArray) -> FloatArray:
     """Wins to expect of i over j in pairs that were never compared, shape (n, n).
 
-    From the shares p of points that both made elsewhere, i wins by the odds p_i / (1 - p_i) against those of j
-    (Bradley-Terry; even if both made all, or none). Such a pair has as many games as others have on average.
+    From the shares p of points that both made elsewhere, i wins by the odds p_i / (1 - p_i) against those of
+    j (Bradley-Terry; even if both made all, or none). Such a pair has as many games as others on average.
     """
     games = wins + wins.T + ties
     missing = (games == 0) & ~np.eye(len(games), dtype=bool)

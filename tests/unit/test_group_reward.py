@@ -283,7 +283,8 @@ def test_the_run_stops_when_too_many_judgements_fail(capsys):
             await asyncio.gather(*calls)
 
     with pytest.raises(
-        UserError, match=r"3 of the last 4 judgements failed.*max_failure_rate 0\.5.*incomplete"
+        UserError,
+        match=r"3 of the last 4 judgements failed.*max_failure_rate 0\.5 allows: 3 malformed answer: incomplete",
     ):
         asyncio.run(main())
     assert capsys.readouterr().out.startswith(STOP_MARK)

@@ -275,8 +275,9 @@ class JudgeClient:
     def _check_failures(self, number: int, verdicts: Sequence[Verdict[T]]) -> None:
         reasons = [verdict.failure for verdict in verdicts if verdict.value is None]
         if found := self._watch.end(number, len(verdicts), len(reasons), reasons):
+            limit = f"max_failure_share {self.options.max_failure_share:g}"
             raise UserError(
                 f"judge {self.options.model} at {self._endpoint.address}: {found.failed} of the last "
-                f"{found.asked} answers failed, more than max_failure_share {self.options.max_failure_share:g} allows: "
-                f"{found}. {found.advice} (JUDGE_API_URL, {self.options.key_variable}), or raise the share"
+                f"{found.asked} answers failed, more than {limit} allows: {found}. {found.advice} "
+                f"(JUDGE_API_URL, {self.options.key_variable}), or raise the share"
             )

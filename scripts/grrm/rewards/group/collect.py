@@ -24,9 +24,7 @@ from grrm.rewards.group.plan import (
     scored,
 )
 from grrm.rewards.group.semantics import semantics_of
-
-STOP_MARK = "group reward: stopping:"
-"""Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
+from grrm.rewards.verl_manager import STOP_MARK
 
 
 @dataclass(frozen=True)
@@ -160,13 +158,16 @@ class GroupRewards:
             asked = failed = True
             reasons = [f"siblings missing: {missing} of {group.expected} after {self._options.deadline:g} s"]
         figures = judgement.figures
-        questions = [int(figures.get(name, 0)) for name in ("judgements", "judgements_failed")]
-        counts = [(int(asked), int(failed), reasons), (*questions, judgement.failures)]
+        questions = int(figures.get("judgements", 0)), int(figures.get("judgements_failed", 0))
+        counts: list[tuple[int, int, Sequence[str]]] = [
+            (int(asked), int(failed), reasons),
+            (*questions, judgement.failures),
+        ]
         for watch, (all_, bad, why) in zip(self._watches, counts, strict=False):
             if found := watch.end(group.round, all_, bad, why):
                 self._stop(
-                    f"{found.failed} of the last {found.asked} judgements failed, of all in whole steps up to "
-                    f"{group.step}, more than max_failure_rate {self._options.max_failure_rate:g} allows: "
+                    f"{found.failed} of the last {found.asked} judgements failed (whole steps, up to "
+                    f"{group.step}), more than max_failure_rate {self._options.max_failure_rate:g} allows: "
                     f"{found}. {found.advice}, or raise the rate"
                 )
                 raise UserError(str(self._stopped))
