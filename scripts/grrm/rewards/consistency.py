@@ -142,8 +142,9 @@ class ConsistencyRewardManager(RewardManager):
     """A reward manager of verl 0.9.1 (`reward.reward_manager.source: importlib`).
 
     `reward.reward_kwargs.weight` is w, `reward.reward_kwargs.tag` the tag of the answers (left out: better).
-    Past 0.2 of pairs with missing answers the run stops. `reward.num_workers` must be 1, or the two orders would not meet. Rows are those of
+    `reward.num_workers` must be 1, or the two orders would not meet. Rows are those of
     `grrm.data.prepare_judges`, both orders in one step. Answers of a validation are rewarded each on its own.
+    Past a share of pairs with missing answers the run stops.
 
     Raises:
         UserError: the configuration does not allow it.
