@@ -23,8 +23,10 @@ from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.options import JudgeOptions
 from grrm.asking.tokens import marking
+from grrm.content import model_hash
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
+from grrm.urls import read_key
 
 T = TypeVar("T")
 
@@ -53,9 +55,11 @@ class JudgeClient:
     ) -> None:
         self.options = options
         self.counts = Counts()
-        key = environment.get(options.key_variable, "").strip()
+        key = read_key(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
+        # A folder may hold another model tomorrow.
+        self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
         self._batches = 0
@@ -169,8 +173,12 @@ class JudgeClient:
             )
         )
 
+    def key(self, request: Mapping[str, Any], sample: int) -> str:
+        """Under which the answer to a request is kept."""
+        return cache_key(request, sample, self._content)
+
     async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
-        key = cache_key(request, sample)
+        key = self.key(request, sample)
         if key in self._pending:
             self.counts.shared += 1
         else:

@@ -164,9 +164,9 @@ def chat_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        shown = "one with a secret in it" if secret_in(url) else repr(url)
+        said = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
-            f"judge: url is {shown}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+            f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
         )
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
