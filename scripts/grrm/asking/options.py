@@ -90,8 +90,9 @@ class JudgeOptions:
     breaker_patience: float = 120.0
     """Time without a successful call after which all calls fail at once, probes excepted."""
     max_failure_share: float = 0.5
-    """Share of failures among the last `failure_window` answers past which judging stops with an error."""
+    """Share of failures past which judging stops with an error, taken over whole batches."""
     failure_window: int = 64
+    """Answers of which the share is taken at least: batches with fewer are taken together."""
     required: bool = False
     """An endpoint that belongs to this run: that it cannot be reached is an error, no failed judgement."""
     cache: str = ""
