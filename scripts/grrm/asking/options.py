@@ -96,8 +96,9 @@ class JudgeOptions:
     outage_patience: float = 0.0
     """Time for which calls to an endpoint that cannot be reached are sent again after all retries."""
     max_failure_share: float = 0.5
-    """Share of failures among the last `failure_window` answers past which judging stops with an error."""
+    """Share of failures past which judging stops with an error, taken over whole batches."""
     failure_window: int = 64
+    """Answers of which the share is taken at least: batches with fewer are taken together."""
     required: bool = False
     """An endpoint that belongs to this run: that it cannot be reached is an error, no failed judgement."""
     cache: str = ""
