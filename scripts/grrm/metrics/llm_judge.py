@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grrm import event_loop
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.config.environment import without_variables_of
@@ -85,7 +85,7 @@ def score_segments(
     """
     asked = [i for i, segment in enumerate(segments) if segment["mt"].strip()]
     questions = [(render(segments[i]), partial(parse_quality, highest=HIGHEST)) for i in asked]
-    verdicts = dict(zip(asked, asyncio.run(_decide(questions, options)), strict=True))
+    verdicts = dict(zip(asked, event_loop.run(_decide(questions, options)), strict=True))
     reasons = Counter(str(verdict.reason) for verdict in verdicts.values() if verdict.value is None)
     if verdicts and reasons.total() == len(verdicts):
         first = next(iter(verdicts.values()))
