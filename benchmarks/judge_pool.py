@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from grrm.judges.client import JudgeClient, JudgeOptions
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import JudgeOptions
 from grrm.judges.groups import Group
 from grrm.judges.pairwise import judge_pairwise
 from grrm.judges.prompts import load_judge_prompt
@@ -63,8 +64,8 @@ async def step(url: str, args: argparse.Namespace) -> tuple[int, float, float]:
         judged = await judge_pairwise(client, groups, prompt, "dgr", args.both_orders)
         seconds, processor = time.perf_counter() - start, time.process_time() - start_processor
         if judged.metrics["failed"]:
-            sys.exit(f"{judged.metrics['failed']:g} judgements failed: {client.ledger}")
-        return client.ledger.calls, seconds, processor
+            sys.exit(f"{judged.metrics['failed']:g} judgements failed: {client.counts}")
+        return client.counts.calls, seconds, processor
 
 
 if __name__ == "__main__":

@@ -15,25 +15,23 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
+    alignment_prompt_of,
     compared_models,
-    key_of_taken,
+    grpo_runs,
+    has_alignment_judge,
     kept_checkpoints,
+    key_of_taken,
     leakage_limits,
+    prompt_file,
     resolve_experiment,
+    scoring_model_of,
     taken_models,
     trained_stages,
+    translation_prompt_of,
 )
 from grrm.files import UserError, errors_in_logs
 from grrm.judges.configured_prompts import check_prompts
 from grrm.process import WORKFLOW_PID
-from grrm.reward_config import (
-    alignment_prompt_of,
-    grpo_runs,
-    has_alignment_judge,
-    prompt_file,
-    scoring_model_of,
-    translation_prompt_of,
-)
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
 

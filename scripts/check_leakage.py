@@ -19,38 +19,7 @@ _COLUMNS = (
 
 def main(argv: list[str] | None = None) -> None:
     """Write what was found as JSON and as a table; fail if a test set shares more than its limit."""
-    default = Settings()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", nargs="+", required=True, metavar="NAME=PARQUET", help="training tables")
-    parser.add_argument("--test", nargs="+", required=True, metavar="NAME=PARQUET", help="test sets")
-    parser.add_argument("--output", type=Path, required=True, help="everything found (JSON)")
-    parser.add_argument("--table", type=Path, required=True, help="one line for each pair (TSV)")
-    parser.add_argument(
-        "--max-share",
-        nargs="+",
-        default=["default=0.01"],
-        metavar="NAME=SHARE",
-        help="of a test set's rows that may be in training data, 0 to 1. NAME is a test set, or a training "
-        "table and a test set (mt_grpo:news), whose overlap is then judged apart; `default` is for sets that "
-        "are not named (default: default=0.01)",
-    )
-    parser.add_argument(
-        "--words", type=int, default=default.words, help=f"in an n-gram (default: {default.words})"
-    )
-    parser.add_argument(
-        "--characters",
-        type=int,
-        default=default.characters,
-        help=f"in an n-gram of a language without spaces (default: {default.characters})",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=_share,
-        default=default.overlap,
-        help=f"of a test text's n-grams that make a near duplicate (default: {default.overlap})",
-    )
-    parser.add_argument("--examples", type=int, default=5, help="kept for each pair (default: 5)")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     if min(args.words, args.characters) < 1 or args.overlap == 0:
         raise UserError("--words, --characters and --overlap must be above 0")
 
@@ -83,6 +52,41 @@ def main(argv: list[str] | None = None) -> None:
             f"test sets share more with training data than they may: {shares}; what it is stands above: "
             "take it out of the training data, or raise their limits (data.max_leakage)"
         )
+
+
+def _parser() -> argparse.ArgumentParser:
+    default = Settings()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", nargs="+", required=True, metavar="NAME=PARQUET", help="training tables")
+    parser.add_argument("--test", nargs="+", required=True, metavar="NAME=PARQUET", help="test sets")
+    parser.add_argument("--output", type=Path, required=True, help="everything found (JSON)")
+    parser.add_argument("--table", type=Path, required=True, help="one line for each pair (TSV)")
+    parser.add_argument(
+        "--max-share",
+        nargs="+",
+        default=["default=0.01"],
+        metavar="NAME=SHARE",
+        help="of a test set's rows that may be in training data, 0 to 1. NAME is a test set, or a training "
+        "table and a test set (mt_grpo:news), whose overlap is then judged apart; `default` is for sets that "
+        "are not named (default: default=0.01)",
+    )
+    parser.add_argument(
+        "--words", type=int, default=default.words, help=f"in an n-gram (default: {default.words})"
+    )
+    parser.add_argument(
+        "--characters",
+        type=int,
+        default=default.characters,
+        help=f"in an n-gram of a language without spaces (default: {default.characters})",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=_share,
+        default=default.overlap,
+        help=f"of a test text's n-grams that make a near duplicate (default: {default.overlap})",
+    )
+    parser.add_argument("--examples", type=int, default=5, help="kept for each pair (default: 5)")
+    return parser
 
 
 def _named(pairs: Iterable[str], what: str = "PARQUET") -> dict[str, str]:

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grrm.config import dereference
+from grrm.config import dereference, load_schema
 from grrm.files import write_text
 from grrm.process import run_main
 
@@ -56,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--schema", type=Path, default=Path("config/schemas/config.schema.yaml"))
     parser.add_argument("--output", type=Path, default=Path("docs/configuration.md"))
     args = parser.parse_args(argv)
-    write_text(args.output, document(yaml.safe_load(args.schema.read_text(encoding="utf-8"))))
+    write_text(args.output, document(load_schema(args.schema)))
 
 
 def document(schema: Mapping[str, Any]) -> str:

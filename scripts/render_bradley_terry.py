@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines.llamafactory import CPU
+from grrm.engines.trainer import CPU
 from grrm.engines.trl import bradley_terry_config
 from grrm.files import UserError, write_text
 from grrm.process import run_main

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines.llamafactory import CPU
+from grrm.engines.trainer import CPU
 from grrm.engines.verl_judges import judge_overrides
 from grrm.files import write_text
 from grrm.judges.prompts import load_judge_prompt

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from grrm.engines.llamafactory import CPU
+from grrm.config import prompt_file
+from grrm.engines.trainer import CPU
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.files import write_text
 from grrm.judges.configured_prompts import check_reward_prompt
 from grrm.process import run_main
-from grrm.reward_config import prompt_file
 from grrm.rewards.kinds import JUDGE_KINDS
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from grrm.engines.llamafactory import CPU, dataset_info, sft_config
+from grrm.engines.llamafactory import dataset_info, sft_config
+from grrm.engines.trainer import CPU
 from grrm.files import UserError, write_json, write_text
 from grrm.process import run_main
 

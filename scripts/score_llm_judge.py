@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from grrm.asking.options import JudgeOptions, without_variables_of
 from grrm.files import UserError
-from grrm.judges.client import JudgeOptions, without_variables_of
 from grrm.metrics.llm_judge import load_prompt, score_segments, signature
 from grrm.metrics.segments import add_segment_options, read_segments
 from grrm.process import run_main

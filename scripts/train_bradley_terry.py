@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from grrm.engines import checkpoints, resources, sessions, stop, trackers, trl
+from grrm.engines.trainer import engine_environment
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.lock import held
 from grrm.preflight.probes import training_hardware
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
             on_cpu = config["training"].get("use_cpu")
             hardware = training_hardware(config["nodes"], 0 if on_cpu else config["gpus_per_node"])
             with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
-                status = run_engine(command, env=trl.environment(_SCRIPTS))
+                status = run_engine(command, env=engine_environment(_SCRIPTS))
             if status != 0:
                 ended = resources.end_of_engine("TRL", status, "the reason stands above in this log")
                 raise UserError(f"{ended}. The same command resumes from the last checkpoint")

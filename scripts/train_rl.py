@@ -17,6 +17,8 @@ import psutil
 import pyarrow.parquet as pq
 import yaml
 
+from grrm.asking.ledger import total_calls
+from grrm.asking.options import JudgeOptions
 from grrm.engines import (
     checkpoints,
     ray_address,
@@ -30,8 +32,6 @@ from grrm.engines import (
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.files import UserError, write_json, write_jsonl
-from grrm.judges.client import JudgeOptions
-from grrm.judges.ledger import total_calls
 from grrm.lock import held
 from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main

@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
-from grrm.config import resolve
+from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
 from grrm.files import UserError, parse_yaml
-from grrm.reward_config import grpo_runs, has_alignment_judge, is_served_apart, scoring_model_of
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
@@ -79,7 +78,7 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
         table: see `load_resources`.
         config: the checked configuration.
         run: of the rule train_mt_grpo, which trains with every kind of reward that is compared
-            (`grrm.reward_config.grpo_runs`); of no matter to other rules.
+            (`grrm.config.grpo_runs`); of no matter to other rules.
 
     Raises:
         UserError: the table names a key for the threads or the GPUs that the configuration does not have.

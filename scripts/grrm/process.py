@@ -105,35 +105,11 @@ def run_engine(
 
     # Before the engine starts: a signal in between would leave it behind.
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    script = os.getpid()
+    failures: list[Exception] = []
     try:
-        process = subprocess.Popen(
-            command,
-            env=dict(env) if env is not None else None,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            bufsize=1,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL, script),
-        )
-        failures: list[Exception] = []
-
-        def pass_on() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                try:
-                    if on_line is not None and not failures:
-                        on_line(line.rstrip("\n"))
-                except Exception as error:
-                    failures.append(error)
-                    end_descendants()
-
+        process = _start_engine(command, env, cwd)
         # In a thread: a daemon of the engine may hold its output open after the engine itself has ended.
-        reader = threading.Thread(target=pass_on, daemon=True)
+        reader = threading.Thread(target=_pass_on, args=(process.stdout, on_line, failures), daemon=True)
         reader.start()
         status = process.wait()
         if _ending.is_set():
@@ -146,6 +122,37 @@ def run_engine(
     if failures:
         raise failures[0]
     return status
+
+
+def _start_engine(
+    command: Sequence[str], env: Mapping[str, str] | None, cwd: str | Path | None
+) -> subprocess.Popen[str]:
+    """Start a program that the kernel kills when this process dies, its output in one pipe."""
+    script = os.getpid()
+    return subprocess.Popen(
+        command,
+        env=dict(env) if env is not None else None,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        bufsize=1,
+        preexec_fn=lambda: die_with_parent(signal.SIGKILL, script),
+    )
+
+
+def _pass_on(output: IO[str], on_line: Callable[[str], None] | None, failures: list[Exception]) -> None:
+    """Print what comes, and give it to `on_line` until that raises, which ends the engine."""
+    for line in output:
+        print(line, end="", flush=True)
+        try:
+            if on_line is not None and not failures:
+                on_line(line.rstrip("\n"))
+        except Exception as error:
+            failures.append(error)
+            end_descendants()
 
 
 def shell_status(code: int) -> int:

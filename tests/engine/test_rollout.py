@@ -24,7 +24,8 @@ from grrm.verl_plugin.sampling import (
     processed_log_probs,
     uniform_draws,
 )
-from grrm.verl_plugin.server import ServerSettings, TransformersServer, copy_weights
+from grrm.verl_plugin.server import ServerSettings, TransformersServer
+from grrm.verl_plugin.weights import copy_weights
 
 PROMPTS = [[5, 6, 7, 8], [40], [9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8], [100, 101]]
 

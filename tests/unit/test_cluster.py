@@ -19,9 +19,9 @@ from grrm.cluster import (
     resources_of_runs,
     snakemake_resources,
 )
+from grrm.config import scoring_model_of
 from grrm.engines.verl import machines, rl_overrides
 from grrm.files import UserError
-from grrm.reward_config import scoring_model_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "config/schemas/resources.schema.yaml"

@@ -16,6 +16,7 @@ from grrm.config import (
     key_of_taken,
     leakage_limits,
     load_experiment,
+    load_schema,
     resolve,
     resolve_experiment,
     taken_models,
@@ -291,7 +292,7 @@ def test_a_base_model_is_not_missed_where_no_stage_starts_from_it() -> None:
 
 
 def test_every_key_has_a_sentence() -> None:
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    schema = load_schema(SCHEMA)
 
     def undescribed(part: dict[str, Any], path: str) -> list[str]:
         missing = []
@@ -338,3 +339,10 @@ def test_a_model_that_is_taken_knows_its_key(demo: dict[str, Any]) -> None:
         "mt_base": "mt_sft.start_from",
         "mt_grpo": "evaluate.start_from.mt_grpo",
     }
+
+
+def test_names_that_stand_in_a_catalogue_become_an_enum(tmp_path: Path) -> None:
+    text = 'properties: {a: {type: array, items: {x-enum: "grrm.config.stages:STAGES", default: mt_sft}}}'
+    (tmp_path / "schema.yaml").write_text(text, encoding="utf-8")
+    items = load_schema(tmp_path / "schema.yaml")["properties"]["a"]["items"]
+    assert items == {"default": "mt_sft", "enum": list(STAGES)}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import yaml
-
 from configurations import ROOT
 from document_config import document
+from grrm.config import load_schema
 
-SCHEMA = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+SCHEMA = load_schema(ROOT / "config/schemas/config.schema.yaml")
 PAGE = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
 
 

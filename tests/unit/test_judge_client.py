@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import sqlite3
@@ -21,14 +22,18 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from grrm.asking.chat import Reply
+from grrm.asking.client import JudgeClient
+from grrm.asking.limits import Breaker, Window
+from grrm.asking.options import JudgeOptions, chat_url
+from grrm.asking.served import served_judge
 from grrm.files import UserError
-from grrm.judges.client import JudgeClient, JudgeOptions, Reply, chat_url
 from grrm.judges.groups import Group, distinct
-from grrm.judges.limits import Breaker, Window
 from grrm.judges.listwise import judge_listwise, order_scores
 from grrm.judges.pairwise import judge_pairwise
 from grrm.judges.pointwise import judge_pointwise, scale_scores
 from grrm.judges.prompts import JudgePrompt, load_judge_prompt
+from grrm.judges.questions import NoAnswerError
 from grrm.verdicts import parse_order, parse_preference, parse_score
 from judge_server import Act, Call, JudgeServer, Script, completion
 
@@ -69,7 +74,7 @@ def ask(script: Script, prompts: list[str], **values: Any) -> tuple[list[Reply],
         return await client.ask(prompts), client, server
 
     result: tuple[list[Reply], JudgeClient, JudgeServer] = served(script, use, **values)
-    ledger = result[1].ledger
+    ledger = result[1].counts
     assert ledger.requests == ledger.answered + ledger.cached + ledger.shared + ledger.failures.total()
     assert ledger.calls == len(result[2].calls) or ledger.failures["connection"]
     return result
@@ -88,8 +93,8 @@ def test_replies_come_in_the_order_of_the_prompts() -> None:
         lambda call: Act(f"echo {call.prompt}", latency=0.02 * (call.number % 3)), prompts, max_concurrency=16
     )
     assert [reply.text for reply in replies] == [f"echo {prompt}" for prompt in prompts]
-    assert client.ledger.answered == 50
-    assert (client.ledger.prompt_tokens, client.ledger.completion_tokens) == (500, 250)
+    assert client.counts.answered == 50
+    assert (client.counts.prompt_tokens, client.counts.completion_tokens) == (500, 250)
 
 
 def test_connections_are_kept_and_no_more_calls_run_at_once_than_allowed() -> None:
@@ -130,7 +135,7 @@ def test_identical_requests_are_sent_once() -> None:
     replies, client, server = ask(lambda call: Act(call.prompt, latency=0.05), ["a", "b", "a", "a"])
     assert [reply.text for reply in replies] == ["a", "b", "a", "a"]
     assert len(server.calls) == 2
-    assert client.ledger.shared == 2
+    assert client.counts.shared == 2
 
 
 def test_identical_requests_of_two_batches_under_way_are_sent_once_too() -> None:
@@ -143,7 +148,7 @@ def test_identical_requests_of_two_batches_under_way_are_sent_once_too() -> None
 
 def test_counts_have_flat_names_for_logs() -> None:
     _, client, _ = ask(lambda c: Act(status=400) if c.prompt == "bad" else Act("x"), ["a", "bad"])
-    flat = client.ledger.as_dict()
+    flat = client.counts.as_dict()
     assert (flat["requests"], flat["failures"], flat["failures/rejected"], flat["errors/rejected"]) == (
         2,
         1,
@@ -155,7 +160,7 @@ def test_counts_have_flat_names_for_logs() -> None:
 
 def test_cost_is_counted() -> None:
     _, client, _ = ask(echo, ["a", "b"], prompt_price=100.0, completion_price=1000.0)
-    assert client.ledger.cost == pytest.approx(2 * (10 * 100 + 5 * 1000) / 1e6)
+    assert client.counts.cost == pytest.approx(2 * (10 * 100 + 5 * 1000) / 1e6)
 
 
 # ---------------------------------------------------------------- failures
@@ -178,9 +183,9 @@ PASSING = {
 def test_what_passes_is_tried_again(reason: str) -> None:
     replies, client, _ = ask(once(PASSING[reason]), ["a", "b", "c"])
     assert [reply.text for reply in replies] == ["echo a", "echo b", "echo c"]
-    assert client.ledger.errors == {reason: 3}
-    assert not client.ledger.failures
-    assert client.ledger.calls == 6
+    assert client.counts.errors == {reason: 3}
+    assert not client.counts.failures
+    assert client.counts.calls == 6
 
 
 LASTING = {
@@ -211,9 +216,9 @@ def test_what_lasts_is_a_failure_with_a_reason_and_no_text(name: str) -> None:
     replies, client, _ = ask(lambda _: act, ["a", "b"], retries=1, timeout=timeout)
     assert [(reply.text, reply.reason) for reply in replies] == [(None, reason)] * 2
     assert all(reply.detail for reply in replies)
-    assert client.ledger.failures == {reason: 2}
-    assert client.ledger.errors == {reason: 4}
-    assert client.ledger.answered == client.ledger.completion_tokens == 0
+    assert client.counts.failures == {reason: 2}
+    assert client.counts.errors == {reason: 4}
+    assert client.counts.answered == client.counts.completion_tokens == 0
 
 
 def test_a_rejected_request_is_not_sent_again() -> None:
@@ -221,7 +226,7 @@ def test_a_rejected_request_is_not_sent_again() -> None:
     assert replies[0].reason == "rejected"
     assert "HTTP 400" in replies[0].detail
     assert "prompt too long" in replies[0].detail
-    assert client.ledger.calls == 1
+    assert client.counts.calls == 1
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
@@ -260,8 +265,8 @@ def test_a_batch_ends_at_its_deadline_with_what_it_has() -> None:
         lambda _: Act("x", latency=0.2), [str(n) for n in range(100)], max_concurrency=4, deadline=0.7
     )
     assert time.monotonic() - start < 2
-    assert client.ledger.answered + client.ledger.failures["deadline"] == 100
-    assert 1 <= client.ledger.answered <= 16
+    assert client.counts.answered + client.counts.failures["deadline"] == 100
+    assert 1 <= client.counts.answered <= 16
     assert all((reply.text is None) == (reply.reason == "deadline") for reply in replies)
 
 
@@ -321,8 +326,8 @@ def test_a_dead_server_is_given_up_in_bounded_time() -> None:
     assert all(reply.text is None for reply in replies)
     assert {reply.reason for reply in replies} <= {"connection", "circuit_open"}
     # Not 500 x 3: the first ones, those under way with them, and a probe now and then.
-    assert client.ledger.calls < 60
-    assert client.ledger.failures.total() == 500
+    assert client.counts.calls < 60
+    assert client.counts.failures.total() == 500
 
 
 def test_a_server_that_comes_back_is_used_again() -> None:
@@ -341,7 +346,7 @@ def test_a_server_that_comes_back_is_used_again() -> None:
 
     replies, client = asyncio.run(run())
     assert [reply.text for reply in replies] == [f"echo {n}" for n in range(20)]
-    assert client.ledger.errors["connection"] >= 3
+    assert client.counts.errors["connection"] >= 3
 
 
 # ---------------------------------------------------------------- limits
@@ -378,7 +383,7 @@ def test_a_window_corrects_what_it_guessed_and_lets_the_large_through() -> None:
 
 @pytest.mark.parametrize("limit", [{"requests_per_minute": 5}, {"tokens_per_minute": 5 * 140}])
 def test_limits_per_minute(limit: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("grrm.judges.client._RATE_PERIOD", 0.4)
+    monkeypatch.setattr("grrm.asking.endpoint._RATE_PERIOD", 0.4)
 
     def script(call: Call) -> Act:
         # No usage, so that the guess (about 40 for the request and 100 for the answer) stands.
@@ -415,9 +420,9 @@ def test_the_cache_answers_what_was_asked_before(tmp_path: Path) -> None:
     second, client, server = ask(echo, ["b", "a", "c"], cache=cache)
     assert [reply.text for reply in second] == ["echo b", "echo a", "echo c"]
     assert len(server.calls) == 1
-    assert client.ledger.cached == 2
+    assert client.counts.cached == 2
     assert (second[1].prompt_tokens, first[0].prompt_tokens) == (10, 10)
-    assert client.ledger.prompt_tokens == 10
+    assert client.counts.prompt_tokens == 10
 
 
 @pytest.mark.parametrize(
@@ -449,10 +454,26 @@ def test_half_a_character_is_replaced_so_that_every_answer_can_be_written(
     assert replies[0].text == "so \ufffd 8 \U0001f600"
     cache = str(tmp_path / "answers.sqlite")
     with monkeypatch.context() as earlier:  # kept as it came
-        earlier.setattr("grrm.judges.client.as_text", lambda text: text)
+        earlier.setattr("grrm.asking.chat.as_text", lambda text: text)
         ask(answer, ["a"], cache=cache)
     replies, _, server = ask(answer, ["a"], cache=cache)
     assert replies[0].text == "so \ufffd 8 \U0001f600"
+    assert not server.calls
+
+
+def test_a_cache_of_earlier_versions_answers(tmp_path: Path) -> None:
+    """The key of a request is part of the format of the file."""
+    cache = tmp_path / "answers.sqlite"
+    key = "a0bffa8771ea3ec013f3bef93c47d3a97abac41a32b1f7795028ea99249a7a47"
+    with contextlib.closing(sqlite3.connect(cache)) as file:
+        file.execute(
+            "CREATE TABLE replies (key TEXT PRIMARY KEY, request TEXT NOT NULL, reply TEXT NOT NULL)"
+        )
+        reply = {"text": "kept", "prompt_tokens": 3, "completion_tokens": 1}  # before `finish` was kept
+        file.execute("INSERT INTO replies VALUES (?, ?, ?)", (key, "{}", json.dumps(reply)))
+        file.commit()
+    replies, _, server = ask(echo, ["a"], cache=str(cache))
+    assert replies[0].text == "kept"
     assert not server.calls
 
 
@@ -470,8 +491,8 @@ def test_replay_needs_no_network(tmp_path: Path) -> None:
     async def run() -> list[Reply]:
         async with JudgeClient(JudgeOptions(model="judge", cache=cache, replay=True)) as client:
             replies = await client.ask(["a", "never asked"])
-            assert client.ledger.calls == 0
-            assert client.ledger.failures == {"not_cached": 1}
+            assert client.counts.calls == 0
+            assert client.counts.failures == {"not_cached": 1}
             return replies
 
     # `options` sets no sampling, so the requests are the same.
@@ -484,6 +505,59 @@ def test_a_file_that_is_no_cache_is_an_error_that_names_it(tmp_path: Path) -> No
     path.write_text("not a database, but long enough to be taken for one\n" * 100)
     with pytest.raises(UserError, match=r"notes\.txt: cannot be used as a cache"):
         JudgeClient(options(cache=str(path)))
+
+
+# ---------------------------------------------------------------- a judge that the run serves
+
+
+def ask_served(script: Script, prompts: list[str], **values: Any) -> tuple[list[str], JudgeServer]:
+    """Ask all prompts at once, at temperature 0.5."""
+
+    async def run() -> tuple[list[str], JudgeServer]:
+        async with JudgeServer(script) as server:
+            address = server.url.removeprefix("http://").removesuffix("/v1")
+            judge = served_judge(address, {"model": "grrm", "top_k": 7}, **{"timeout": 5.0} | values)
+            return list(await asyncio.gather(*[judge(prompt, 0.5) for prompt in prompts])), server
+
+    return asyncio.run(run())
+
+
+def test_a_served_judge_gets_what_it_is_given_and_all_questions_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", SECRET)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    answers, server = ask_served(lambda call: Act(call.prompt, latency=0.5), ["same"] * 100)
+    assert answers == ["same"] * 100
+    assert server.busiest == 100
+    assert server.calls[0].body == {
+        "model": "grrm",
+        "top_k": 7,
+        "messages": [{"role": "user", "content": "same"}],
+        "temperature": 0.5,
+    }
+    assert "authorization" not in server.calls[0].headers
+
+
+def test_a_served_judge_that_fails_is_not_asked_again() -> None:
+    with pytest.raises(NoAnswerError, match="server: HTTP 500"):
+        ask_served(lambda call: Act(status=500) if call.number == 0 else Act("late"), ["a"])
+    with pytest.raises(NoAnswerError, match=r"timeout: no complete answer within 0\.1 s"):
+        ask_served(lambda call: Act("late", latency=1), ["a"], timeout=0.1)
+
+
+def test_a_served_judge_that_nobody_reaches_is_asked_again_and_then_stops_the_run() -> None:
+    def gone(call: Call) -> Act:
+        calls.append(call)
+        return Act(status=502) if len(calls) < 4 else Act("back")
+
+    calls: list[Call] = []
+    assert ask_served(gone, ["a"], pauses=(0, 0, 0))[0] == ["back"]
+    calls.clear()
+    with pytest.raises(UserError, match=r"grrm at http://127\.0\.0\.1:\d+\S* cannot be reached any more"):
+        ask_served(gone, ["a"], pauses=(0, 0))
+    assert len(calls) == 3
 
 
 SECRET = "sk-very-secret"
@@ -516,7 +590,7 @@ def test_the_key_is_sent_and_written_nowhere(tmp_path: Path, caplog: pytest.LogC
         ledger.read_text(),
         caplog.text,
         repr(client.options),
-        str(client.ledger),
+        str(client.counts),
     ):
         assert SECRET not in place
 
@@ -613,7 +687,7 @@ def test_an_answer_without_a_verdict_is_asked_for_again_at_another_temperature()
 
     async def use(client: JudgeClient, server: JudgeServer) -> Any:
         parse = partial(parse_score, lowest=1, highest=10)
-        return await client.decide([("a", parse), ("b", parse)]), client.ledger
+        return await client.decide([("a", parse), ("b", parse)]), client.counts
 
     verdicts, ledger = served(script, use, retry_temperature=0.9)
     assert [verdict.value for verdict in verdicts] == [7, 7]
@@ -772,8 +846,8 @@ def test_a_flaky_judge_gives_the_scores_of_a_sound_one() -> None:
     judged, client, _ = pairwise(script, groups, retries=5)
     sound, _, _ = pairwise(truth, groups)
     assert judged.groups == sound.groups
-    assert client.ledger.errors.total() > 10
-    assert client.ledger.calls == client.ledger.answered + client.ledger.errors.total()
+    assert client.counts.errors.total() > 10
+    assert client.counts.calls == client.counts.answered + client.counts.errors.total()
 
 
 def test_equal_candidates_are_judged_once_and_score_the_same() -> None:

@@ -12,17 +12,8 @@ from grrm.cluster import Request
 from grrm.files import UserError
 from grrm.preflight import probes
 from grrm.preflight.findings import Finding
-from grrm.preflight.slurm import (
-    UNLIMITED,
-    Cluster,
-    Job,
-    check_jobs,
-    check_time,
-    job,
-    parse_cluster,
-    sbatch_arguments,
-    verdict,
-)
+from grrm.preflight.jobs import Job, check_jobs, check_time, job, sbatch_arguments, verdict
+from grrm.preflight.partitions import UNLIMITED, Cluster, parse_cluster
 
 RECORDED = Path(__file__).parents[1] / "data/slurm"
 ASKED = Request(nodes=2, gpus=8, threads=64, mem_mb=720_000, runtime=720, disk_mb=0, resumable=True)

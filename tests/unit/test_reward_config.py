@@ -7,18 +7,20 @@ from typing import Any
 import pytest
 
 from configurations import ROOT, experiment
-from grrm.config import load_experiment, resolve_experiment, taken_models
-from grrm.files import UserError
-from grrm.judges.client import chat_url
-from grrm.judges.prompts import load_judge_prompt
-from grrm.reward_config import (
+from grrm.asking.options import chat_url
+from grrm.config import (
     alignment_prompt_of,
     has_alignment_judge,
+    load_experiment,
     prompt_file,
+    resolve_experiment,
     reward_of,
     scoring_model_of,
+    taken_models,
     translation_prompt_of,
 )
+from grrm.files import UserError
+from grrm.judges.prompts import load_judge_prompt
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"
 ASKED = {"JUDGE_API_URL": "http://judge/v1", "JUDGE_MODEL_NAME": "j"}

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from grrm.asking.ledger import total_calls
+from grrm.asking.options import JudgeOptions
+from grrm.config import GENERAL_JUDGES
 from grrm.files import UserError, read_jsonl
-from grrm.judges.client import JudgeOptions
 from grrm.judges.groups import Group
-from grrm.judges.ledger import total_calls
 from grrm.prompts import ranking_answer
-from grrm.reward_config import GENERAL_JUDGES
 from grrm.rewards import judge_score
 from grrm.rewards.group import STOP_MARK, GroupRewardManager
 from grrm.rewards.kinds import JUDGE_KINDS, KINDS, PAIRWISE, Scorer, ScoringOptions

@@ -11,8 +11,8 @@ import pytest
 
 import compare_reward_kinds
 import summarize_alignment
+from grrm.asking.ledger import total_calls
 from grrm.files import UserError, read_json, write_json, write_jsonl
-from grrm.judges.ledger import total_calls
 from grrm.metrics.proportion import wilson
 
 

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from grrm import cli
 from grrm.commands import serve_reward
+from grrm.config import GENERAL_JUDGES
 from grrm.files import UserError
-from grrm.reward_config import GENERAL_JUDGES
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from grrm.config import kind_of_environment
 from grrm.files import UserError, parse_yaml
-from grrm.reward_config import kind_of_environment
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 
@@ -149,7 +149,7 @@ def _scoring(args: argparse.Namespace) -> Any:
 
 
 def _judge(args: argparse.Namespace, kind: str) -> Any:
-    from grrm.judges.client import JudgeOptions, without_variables_of
+    from grrm.asking.options import JudgeOptions, without_variables_of
     from grrm.rewards.kinds import JUDGE_KINDS
 
     if kind not in JUDGE_KINDS:

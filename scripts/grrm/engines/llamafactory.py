@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.engines.trainer import CPU, engine_environment, logging_steps, optimization
+
 DATASET = "stage"
-CPU = {"device": "cpu", "nodes": 1, "gpus_per_node": 1, "precision": "fp32"}
-"""The hardware section of a configuration without one."""
 
 
 def sft_config(
@@ -52,19 +52,11 @@ def sft_config(
         "dataloader_num_workers": settings["dataloader_workers"] if cuda else 0,
         "output_dir": str(output_dir),
         "overwrite_output_dir": False,
-        "per_device_train_batch_size": settings["batch_size"],
-        "gradient_accumulation_steps": settings["gradient_accumulation"],
-        **_length(settings),
-        "learning_rate": settings["learning_rate"],
-        "lr_scheduler_type": settings["lr_scheduler"],
-        # A number below 1 is a share of the steps.
-        "warmup_steps": settings["warmup_ratio"] or settings["warmup_steps"],
-        "weight_decay": settings["weight_decay"],
-        "max_grad_norm": settings["max_grad_norm"],
+        **optimization(settings, settings["warmup_ratio"] or settings["warmup_steps"]),
         "bf16": hardware["precision"] == "bf16",
         "fp16": False,
         **({"ddp_timeout": 180_000_000} if cuda else {"use_cpu": True}),
-        "logging_steps": 1 if cuda or settings["max_steps"] is None else max(1, settings["max_steps"] // 100),
+        "logging_steps": logging_steps(settings, hardware),
         "save_steps": settings["save_steps"],
         "save_total_limit": 2,
         "plot_loss": False,
@@ -72,12 +64,6 @@ def sft_config(
         "disable_tqdm": True,
         "seed": seed,
     }
-
-
-def _length(settings: Mapping[str, Any]) -> dict[str, Any]:
-    if settings["max_steps"] is not None:
-        return {"max_steps": settings["max_steps"]}
-    return {"num_train_epochs": float(settings["epochs"])}
 
 
 def launch_environment(config: Mapping[str, Any], *, python: str, scripts: Path) -> dict[str, str]:
@@ -88,15 +74,7 @@ def launch_environment(config: Mapping[str, Any], *, python: str, scripts: Path)
         python: interpreter of its environment.
         scripts: folder that holds the package grrm.
     """
-    variables = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(
-            [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
-        ),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    variables = engine_environment(scripts)
     if not config.get("use_cpu"):
         # DeepSpeed looks for ninja and its own programs by name.
         folder = str(Path(python).absolute().parent)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.engines.llamafactory import CPU
 from grrm.engines.trackers import Tracker
+from grrm.engines.trainer import CPU, logging_steps, optimization
 
 
 def bradley_terry_config(
@@ -33,7 +32,6 @@ def bradley_terry_config(
         deepspeed: configuration of DeepSpeed; it becomes a part of this one (cuda only).
     """
     cuda = hardware["device"] == "cuda"
-    steps, epochs = settings["max_steps"], settings["epochs"]
     return {
         "model_name_or_path": str(model),
         "data": str(data),
@@ -45,20 +43,12 @@ def bradley_terry_config(
         "gpus_per_node": hardware["gpus_per_node"],
         "training": {
             **({"deepspeed": dict(deepspeed)} if deepspeed else {}),
-            "per_device_train_batch_size": settings["batch_size"],
-            "gradient_accumulation_steps": settings["gradient_accumulation"],
-            **({"max_steps": steps} if steps is not None else {"num_train_epochs": float(epochs)}),
-            "learning_rate": settings["learning_rate"],
-            "lr_scheduler_type": settings["lr_scheduler"],
-            # A number below 1 is a share of the steps.
-            "warmup_steps": settings["warmup_ratio"],
-            "weight_decay": settings["weight_decay"],
-            "max_grad_norm": settings["max_grad_norm"],
+            **optimization(settings, settings["warmup_ratio"]),
             "center_rewards_coefficient": settings["center_rewards"] or None,
             "gradient_checkpointing": cuda and settings["gradient_checkpointing"],
             "bf16": hardware["precision"] == "bf16",
             **({"ddp_timeout": 180_000_000} if cuda else {"use_cpu": True}),
-            "logging_steps": 1 if cuda or steps is None else max(1, steps // 100),
+            "logging_steps": logging_steps(settings, hardware),
             "save_steps": settings["save_steps"],
             "save_total_limit": 2,
             "disable_tqdm": True,
@@ -94,15 +84,3 @@ def command(config: Mapping[str, Any], python: str, path: Path, tracker: Tracker
         return [python, *module]
     processes = ["--nproc-per-node", str(config["gpus_per_node"])]
     return [python, "-m", "torch.distributed.run", "--standalone", *processes, *module]
-
-
-def environment(scripts: Path) -> dict[str, str]:
-    """The environment of a training; `scripts` is the folder that holds the package grrm."""
-    path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path),
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "TOKENIZERS_PARALLELISM": "false",
-    }

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.engines.llamafactory import CPU
+from grrm.engines.trainer import CPU
 from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS
 
 MODEL = "actor_rollout_ref.model.path"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from grrm.engines.llamafactory import CPU
+from grrm.engines.trainer import CPU
 from grrm.engines.verl import Overrides, rl_overrides
 
 Reward: TypeAlias = Literal["pointwise", "pairwise"]

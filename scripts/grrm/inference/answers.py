@@ -36,7 +36,8 @@ class RankedGroup:
         scores: one per candidate in the order of the row, 0..10, or levels from 0 if the prompt asks for a
             ranking only; None when the answer cannot be used.
         failure: why not, in one word for counting: `unfinished`, `prompt_too_long`, a reason of
-            `grrm.ranking.InvalidAnswer` or, of a server, of `grrm.judges.client`; None when there are scores.
+            `grrm.ranking.InvalidAnswer` or, of a server, of `grrm.judges.questions`; None when there are
+            scores.
         detail: the failure in words.
         candidate_order: `candidate_order[p]` is the candidate of the row that was shown at position p
             (label A, B...).
@@ -59,7 +60,7 @@ class TranslatedSegment:
         raw: the whole text the model wrote (of the last attempt).
         translation: what the prompt's kind takes out of it; None when there is none.
         failure: why not: `unfinished`, `prompt_too_long`, `no_translation` or, of a server, a reason of
-            `grrm.judges.client`; None when there is a translation.
+            `grrm.judges.questions`; None when there is a translation.
         detail: the failure in words.
         attempts: how often the model was asked.
     """

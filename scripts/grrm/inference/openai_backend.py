@@ -1,7 +1,7 @@
 """Generation by a server that speaks OpenAI's API (vLLM, SGLang, llama.cpp, a hosted service...).
 
 Chats go to /chat/completions, texts to be continued to /completions. Retries of failed calls, limits and the
-API key are those of `grrm.judges.client`.
+API key are those of `grrm.asking`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from grrm.asking.chat import Reply, question
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import NO_DEADLINE, JudgeOptions
 from grrm.files import UserError
 from grrm.inference.backends import Completion, Decoding, Engine, Request, unfinished
-from grrm.judges.client import JudgeClient, JudgeOptions, Reply
 
 # Answers to what was asked: another request may be answered. 401, 403, 404... would answer every request.
 _ABOUT_THE_REQUEST = frozenset({400, 413, 422})
-# A batch has no deadline of its own, only its calls have.
-_NO_DEADLINE = 10.0**9
 
 
 class OpenAIBackend:
@@ -34,7 +34,7 @@ class OpenAIBackend:
             max_concurrency=engine.concurrency,
             timeout=engine.timeout,
             retries=engine.call_retries,
-            deadline=_NO_DEADLINE,
+            deadline=NO_DEADLINE,
         )
         self._client = self._loop.run_until_complete(self._enter())
 
@@ -88,17 +88,12 @@ class OpenAIBackend:
                     f"key in {self._options.key_variable}"
                 )
             return Completion("", reply.reason, reply.detail)
-        return unfinished(reply.text) if reply.finish == "length" else Completion(reply.text)
+        return unfinished(reply.text) if reply.cut else Completion(reply.text)
 
 
 def _body(request: Request, decoding: Decoding) -> dict[str, Any]:
-    asked = (
-        {"messages": [{"role": "user", "content": request.text}]}
-        if request.chat
-        else {"prompt": request.text}
-    )
     return {
-        **asked,
+        **question(request.text, chat=request.chat),
         "max_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,

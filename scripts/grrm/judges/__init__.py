@@ -1,1 +1,2 @@
-"""Large language models as judges: one client for all calls, and ways to turn their answers into scores."""
+"""How judges are asked and what their answers say; who answers is `grrm.asking`. Nothing here does I/O but
+reading a prompt's file."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from grrm.config import alignment_prompt_of, prompt_file, reward_of, translation_prompt_of
 from grrm.files import UserError
 from grrm.judges.prompts import Kind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
@@ -19,7 +20,6 @@ from grrm.prompts import (
     load_templates,
     load_translation_prompt,
 )
-from grrm.reward_config import alignment_prompt_of, prompt_file, reward_of, translation_prompt_of
 
 
 def check_prompts(config: Mapping[str, Any]) -> None:

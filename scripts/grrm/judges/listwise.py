@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from grrm.judges.client import JudgeClient, Verdict
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, draw, spread
 from grrm.judges.prompts import JudgePrompt
+from grrm.judges.questions import Decider, Verdict
 from grrm.verdicts import parse_order
 
 
-async def judge_listwise(client: JudgeClient, groups: Sequence[Group], prompt: JudgePrompt) -> Judged:
+async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: JudgePrompt) -> Judged:
     """Have the distinct candidates of each group ranked, all groups at once.
 
     The order in which the judge sees them is drawn from the texts, so that it does not depend on indices.
@@ -25,7 +25,7 @@ async def judge_listwise(client: JudgeClient, groups: Sequence[Group], prompt: J
         scores, see `order_scores`, and the metrics of `common_metrics`.
 
     Raises:
-        UserError: too many failures, see `JudgeClient.decide`.
+        UserError: too many failures, see `Decider.decide`.
     """
     shown = [
         sorted(distinct(group.candidates), key=lambda i: (draw(group.question, group.candidates[i]), i))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
-from grrm.judges.client import JudgeClient, Verdict
 from grrm.judges.groups import (
     Group,
     GroupScores,
@@ -22,6 +21,7 @@ from grrm.judges.groups import (
     spread,
 )
 from grrm.judges.prompts import JudgePrompt
+from grrm.judges.questions import Decider, Verdict
 from grrm.tournament import Comparison, Method, score, solve_feedback_arc_set
 from grrm.verdicts import Preference, parse_preference, swap
 
@@ -51,7 +51,7 @@ class _Match:
 
 
 async def judge_pairwise(
-    client: JudgeClient,
+    client: Decider,
     groups: Sequence[Group],
     prompt: JudgePrompt,
     method: Method = "dgr",
@@ -73,7 +73,7 @@ async def judge_pairwise(
         share of them in which the same place won twice, and inconsistent, of those with any disagreement.
 
     Raises:
-        UserError: too many failures, see `JudgeClient.decide`.
+        UserError: too many failures, see `Decider.decide`.
     """
     matches = [match for index, group in enumerate(groups) for match in _matches(index, group, both_orders)]
     questions = [question for match in matches for question in match.questions]

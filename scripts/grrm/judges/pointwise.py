@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
-from grrm.judges.client import JudgeClient
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, spread
 from grrm.judges.prompts import JudgePrompt
+from grrm.judges.questions import Decider
 from grrm.verdicts import parse_score
 
 LOWEST = 1
@@ -18,7 +18,7 @@ Scale: TypeAlias = Literal["group", "absolute"]
 
 
 async def judge_pointwise(
-    client: JudgeClient, groups: Sequence[Group], prompt: JudgePrompt, scale: Scale = "group"
+    client: Decider, groups: Sequence[Group], prompt: JudgePrompt, scale: Scale = "group"
 ) -> Judged:
     """Score all distinct candidates of all groups at once.
 
@@ -32,7 +32,7 @@ async def judge_pointwise(
         scores, and the metrics of `common_metrics` besides mean_score, from 1 to 10.
 
     Raises:
-        UserError: too many failures, see `JudgeClient.decide`.
+        UserError: too many failures, see `Decider.decide`.
         ValueError: the scale is not known.
     """
     scale_scores([], scale)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from grrm.config import GENERAL_JUDGES
 from grrm.files import UserError
 from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
-from grrm.reward_config import GENERAL_JUDGES
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 

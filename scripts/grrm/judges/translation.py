@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from grrm.judges.client import JudgeClient
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, draw, spread
+from grrm.judges.questions import Decider
 from grrm.prompts import PointwisePrompt, RankingPrompt
 from grrm.ranking import MAX_SCORE, InvalidAnswer, labels
 
 _MIDDLE = MAX_SCORE / 2
 
 
-async def judge_quality(client: JudgeClient, groups: Sequence[Group], prompt: PointwisePrompt) -> Judged:
+async def judge_quality(client: Decider, groups: Sequence[Group], prompt: PointwisePrompt) -> Judged:
     """Score all distinct candidates of all groups at once, from 0 to 10 (scalar quality metric).
 
     Args:
@@ -26,7 +26,7 @@ async def judge_quality(client: JudgeClient, groups: Sequence[Group], prompt: Po
         scores from 0 to 10, and the metrics of `common_metrics`.
 
     Raises:
-        UserError: too many failures, see `JudgeClient.decide`.
+        UserError: too many failures, see `Decider.decide`.
     """
     asked = [(number, index) for number, group in enumerate(groups) for index in distinct(group.candidates)]
     verdicts = await client.decide(
@@ -59,7 +59,7 @@ async def judge_quality(client: JudgeClient, groups: Sequence[Group], prompt: Po
     return Judged(tuple(results), common_metrics(results, len(verdicts), failed))
 
 
-async def judge_ranking(client: JudgeClient, groups: Sequence[Group], prompt: RankingPrompt) -> Judged:
+async def judge_ranking(client: Decider, groups: Sequence[Group], prompt: RankingPrompt) -> Judged:
     """Have the distinct candidates of each group ranked and scored in one call, all groups at once.
 
     The order in which the judge sees them is drawn from the texts, so that it does not depend on indices.
@@ -74,7 +74,7 @@ async def judge_ranking(client: JudgeClient, groups: Sequence[Group], prompt: Ra
         `common_metrics`.
 
     Raises:
-        UserError: too many failures, see `JudgeClient.decide`.
+        UserError: too many failures, see `Decider.decide`.
         ValueError: a group has more than 26 distinct candidates.
     """
     shown = [

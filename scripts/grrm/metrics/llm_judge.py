@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import JudgeOptions
 from grrm.files import UserError, sha256
-from grrm.judges.client import JudgeClient, JudgeOptions, Verdict
+from grrm.judges.questions import Verdict
 from grrm.languages import language_name
 from grrm.prompts import code_fence, fill_template, load_templates
 from grrm.verdicts import parse_quality

@@ -15,8 +15,8 @@ from grrm.preflight.environments import check_environment, check_images, not_loo
 from grrm.preflight.findings import Finding, failed, merge, unknown
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, models_read, needed_entries
+from grrm.preflight.jobs import Job, check_time, job
 from grrm.preflight.rules import planned_rules
-from grrm.preflight.slurm import Job, check_time, job
 from grrm.preflight.storage import Need, check_space, check_write, size_of
 from grrm.preflight.trainings import check_trainings
 from grrm.report.forecast import Stage, forecast_experiment, load_assumptions

@@ -15,7 +15,8 @@ from typing import Any
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, failures
 from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
-from grrm.preflight.slurm import Cluster, Job, check_jobs, parse_cluster, sbatch_arguments, verdict
+from grrm.preflight.jobs import Job, check_jobs, sbatch_arguments, verdict
+from grrm.preflight.partitions import Cluster, parse_cluster
 
 _SECONDS = 30
 _NOT_FOUND = 127

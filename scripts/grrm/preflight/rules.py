@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grrm.config import STAGES, taken_models, trained_stages
-from grrm.reward_config import grpo_runs, has_alignment_judge
+from grrm.config import STAGES, grpo_runs, has_alignment_judge, taken_models, trained_stages
 
 _LOCAL = {"download_dataset", "build_environment"}
 """Of the table, those that run where Snakemake does."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from grrm.cluster import devices, load_resources
+from grrm.config import grpo_runs
 from grrm.engines.sessions import read_sessions
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
-from grrm.reward_config import grpo_runs
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"
 SACCT = ("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader", f"--format={_SACCT_COLUMNS}")

@@ -7,6 +7,8 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -86,37 +88,19 @@ def create_app(
         check: refuses (UserError) a response that cannot be rewarded.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with scoring() as score:
-            app.state.collector = Collector(
-                score, size=options.group_size, patience=options.patience, concurrency=options.concurrency
-            )
-            yield
-
     app = FastAPI(
         title="GRRM reward server",
         summary="Rewards for the responses of a policy, by the protocol of OpenRLHF's --remote_rm_url.",
         description=f"Reward: {options.reward}.",
         version=__version__,
-        lifespan=lifespan,
-        # Their pages would load scripts from another server.
-        docs_url=None,
+        lifespan=partial(_lifespan, scoring, options),
+        docs_url=None,  # their pages would load scripts from another server
         redoc_url=None,
     )
     app.state.waiting = 0
     app.add_middleware(BodyLimit, limit=options.max_body)
-
-    @app.exception_handler(RefusedError)
-    async def refuse(_: Request, refusal: RefusedError) -> JSONResponse:
-        headers = {"Retry-After": "1"} if refusal.status == 503 else None
-        return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def explain(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+    app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(RequestValidationError, _explain)
 
     @app.post(
         "/get_reward",
@@ -136,17 +120,43 @@ def create_app(
 
     @app.get("/health", summary="What the server is and has done")
     async def health() -> Health:
-        collector: Collector = app.state.collector
-        return Health(
-            status="ok",
-            reward=options.reward,
-            group_size=options.group_size,
-            waiting=app.state.waiting,
-            groups=collector.groups,
-            failed=collector.failed,
-        )
+        return _health(app, options)
 
     return app
+
+
+@asynccontextmanager
+async def _lifespan(
+    scoring: Callable[[], AbstractAsyncContextManager[Score]], options: ServerOptions, app: FastAPI
+) -> AsyncIterator[None]:
+    async with scoring() as score:
+        app.state.collector = Collector(
+            score, size=options.group_size, patience=options.patience, concurrency=options.concurrency
+        )
+        yield
+
+
+async def _refuse(_: Request, refusal: Any) -> JSONResponse:
+    headers = {"Retry-After": "1"} if refusal.status == 503 else None
+    return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
+
+
+async def _explain(_: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+
+
+def _health(app: FastAPI, options: ServerOptions) -> Health:
+    collector: Collector = app.state.collector
+    return Health(
+        status="ok",
+        reward=options.reward,
+        group_size=options.group_size,
+        waiting=app.state.waiting,
+        groups=collector.groups,
+        failed=collector.failed,
+    )
 
 
 def _checked(body: RewardRequest, options: ServerOptions, check: Callable[[Item], None]) -> list[Item]:

@@ -38,9 +38,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import JudgeOptions
 from grrm.extract import code_block, without_thinking
 from grrm.files import UserError
-from grrm.judges.client import JudgeClient, JudgeOptions
 from grrm.judges.groups import Group, Judged
 from grrm.judges.pointwise import Scale
 from grrm.prompts import load_ranking_prompt

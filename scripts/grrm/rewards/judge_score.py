@@ -25,13 +25,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self, cast
 
+from grrm.asking.options import JudgeOptions
+from grrm.config import kind_of_environment
 from grrm.extract import code_block
 from grrm.files import UserError
-from grrm.judges.client import JudgeOptions
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
-from grrm.reward_config import kind_of_environment
 from grrm.rewards.group import response_text
 from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS, Kind, Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, cast, get_args
 
+from grrm.asking.client import JudgeClient
+from grrm.asking.options import JudgeOptions
 from grrm.files import UserError
-from grrm.judges.client import JudgeClient, JudgeOptions
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics
 from grrm.judges.listwise import judge_listwise
 from grrm.judges.pairwise import judge_pairwise
@@ -158,8 +159,8 @@ class Scorer:
 
     @property
     def ledger(self) -> dict[str, float]:
-        """What the judge was asked so far: calls, tokens, cost, failures (`grrm.judges.client.Ledger`)."""
-        return self._client.ledger.as_dict() if self._client is not None else {}
+        """What the judge was asked so far: calls, tokens, cost, failures (`grrm.asking.ledger.Counts`)."""
+        return self._client.counts.as_dict() if self._client is not None else {}
 
     async def score_group(self, group: Group) -> GroupScores:
         """Scores of one group; raises what `score_groups` raises."""

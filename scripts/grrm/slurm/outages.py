@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _PLUGIN = "snakemake_executor_plugin_slurm"
@@ -19,6 +20,33 @@ _WARN_EVERY = 30
 _PREEMPTED = "PREEMPTED"
 _PATIENCE = 3
 """Answers in a row that call a job preempted before it is looked for in the queue."""
+
+
+class _Preempted:
+    """Jobs that Slurm's accounts call preempted, and those of them that are in no queue any more."""
+
+    def __init__(self) -> None:
+        self._times: Counter[str] = Counter()
+        self.lost: set[str] = set()
+
+    def doubtful(self, states: Mapping[str, str]) -> set[str]:
+        """Jobs that `states` and the answers before it call preempted so often that the queue must tell."""
+        there = {job for job, state in states.items() if state == _PREEMPTED}
+        for job in there:
+            self._times[job] += 1
+        for job in set(self._times) - there:
+            if job in states:
+                del self._times[job]
+            else:  # Slurm has forgotten it: squeue shows a job that is over for some minutes only
+                self._times[job] = _PATIENCE
+        self.lost.intersection_update(self._times)
+        return {job for job, times in self._times.items() if times >= _PATIENCE} - self.lost
+
+    def lose(self, doubtful: Iterable[str], queue: Mapping[str, str]) -> list[str]:
+        """Those of the jobs that are not in the queue, lost from now on."""
+        gone = [job for job in doubtful if queue.get(job, _PREEMPTED) == _PREEMPTED]
+        self.lost.update(gone)
+        return gone
 
 
 def endure_outages(seconds: float = 10) -> None:
@@ -32,8 +60,7 @@ def endure_outages(seconds: float = 10) -> None:
         return
     ask_jobs, ask_age = plugin.query_job_status, plugin.get_min_job_age
     known: list[int] = []
-    preempted: Counter[str] = Counter()
-    lost: set[str] = set()
+    preempted = _Preempted()
 
     async def answer(command: str, logger: Any) -> Any:
         unanswered = 0
@@ -50,26 +77,15 @@ def endure_outages(seconds: float = 10) -> None:
 
     async def query_job_status(command: str, logger: Any) -> Any:
         states, duration = await answer(command, logger)
-        there = {job for job, state in states.items() if state == _PREEMPTED}
-        for job in there:
-            preempted[job] += 1
-        for job in set(preempted) - there:
-            if job in states:
-                del preempted[job]
-            else:  # Slurm has forgotten it: squeue shows a job that is over for some minutes only
-                preempted[job] = _PATIENCE
-        lost.intersection_update(preempted)
-        if doubtful := {job for job, times in preempted.items() if times >= _PATIENCE} - lost:
+        if doubtful := preempted.doubtful(states):
             # The accounts may lag behind; the queue does not.
             mine = f"squeue --noheader --states=all --user={os.getuid()} --format=%i|%T"
             queue, _ = await answer(mine, logger)
-            for job in doubtful:
-                if queue.get(job, _PREEMPTED) == _PREEMPTED:
-                    lost.add(job)
-                    logger.warning(
-                        f"Slurm job {job} was preempted and not put back into the queue: it counts as failed."
-                    )
-        return {**states, **dict.fromkeys(lost, "FAILED")}, duration
+            for job in preempted.lose(doubtful, queue):
+                logger.warning(
+                    f"Slurm job {job} was preempted and not put back into the queue: it counts as failed."
+                )
+        return {**states, **dict.fromkeys(preempted.lost, "FAILED")}, duration
 
     def get_min_job_age() -> int | None:
         found = ask_age()

@@ -52,43 +52,15 @@ def ray_cluster(
         UserError: a machine did not come up; the message names it, and its log.
     """
     host = own_address()
-    connection = {"RAY_ADDRESS": f"{host}:{allocation.port(0)}", **ray_token()}
+    connection = {"RAY_ADDRESS": _address(allocation, host), **ray_token()}
     variables = {**environment, **connection}
 
-    def start(index: int) -> list[str]:
-        ports = {
-            "--dashboard-agent-listen-port": allocation.port(10 + 3 * index),
-            "--runtime-env-agent-port": allocation.port(11 + 3 * index),
-            "--metrics-export-port": allocation.port(12 + 3 * index),
-        }
-        if index == 0:
-            ports |= {"--port": allocation.port(0), "--ray-client-server-port": allocation.port(1)}
-        options: dict[str, object] = {
-            "--node-name": allocation.nodes[index],
-            **ports,
-            # Whatever is free, or workers of two jobs on one machine meet.
-            "--min-worker-port": 0,
-            "--max-worker-port": 0,
-            **offers,
-        }
-        if index == 0:
-            options |= {"--node-ip-address": host, "--temp-dir": temporary, "--include-dashboard": "false"}
-        else:
-            options["--address"] = connection["RAY_ADDRESS"]
-        flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
-        words = [str(word) for option in options.items() for word in option]
-        ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
-        # Ray gives its own processes half a minute to start, which a busy machine may not keep.
-        listens = list(ports.values())
-        return on_machine(allocation.nodes[index], ray, temporary=temporary, listens=listens, attempts=3)
-
+    start = partial(_start_command, allocation, python=python, offers=offers, head=host, temporary=temporary)
     began = time.monotonic()
     logs.mkdir(parents=True, exist_ok=True)
     listing = logs / "joined.txt"
     listing.unlink(missing_ok=True)
-
-    def joined() -> set[str]:
-        return set(listing.read_text(encoding="utf-8").split()) if listing.exists() else set()
+    joined = partial(_joined, listing)
 
     first, *others = allocation.nodes
     watching = [python, "-m", "grrm.slurm.ray_watch", "--output", str(listing), "--nodes", first, *others]
@@ -103,3 +75,49 @@ def ray_cluster(
         await_all(steps, joined, what="Ray", deadline=deadline)
         print(f"Ray runs on {', '.join(allocation.nodes)} after {time.monotonic() - began:.0f} s", flush=True)
         yield connection
+
+
+def _start_command(
+    allocation: Allocation,
+    index: int,
+    *,
+    python: str,
+    offers: Mapping[str, int],
+    head: str,
+    temporary: Path,
+) -> list[str]:
+    """`ray start` on machine number `index`; the first is the head of the cluster, at address `head`."""
+    ports = {
+        "--dashboard-agent-listen-port": allocation.port(10 + 3 * index),
+        "--runtime-env-agent-port": allocation.port(11 + 3 * index),
+        "--metrics-export-port": allocation.port(12 + 3 * index),
+    }
+    if index == 0:
+        ports |= {"--port": allocation.port(0), "--ray-client-server-port": allocation.port(1)}
+    options: dict[str, object] = {
+        "--node-name": allocation.nodes[index],
+        **ports,
+        # Whatever is free, or workers of two jobs on one machine meet.
+        "--min-worker-port": 0,
+        "--max-worker-port": 0,
+        **offers,
+    }
+    if index == 0:
+        options |= {"--node-ip-address": head, "--temp-dir": temporary, "--include-dashboard": "false"}
+    else:
+        options["--address"] = _address(allocation, head)
+    flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
+    words = [str(word) for option in options.items() for word in option]
+    ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
+    # Ray gives its own processes half a minute to start, which a busy machine may not keep.
+    listens = list(ports.values())
+    return on_machine(allocation.nodes[index], ray, temporary=temporary, listens=listens, attempts=3)
+
+
+def _joined(listing: Path) -> set[str]:
+    """Machines that have joined, as `ray_watch` lists them."""
+    return set(listing.read_text(encoding="utf-8").split()) if listing.exists() else set()
+
+
+def _address(allocation: Allocation, head: str) -> str:
+    return f"{head}:{allocation.port(0)}"

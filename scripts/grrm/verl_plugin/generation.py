@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -55,21 +55,7 @@ def generate(
         raw_log_probs: report log-probabilities of the model itself rather than those after temperature, top-k
             and top-p. (Greedy rows always report the model's own.)
     """
-    prompts = list(dict.fromkeys(tuple(request.prompt) for request in requests))
-    row_of = {prompt: row for row, prompt in enumerate(prompts)}
-    expand = torch.tensor([row_of[tuple(request.prompt)] for request in requests])
-    width = max(map(len, prompts))
-    ids = torch.tensor([[pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-
-    output = model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
-    )
-    cache = output.past_key_values
-    cache.batch_select_indices(expand)
-    logits, mask, position = output.logits[expand, -1].float(), mask[expand], positions[expand, -1:]
-
+    cache, logits, mask, position = _prefill(model, requests, pad_token_id)
     live = list(requests)  # rows of the batch, finished ones included until the next compaction
     rows = _RowParams.of(live, logits.shape[-1])
     step = 0
@@ -97,6 +83,25 @@ def generate(
             use_cache=True,
         )
         logits = output.logits[:, -1].float()
+
+
+def _prefill(
+    model: PreTrainedModel, requests: Sequence[Request], pad_token_id: int
+) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cache, next logits [rows, vocabulary], mask [rows, width], last position [rows, 1]; a row a request."""
+    prompts = list(dict.fromkeys(tuple(request.prompt) for request in requests))
+    row_of = {prompt: row for row, prompt in enumerate(prompts)}
+    expand = torch.tensor([row_of[tuple(request.prompt)] for request in requests])
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    output = model(
+        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1
+    )
+    cache = output.past_key_values
+    cache.batch_select_indices(expand)
+    return cache, output.logits[expand, -1].float(), mask[expand], positions[expand, -1:]
 
 
 def _append(request: Request, token: int, log_prob: float, eos_token_ids: Sequence[int]) -> None:

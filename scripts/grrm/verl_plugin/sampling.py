@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
+# Names of the longest answer, of which a request gives one.
+LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
+
 # Accepted because the value given means "off" or "as usual"; any other value is refused, not ignored.
 NEUTRAL_VALUES: dict[str, tuple[Any, ...]] = {
     "best_of": (None, 1),
@@ -73,13 +76,9 @@ def parse_sampling_params(
         value = given.pop(key)
         if value not in NEUTRAL_VALUES[key]:
             raise ValueError(f"{key}={value!r} is not supported by the transformers rollout; leave it out")
-    limits = [
-        given.pop(key) for key in ("max_tokens", "max_completion_tokens", "max_new_tokens") if key in given
-    ]
+    limits = [given.pop(key) for key in LIMITS if key in given]
     if len(limits) > 1:
-        raise ValueError(
-            f"give one of max_tokens, max_completion_tokens and max_new_tokens, not {len(limits)}"
-        )
+        raise ValueError(f"give one of {', '.join(LIMITS)}, not {len(limits)}")
     max_tokens = _integer("max_tokens", limits[0] if limits else default_max_tokens, minimum=1)
     temperature = _number("temperature", given.pop("temperature", 1.0))
     if temperature < 0:

@@ -8,10 +8,8 @@ The interface is that of verl/workers/rollout/vllm_rollout/vllm_async_server.py.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,32 +17,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from aiohttp import web
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer
 
+from grrm.verl_plugin.chat import ChatEndpoint
 from grrm.verl_plugin.generation import Request, generate
-from grrm.verl_plugin.sampling import SamplingParams, parse_sampling_params, uniform_draws
+from grrm.verl_plugin.sampling import LIMITS, SamplingParams, parse_sampling_params, uniform_draws
+from grrm.verl_plugin.weights import context_length, copy_weights, eos_token_ids, load_model
 
 logger = logging.getLogger(__name__)
 
 # Requests of one step trickle in one by one; a batch starts when none has come for this long.
 QUIET_SECONDS = 0.03
 POLL_SECONDS = 0.005
-
-LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
-
-# Fields of a chat request that are no sampling parameters, with the values that are accepted (None: any).
-CHAT_FIELDS: dict[str, tuple[Any, ...] | None] = {
-    "messages": None,
-    "model": None,
-    "user": None,
-    "skip_special_tokens": (None, True, False),
-    "stream": (None, False),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "response_format": (None, {"type": "text"}),
-    "add_generation_prompt": (None, True),
-    "chat_template_kwargs": (None, {}),
-}
 
 
 @dataclass(frozen=True)
@@ -118,12 +102,17 @@ class TransformersServer:
         self.tokenizer = AutoTokenizer.from_pretrained(settings.tokenizer_path)
         if settings.chat_template is not None:
             self.tokenizer.chat_template = settings.chat_template
-        self.model = _load_model(settings)
-        self.eos_token_ids = _eos_token_ids(self.model, self.tokenizer.eos_token_id)
+        self.model = load_model(
+            settings.model_path,
+            settings.dtype,
+            settings.attn_implementation,
+            random=settings.wait_for_weights,
+        )
+        self.eos_token_ids = eos_token_ids(self.model, self.tokenizer.eos_token_id)
         if not self.eos_token_ids and not settings.ignore_eos:
             raise ValueError(f"{settings.model_path}: neither the model nor the tokenizer names an eos token")
         self.pad_token_id = self.tokenizer.pad_token_id or 0
-        self.max_model_len = settings.max_model_len or _context_length(self.model)
+        self.max_model_len = settings.max_model_len or context_length(self.model)
         self.global_steps: int | None = None
         self._has_weights = not settings.wait_for_weights
         self._seen: Counter[tuple[int, ...]] = Counter()
@@ -389,11 +378,9 @@ class TransformersServer:
 
     async def launch_server(self) -> tuple[str, int]:
         """Serve on a free port of 127.0.0.1; returns (host, port)."""
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/v1/chat/completions", self._chat)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_get("/health", self._health)
-        self._runner = web.AppRunner(app, access_log=None)
+        name, context = self.settings.model_path, self.max_model_len
+        chat = ChatEndpoint(name, self.tokenizer, context, self._params, self._run)
+        self._runner = web.AppRunner(chat.application(), access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         host, port = self._runner.addresses[0][:2]
@@ -406,103 +393,6 @@ class TransformersServer:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _health(self, _request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
-
-    async def _models(self, _request: web.Request) -> web.Response:
-        return web.json_response(
-            {"object": "list", "data": [{"id": self.settings.model_path, "object": "model"}]}
-        )
-
-    async def _chat(self, request: web.Request) -> web.Response:
-        try:
-            try:
-                body = await request.json()
-            except json.JSONDecodeError as error:
-                raise ValueError(f"the body is not JSON: {error}") from error
-            messages, raw = _split_body(body)
-            prompt = self._render(messages)
-            params = self._params(prompt, raw)
-            wanted = raw.get("max_tokens") or raw.get("max_completion_tokens") or 0
-            if wanted > params.max_tokens:
-                raise ValueError(
-                    f"max_tokens={wanted} and a prompt of {len(prompt)} tokens exceed the context of "
-                    f"{self.max_model_len} tokens"
-                )
-        except ValueError as error:
-            return _http_error(400, "invalid_request_error", str(error))
-        try:
-            done = await self._run(f"chatcmpl-{uuid.uuid4().hex}", prompt, params)
-        except Exception as error:
-            return _http_error(500, "server_error", f"{type(error).__name__}: {error}")
-        if done.finish_reason == "abort":
-            return _http_error(503, "aborted", "the request was aborted; generation is paused")
-        text = self.tokenizer.decode(
-            done.tokens, skip_special_tokens=body.get("skip_special_tokens") is not False
-        )
-        return web.json_response(
-            {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": body.get("model") or self.settings.model_path,
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": text},
-                        "finish_reason": done.finish_reason,
-                    }
-                ],
-                "usage": {
-                    "prompt_tokens": len(prompt),
-                    "completion_tokens": len(done.tokens),
-                    "total_tokens": len(prompt) + len(done.tokens),
-                },
-            }
-        )
-
-    def _render(self, messages: list[dict[str, str]]) -> list[int]:
-        try:
-            text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except Exception as error:  # a template raises whatever it likes on roles it does not know
-            raise ValueError(f"the chat template refuses these messages: {error}") from error
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-
-def copy_weights(model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
-    """Copy `weights` into `model`; nothing is copied unless all of them fit.
-
-    Raises:
-        ValueError: see `TransformersServer.load_weights`.
-    """
-    own = model.state_dict()
-    by_storage: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in own.items():
-        by_storage.setdefault((tensor.data_ptr(), tensor.shape), []).append(name)
-    unexpected = sorted(weights.keys() - own.keys())
-    missing = [names for names in by_storage.values() if not any(name in weights for name in names)]
-    if unexpected or missing:
-        raise ValueError(
-            f"weights do not fit {type(model).__name__}: {len(missing)} missing "
-            f"{[names[0] for names in missing][:5]}, {len(unexpected)} unexpected {unexpected[:5]}"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != own[name].shape:
-            raise ValueError(
-                f"weight {name} has shape {tuple(tensor.shape)}, expected {tuple(own[name].shape)}"
-            )
-    for names in by_storage.values():
-        first, *others = [name for name in names if name in weights]
-        for other in others:
-            if not torch.equal(weights[first], weights[other]):
-                raise ValueError(
-                    f"{first} and {other} are tied in the model but were sent with different values"
-                )
-    with torch.no_grad():
-        for name, tensor in weights.items():
-            own[name].copy_(tensor)
-
 
 def _resolve(pending: _Pending, error: Exception | None) -> None:
     if pending.request.aborted and pending.request.finish_reason is None:
@@ -513,60 +403,3 @@ def _resolve(pending: _Pending, error: Exception | None) -> None:
         pending.done.set_exception(error)
     else:
         pending.done.set_result(None)
-
-
-def _load_model(settings: ServerSettings) -> PreTrainedModel:
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
-    if settings.wait_for_weights:
-        config = AutoConfig.from_pretrained(settings.model_path)
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation=settings.attn_implementation
-        )
-    else:
-        model = AutoModelForCausalLM.from_pretrained(
-            settings.model_path, dtype=dtype, attn_implementation=settings.attn_implementation
-        )
-    return model.eval()
-
-
-def _eos_token_ids(model: PreTrainedModel, tokenizer_eos: int | None) -> frozenset[int]:
-    own = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = own if isinstance(own, list) else [own]
-    return frozenset(token for token in [*ids, tokenizer_eos] if token is not None)
-
-
-def _context_length(model: PreTrainedModel) -> int:
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if length is None:
-        raise ValueError(
-            "the model's configuration has no max_position_embeddings: set rollout.max_model_len"
-        )
-    return int(length)
-
-
-def _split_body(body: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
-    """(messages, sampling parameters) of a chat request.
-
-    Raises:
-        ValueError: not an object, bad messages, or a feature that is not supported.
-    """
-    if not isinstance(body, dict):
-        raise ValueError("the body must be a JSON object")
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("messages must be a list of at least one message")
-    for message in messages:
-        if (
-            not isinstance(message, dict)
-            or not isinstance(message.get("role"), str)
-            or not isinstance(message.get("content"), str)
-        ):
-            raise ValueError(f"each message needs a role and a content, both strings; got {message!r:.200}")
-    for name, accepted in CHAT_FIELDS.items():
-        if accepted is not None and body.get(name) not in accepted:
-            raise ValueError(f"{name}={body[name]!r} is not supported by the transformers rollout")
-    return messages, {key: value for key, value in body.items() if key not in CHAT_FIELDS}
-
-
-def _http_error(status: int, kind: str, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": kind, "code": status}}, status=status)

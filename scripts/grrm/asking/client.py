@@ -1,0 +1,272 @@
+"""All calls to a judge behind an OpenAI-compatible endpoint, through one asynchronous pool.
+
+A failure is not a score: whatever goes wrong comes back as a reply without text and with a reason, and is
+counted. The API key is read from the environment, sent in one header, and written nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from grrm.asking.cache import ReplyCache, cache_key
+from grrm.asking.chat import Reply, defaults, question
+from grrm.asking.endpoint import Endpoint, Retrying
+from grrm.asking.ledger import Counts, write_call
+from grrm.asking.limits import Batch
+from grrm.asking.options import JudgeOptions
+from grrm.files import UserError, as_text
+from grrm.judges.questions import NoAnswerError, Verdict
+
+T = TypeVar("T")
+
+
+class JudgeClient:
+    """Asks a judge; to be used as `async with JudgeClient(options) as client`, in one event loop.
+
+    Args:
+        options: how to ask.
+        environment: where the API key is looked up.
+        retrying: in place of what the options say about retries.
+
+    Attributes:
+        counts: of what was asked since the client was made.
+    """
+
+    def __init__(
+        self,
+        options: JudgeOptions,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        retrying: Retrying | None = None,
+    ) -> None:
+        self.options = options
+        self.counts = Counts()
+        key = environment.get(options.key_variable, "").strip()
+        self._endpoint = Endpoint(options, key, self.counts, retrying)
+        self._cache = ReplyCache(Path(options.cache)) if options.cache else None
+        self._pending: dict[str, asyncio.Task[Reply]] = {}
+        self._batches = 0
+        self._recent: deque[bool] = deque(maxlen=options.failure_window)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pending = list(self._pending.values())
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self._endpoint.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    async def decide(self, questions: Sequence[tuple[str, Callable[[str], T]]]) -> list[Verdict[T]]:
+        """Ask everything at once and read the answers; one verdict per question, in their order.
+
+        Args:
+            questions: pairs of a prompt and the function that reads the answer. An answer that it refuses
+                (ValueError) is asked for again up to `parse_retries` times.
+
+        Raises:
+            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
+                `required` endpoint cannot be reached.
+        """
+        batch = self._new_batch()
+        replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, batch)
+        verdicts = [self._read(reply, parse) for reply, (_, parse) in zip(replies, questions, strict=True)]
+        for sample in range(1, self.options.parse_retries + 1):
+            again = [index for index, verdict in enumerate(verdicts) if verdict.reason == "unparsable"]
+            replies = await self._ask(
+                [questions[index][0] for index in again], sample, self.options.retry_temperature, batch
+            )
+            for index, reply in zip(again, replies, strict=True):
+                verdicts[index] = self._read(reply, questions[index][1])
+        self._check_reached(verdicts)
+        self._check_failures(verdicts)
+        return verdicts
+
+    async def ask(
+        self, prompts: Sequence[str], sample: int = 0, temperature: float | None = None
+    ) -> list[Reply]:
+        """Ask all prompts at once; one reply per prompt, in their order. Equal ones are sent once.
+
+        Args:
+            prompts: each becomes a conversation of one user message.
+            sample: number of the draw: another one is asked for anew even if the prompt is in the cache.
+            temperature: in place of the one in the options.
+        """
+        if temperature is None:
+            temperature = self.options.temperature
+        return await self._ask(prompts, sample, temperature, self._new_batch())
+
+    async def answer(self, prompt: str, temperature: float, sample: int = 0) -> str:
+        """The answer to one prompt; arguments as of `ask`.
+
+        Raises:
+            NoAnswerError: there is none.
+            UserError: a `required` endpoint cannot be reached.
+        """
+        (reply,) = await self.ask([prompt], sample, temperature)
+        self._check_reached([reply])
+        if reply.text is None:
+            raise NoAnswerError(f"{reply.reason}: {reply.detail}")
+        return reply.text
+
+    async def complete(self, request: Mapping[str, Any], sample: int = 0) -> Reply:
+        """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
+
+        Args:
+            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack.
+            sample: as in `ask`.
+        """
+        self.counts.requests += 1
+        return await self._share({**defaults(self.options), **request}, sample, self._new_batch())
+
+    def _new_batch(self) -> Batch:
+        self._batches += 1
+        return Batch(self._batches, self.options.deadline)
+
+    async def _ask(
+        self, prompts: Sequence[str], sample: int, temperature: float, batch: Batch
+    ) -> list[Reply]:
+        self.counts.requests += len(prompts)
+        return list(
+            await asyncio.gather(
+                *[
+                    self._share(question(prompt) | defaults(self.options, temperature), sample, batch)
+                    for prompt in prompts
+                ]
+            )
+        )
+
+    async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
+        key = cache_key(request, sample)
+        if key in self._pending:
+            self.counts.shared += 1
+        else:
+            task = asyncio.create_task(self._answer(key, request, batch))
+            self._pending[key] = task
+            task.add_done_callback(lambda _: self._pending.pop(key, None))
+        return await self._pending[key]
+
+    async def _answer(self, key: str, request: Mapping[str, Any], batch: Batch) -> Reply:
+        if self._cache is not None and (row := self._cache.get(key)) is not None:
+            self.counts.cached += 1
+            reply = Reply(
+                as_text(row["text"]),
+                None,
+                "",
+                row["prompt_tokens"],
+                row["completion_tokens"],
+                row.get("finish", ""),
+            )
+            self._note(key, reply, 0.0, cached=True)
+            return reply
+        if self.options.replay:
+            reply = Reply(None, "not_cached", f"{self.options.cache} has no answer to this request")
+            self._book(key, reply, 0.0)
+            return reply
+        start = time.monotonic()
+        try:
+            async with batch.limit():
+                reply = await self._endpoint.send(request, batch)
+        except TimeoutError:
+            reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
+        self._book(key, reply, time.monotonic() - start)
+        if reply.text is not None and self._cache is not None:
+            self._cache.put(
+                key,
+                request,
+                {
+                    "text": reply.text,
+                    "prompt_tokens": reply.prompt_tokens,
+                    "completion_tokens": reply.completion_tokens,
+                    "finish": reply.finish,
+                },
+            )
+        return reply
+
+    def _read(self, reply: Reply, parse: Callable[[str], T]) -> Verdict[T]:
+        if reply.text is None:
+            return Verdict(None, reply.reason, reply.detail)
+        try:
+            if reply.cut:  # a number may have lost digits
+                raise ValueError("the answer was cut at its greatest length (max_tokens)")
+            return Verdict(parse(reply.text), text=reply.text)
+        except ValueError as error:
+            self.counts.unparsable += 1
+            return Verdict(None, "unparsable", str(error), reply.text)
+
+    def _book(self, key: str, reply: Reply, seconds: float) -> None:
+        counts, options = self.counts, self.options
+        if reply.reason is None:
+            counts.answered += 1
+        else:
+            counts.failures[reply.reason] += 1
+        cost = (
+            reply.prompt_tokens * options.prompt_price + reply.completion_tokens * options.completion_price
+        ) / 1e6
+        counts.prompt_tokens += reply.prompt_tokens
+        counts.completion_tokens += reply.completion_tokens
+        counts.cost += cost
+        self._note(key, reply, seconds, cost=cost)
+
+    def _note(
+        self, key: str, reply: Reply, seconds: float, *, cached: bool = False, cost: float = 0.0
+    ) -> None:
+        options = self.options
+        if options.verbose:
+            said = reply.text if reply.text is not None else f"{reply.reason}: {reply.detail}"
+            print(
+                f"judge {options.model}: {seconds:.2f} s{' (cached)' if cached else ''}, "
+                f"{reply.prompt_tokens} + {reply.completion_tokens} tokens: {said!r:.500}",
+                flush=True,
+            )
+        if options.ledger:
+            row = {
+                "time": round(time.time(), 3),
+                "request": key[:16],
+                "model": options.model,
+                "reason": reply.reason,
+                "detail": reply.detail,
+                "seconds": round(seconds, 3),
+                "cached": cached,
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.completion_tokens,
+                "cost": cost,
+            }
+            write_call(Path(options.ledger), row)
+
+    def _check_reached(self, results: Iterable[Verdict[T] | Reply]) -> None:
+        if not self.options.required:
+            return
+        for result in results:
+            if result.reason in ("connection", "circuit_open"):
+                raise UserError(
+                    f"judge {self.options.model} at {self._endpoint.address} cannot be reached any more "
+                    f"({result.detail}); see in this log what ended it, and run the same command again"
+                )
+
+    def _check_failures(self, verdicts: Sequence[Verdict[T]]) -> None:
+        self._recent.extend(verdict.value is None for verdict in verdicts)
+        failed, window = sum(self._recent), self.options.failure_window
+        if len(self._recent) < window or failed <= self.options.max_failure_share * window:
+            return
+        reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason is not None)
+        last = next((verdict for verdict in reversed(verdicts) if verdict.reason is not None), None)
+        raise UserError(
+            f"judge {self.options.model} at {self._endpoint.address}: {failed} of the last {window} answers "
+            f"failed, more than max_failure_share {self.options.max_failure_share:g} allows "
+            f"({', '.join(f'{count} {reason}' for reason, count in reasons.most_common())} in this batch). "
+            f"The last: {last.detail if last else 'in an earlier batch'}. Check the endpoint "
+            f"(JUDGE_API_URL, {self.options.key_variable}), the prompt and max_tokens, or raise the share"
+        )

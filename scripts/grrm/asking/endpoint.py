@@ -1,0 +1,180 @@
+"""Sending requests to an endpoint: so many at once and a minute, again after failures, held back while it is
+down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from grrm.asking.chat import Reply, longest_answer, read_response, shown
+from grrm.asking.ledger import Counts
+from grrm.asking.limits import Batch, Breaker, Slots, Window
+from grrm.asking.options import JudgeOptions, chat_url
+from grrm.judges.questions import Reason
+
+_DOWN: frozenset[Reason] = frozenset({"timeout", "connection", "server"})
+_RETRIED: frozenset[Reason] = _DOWN | {"rate_limit", "malformed"}
+_RATE_PERIOD = 60.0
+
+
+@dataclass(frozen=True)
+class Retrying:
+    """Which failed calls are sent again, and when.
+
+    Attributes:
+        reasons: of failures after which a call is sent again.
+        pauses: seconds before each further try; their number is that of the tries.
+        least: share of a pause that is waited at least; how much more is drawn, so that calls that failed
+            together do not come back together.
+    """
+
+    reasons: frozenset[Reason]
+    pauses: tuple[float, ...]
+    least: float = 1.0
+
+    @classmethod
+    def of(cls, options: JudgeOptions) -> Self:
+        """As a judge's options have it: pauses that double."""
+        pauses = [min(options.backoff * 2**n, options.max_backoff) for n in range(options.retries)]
+        return cls(_RETRIED, tuple(pauses), 0.5)
+
+    def pause(self, reason: Reason, attempt: int) -> float | None:
+        """Seconds to wait after a failed attempt, counted from 0; None: that was the last."""
+        if reason not in self.reasons or attempt >= len(self.pauses):
+            return None
+        return self.pauses[attempt] * random.uniform(self.least, 1.0)
+
+
+class Endpoint:
+    """An address that answers chats, for one event loop.
+
+    Args:
+        options: how to ask; `url` and what limits the calls is used.
+        key: sent in one header, written nowhere; empty: none is sent.
+        counts: where calls and their errors are counted.
+        retrying: in place of what the options say.
+
+    Attributes:
+        address: of chat completions, for messages; without secrets.
+    """
+
+    def __init__(
+        self, options: JudgeOptions, key: str, counts: Counts, retrying: Retrying | None = None
+    ) -> None:
+        self._options, self._key, self._counts = options, key, counts
+        self._retrying = retrying or Retrying.of(options)
+        url = "" if options.replay else chat_url(options.url)
+        self.address = shown(url)
+        # By what a request holds: a chat, or a text to be continued.
+        self._addresses = {
+            "messages": httpx.URL(url),
+            "prompt": httpx.URL(url.replace("/chat/completions", "/completions")),
+        }
+        self._headers = httpx.Headers({"Content-Type": "application/json", "Accept": "application/json"})
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        # A proxy for the outside world is not for the judge on this machine, or in this run.
+        self._proxies = not options.required and urlsplit(url).hostname not in (
+            "localhost",
+            "127.0.0.1",
+            "::1",
+        )
+        self._slots = Slots(options.max_concurrency)
+        # One httpx client, with one connection, per call at once: a pool of many costs httpx a walk through
+        # all of its connections for every call. Last in, first out keeps the connections in use warm.
+        self._idle: list[httpx.AsyncClient] = []
+        self._clients: list[httpx.AsyncClient] = []
+        self._requests = Window(options.requests_per_minute, _RATE_PERIOD)
+        self._tokens = Window(options.tokens_per_minute, _RATE_PERIOD)
+        self._breaker = Breaker(options.breaker_failures, options.breaker_cooldown, options.breaker_patience)
+        self._not_before = 0.0
+        # Past this, the endpoint is asked again.
+        self._longest_pause = max(options.max_backoff, options.breaker_patience)
+        self._tls = httpx.create_ssl_context()
+
+    async def send(self, request: Mapping[str, Any], batch: Batch) -> Reply:
+        """Send a request until it is answered or there is no point in it."""
+        content = json.dumps(request).encode()
+        address = self._addresses["prompt" if "prompt" in request else "messages"]
+        # Four bytes a token is a guess; the endpoint's own count replaces it.
+        tokens = len(content) // 4 + longest_answer(request, self._options)
+        attempt = 0
+        while True:
+            async with self._slot(batch) as http:
+                batch.start()
+                if not await self._breaker.admit():
+                    return Reply(None, "circuit_open", "the endpoint has been down for too long")
+                await self._sleep_until(self._not_before)
+                await self._requests.acquire(1)
+                spent = await self._tokens.acquire(tokens)
+                reply, retry_after = await self._post(http, address, content)
+                self._breaker.record(reply.reason not in _DOWN)
+                if used := reply.prompt_tokens + reply.completion_tokens:
+                    self._tokens.correct(spent, used)
+            if reply.reason is None:
+                return reply
+            self._counts.errors[reply.reason] += 1
+            if retry_after:
+                # It is the endpoint that is busy: everybody waits.
+                self._not_before = max(self._not_before, time.monotonic() + retry_after)
+            if (pause := self._retrying.pause(reply.reason, attempt)) is None:
+                return reply
+            await asyncio.sleep(max(retry_after, pause))
+            attempt += 1
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for http in self._clients:
+            await http.aclose()
+
+    @asynccontextmanager
+    async def _slot(self, batch: Batch) -> AsyncIterator[httpx.AsyncClient]:
+        """Wait for leave to call at the same time as others."""
+        async with self._slots.take(batch.rank):
+            if self._idle:
+                http = self._idle.pop()
+            else:
+                http = httpx.AsyncClient(
+                    verify=self._tls,
+                    limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                    trust_env=self._proxies,
+                )
+                self._clients.append(http)
+            try:
+                yield http
+            finally:
+                self._idle.append(http)
+
+    async def _post(self, http: httpx.AsyncClient, address: httpx.URL, content: bytes) -> tuple[Reply, float]:
+        """One call: the reply, and how long the endpoint wants to be left alone."""
+        self._counts.calls += 1
+        limit = self._options.timeout
+        # Made by hand: httpx would parse the address and merge headers and cookies for every call.
+        request = httpx.Request("POST", address, headers=self._headers, content=content)
+        try:
+            # The whole call: httpx would only limit the time between two bytes.
+            async with asyncio.timeout(limit):
+                response = await http.send(request)
+        except (TimeoutError, httpx.TimeoutException):
+            return Reply(None, "timeout", f"no complete answer within {limit:g} s"), 0.0
+        except httpx.HTTPError as error:
+            return Reply(None, "connection", self._hide(f"{type(error).__name__}: {error}")), 0.0
+        reply, wait = read_response(response, self.address, self._longest_pause)
+        return replace(reply, detail=self._hide(reply.detail)) if reply.detail else reply, wait
+
+    def _hide(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+    @staticmethod
+    async def _sleep_until(moment: float) -> None:
+        if (left := moment - time.monotonic()) > 0:
+            await asyncio.sleep(left)

@@ -1,0 +1,202 @@
+"""How a judge behind an endpoint is asked: options, checked, from a configuration and the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from grrm.files import UserError
+from grrm.urls import secret_in
+
+NO_DEADLINE = 10.0**9
+"""Of a batch whose calls alone are limited, in seconds."""
+UNLIMITED = 10**9
+"""Calls at once, or failures in a row, that nobody reaches."""
+
+
+_ABOVE_ZERO = (
+    "max_tokens",
+    "max_concurrency",
+    "timeout",
+    "deadline",
+    "breaker_failures",
+    "failure_window",
+)
+_FROM_ZERO = (
+    "temperature",
+    "retries",
+    "backoff",
+    "max_backoff",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "parse_retries",
+    "retry_temperature",
+    "breaker_cooldown",
+    "breaker_patience",
+)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("true or false")
+
+
+# Names in the published documents of RM-Gallery -> option and its type.
+_ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "JUDGE_API_URL": ("url", str),
+    "JUDGE_MODEL_NAME": ("model", str),
+    "MAX_WORKERS": ("max_concurrency", int),
+    "TEMPERATURE": ("temperature", float),
+    "MAX_TOKENS": ("max_tokens", int),
+    "LLM_TIMEOUT": ("timeout", float),
+    "MAX_RETRIES": ("retries", int),
+    "VERBOSE": ("verbose", _truth),
+}
+
+
+def without_variables_of(options: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables that stand for these options (`JudgeOptions`)."""
+    named = set(options)
+    return {
+        variable: text
+        for variable, text in environment.items()
+        if variable not in _ENVIRONMENT or _ENVIRONMENT[variable][0] not in named
+    }
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """How a judge is asked (times in seconds).
+
+    Raises:
+        UserError: a value is out of range or the URL cannot be used.
+    """
+
+    model: str
+    url: str = ""
+    """Base URL (http://host:port/v1) or the whole one (.../chat/completions); may be empty in replay."""
+    key_variable: str = "JUDGE_API_KEY"
+    """Environment variable with the API key; without it none is sent."""
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 2048
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of every request, for example {"chat_template_kwargs": {"enable_thinking": False}}.
+
+    They go before the options above; None leaves a field out.
+    """
+    max_concurrency: int = 64
+    timeout: float = 60.0
+    """Longest time for one call."""
+    deadline: float = 900.0
+    """Longest time for a batch from the turn of its first call; what is not answered then has failed."""
+    retries: int = 5
+    """Times a failed call is sent again."""
+    backoff: float = 0.5
+    """First pause before a retry; doubles each time."""
+    max_backoff: float = 30.0
+    requests_per_minute: int = 0
+    """0: no limit."""
+    tokens_per_minute: int = 0
+    """0: no limit."""
+    parse_retries: int = 1
+    """Times an answer without a verdict is asked for again."""
+    retry_temperature: float = 1.0
+    """Of an answer asked for again; at temperature 0 it would be the same."""
+    breaker_failures: int = 20
+    """Failed calls in a row after which all calls wait for a probe."""
+    breaker_cooldown: float = 5.0
+    """Time between probes."""
+    breaker_patience: float = 120.0
+    """Time without a successful call after which all calls fail at once, probes excepted."""
+    max_failure_share: float = 0.5
+    """Share of failures among the last `failure_window` answers past which judging stops with an error."""
+    failure_window: int = 64
+    required: bool = False
+    """An endpoint that belongs to this run: that it cannot be reached is an error, no failed judgement."""
+    cache: str = ""
+    """SQLite file with the answers so far; empty is off."""
+    replay: bool = False
+    """Answer from the cache only, without network."""
+    ledger: str = ""
+    """File (JSON lines) to which every request is appended, without its texts; empty is off."""
+    prompt_price: float = 0.0
+    """Per million tokens."""
+    completion_price: float = 0.0
+    """Per million tokens."""
+    verbose: bool = False
+    """Print what every request came to: seconds, tokens, answer or failure."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.model:
+            raise UserError("judge: model is empty; expected the name that the endpoint serves")
+        if self.replay and not self.cache:
+            raise UserError("judge: replay is on but cache is empty; name the file with the answers")
+        if not self.replay:
+            chat_url(self.url)
+        for names, may_be_zero in ((_ABOVE_ZERO, False), (_FROM_ZERO, True)):
+            for name in names:
+                value = getattr(self, name)
+                if value < 0 or not (value or may_be_zero):
+                    expected = "of at least 0" if may_be_zero else "above 0"
+                    raise UserError(f"judge: {name} is {value}, expected a number {expected}")
+        if not 0 <= self.max_failure_share <= 1:
+            raise UserError(
+                f"judge: max_failure_share is {self.max_failure_share}, expected a share from 0 to 1"
+            )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
+        """Options from the configuration; JUDGE_API_URL, JUDGE_MODEL_NAME, MAX_WORKERS, TEMPERATURE,
+        MAX_TOKENS, LLM_TIMEOUT, MAX_RETRIES and VERBOSE in the environment come before it.
+
+        Raises:
+            UserError: a key is unknown, the model is missing, or a value cannot be used.
+        """
+        known = {option.name for option in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UserError(f"judge: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        merged = dict(values)
+        for variable, (name, kind) in _ENVIRONMENT.items():
+            text = environment.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                merged[name] = kind(text)
+            except ValueError as error:
+                expected = "true or false" if kind is _truth else "a number"
+                raise UserError(
+                    f"{variable} is {text!r}, expected {expected}; correct or unset it"
+                ) from error
+        if "model" not in merged:
+            raise UserError("judge: model is missing; set it, or JUDGE_MODEL_NAME")
+        return cls(**merged)
+
+
+def chat_url(url: str) -> str:
+    """The address of chat completions, from a base URL or from the address itself.
+
+    Raises:
+        UserError: not an http or https URL with a host.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        usable = False
+    if not usable:
+        shown = "one with a secret in it" if secret_in(url) else repr(url)
+        raise UserError(
+            f"judge: url is {shown}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+        )
+    path = parts.path.rstrip("/")
+    if not path.endswith("/chat/completions"):
+        path = (path or "/v1") + "/chat/completions"
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))

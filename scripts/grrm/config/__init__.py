@@ -1,0 +1,57 @@
+"""The workflow's configuration: files and the environment laid over one another, checked, defaults filled in.
+
+Imported while the Snakefile is parsed, so nothing heavier than PyYAML and jsonschema is imported here.
+"""
+
+from grrm.config.environment import kind_of_environment
+from grrm.config.layers import load_experiment, resolve_experiment
+from grrm.config.rewards import (
+    ASKED_JUDGES,
+    GENERAL_JUDGES,
+    alignment_prompt_of,
+    grpo_runs,
+    has_alignment_judge,
+    is_served_apart,
+    prompt_file,
+    reward_of,
+    scoring_model_of,
+    translation_prompt_of,
+)
+from grrm.config.schema import dereference, load_schema, resolve
+from grrm.config.stages import (
+    NEEDS,
+    STAGES,
+    compared_models,
+    kept_checkpoints,
+    key_of_taken,
+    leakage_limits,
+    taken_models,
+    trained_stages,
+)
+
+__all__ = [
+    "ASKED_JUDGES",
+    "GENERAL_JUDGES",
+    "NEEDS",
+    "STAGES",
+    "alignment_prompt_of",
+    "compared_models",
+    "dereference",
+    "grpo_runs",
+    "has_alignment_judge",
+    "is_served_apart",
+    "kept_checkpoints",
+    "key_of_taken",
+    "kind_of_environment",
+    "leakage_limits",
+    "load_experiment",
+    "load_schema",
+    "prompt_file",
+    "resolve",
+    "resolve_experiment",
+    "reward_of",
+    "scoring_model_of",
+    "taken_models",
+    "trained_stages",
+    "translation_prompt_of",
+]

@@ -1,0 +1,248 @@
+"""Keys of the configuration that contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from grrm.config.rewards import (
+    GENERAL_JUDGES,
+    asks_endpoint,
+    compared_kinds,
+    family,
+    has_alignment_judge,
+    reward_of,
+)
+from grrm.config.schema import shown
+from grrm.config.stages import has_sft, rl_stages, sft_stages, trained_stages
+from grrm.ranking import MAX_CANDIDATES
+from grrm.urls import secret_in
+
+
+def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """What does not go together, in words."""
+    yield from _missing_metric_models(config["evaluate"])
+    yield from _secrets_in_addresses(config["evaluate"])
+    yield from _unkept_checkpoints(config)
+    hardware = config["hardware"]
+    devices = hardware["nodes"] * hardware["gpus_per_node"]
+    for name, stage, steps in [*sft_stages(config), *rl_stages(config)]:
+        if (stage[steps] is None) == (stage["epochs"] is None):
+            yield (
+                f"{name}.{steps} is {shown(stage[steps])} and {name}.epochs is {shown(stage['epochs'])}, "
+                "expected a number for one of them and null for the other"
+            )
+    for name in ("grrm_sft", "mt_sft"):
+        if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
+            yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
+    for name, stage, _ in rl_stages(config):
+        batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
+        if batch % mini:
+            yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
+        if mini * stage["rollouts"] % devices:
+            yield (
+                f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
+                f"over {devices} devices"
+            )
+    if judges := config["judges"]:
+        yield from _inconsistent_pairs(judges["pairwise"])
+        if hardware["nodes"] > 1:
+            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
+    yield from _wrong_for_device(config, hardware["device"])
+    if config["rl_engine"] == "gen_rm_fork":
+        yield from _wrong_for_fork(config)
+    bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if has_sft(config, name)]
+    if len({base is None for base in bases}) == 2:
+        yield (
+            f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
+            "expected a model for both or null for both: base models are made in pairs"
+        )
+
+
+def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """COMET and BLEURT can be trained on the spot, the others cannot."""
+    for name, key in (
+        ("cometkiwi", "start_from"),
+        ("xcomet", "start_from"),
+        ("metricx", "start_from"),
+        ("metricx", "tokenizer"),
+        ("llm_judge", "model"),
+    ):
+        if name in evaluate["metrics"] and evaluate[name][key] is None:
+            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+
+
+def _secrets_in_addresses(evaluate: Mapping[str, Any]) -> Iterator[str]:
+    """The configuration is written to disk, and its addresses into commands."""
+    for key, url, variable in (
+        ("base_url", evaluate["base_url"], "OPENAI_API_KEY"),
+        ("llm_judge.url", evaluate["llm_judge"]["url"], "JUDGE_API_KEY"),
+    ):
+        if url is not None and (secret := secret_in(url)):
+            yield f"evaluate.{key} holds {secret}, expected none; put the key into {variable} instead"
+
+
+def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
+    """Steps after which there is no checkpoint, or only the finished model."""
+    stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
+    if wanted == "all":
+        if stage["steps"] is None:
+            yield "evaluate.checkpoints is 'all' and mt_grpo.steps is null, expected a list of steps"
+        return
+    for step in wanted:
+        if step % stage["save_steps"]:
+            expected = f"multiples of mt_grpo.save_steps, {stage['save_steps']}"
+            yield f"evaluate.checkpoints has {step}, expected {expected}"
+        elif stage["steps"] is not None and step >= stage["steps"]:
+            yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
+
+
+def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
+    """Both orders of a pair can only be compared if they are in one step."""
+    if stage["consistency"] == 0:
+        return
+    for key, wrong, expected in (
+        ("both_orders", not stage["both_orders"], "true"),
+        ("filter_overlong_prompts", stage["filter_overlong_prompts"], "false"),
+        ("train_batch_size", stage["train_batch_size"] % 2, "an even number"),
+    ):
+        if wrong:
+            yield (
+                f"judges.pairwise.{key} is {stage[key]}, expected {expected} where "
+                "judges.pairwise.consistency is above 0: both orders of a pair share a step"
+            )
+
+
+def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
+    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in rl_stages(config)}
+    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
+    if config["alignment"] is not None:
+        engines["alignment.grpo.reward.rollout_engine"] = config["alignment"]["grpo"]["reward"][
+            "rollout_engine"
+        ]
+    engine = {"cpu": "transformers", "cuda": "vllm"}[device]
+    evaluate = config["evaluate"]
+    if evaluate["backend"] == "vllm" and device == "cpu":
+        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
+    if evaluate["backend"] == "openai" and not evaluate["base_url"]:
+        yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
+    for key, value in engines.items():
+        if value != engine:
+            yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
+    if device == "cuda":
+        return
+    if (processes := config["hardware"]["gpus_per_node"]) > 1:
+        yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
+    if config["hardware"]["precision"] != "fp32":
+        yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
+    if config["rl_engine"] != "verl":
+        yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
+    for name, stage, _ in sft_stages(config):
+        if stage["deepspeed"] is not None:
+            yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
+
+
+_FORK = "with rl_engine 'gen_rm_fork'"
+# What the fork's group reward does, and has no key for.
+_FORK_REWARD: dict[str, tuple[Any, str]] = {
+    "placement": ("colocated", "its judge shares the policy's GPUs"),
+    "prompt": (None, "it asks the judge in the authors' own words"),
+    "semantics": ("paper", "its reward is the published one"),
+    "retries": (0, "it asks the judge once"),
+    "max_failure_rate": (1, "it does not count failures"),
+}
+
+
+def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that the fork's trainer would pass over without a word."""
+    trained = trained_stages(config)
+    for name in ("grrm_rlvr", "mt_grpo"):
+        attention = config[name]["attention"]
+        if name in trained and attention != "flash_attention_2":
+            yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
+    if "mt_grpo" not in trained:
+        return
+    reward = config["mt_grpo"]["reward"]
+    for key, (expected, why) in _FORK_REWARD.items():
+        if reward[key] != expected:
+            yield (f"mt_grpo.reward.{key} is {shown(reward[key])}, expected {shown(expected)} {_FORK}: {why}")
+    taken = reward["model"] or config["evaluate"]["start_from"]["grrm_rlvr"]
+    if config["prompts"]["ranking"] != "upstream" and not taken:
+        yield (
+            f"prompts.ranking is {config['prompts']['ranking']!r}, expected 'upstream' {_FORK} "
+            "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
+            "(evaluate.start_from.grrm_rlvr): in these the fork asks it"
+        )
+
+
+def _reachable(reward: Mapping[str, Any]) -> bool:
+    judge = reward["judge"]
+    return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
+
+
+def _secrets(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
+    if secret := secret_in(reward["judge"]["url"] or ""):
+        yield f"{where}.judge.url holds {secret}, expected none: put the key into JUDGE_API_KEY"
+
+
+_NO_JUDGE = (
+    "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
+    "JUDGE_MODEL_NAME), or model for one that verl serves"
+)
+
+
+def reward_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """What does not go together in the sections `reward`, in words."""
+    translation, rollouts = config["mt_grpo"]["reward"], config["mt_grpo"]["rollouts"]
+    yield from _secrets("mt_grpo.reward", translation)
+    for kind in dict.fromkeys(compared_kinds(config)):
+        reward = reward_of(translation, kind)
+        if kind == "grrm" and rollouts > MAX_CANDIDATES:  # other judges number what they are shown
+            yield (
+                f"mt_grpo.rollouts is {rollouts}, expected at most {MAX_CANDIDATES} for reward {kind!r}: its "
+                "judge is shown all rollouts of a prompt, one a letter from A to Z"
+            )
+        if asks_endpoint(reward) and not _reachable(reward):
+            yield f"mt_grpo.reward: {_NO_JUDGE.format(kind=kind)}"
+        if reward["placement"] == "endpoint" and reward["model"] is not None:
+            yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
+        if kind == "bradley_terry" and reward["model"] is None:
+            yield "mt_grpo.reward.model is null, expected a checkpoint for kind 'bradley_terry'"
+        if kind == "comet" and reward["model"] is not None:
+            yield "mt_grpo.reward.model is set, expected null for kind 'comet': its model is comet.start_from"
+        if kind in ("bleu", "chrf", "comet") and config["mt_grpo"]["cross_lingual_augmentation"]:
+            yield (
+                f"mt_grpo.cross_lingual_augmentation is true, expected false for reward {kind!r}: what is "
+                "translated into a random language has no reference to compare with"
+            )
+        if reward["semantics"] == "paper" and kind != "grrm":
+            yield f"mt_grpo.reward.semantics is 'paper', expected 'strict' for kind {kind!r}"
+        if config["rl_engine"] == "gen_rm_fork" and kind != "grrm":
+            yield f"mt_grpo.reward.kind is {kind!r}, expected 'grrm' with rl_engine 'gen_rm_fork'"
+    if config["alignment"] is None:
+        return
+    reward = config["alignment"]["grpo"]["reward"]
+    where = "alignment.grpo.reward"
+    yield from _secrets(where, reward)
+    if reward["kind"] not in GENERAL_JUDGES | {"bradley_terry"}:
+        allowed = ", ".join(sorted(GENERAL_JUDGES | {"bradley_terry"}))
+        yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"
+    if reward["kind"] == "bradley_terry" and reward["model"] is None:
+        yield f"{where}.model is null, expected a checkpoint for kind 'bradley_terry'"
+    if reward["reference"]:
+        yield f"{where}.reference is true, expected false: rows have none but chosen, which is judged itself"
+    data = config["alignment"]["data"]
+    if (data["train"] is None) != (data["validation"] is None):
+        yield "alignment.data.train and .validation: expected a file for both or null for both"
+    if config["alignment"]["grpo"]["start_from"] is None and "policy_sft" not in config["alignment"]:
+        yield "alignment.grpo.start_from is null, expected a model (or alignment.policy_sft, for the toy)"
+    if reward["kind"] not in GENERAL_JUDGES or reward["model"] is not None:
+        return
+    if has_alignment_judge(config["alignment"]) and "judge_sft" in config["alignment"]:
+        if family(reward["kind"]) != "pairwise":
+            yield (
+                f"{where}.kind is {reward['kind']!r}, expected a kind of pairwise: that is what the toy's "
+                "judge is trained for; name another by judge.url (or JUDGE_API_URL) or model"
+            )
+    elif not _reachable(reward):
+        yield f"{where}: {_NO_JUDGE.format(kind=reward['kind'])}"

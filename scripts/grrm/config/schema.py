@@ -1,0 +1,164 @@
+"""The schema of the configuration: defaults, types, and errors that say what to change."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grrm import catalogue
+from grrm.files import UserError, parse_yaml
+
+
+def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
+    """A checked copy of `config` with the schema's defaults filled in.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is not allowed; the message gives the
+            key's path, the value and what is allowed.
+    """
+    import jsonschema  # Some stages' environments, where sections are read but not checked, have none.
+
+    schema = load_schema(schema_path)
+    filled = copy.deepcopy(dict(config))
+    _fill_defaults(filled, schema, schema)
+    resolved: dict[str, Any] = _typed(filled, schema, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    problems = [_explain(error) for error in validator.iter_errors(resolved)]
+    if problems:
+        raise UserError("configuration: " + "; ".join(sorted(set(problems))))
+    return resolved
+
+
+def load_schema(path: str | Path) -> dict[str, Any]:
+    """A JSON schema written in YAML, in which `x-enum: module:NAME` stands for an enum of those names."""
+    schema: dict[str, Any] = _with_enums(parse_yaml(Path(path).read_text(encoding="utf-8")))
+    return schema
+
+
+def _with_enums(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_with_enums(value) for value in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        **{key: _with_enums(value) for key, value in part.items() if key != "x-enum"},
+        **({"enum": list(catalogue.resolve(part["x-enum"]))} if "x-enum" in part else {}),
+    }
+
+
+def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
+    schema = dereference(schema, root)
+    if not isinstance(value, dict):
+        return
+    for key, part in schema.get("properties", {}).items():
+        part = dereference(part, root)
+        if key not in value and "default" in part:
+            value[key] = copy.deepcopy(part["default"])
+        if key in value:
+            _fill_defaults(value[key], part, root)
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+    """`value` with text read as the number or null that the schema wants.
+
+    `snakemake --config 'hardware={nodes: 1}'` hands on every value within braces as text.
+    """
+    schema = dereference(schema, root)
+    if isinstance(value, dict):
+        others = schema.get("additionalProperties")
+        parts = {key: schema.get("properties", {}).get(key, others) for key in value}
+        return {
+            key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
+            for key, part in value.items()
+        }
+    allowed = schema.get("type", [])
+    names = [allowed] if isinstance(allowed, str) else allowed
+    if not isinstance(value, str) or names == ["string"]:
+        return value
+    try:
+        read = parse_yaml(value)
+    except yaml.YAMLError:
+        return value
+    wanted = [kind for name in names for kind in _TYPES.get(name, ())]
+    # Not isinstance: True is an int.
+    return read if type(read) in wanted else value
+
+
+def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A part of the schema `root` with what its references point to."""
+    while "$ref" in schema:
+        target: Any = root
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        # What stands beside the reference (a default, a description) goes before what it points to.
+        schema = {**target, **{key: part for key, part in schema.items() if key != "$ref"}}
+    return schema
+
+
+def _explain(error: Any) -> str:
+    path = ".".join(str(part) for part in error.absolute_path)
+    where = f"key {path!r}" if path else "top level"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [key for key in error.instance if key not in known]
+        prefix = f"{path}." if path else ""
+        return "; ".join(f"unknown key {prefix + key!r}{_suggest(key, known)}" for key in unknown)
+    if error.validator == "required":
+        return f"{where}: {error.message.split(' is a required')[0]} is missing"
+    value = error.validator_value
+    allowed = {
+        "enum": f"one of {', '.join(map(repr, value))}" if isinstance(value, list) else "",
+        "type": f"a value of type {_type_words(value)}",
+        "minimum": f"a number of at least {value}",
+        "maximum": f"a number of at most {value}",
+        "exclusiveMinimum": f"a number above {value}",
+        "exclusiveMaximum": f"a number below {value}",
+        "pattern": f"text of the form {value}",
+        "minLength": "some text",
+        "minItems": f"at least {value} of them",
+        "uniqueItems": "each of them once",
+    }.get(str(error.validator), str(error.message))
+    return f"{where} is {shown(error.instance)}, expected {allowed}{_number_hint(error)}"
+
+
+def shown(value: Any) -> str:
+    """A value as it is written in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
+
+
+def _number_hint(error: Any) -> str:
+    # YAML 1.1 reads 1e-5 as text; the commonest slip in such files deserves its own words.
+    if error.validator == "type" and isinstance(error.instance, str) and "number" in error.validator_value:
+        try:
+            float(error.instance)
+        except ValueError:
+            return ""
+        return f" (YAML reads {error.instance} as text: write {float(error.instance):.1e})"
+    return ""
+
+
+def _type_words(types: Any) -> str:
+    names = types if isinstance(types, list) else [types]
+    return " or ".join("object (keys and values)" if name == "object" else str(name) for name in names)
+
+
+def _suggest(key: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known here: {', '.join(sorted(known))})" if known else ""

@@ -1,0 +1,188 @@
+"""What the models of this project are asked: to rank a group, to grade one translation, to translate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
+from grrm.languages import language_code, language_name
+from grrm.prompts.templates import code_fence, fill_template
+from grrm.ranking import (
+    MAX_CANDIDATES,
+    MAX_SCORE,
+    MIN_CANDIDATES,
+    InvalidAnswer,
+    RankingAnswer,
+    labels,
+    parse_ranking_answer,
+    parse_score_answer,
+    read_answer,
+)
+from grrm.verdicts import parse_quality
+
+# Kind of prompt -> what reads the answer to it.
+RANKING_KINDS: dict[str, Callable[[str, int], RankingAnswer | InvalidAnswer]] = {
+    "score": parse_score_answer,
+    "ranking": parse_ranking_answer,
+    "ranking_score": read_answer,
+}
+TRANSLATION_KINDS: dict[str, Callable[[str], str | None]] = {
+    "codeblock-think": last_code_block,
+    "plain": whole_text,
+    "seed-x": before_reasoning,
+    "ssr": answer_tag,
+}
+# Kinds of models without a chat template: the prompt is continued as it is.
+_CONTINUED = {"seed-x", "ssr"}
+
+
+@dataclass(frozen=True)
+class RankingPrompt:
+    """Asks for an analysis and a ranking, scores, or both, of a group of translations (GQM).
+
+    Attributes:
+        prompt: template of the whole.
+        candidate: template of one candidate; the candidates are joined by line ends.
+        example: how an answer ends, put in the place of {example}; may be empty.
+        kind: what the answer ends with: `score`, `ranking` or `ranking_score`.
+    """
+
+    prompt: str
+    candidate: str
+    example: str = ""
+    kind: str = "ranking_score"
+
+    def render(self, *, src_text: str, mt_texts: Sequence[str], src_lang: str, trg_lang: str) -> str:
+        """The prompt for one group; candidates are labelled A, B, C... by position.
+
+        Raises:
+            UserError: a language is not known.
+            ValueError: fewer than 2 candidates or more than 26.
+        """
+        if not MIN_CANDIDATES <= len(mt_texts) <= MAX_CANDIDATES:
+            raise ValueError(f"{len(mt_texts)} candidates; expected {MIN_CANDIDATES} to {MAX_CANDIDATES}")
+        names = labels(len(mt_texts))
+        fence = code_fence(src_text, *mt_texts)
+        candidates = "\n".join(
+            fill_template(self.candidate, {"label": label, "text": text, "fence": fence})
+            for label, text in zip(names, mt_texts, strict=True)
+        )
+        return fill_template(
+            self.prompt,
+            {
+                "source_language": language_name(src_lang),
+                "target_language": language_name(trg_lang),
+                "source": src_text,
+                "candidates": candidates,
+                "fence": fence,
+                "count": str(len(names)),
+                "labels": ", ".join(names),
+                "example": self.example,
+            },
+        )
+
+    def messages(
+        self, *, src_text: str, mt_texts: Sequence[str], src_lang: str, trg_lang: str
+    ) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; raises what `render` raises."""
+        return _user(self.render(src_text=src_text, mt_texts=mt_texts, src_lang=src_lang, trg_lang=trg_lang))
+
+    def read(self, answer: str, candidates: int) -> RankingAnswer | InvalidAnswer:
+        """What a judge answered about a group of so many candidates, or why it cannot be used."""
+        return RANKING_KINDS[self.kind](answer, candidates)
+
+    def without_example(self) -> RankingPrompt:
+        """The same prompt without its output example."""
+        return replace(self, example="")
+
+
+@dataclass(frozen=True)
+class PointwisePrompt:
+    """Asks for an analysis and a score from 0 to 10 of a single translation (SQM, kind `sqm`).
+
+    Attributes:
+        prompt: template of the whole.
+        kind: always `sqm`.
+    """
+
+    prompt: str
+    kind: str = "sqm"
+
+    def render(self, *, src_text: str, mt_text: str, src_lang: str, trg_lang: str) -> str:
+        """The prompt for one translation.
+
+        Raises:
+            UserError: a language is not known.
+        """
+        return fill_template(
+            self.prompt,
+            {
+                "source_language": language_name(src_lang),
+                "target_language": language_name(trg_lang),
+                "source": src_text,
+                "translation": mt_text,
+                "fence": code_fence(src_text, mt_text),
+            },
+        )
+
+    def messages(self, *, src_text: str, mt_text: str, src_lang: str, trg_lang: str) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; raises what `render` raises."""
+        return _user(self.render(src_text=src_text, mt_text=mt_text, src_lang=src_lang, trg_lang=trg_lang))
+
+    def read(self, answer: str) -> float:
+        """The score, 0 to 10, on the last line of the answer.
+
+        Raises:
+            ValueError: there is none; says what there is.
+        """
+        return parse_quality(answer, MAX_SCORE)
+
+
+@dataclass(frozen=True)
+class TranslationPrompt:
+    """Asks for a translation.
+
+    Attributes:
+        prompt: template of the whole.
+        kind: `codeblock-think`: an analysis, then the translation in a code block; `plain`: nothing but the
+            translation; `seed-x`: the translation, then reasoning if it is asked for; `ssr`: reasoning, then
+            the translation in a tag.
+    """
+
+    prompt: str
+    kind: str = "codeblock-think"
+
+    @property
+    def chat(self) -> bool:
+        """Whether it is put as a user's turn; else the model continues it as it is."""
+        return self.kind not in _CONTINUED
+
+    def render(self, *, src_text: str, src_lang: str, trg_lang: str) -> str:
+        """The prompt for one segment.
+
+        Raises:
+            UserError: a language is not known.
+        """
+        return fill_template(
+            self.prompt,
+            {
+                "source_language": language_name(src_lang),
+                "target_language": language_name(trg_lang),
+                "target_code": language_code(trg_lang),
+                "source": src_text,
+                "fence": code_fence(src_text),
+            },
+        )
+
+    def messages(self, *, src_text: str, src_lang: str, trg_lang: str) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; raises what `render` raises."""
+        return _user(self.render(src_text=src_text, src_lang=src_lang, trg_lang=trg_lang))
+
+    def read(self, answer: str) -> str | None:
+        """The translation in a model's answer; None if there is none."""
+        return TRANSLATION_KINDS[self.kind](answer)
+
+
+def _user(content: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": content}]
