@@ -4,7 +4,9 @@
 SHELL := /bin/bash
 CORES ?= $(shell nproc)
 SEED ?= 0
-EXPERIMENT ?= $(if $(filter 0,$(SEED)),demo,demo_seed$(SEED))
+ENGINE ?= transformers
+DEMO := demo$(if $(filter vllm,$(ENGINE)),_vllm)
+EXPERIMENT ?= $(if $(filter 0,$(SEED)),$(DEMO),$(DEMO)_seed$(SEED))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 
@@ -19,8 +21,9 @@ COMET := .snakemake/environments/comet/bin/python
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
-	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
+demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed, ENGINE=vllm)
+	@case $(ENGINE) in transformers|vllm) ;; *) echo "error: ENGINE=$(ENGINE), expected transformers or vllm"; exit 2;; esac
+	$(RUN) $(if $(filter vllm,$(ENGINE)),--configfile config/vllm.yaml) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
 		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
 

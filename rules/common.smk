@@ -25,6 +25,7 @@ from grrm.config import (
     prompt_file,
     resolve_experiment,
     scoring_model_of,
+    stage_environments,
     taken_models,
     trained_stages,
     translation_prompt_of,
@@ -79,8 +80,7 @@ TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TAB
 
 CUDA = config["hardware"]["device"] == "cuda"
 FORK = config["rl_engine"] == "gen_rm_fork"
-# Environments. On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
-SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
+SFT, RL = stage_environments(config)
 
 # Models that are taken instead of made, those that are compared, and the stages that are run for them.
 TAKEN = taken_models(config)

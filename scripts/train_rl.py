@@ -188,7 +188,11 @@ def _train(
             )
             command = verl.command(python, overrides, cluster=own_cluster)
             environment = verl.environment(
-                config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+                config,
+                python=python,
+                scripts=_SCRIPTS,
+                temporary=temporary,
+                metrics=attempt / "metrics.jsonl",
             )
             if address:
                 overrides = ray_address.join_cluster(overrides, address)

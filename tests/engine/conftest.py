@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tiny_model import save_tiny_model
+
 if importlib.util.find_spec("verl") is None:
     collect_ignore_glob = ["test_*.py"]  # another environment's pytest
 else:
@@ -17,57 +19,6 @@ else:
     os.environ["VERL_PLATFORM"] = "cpu"
     os.environ["VERL_ENGINE_DEVICE"] = "cuda"
     os.environ["VERL_USE_EXTERNAL_MODULES"] = "grrm.verl_plugin.register"
-
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-WORDS = ["the grass is greener on the other side", "a frog in the throat", "B > A = C", "A: 9, B: 7, C: 2"]
-
-
-def save_tiny_model(folder: Path, tied: bool = False, seed: int = 0) -> Path:
-    """A random Qwen2 of two layers and width 32 with a byte-level tokenizer."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-
-    byte_level = Tokenizer(models.BPE())
-    byte_level.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    byte_level.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    byte_level.train_from_iterator(WORDS * 4, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=byte_level, eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
-    tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        tie_word_embeddings=tied,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.2,  # far from uniform, so that decoding mistakes show
-    )
-    model = Qwen2ForCausalLM(config).float()
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import save_tiny_model
+
+from tiny_model import save_tiny_model
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PATIENCE = 15.0  # about 2 s on an idle machine

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import save_tiny_model
 from transformers import AutoTokenizer, Qwen2Config, Qwen2ForSequenceClassification
 
 from grrm.files import UserError
@@ -16,6 +15,7 @@ from grrm.judges.card import FILE, BradleyTerry, JudgeCard, Pairwise, write_card
 from grrm.judges.groups import Group
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions, load_bradley_terry
+from tiny_model import save_tiny_model
 
 PROMPT = yaml.safe_load((Path(__file__).parents[2] / "config/prompts/toy_pairwise.yaml").read_text())
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import yaml
-from conftest import save_tiny_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train_rl
 from configurations import ROOT, experiment, render_rl
 from grrm.prompts import load_ranking_prompt
+from tiny_model import save_tiny_model
 
 SOURCES = ["the grass", "a frog", "the other side", "in the throat"]
 TRANSLATIONS = ["```\ngreen\n```", "```\nfrog\n```"]

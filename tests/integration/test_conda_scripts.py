@@ -1,4 +1,4 @@
-"""What Snakemake runs in a conda environment installs the lock, with nothing but the pip that conda brings."""
+"""What Snakemake runs in a conda environment installs the lock, with nothing but conda's pip."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training_environment import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from lock_environments import pins  # noqa: E402
+from lock_environments import pins
 
 
 def test_a_fresh_environment_holds_the_lock_of_the_driver(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_a_script_refuses_another_lock_before_it_installs(stage: str, tmp_path: 
     python.write_text(f"#!/bin/sh\ntouch {tmp_path}/installed\n", encoding="utf-8")
     python.chmod(0o755)
     script, environment = ENVS / f"{stage}.post-deploy.sh", {**os.environ, "CONDA_PREFIX": str(tmp_path)}
-    done = subprocess.run(["sh", str(script)], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        ["sh", str(script)], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
     assert done.returncode != 0 and not (tmp_path / "installed").exists()
     (tmp_path / f"envs/{stage}.txt").write_bytes((ENVS / f"{stage}.txt").read_bytes())
     subprocess.run(["sh", str(script)], cwd=tmp_path, env=environment, capture_output=True, check=True)

@@ -25,6 +25,7 @@ from grrm.config.stages import (
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    stage_environments,
     taken_models,
     trained_stages,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "resolve_experiment",
     "reward_of",
     "scoring_model_of",
+    "stage_environments",
     "taken_models",
     "trained_stages",
     "translation_prompt_of",

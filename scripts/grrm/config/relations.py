@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grrm.catalogue.vllm import CPU_HEAD_SIZES
 from grrm.config.rewards import (
     GENERAL_JUDGES,
     asks_endpoint,
@@ -14,7 +15,7 @@ from grrm.config.rewards import (
     reward_of,
 )
 from grrm.config.schema import shown
-from grrm.config.stages import has_sft, rl_stages, sft_stages, trained_stages
+from grrm.config.stages import has_sft, rl_stages, rollout_engines, sft_stages, trained_stages
 from grrm.ranking import MAX_CANDIDATES
 from grrm.urls import secret_in
 
@@ -114,23 +115,15 @@ def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
-    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in rl_stages(config)}
-    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
-    if config["alignment"] is not None:
-        engines["alignment.grpo.reward.rollout_engine"] = config["alignment"]["grpo"]["reward"][
-            "rollout_engine"
-        ]
-    engine = {"cpu": "transformers", "cuda": "vllm"}[device]
     evaluate = config["evaluate"]
-    if evaluate["backend"] == "vllm" and device == "cpu":
-        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
     if evaluate["backend"] == "openai" and not evaluate["base_url"]:
         yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
-    for key, value in engines.items():
-        if value != engine:
-            yield f"{key} is {value!r}, expected {engine!r} with hardware.device {device!r}"
     if device == "cuda":
+        for key, engine in rollout_engines(config).items():
+            if engine != "vllm":
+                yield f"{key} is {engine!r}, expected 'vllm' with hardware.device 'cuda'"
         return
+    yield from _heads_unknown_to_vllm(config)
     if (processes := config["hardware"]["gpus_per_node"]) > 1:
         yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
     if config["hardware"]["precision"] != "fp32":
@@ -140,6 +133,34 @@ def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
     for name, stage, _ in sft_stages(config):
         if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
+
+
+# Base models, and what runs the models that are made of them.
+_RUN_BY = {
+    "base_models.grrm": ("grrm_rlvr.rollout_engine", "mt_grpo.reward.rollout_engine", "evaluate.backend"),
+    "base_models.mt": ("mt_grpo.rollout_engine", "evaluate.backend"),
+    "judges.base_model": ("judges.pointwise.rollout_engine", "judges.pairwise.rollout_engine"),
+    "alignment.base_model": ("alignment.grpo.rollout_engine", "alignment.grpo.reward.rollout_engine"),
+}
+
+
+def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
+    """Shapes of base models that vLLM's attention on a CPU has no kernel for, where vLLM is to run them."""
+    engines = rollout_engines(config) | {"evaluate.backend": config["evaluate"]["backend"]}
+    known = ", ".join(map(str, CPU_HEAD_SIZES))
+    for key, keys in _RUN_BY.items():
+        section, name = key.split(".")
+        if (name in ("grrm", "mt") and not has_sft(config, name)) or config[section] is None:
+            continue
+        shape = config[section][name]
+        width, heads = shape["hidden_size"], shape["heads"]
+        if (width % heads or width // heads not in CPU_HEAD_SIZES) and (
+            by := [key for key in keys if engines.get(key) == "vllm"]
+        ):
+            yield (
+                f"{key}: {heads} heads of a width of {width} are {width / heads:g} numbers wide, expected "
+                f"one of {known} on a CPU with {by[0]} 'vllm'"
+            )
 
 
 _FORK = "with rl_engine 'gen_rm_fork'"

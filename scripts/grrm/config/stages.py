@@ -149,6 +149,27 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     return stages
 
 
+def rollout_engines(config: Mapping[str, Any]) -> dict[str, str]:
+    """What generates rollouts and the answers of judges that verl serves: key -> transformers or vllm."""
+    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in rl_stages(config)}
+    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
+    if config["alignment"] is not None:
+        reward = config["alignment"]["grpo"]["reward"]
+        engines["alignment.grpo.reward.rollout_engine"] = reward["rollout_engine"]
+    return engines
+
+
+def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Environments of SFT, and of reinforcement learning and whatever runs models.
+
+    On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
+    """
+    if config["hardware"]["device"] == "cuda":
+        return "sft_cuda", "rl_cuda"
+    runs = {*rollout_engines(config).values(), config["evaluate"]["backend"]}
+    return "train", "vllm_cpu" if "vllm" in runs else "train"
+
+
 def has_sft(config: Mapping[str, Any], name: str) -> bool:
     """Whether the SFT stage of `name` is part of the experiment."""
     after = {"grrm": "grrm_rlvr", "mt": "mt_grpo"}[name]

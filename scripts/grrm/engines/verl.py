@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue import vllm
 from grrm.engines.trainer import CPU
 from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS
 
@@ -51,6 +52,8 @@ _TRAINER_MODE = "trainer.v1.trainer_mode"
 _PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT, SCORER, JUDGE_CACHE)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
+# MiB for the KV cache of a vLLM server on a CPU: some ten thousand tokens of the demonstration's models.
+KV_CACHE_MB = 256
 _TOKENIZERS = 16  # processes; the number that the recipes give for SFT
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -114,7 +117,7 @@ def rl_overrides(
     if hardware["device"] == "cuda":
         overrides |= _cuda(settings, hardware, grouped=grouped, judged=judged)
     else:
-        overrides |= _cpu(hardware, with_judge=judged)
+        overrides |= _cpu(settings, hardware, judged=judged)
     if settings.get("validation") is not None:
         overrides |= _validation(settings["validation"], validation_data)
     if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
@@ -340,7 +343,7 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
     }
 
 
-def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
+def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bool) -> Overrides:
     """A training process and a rollout server (and a judge) a machine; full precision, no compilation."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
@@ -355,18 +358,40 @@ def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
         f"{actor}.fsdp_config.model_dtype": "fp32",
         f"{actor}.fsdp_config.dtype": "float32",
         f"+{actor}.fsdp_config.mixed_precision": fp32,
-        f"{rollout}.name": "transformers",
-        f"{rollout}.dtype": "float32",
+        **_cpu_server(rollout, settings["rollout_engine"], hardware),
         f"{rollout}.agent.num_workers": 1,
         # Each unit is a process that imports verl.
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
-    if with_judge:
-        overrides |= {
-            "reward.reward_model.rollout.name": "transformers",
-            "reward.reward_model.rollout.dtype": "float32",
-        }
+    if judged:
+        server = "reward.reward_model.rollout"
+        overrides |= _cpu_server(server, settings["reward"]["rollout_engine"], hardware)
     return overrides
+
+
+def _cpu_server(server: str, engine: str, hardware: Mapping[str, Any]) -> Overrides:
+    overrides: Overrides = {f"{server}.name": engine, f"{server}.dtype": "float32"}
+    if engine == "vllm":
+        cache = int(hardware.get("kv_cache_mb", KV_CACHE_MB)) << 20
+        overrides |= {f"{server}.enforce_eager": True, **vllm_on_cpu(server, cache)}
+    return overrides
+
+
+def vllm_on_cpu(server: str, cache: int) -> Overrides:
+    """What a vLLM server of verl's needs to run on a CPU at all.
+
+    Args:
+        server: the section of its configuration.
+        cache: bytes of its KV cache, which would else be a share of the machine's memory.
+    """
+    engine = f"+{server}.engine_kwargs.vllm"
+    return {
+        # The backend refuses it; calls of sleep and wake have no effect.
+        f"+{server}.enable_sleep_mode": False,
+        f"{engine}.kv_cache_memory_bytes": cache,
+        f"{engine}.worker_extension_cls": "grrm.verl_plugin.vllm_worker.CpuWorkerExtension",
+        f"{engine}.distributed_executor_backend": "uni",
+    }
 
 
 def _cuda(
@@ -507,6 +532,14 @@ def _without_function(prompt: str) -> str:
 
 # ---------------------------------------------------------------- one launch
 
+# Which rollouts come out is chance either way: it does not make another training.
+_SEEDED = {
+    "actor_rollout_ref.rollout.agent.agent_loop_config_path": str(
+        Path(__file__).parents[1] / "verl_plugin/agent_loops.yaml"
+    ),
+    "actor_rollout_ref.rollout.agent.default_agent_loop": "seeded_single_turn",
+}
+
 
 def launch_overrides(
     config: Mapping[str, Any], *, temporary: Path, ledger: Path, cluster: bool = False
@@ -528,6 +561,7 @@ def launch_overrides(
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
+        **(_SEEDED if config["actor_rollout_ref.rollout.name"] == "vllm" else {}),
     }
     if "+reward.reward_kwargs.semantics" in config:
         overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
@@ -602,20 +636,24 @@ def _hydra_value(value: Any) -> str:
 
 
 def environment(
-    config: Mapping[str, Any], *, scripts: Path, temporary: Path, metrics: Path
+    config: Mapping[str, Any], *, python: str, scripts: Path, temporary: Path, metrics: Path
 ) -> dict[str, str]:
     """The environment of verl's trainer, which Ray hands on to its workers.
 
     Args:
         config: the rendered configuration.
+        python: interpreter of the environment; what is compiled on the way needs the programs beside it.
         scripts: folder that holds the package grrm.
         temporary: folder removed after the launch, for locks and caches.
         metrics: file for verl's metrics (JSON lines), overwritten.
     """
     inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    programs = [str(Path(python).absolute().parent)] if os.sep in python else []
     variables = {
         **inherited,
+        **vllm.EVERYWHERE,
+        "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),

