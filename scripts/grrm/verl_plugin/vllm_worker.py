@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import torch.distributed
 import vllm.model_executor.layers.utils as layers
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
+from grrm.engines.vllm_cpu import listen_nowhere
 from grrm.verl_plugin.compatibility import check_signature
 
 
@@ -36,22 +36,6 @@ def keep_linear_weights() -> None:
         original(layer, remove_weight=False)
 
     layers.dispatch_cpu_unquantized_gemm = keep
-
-
-def listen_nowhere() -> None:
-    """torch/distributed, `init_process_group`: vLLM's group of one process needs no listener.
-
-    The store behind tcp:// listens on all addresses of the machine, whatever address it is given.
-    """
-    original = torch.distributed.init_process_group
-
-    @functools.wraps(original)
-    def initialize(*args: Any, **kwargs: Any) -> None:
-        if kwargs.get("world_size") == 1 and str(kwargs.get("init_method", "")).startswith("tcp://"):
-            kwargs |= {"init_method": None, "store": torch.distributed.HashStore()}
-        original(*args, **kwargs)
-
-    torch.distributed.init_process_group = initialize
 
 
 keep_linear_weights()
