@@ -51,6 +51,7 @@ test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks
 	$(BIN)/ruff format --check scripts tests benchmarks
+	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 

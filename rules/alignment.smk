@@ -1,229 +1,218 @@
 # GRPO of any policy against an LLM judge, on rows {x, chosen, rejected, source, unique_id} (docs/rewards.md).
 
 ALIGNMENT = config["alignment"]
+ALIGNMENT_REWARD = ALIGNMENT["grpo"]["reward"]
+ALIGNMENT_PROMPT = alignment_prompt_of(ALIGNMENT_REWARD)
+# The judge that verl serves, or the checkpoint that scores; without one an endpoint is asked.
+ALIGNMENT_JUDGE = model("alignment_judge") if has_alignment_judge(ALIGNMENT) else None
+TOY_ALIGNMENT = {
+    part: f"{RESULTS}/data/alignment_{part}.parquet" for part in ("train", "validation")
+}
+# Rows as they are given.
+ALIGNMENT_DATA = {
+    part: ALIGNMENT["data"][part] or toy for part, toy in TOY_ALIGNMENT.items()
+}
+# Rows as verl reads them.
+ALIGNMENT_ROWS = {
+    "train": prepared("alignment_grpo"),
+    "validation": validation_rows("alignment_grpo"),
+}
 
-if ALIGNMENT is not None:
-    ALIGNMENT_REWARD = ALIGNMENT["grpo"]["reward"]
-    ALIGNMENT_PROMPT = alignment_prompt_of(ALIGNMENT_REWARD)
-    # The judge that verl serves, or the checkpoint that scores; without one an endpoint is asked.
-    ALIGNMENT_JUDGE = (
-        model("alignment_judge") if has_alignment_judge(ALIGNMENT) else None
-    )
-    TOY_ALIGNMENT = {
-        part: f"{RESULTS}/data/alignment_{part}.parquet"
-        for part in ("train", "validation")
-    }
-    # Rows as they are given.
-    ALIGNMENT_DATA = {
-        part: ALIGNMENT["data"][part] or toy for part, toy in TOY_ALIGNMENT.items()
-    }
-    # Rows as verl reads them.
-    ALIGNMENT_ROWS = {
-        part: f"{RESULTS}/prepared/alignment_{part}.parquet" for part in TOY_ALIGNMENT
-    }
 
-    rule make_toy_alignment:
-        input:
-            prompt="config/prompts/toy_judge_pairwise.yaml",
-            environment=environment("train"),
-        output:
-            **TOY_ALIGNMENT,
-            policy=f"{RESULTS}/prepared/alignment_policy.jsonl",
-            judge=f"{RESULTS}/prepared/alignment_judge.jsonl",
-            model=directory(model("alignment_base")),
-        log:
-            f"{LOGS}/make_toy_alignment.log",
-        benchmark:
-            f"{BENCHMARKS}/make_toy_alignment.tsv"
-        conda:
-            "../envs/train.yaml"
-        container:
-            image("train")
-        resources:
-            **resources("make_toy_alignment"),
-        params:
-            python=python_of("train"),
-            rows=" ".join(
-                f"--{name}-rows {rows}"
-                for name, rows in ALIGNMENT["data"]["toy"].items()
-            ),
-            size=model_size(ALIGNMENT["base_model"]),
-            seed=config["seed"],
-        message:
-            "Making the toy data and the base model of the alignment"
-        shell:
-            "{params.python} scripts/make_toy_alignment.py --judge-prompt {input.prompt} --train {output.train} "
-            "--validation {output.validation} --policy {output.policy} --judge {output.judge} "
-            "--model {output.model} {params.rows} --size {params.size} --seed {params.seed} > {log} 2>&1"
+rule make_toy_alignment:
+    input:
+        prompt="config/prompts/toy_judge_pairwise.yaml",
+        environment=environment("train"),
+    output:
+        **TOY_ALIGNMENT,
+        policy=f"{RESULTS}/prepared/alignment_policy.jsonl",
+        judge=f"{RESULTS}/prepared/alignment_judge.jsonl",
+        model=directory(model("alignment_base")),
+    log:
+        f"{LOGS}/make_toy_alignment.log",
+    benchmark:
+        f"{BENCHMARKS}/make_toy_alignment.tsv"
+    conda:
+        "../envs/train.yaml"
+    container:
+        image("train")
+    resources:
+        **resources("make_toy_alignment"),
+    params:
+        python=python_of("train"),
+        rows=" ".join(
+            f"--{name}-rows {rows}" for name, rows in ALIGNMENT["data"]["toy"].items()
+        ),
+        size=model_size(ALIGNMENT["base_model"]),
+        seed=config["seed"],
+    message:
+        "Making the toy data and the base model of the alignment"
+    shell:
+        "{params.python} scripts/make_toy_alignment.py --judge-prompt {input.prompt} --train {output.train} "
+        "--validation {output.validation} --policy {output.policy} --judge {output.judge} "
+        "--model {output.model} {params.rows} --size {params.size} --seed {params.seed} > {log} 2>&1"
 
-    rule render_alignment_sft:
-        output:
-            config=f"{RESULTS}/configs/alignment_{{part}}.yaml",
-            dataset_info=f"{RESULTS}/configs/alignment_{{part}}/dataset_info.json",
-        log:
-            f"{LOGS}/render_alignment_{{part}}.log",
-        wildcard_constraints:
-            part="policy|judge",
-        conda:
-            "../envs/driver.yaml"
-        resources:
-            **resources("render_alignment_sft"),
-        params:
-            settings=lambda wildcards: json.dumps(ALIGNMENT[f"{wildcards.part}_sft"]),
-            hardware=settings("hardware"),
-            model=model("alignment_base"),
-            data=f"{RESULTS}/prepared/alignment_{{part}}.jsonl",
-            checkpoints=checkpoints("alignment_{part}"),
-            seed=config["seed"],
-        message:
-            "Rendering {output.config}"
-        shell:
-            "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
-            "--model {params.model} --data {params.data} --checkpoints {params.checkpoints} "
-            "--seed {params.seed} --output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
-    rule train_alignment_sft:
-        input:
-            config=rules.render_alignment_sft.output.config,
-            dataset_info=rules.render_alignment_sft.output.dataset_info,
-            data=f"{RESULTS}/prepared/alignment_{{part}}.jsonl",
-            model=model("alignment_base"),
-            environment=environment(SFT),
-        output:
-            model=directory(model("alignment_{part}")),
-            curve=curve("alignment_{part}"),
-        log:
-            f"{LOGS}/train_alignment_{{part}}.log",
-        benchmark:
-            f"{BENCHMARKS}/train_alignment_{{part}}.tsv"
-        wildcard_constraints:
-            part="policy|judge",
-        conda:
-            f"../envs/{SFT}.yaml"
-        container:
-            image(SFT)
-        threads: threads("train_alignment_sft")
-        resources:
-            **resources("train_alignment_sft"),
-        params:
-            python=python_of(SFT),
-        message:
-            "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
-        shell:
-            "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-            "--model {output.model} --curve {output.curve} > {log} 2>&1"
+rule render_alignment_sft:
+    output:
+        **rendered_sft("alignment_{part}"),
+    log:
+        f"{LOGS}/render_alignment_{{part}}.log",
+    wildcard_constraints:
+        part="policy|judge",
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("render_alignment_sft"),
+    params:
+        settings=lambda wildcards: stage_settings(f"alignment_{wildcards.part}"),
+        hardware=settings("hardware"),
+        model=model("alignment_base"),
+        data=f"{RESULTS}/prepared/alignment_{{part}}.jsonl",
+        checkpoints=checkpoints("alignment_{part}"),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
+        "--model {params.model} --data {params.data} --checkpoints {params.checkpoints} "
+        "--seed {params.seed} --output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
 
-    if TAKEN:
 
-        ruleorder: take_model > train_alignment_sft
+rule train_alignment_sft:
+    input:
+        **rendered_sft("alignment_{part}"),
+        data=f"{RESULTS}/prepared/alignment_{{part}}.jsonl",
+        model=model("alignment_base"),
+        environment=environment(SFT),
+    output:
+        **trained("alignment_{part}"),
+    log:
+        f"{LOGS}/train_alignment_{{part}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_alignment_{{part}}.tsv"
+    wildcard_constraints:
+        part="policy|judge",
+    conda:
+        f"../envs/{SFT}.yaml"
+    container:
+        image(SFT)
+    threads: threads("train_alignment_sft")
+    resources:
+        **resources("train_alignment_sft"),
+    params:
+        python=python_of(SFT),
+    message:
+        "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
+    shell:
+        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
+        "--model {output.model} --curve {output.curve} > {log} 2>&1"
 
-    rule prepare_alignment:
-        input:
-            **ALIGNMENT_DATA,
-        output:
-            **ALIGNMENT_ROWS,
-        log:
-            f"{LOGS}/prepare_alignment.log",
-        benchmark:
-            f"{BENCHMARKS}/prepare_alignment.tsv"
-        conda:
-            "../envs/driver.yaml"
-        resources:
-            **resources("prepare_alignment"),
-        params:
-            bad_rows=ALIGNMENT["data"]["bad_rows"],
-            seed=config["seed"],
-        message:
-            "Preparing the rows of the alignment"
-        shell:
-            "python scripts/prepare_alignment.py --train {input.train} --validation {input.validation} "
-            "--train-output {output.train} --validation-output {output.validation} "
-            "--bad-rows {params.bad_rows} --seed {params.seed} > {log} 2>&1"
 
-    rule render_alignment_grpo:
-        output:
-            config=f"{RESULTS}/configs/alignment_grpo.yaml",
-        log:
-            f"{LOGS}/render_alignment_grpo.log",
-        conda:
-            "../envs/driver.yaml"
-        resources:
-            **resources("render_alignment_grpo"),
-        params:
-            settings=settings("alignment", "grpo"),
-            hardware=settings("hardware"),
-            model=model("alignment_policy"),
-            data=ALIGNMENT_ROWS["train"],
-            validation=(
-                option("--validation-data", ALIGNMENT_ROWS["validation"])
-                if ALIGNMENT["grpo"]["validation"]
-                else ""
-            ),
-            judge=option("--reward-model", ALIGNMENT_JUDGE),
-            judge_prompt=option("--judge-prompt", ALIGNMENT_PROMPT),
-            checkpoints=checkpoints("alignment_grpo"),
-            seed=config["seed"],
-        message:
-            "Rendering {output.config}"
-        shell:
-            "python scripts/render_rl.py --stage alignment_grpo --task conversation "
-            "--settings {params.settings:q} --hardware {params.hardware:q} --model {params.model} "
-            "--data {params.data} {params.validation} {params.judge} {params.judge_prompt} "
-            "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+rule prepare_alignment:
+    input:
+        **ALIGNMENT_DATA,
+    output:
+        **ALIGNMENT_ROWS,
+    log:
+        f"{LOGS}/prepare_alignment.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_alignment.tsv"
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("prepare_alignment"),
+    params:
+        bad_rows=ALIGNMENT["data"]["bad_rows"],
+        seed=config["seed"],
+    message:
+        "Preparing the rows of the alignment"
+    shell:
+        "python scripts/prepare_alignment.py --train {input.train} --validation {input.validation} "
+        "--train-output {output.train} --validation-output {output.validation} "
+        "--bad-rows {params.bad_rows} --seed {params.seed} > {log} 2>&1"
 
-    rule train_alignment_grpo:
-        input:
-            config=rules.render_alignment_grpo.output.config,
-            data=ALIGNMENT_ROWS["train"],
-            validation=ALIGNMENT_ROWS["validation"],
-            model=model("alignment_policy"),
-            judge=ALIGNMENT_JUDGE or [],
-            judge_prompt=prompt_file(ALIGNMENT_PROMPT),
-            environment=environment(RL),
-        output:
-            model=directory(model("alignment_grpo")),
-            curve=curve("alignment_grpo"),
-            judgements=f"{RESULTS}/curves/alignment_grpo.judgements.jsonl",
-            judge_calls=f"{RESULTS}/curves/alignment_grpo.judge_calls.json",
-        log:
-            f"{LOGS}/train_alignment_grpo.log",
-        benchmark:
-            f"{BENCHMARKS}/train_alignment_grpo.tsv"
-        conda:
-            f"../envs/{RL}.yaml"
-        container:
-            image(RL)
-        threads: threads("train_alignment_grpo")
-        resources:
-            **resources("train_alignment_grpo"),
-        params:
-            python=python_of(RL),
-        message:
-            "Training {output.model} with verl against a judge (progress: {log})"
-        shell:
-            "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-            "--ray-from-environment --model {output.model} --curve {output.curve} "
-            "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"
 
-    rule summarize_alignment:
-        input:
-            curve=rules.train_alignment_grpo.output.curve,
-            judge_calls=rules.train_alignment_grpo.output.judge_calls,
-            validation=ALIGNMENT_ROWS["validation"],
-        output:
-            summary=ALIGNMENT_SUMMARY,
-        log:
-            f"{LOGS}/summarize_alignment.log",
-        conda:
-            "../envs/driver.yaml"
-        resources:
-            **resources("summarize_alignment"),
-        params:
-            kind=ALIGNMENT_REWARD["kind"],
-            seed=config["seed"],
-        message:
-            "Summing up the alignment: {output.summary}"
-        shell:
-            "python scripts/summarize_alignment.py --curve {input.curve} --judge-calls {input.judge_calls} "
-            "--validation {input.validation} --kind {params.kind} --seed {params.seed} "
-            "--output {output.summary} > {log} 2>&1"
+rule render_alignment_grpo:
+    output:
+        **rendered("alignment_grpo"),
+    log:
+        f"{LOGS}/render_alignment_grpo.log",
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("render_alignment_grpo"),
+    params:
+        **stage_params("alignment_grpo"),
+        hardware=settings("hardware"),
+        validation=(
+            option("--validation-data", ALIGNMENT_ROWS["validation"])
+            if ALIGNMENT["grpo"]["validation"]
+            else ""
+        ),
+        judge=option("--reward-model", ALIGNMENT_JUDGE),
+        judge_prompt=option("--judge-prompt", ALIGNMENT_PROMPT),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "python scripts/render_rl.py --stage alignment_grpo --task conversation "
+        "--settings {params.settings:q} --hardware {params.hardware:q} --model {params.model} "
+        "--data {params.data} {params.validation} {params.judge} {params.judge_prompt} "
+        "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+
+
+rule train_alignment_grpo:
+    input:
+        **rendered("alignment_grpo"),
+        data=ALIGNMENT_ROWS["train"],
+        validation=ALIGNMENT_ROWS["validation"],
+        model=start_of("alignment_grpo"),
+        judge=ALIGNMENT_JUDGE or [],
+        judge_prompt=prompt_file(ALIGNMENT_PROMPT),
+        environment=environment(RL),
+    output:
+        **judged("alignment_grpo"),
+    log:
+        f"{LOGS}/train_alignment_grpo.log",
+    benchmark:
+        f"{BENCHMARKS}/train_alignment_grpo.tsv"
+    conda:
+        f"../envs/{RL}.yaml"
+    container:
+        image(RL)
+    threads: threads("train_alignment_grpo")
+    resources:
+        **resources("train_alignment_grpo"),
+    params:
+        python=python_of(RL),
+    message:
+        "Training {output.model} with verl against a judge (progress: {log})"
+    shell:
+        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
+        "--ray-from-environment --model {output.model} --curve {output.curve} "
+        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"
+
+
+rule summarize_alignment:
+    input:
+        curve=rules.train_alignment_grpo.output.curve,
+        judge_calls=rules.train_alignment_grpo.output.judge_calls,
+        validation=ALIGNMENT_ROWS["validation"],
+    output:
+        summary=ALIGNMENT_SUMMARY,
+    log:
+        f"{LOGS}/summarize_alignment.log",
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("summarize_alignment"),
+    params:
+        kind=ALIGNMENT_REWARD["kind"],
+        seed=config["seed"],
+    message:
+        "Summing up the alignment: {output.summary}"
+    shell:
+        "python scripts/summarize_alignment.py --curve {input.curve} --judge-calls {input.judge_calls} "
+        "--validation {input.validation} --kind {params.kind} --seed {params.seed} "
+        "--output {output.summary} > {log} 2>&1"

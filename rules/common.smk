@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from grrm.catalogue.metrics import METRICS, metrics_of
+from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import load_resources, request, requests, resources_of_runs
 from grrm.config import (
     STAGES,
@@ -22,6 +25,7 @@ from grrm.config import (
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    planned_trainings,
     prompt_file,
     resolve_experiment,
     scoring_model_of,
@@ -29,9 +33,12 @@ from grrm.config import (
     taken_models,
     trained_stages,
     translation_prompt_of,
+    value_of,
 )
+from grrm.engines.vllm_cpu import check_processor
 from grrm.files import UserError, errors_in_logs
-from grrm.judges.configured_prompts import check_prompts
+from grrm.functions import check_function, file_of
+from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
@@ -44,6 +51,7 @@ try:
             config,
             Path(workflow.basedir) / "config/schemas/config.schema.yaml",
             os.environ,
+            files=workflow.configfiles,
         )
     )
     RESOURCES = load_resources(
@@ -52,6 +60,9 @@ try:
         changes=config["resources"],
     )
     check_prompts(config)
+    for metric in metrics_of(config):
+        if metric.function:
+            check_function(metric.function, f"evaluate.metrics, {metric.name}")
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -81,17 +92,25 @@ TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TAB
 CUDA = config["hardware"]["device"] == "cuda"
 FORK = config["rl_engine"] == "gen_rm_fork"
 SFT, RL = stage_environments(config)
+if RL == "vllm_cpu":
+    try:
+        check_processor()
+    except UserError as error:
+        raise WorkflowError(str(error))
 
+# Trainings that the configuration has.
+PLANNED = planned_trainings(config)
 # Models that are taken instead of made, those that are compared, and the stages that are run for them.
 TAKEN = taken_models(config)
 COMPARISONS = compared_models(config)
 TRAINED = trained_stages(config)
+# Metrics of segments, by name.
+SEGMENT_METRICS = {metric.name: metric for metric in metrics_of(config)}
 # What is not in a metric's checkpoint: configuration and tokenizer of COMET's encoder, tokenizer of MetricX.
 PART = {
-    "comet": ("encoder", config["comet"]["encoder"]),
-    "cometkiwi": ("encoder", config["evaluate"]["cometkiwi"]["encoder"]),
-    "xcomet": ("encoder", config["evaluate"]["xcomet"]["encoder"]),
-    "metricx": ("tokenizer", config["evaluate"]["metricx"]["tokenizer"]),
+    name: (part, metric.settings(config)[part])
+    for name, metric in METRICS.items()
+    for part in metric.parts
 }
 # All that is read of other people's models, each a folder or a hub id.
 WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
@@ -194,14 +213,14 @@ def rl_python():
     return config["fork"]["python"] if FORK else python_of(RL)
 
 
-def deepspeed(stage):
-    """Input of a stage's configuration: that of DeepSpeed, if it is used."""
-    return config[stage]["deepspeed"] or []
-
-
 def option(name, value):
     """A command-line option, or nothing if it has no value."""
     return f"{name} {value}" if value else ""
+
+
+def words(values):
+    """Values as words of a command line."""
+    return " ".join(map(shlex.quote, values))
 
 
 def answering(kind):
@@ -237,13 +256,6 @@ def answers(kind, stages):
     return {stage: f"{RESULTS}/evaluation/{kind}/{stage}.jsonl" for stage in stages}
 
 
-# Rows of the validation during RLVR, if there is one.
-VALIDATION = (
-    f"{RESULTS}/prepared/grrm_rlvr_validation.parquet"
-    if config["grrm_rlvr"]["validation"]
-    else []
-)
-
 RANKINGS = answers("ranking", COMPARISONS["ranking"])
 TRANSLATIONS = answers("translation", COMPARISONS["translation"])
 # Models on the way of GRPO by their step.
@@ -251,8 +263,7 @@ CHECKPOINTS = {f"mt_grpo_{step}": step for step in kept_checkpoints(config)}
 CHECKPOINT_TRANSLATIONS = answers("translation", CHECKPOINTS)
 # Scores of translations by models: metric -> file.
 SEGMENT_SCORES = {
-    metric: f"{RESULTS}/evaluation/{metric}.json"
-    for metric in config["evaluate"]["metrics"]
+    metric: f"{RESULTS}/evaluation/{metric}.json" for metric in SEGMENT_METRICS
 }
 EVALUATIONS = [
     f"{RESULTS}/evaluation/ranking.json",
@@ -264,6 +275,8 @@ EVALUATIONS = [
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
 GRPO_RUNS = grpo_runs(config)
+# Those whose judge is asked about more of a row than its texts: the rows carry it.
+CARRYING = carrying_rewards(config)
 
 
 # Kind of reward -> training with it, for those whose models are compared with the model before.
@@ -277,28 +290,6 @@ COMPARED_KINDS = {
     for run, reward in GRPO_RUNS.items()
     if reward["kind"] in (config["reward_comparison"] or _own_kind)
 }
-
-
-def scoring_model(wildcards):
-    """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
-    name = scoring_model_of(GRPO_RUNS[wildcards.run])
-    return name and model(name)
-
-
-def scoring_python(wildcards):
-    """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
-    if GRPO_RUNS[wildcards.run]["kind"] != "comet":
-        return None
-    if deployed_by() != "uv":
-        raise WorkflowError(
-            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
-            "run without --sdm"
-        )
-    return python_of("comet")
-
-
-def judge_prompt(wildcards):
-    return translation_prompt_of(GRPO_RUNS[wildcards.run], prompt("ranking"))
 
 
 ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
@@ -323,6 +314,20 @@ def reward_kinds_target(wildcards):
             "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def judge_targets(*paths):
+    """Input of a target; without the section `judges`, an error that says how to get one."""
+
+    def found(wildcards):
+        if config["judges"] is None:
+            raise WorkflowError(
+                "this configuration has no section 'judges'; add --configfile config/judges.yaml "
+                "(two CPU cores) or config/judges_paper.yaml (GPUs)"
+            )
+        return paths
+
+    return found
 
 
 def named(files):

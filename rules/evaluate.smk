@@ -13,7 +13,7 @@ SHUFFLED = {
 wildcard_constraints:
     judge="|".join(COMPARISONS["ranking"]),
     translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS, *GRPO_RUNS]),
-    comet="comet|cometkiwi|xcomet",
+    trained="|".join(name for name, metric in METRICS.items() if metric.train),
 
 
 rule rank_candidates:
@@ -130,185 +130,93 @@ rule translate_segments:
         "--threads {threads} --output {output.answers} > {log} 2>&1"
 
 
-rule train_comet:
+rule train_metric:
     input:
         pairs=TABLES["mt_grpo"],
         environment=environment("comet"),
     output:
-        model=directory(model("comet")),
+        model=directory(model("{trained}")),
     log:
-        f"{LOGS}/train_comet.log",
+        f"{LOGS}/train_{{trained}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_comet.tsv"
+        f"{BENCHMARKS}/train_{{trained}}.tsv"
     conda:
         "../envs/comet.yaml"
     container:
         image("comet")
-    threads: threads("train_comet")
+    threads: threads("train_metric")
     resources:
-        **resources("train_comet"),
+        **resources("train_metric"),
     params:
         python=python_of("comet"),
-        steps=config["comet"]["steps"],
+        steps=lambda wildcards: METRICS[wildcards.trained].settings(config)["steps"],
         seed=config["seed"],
     message:
-        "Training a tiny COMET checkpoint on translations of known quality"
+        "Training a tiny {wildcards.trained} checkpoint on translations of known quality"
     shell:
-        "{params.python} scripts/train_comet.py --data {input.pairs} --steps {params.steps} "
-        "--seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
+        "{params.python} scripts/train_metric.py --metric {wildcards.trained} --data {input.pairs} "
+        "--steps {params.steps} --seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
 
 
-rule train_bleurt:
-    input:
-        pairs=TABLES["mt_grpo"],
-        environment=environment("comet"),
-    output:
-        model=directory(model("bleurt")),
-    log:
-        f"{LOGS}/train_bleurt.log",
-    benchmark:
-        f"{BENCHMARKS}/train_bleurt.tsv"
-    conda:
-        "../envs/comet.yaml"
-    container:
-        image("comet")
-    threads: threads("train_bleurt")
-    resources:
-        **resources("train_bleurt"),
-    params:
-        python=python_of("comet"),
-        steps=config["evaluate"]["bleurt"]["steps"],
-        seed=config["seed"],
-    message:
-        "Training a tiny BLEURT checkpoint on translations of known quality"
-    shell:
-        "{params.python} scripts/train_bleurt.py --data {input.pairs} --steps {params.steps} "
-        "--seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
-
-
-rule score_comet:
+# Metrics that are checkpoints, in their own environment.
+rule score_segments:
     input:
         **TRANSLATIONS,
         **CHECKPOINT_TRANSLATIONS,
-        model=model("{comet}"),
+        model=metric_model,
+        files=metric_files,
         segments=TABLES["translation_test"],
         environment=environment("comet"),
     output:
-        scores=f"{RESULTS}/evaluation/{{comet}}.json",
+        scores=f"{RESULTS}/evaluation/{{metric}}.json",
     log:
-        f"{LOGS}/score_{{comet}}.log",
+        f"{LOGS}/score_{{metric}}.log",
     benchmark:
-        f"{BENCHMARKS}/score_{{comet}}.tsv"
+        f"{BENCHMARKS}/score_{{metric}}.tsv"
+    wildcard_constraints:
+        metric=scored_in("comet"),
     conda:
         "../envs/comet.yaml"
     container:
         image("comet")
-    threads: threads("score_comet")
+    threads: threads("score_segments")
     resources:
-        **resources("score_comet"),
+        **resources("score_segments"),
     params:
         python=python_of("comet"),
+        metric=lambda wildcards: which_metric(wildcards.metric),
+        model=lambda wildcards, input: option("--model", input.model),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
     message:
-        "Scoring the translations with {wildcards.comet}"
+        "Scoring the translations with {wildcards.metric}"
     shell:
-        "{params.python} scripts/score_comet.py --model {input.model} --reference {input.segments} "
-        "--translations {params.translations} --threads {threads} --output {output.scores} > {log} 2>&1"
-
-
-rule score_bleurt:
-    input:
-        **TRANSLATIONS,
-        **CHECKPOINT_TRANSLATIONS,
-        model=model("bleurt"),
-        segments=TABLES["translation_test"],
-        environment=environment("comet"),
-    output:
-        scores=f"{RESULTS}/evaluation/bleurt.json",
-    log:
-        f"{LOGS}/score_bleurt.log",
-    benchmark:
-        f"{BENCHMARKS}/score_bleurt.tsv"
-    conda:
-        "../envs/comet.yaml"
-    container:
-        image("comet")
-    threads: threads("score_bleurt")
-    resources:
-        **resources("score_bleurt"),
-    params:
-        python=python_of("comet"),
-        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
-    message:
-        "Scoring the translations with BLEURT"
-    shell:
-        "{params.python} scripts/score_bleurt.py --model {input.model} --reference {input.segments} "
-        "--translations {params.translations} --threads {threads} --output {output.scores} > {log} 2>&1"
-
-
-rule score_metricx:
-    input:
-        **TRANSLATIONS,
-        **CHECKPOINT_TRANSLATIONS,
-        model=model("metricx"),
-        segments=TABLES["translation_test"],
-        environment=environment("comet"),
-    output:
-        scores=f"{RESULTS}/evaluation/metricx.json",
-    log:
-        f"{LOGS}/score_metricx.log",
-    benchmark:
-        f"{BENCHMARKS}/score_metricx.tsv"
-    conda:
-        "../envs/comet.yaml"
-    container:
-        image("comet")
-    threads: threads("score_metricx")
-    resources:
-        **resources("score_metricx"),
-    params:
-        python=python_of("comet"),
-        translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
-        mode=(
-            "--reference-free"
-            if config["evaluate"]["metricx"]["reference_free"]
-            else ""
-        ),
-    message:
-        "Scoring the translations with MetricX"
-    shell:
-        "{params.python} scripts/score_metricx.py --model {input.model} --reference {input.segments} "
-        "--translations {params.translations} {params.mode} --threads {threads} "
+        "{params.python} scripts/score_segments.py {params.metric} {params.model} "
+        "--reference {input.segments} --translations {params.translations} --threads {threads} "
         "--output {output.scores} > {log} 2>&1"
 
 
-rule score_llm_judge:
+# Metrics that need no more than the driver's software: an endpoint, a function of one's own.
+use rule score_segments as score_segments_in_driver with:
     input:
         **TRANSLATIONS,
         **CHECKPOINT_TRANSLATIONS,
+        model=metric_model,
+        files=metric_files,
         segments=TABLES["translation_test"],
-        prompt=config["evaluate"]["llm_judge"]["prompt"],
-    output:
-        scores=f"{RESULTS}/evaluation/llm_judge.json",
-    log:
-        f"{LOGS}/score_llm_judge.log",
-    benchmark:
-        f"{BENCHMARKS}/score_llm_judge.tsv"
+    wildcard_constraints:
+        metric=scored_in("driver"),
     conda:
         "../envs/driver.yaml"
+    container:
+        None
+    threads: threads("score_segments_in_driver")
     resources:
-        **resources("score_llm_judge"),
+        **resources("score_segments_in_driver"),
     params:
+        python=DRIVER,
+        metric=lambda wildcards: which_metric(wildcards.metric),
+        model=lambda wildcards, input: option("--model", input.model),
         translations=named({**TRANSLATIONS, **CHECKPOINT_TRANSLATIONS}),
-        settings=settings("evaluate", "llm_judge"),
-        # No declared output: what was answered before an interruption is not asked again.
-        cache=f"{RESULTS}/evaluation/llm_judge.sqlite",
-    message:
-        "Asking a large language model about the translations"
-    shell:
-        "python scripts/score_llm_judge.py --settings {params.settings:q} --prompt {input.prompt} "
-        "--reference {input.segments} --translations {params.translations} --cache {params.cache} "
-        "--output {output.scores} > {log} 2>&1"
 
 
 rule score_translations:

@@ -1,9 +1,8 @@
 # The generative reward model: SFT cold start (LLaMA-Factory), then RLVR (verl).
 
 
-localrules:
-    render_grrm_sft,
-    render_grrm_rlvr,
+# Rows of the validation during RLVR, if there is one.
+VALIDATION = validation_rows("grrm_rlvr") if config["grrm_rlvr"]["validation"] else []
 
 
 rule prepare_grrm_sft:
@@ -12,7 +11,7 @@ rule prepare_grrm_sft:
         leakage=LEAKAGE,
         prompt=prompt("ranking"),
     output:
-        rows=f"{RESULTS}/prepared/grrm_sft.jsonl",
+        rows=prepared("grrm_sft"),
     log:
         f"{LOGS}/prepare_grrm_sft.log",
     benchmark:
@@ -30,66 +29,33 @@ rule prepare_grrm_sft:
         "--output {output.rows} > {log} 2>&1"
 
 
-rule render_grrm_sft:
+use rule render_sft as render_grrm_sft with:
     input:
         deepspeed=deepspeed("grrm_sft"),
     output:
-        config=f"{RESULTS}/configs/grrm_sft.yaml",
-        dataset_info=f"{RESULTS}/configs/grrm_sft/dataset_info.json",
+        **rendered_sft("grrm_sft"),
     log:
         f"{LOGS}/render_grrm_sft.log",
-    conda:
-        "../envs/driver.yaml"
     resources:
         **resources("render_grrm_sft"),
     params:
-        settings=settings("grrm_sft"),
-        hardware=settings("hardware"),
-        deepspeed=lambda wildcards, input: option("--deepspeed", input.deepspeed),
-        model=model("grrm_base"),
-        data=f"{RESULTS}/prepared/grrm_sft.jsonl",
-        checkpoints=checkpoints("grrm_sft"),
-        seed=config["seed"],
-    message:
-        "Rendering {output.config}"
-    shell:
-        "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
-        "{params.deepspeed} --model {params.model} --data {params.data} "
-        "--checkpoints {params.checkpoints} --seed {params.seed} "
-        "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
+        **stage_params("grrm_sft"),
 
 
-rule train_grrm_sft:
+use rule train_sft as train_grrm_sft with:
     input:
-        config=rules.render_grrm_sft.output.config,
-        dataset_info=rules.render_grrm_sft.output.dataset_info,
-        data=rules.prepare_grrm_sft.output.rows,
-        model=model("grrm_base"),
-        environment=environment(SFT),
+        **sft_input("grrm_sft"),
     output:
-        model=directory(model("grrm_sft")),
-        curve=curve("grrm_sft"),
+        **trained("grrm_sft"),
     log:
         f"{LOGS}/train_grrm_sft.log",
     benchmark:
         f"{BENCHMARKS}/train_grrm_sft.tsv"
     # The longest path: what is shorter may wait.
     priority: 3
-    conda:
-        f"../envs/{SFT}.yaml"
-    container:
-        image(SFT)
     threads: threads("train_grrm_sft")
     resources:
         **resources("train_grrm_sft"),
-    params:
-        python=python_of(SFT),
-        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
-    message:
-        "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
-    shell:
-        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
 
 
 rule prepare_grrm_rlvr:
@@ -98,7 +64,7 @@ rule prepare_grrm_rlvr:
         leakage=LEAKAGE,
         prompt=prompt("ranking"),
     output:
-        rows=f"{RESULTS}/prepared/grrm_rlvr.parquet",
+        rows=prepared("grrm_rlvr"),
     log:
         f"{LOGS}/prepare_grrm_rlvr.log",
     benchmark:
@@ -131,7 +97,7 @@ rule prepare_grrm_rlvr_validation:
         ),
         prompt=prompt("ranking"),
     output:
-        rows=f"{RESULTS}/prepared/grrm_rlvr_validation.parquet",
+        rows=validation_rows("grrm_rlvr"),
     log:
         f"{LOGS}/prepare_grrm_rlvr_validation.log",
     benchmark:
@@ -149,7 +115,7 @@ rule prepare_grrm_rlvr_validation:
 
 rule render_grrm_rlvr:
     output:
-        config=f"{RESULTS}/configs/grrm_rlvr.yaml",
+        **rendered("grrm_rlvr"),
     log:
         f"{LOGS}/render_grrm_rlvr.log",
     conda:
@@ -157,13 +123,10 @@ rule render_grrm_rlvr:
     resources:
         **resources("render_grrm_rlvr"),
     params:
-        settings=settings("grrm_rlvr"),
+        **stage_params("grrm_rlvr"),
         hardware=settings("hardware"),
         engine=config["rl_engine"],
-        model=model("grrm_sft"),
-        data=f"{RESULTS}/prepared/grrm_rlvr.parquet",
         validation=option("--validation-data", VALIDATION),
-        checkpoints=checkpoints("grrm_rlvr"),
         seed=config["seed"],
     message:
         "Rendering {output.config}"
@@ -176,14 +139,13 @@ rule render_grrm_rlvr:
 
 rule train_grrm_rlvr:
     input:
-        config=rules.render_grrm_rlvr.output.config,
-        data=rules.prepare_grrm_rlvr.output.rows,
+        **rendered("grrm_rlvr"),
+        data=prepared("grrm_rlvr"),
         validation=VALIDATION,
-        model=model("grrm_sft"),
+        model=start_of("grrm_rlvr"),
         environment=rl_environment(),
     output:
-        model=directory(model("grrm_rlvr")),
-        curve=curve("grrm_rlvr"),
+        **trained("grrm_rlvr"),
     log:
         f"{LOGS}/train_grrm_rlvr.log",
     benchmark:

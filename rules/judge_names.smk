@@ -1,19 +1,20 @@
 # Names of what the judges are made of. Look-ups only.
 
-JUDGES = config["judges"] or {}
-JUDGE_KINDS = ["pointwise", "pairwise", "bradley_terry"]
-JUDGE_CURVES = [f"judge_{kind}" for kind in ("sft", *JUDGE_KINDS)]
+JUDGES = config["judges"]
+# What their trainings after SFT make of them, and those of verl.
+JUDGE_KINDS = [
+    training.name.removeprefix("judge_")
+    for training in of_part("judges")
+    if training.engine != "sft"
+]
+VERIFIED_KINDS = [
+    kind for kind in JUDGE_KINDS if training_of(f"judge_{kind}").validation
+]
+JUDGE_SCORES = {kind: f"{RESULTS}/evaluation/judge_{kind}.json" for kind in JUDGE_KINDS}
 
 
 def judge_data(name):
     return f"{RESULTS}/data/judge_{name}.jsonl"
-
-
-def judge_start(kind):
-    """The model that a judge's training starts from."""
-    if JUDGES[kind]["start_from"]:
-        return model(f"judge_{kind}_base")
-    return model("judge_sft" if kind in ("pointwise", "pairwise") else "judge_base")
 
 
 def judge_sources(kind):
@@ -48,29 +49,12 @@ def judge_card_options(stage):
 def judge_validation(kind):
     if JUDGES[kind]["validation"] is None:
         return []
-    return f"{RESULTS}/prepared/judge_{kind}_test.parquet"
+    return validation_rows(f"judge_{kind}")
 
 
 def judge_answers(kind):
     """Answers to the held-out rows of a kind, before its training and after."""
     return {
         name: f"{RESULTS}/evaluation/judges/{kind}/{name}.jsonl"
-        for name in (Path(judge_start(kind)).name, f"judge_{kind}")
+        for name in (Path(start_of(f"judge_{kind}")).name, f"judge_{kind}")
     }
-
-
-def judge_targets(*paths):
-    """Input of a target; without the section `judges`, an error that says how to get one."""
-
-    def found(wildcards):
-        if not JUDGES:
-            raise WorkflowError(
-                "this configuration has no section 'judges'; add --configfile config/judges.yaml "
-                "(two CPU cores) or config/judges_paper.yaml (GPUs)"
-            )
-        return paths
-
-    return found
-
-
-JUDGE_SCORES = {kind: f"{RESULTS}/evaluation/judge_{kind}.json" for kind in JUDGE_KINDS}

@@ -9,7 +9,7 @@ PARTS = {
         kind,
         *model_source(
             reference,
-            f"comet.{kind}" if name == "comet" else f"evaluate.{name}.{kind}",
+            f"{METRICS[name].key}.{kind}",
         ),
     )
     for name, (kind, reference) in PART.items()
@@ -22,15 +22,11 @@ if TAKEN:
     localrules:
         take_model,
 
-    ruleorder:
-        take_model
-        > make_base_models
-        > train_grrm_sft
-        > train_grrm_rlvr
-        > train_mt_sft
-        > train_mt_grpo
-        > train_comet
-        > train_bleurt
+    workflow.ruleorder(
+        *("take_model", "make_base_models"),
+        *dict.fromkeys(f"train_{training.rule_name}" for training in PLANNED),
+        "train_metric",
+    )
 
     rule take_model:
         input:
@@ -54,11 +50,7 @@ if TAKEN:
                 if wildcards.taken in PARTS
                 else ""
             ),
-            metric=lambda wildcards: (
-                "--metric"
-                if wildcards.taken in PART or wildcards.taken == "bleurt"
-                else ""
-            ),
+            metric=lambda wildcards: "--metric" if wildcards.taken in METRICS else "",
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:

@@ -7,7 +7,11 @@ localrules:
 
 # Of stages that are run. The models answer in the environment of verl; the fork's is the user's own.
 ENVIRONMENTS = sorted(
-    {RL, "comet", *([SFT] if {"grrm_sft", "mt_sft"} & set(TRAINED) else [])}
+    {
+        RL,
+        "comet",
+        *([SFT] if any(training_of(stage).engine == "sft" for stage in TRAINED) else []),
+    }
 )
 # With the driver's own, which prepares the data and scores.
 ENVIRONMENT_LOCKS = {name: f"envs/{name}.txt" for name in ["driver", *ENVIRONMENTS]}

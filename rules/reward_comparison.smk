@@ -4,10 +4,11 @@
 if config["reward_comparison"]:
     COMPARED_TRANSLATIONS = answers("translation", ["mt_sft", *COMPARED_KINDS.values()])
 
-    use rule score_comet as score_comet_of_reward_kinds with:
+    use rule score_segments as score_comet_of_reward_kinds with:
         input:
             **COMPARED_TRANSLATIONS,
             model=model("comet"),
+            files=[],
             segments=TABLES["translation_test"],
             environment=environment("comet"),
         output:
@@ -20,6 +21,8 @@ if config["reward_comparison"]:
             **resources("score_comet_of_reward_kinds"),
         params:
             python=python_of("comet"),
+            metric="--metric comet",
+            model=f"--model {model('comet')}",
             translations=named(COMPARED_TRANSLATIONS),
         message:
             "Scoring the translations of every kind of reward with COMET"

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grrm.data.judge_data import Compared, Graded, Preferred, read_records
+from grrm.data.judge_data import read_records
 from grrm.data.prepare_judges import judge_prompt
+from grrm.data.records import Compared, Graded, Preferred
 from grrm.files import UserError, write_jsonl
 from grrm.inference import AnswerError, Decoding, Engine, Question, ask, open_backend
 from grrm.inference.backends import folder_origin

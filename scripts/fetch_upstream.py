@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.upstream import clone, load_pin, read_sources, write_lock
+from grrm.data.checkout import clone, load_pin, read_sources, write_lock
 from grrm.files import write_text
 from grrm.process import run_main
 from grrm.prompts import (

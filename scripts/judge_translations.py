@@ -21,7 +21,7 @@ from grrm.inference.progress import Progress
 from grrm.inference.runs import CandidateOrder, provenance, rank_rows, settings
 from grrm.metrics.scores import parse_named_files, read_answers
 from grrm.process import run_main
-from grrm.prompts import load_ranking_prompt
+from grrm.prompts import check_columns, load_ranking_prompt
 from grrm.schemas import read_table
 
 # `scores` are in the order of the sample's candidates; the labels of `answer` in the order in which the judge
@@ -58,6 +58,9 @@ def main(argv: list[str] | None = None) -> None:
         name: read_answers(path, sources, args.reference)[0]
         for name, path in parse_named_files(args.translations, "--translations").items()
     }
+    prompt = load_ranking_prompt(args.prompt)
+    further = sorted(prompt.columns - {"src_text", "src_lang", "trg_lang"})
+    check_columns(args.prompt, further, test_set[0])
     samples = []
     for i, row in enumerate(test_set[: args.limit]):
         translations = {name: answers[name][i]["translation"] for name in answers}
@@ -73,12 +76,13 @@ def main(argv: list[str] | None = None) -> None:
     judged = [sample for sample in samples if len(sample["candidates"]) > 1]
     rows = [
         {
-            **{key: sample[key] for key in ("src_text", "src_lang", "trg_lang")},
+            **{key: test_set[i][key] for key in ("src_text", "src_lang", "trg_lang", *further)},
             "mt_texts": sample["candidates"],
         }
-        for sample in judged
+        for i, sample in enumerate(samples)
+        if len(sample["candidates"]) > 1
     ]
-    prompt, decoding, retries = load_ranking_prompt(args.prompt), decoding_of(args), retries_of(args)
+    decoding, retries = decoding_of(args), retries_of(args)
     with closing(open_backend(args.model, engine_of(args))) as backend:
         # A judge may favour a position: neither model's translations stand at the same one.
         order: CandidateOrder = "shuffled"

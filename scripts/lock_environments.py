@@ -11,9 +11,8 @@ from pathlib import Path
 from grrm.files import UserError, sha256, write_text
 from grrm.process import run_main
 
-# The driver comes before dev, which is constrained by it.
-# rl_cuda comes before vllm_cpu for the same reason.
-_ORDER = ("driver", "dev", "train", "comet", "sft_cuda", "rl_cuda", "vllm_cpu")
+# The driver comes before dev, which is constrained by it, as rl_cuda before vllm_cpu; trl is for tests only.
+_ORDER = ("driver", "dev", "train", "comet", "trl", "sft_cuda", "rl_cuda", "vllm_cpu")
 _CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda", "vllm_cpu")
 # The driver runs outside containers: it is what starts them. What each has to import when it is built.
 _CONTAINERS = {
@@ -46,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
             "pip",
             "compile",
             "--quiet",
+            *(["--config-file", f"{name}.uv.toml"] if (args.folder / f"{name}.uv.toml").exists() else []),
             *(["--python-platform", "x86_64-manylinux_2_28"] if name in _LINUX else ["--universal"]),
             "--python-version",
             _PYTHON,
@@ -58,8 +58,6 @@ def main(argv: list[str] | None = None) -> None:
             f"{name}.txt",
             f"{name}.in",
         ]
-        if (args.folder / f"{name}.overrides").exists():
-            command += ["--override", f"{name}.overrides"]
         if args.upgrade:
             command.append("--upgrade")
         if subprocess.run(command, cwd=args.folder, check=False).returncode != 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from grrm.data.columns import FurtherColumns
 from grrm.data.named_columns import add_columns, columns_named
 from grrm.data.prepare import RankedGroups, ranking_batches, write_rows
 from grrm.process import run_main
@@ -49,10 +50,16 @@ def main(argv: list[str] | None = None) -> None:
     if args.table == "ranking_test":
         del names["analysis"]  # it has none
     tables = read_batches(args.input, args.table, args.bad_rows, names)
-    groups = RankedGroups(tables, args.output.parent, with_analyses=args.semantics == "paper")
+    prompt = load_ranking_prompt(args.prompt)
+    groups = RankedGroups(
+        tables,
+        args.output.parent,
+        with_analyses=args.semantics == "paper",
+        further=FurtherColumns(dict.fromkeys(prompt.columns, args.prompt)),
+    )
     batches = ranking_batches(
         groups,
-        load_ranking_prompt(args.prompt),
+        prompt,
         seed=args.seed,
         subgroup_augment=args.subgroup_augment,
         shuffle_augment=args.shuffle_augment,

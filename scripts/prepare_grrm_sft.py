@@ -9,7 +9,7 @@ from grrm.data.named_columns import add_columns, columns_named
 from grrm.data.prepare import Row, prepared_rows, ranking_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
-from grrm.prompts import load_ranking_prompt
+from grrm.prompts import check_columns, load_ranking_prompt
 from grrm.schemas import read_batches
 
 
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     prompt = load_ranking_prompt(args.prompt)
 
     def prepare(row: Row) -> Row:
+        check_columns(args.prompt, prompt.columns, row)
         return ranking_chat(row, prompt, args.semantics)
 
     tables = read_batches(args.input, "grrm_sft", args.bad_rows, columns_named(args))

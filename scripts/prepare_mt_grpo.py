@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from grrm.data.columns import FurtherColumns
 from grrm.data.prepare import SentencePairs, translation_batches, write_rows
+from grrm.judges.configured_prompts import columns_of_rewards
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt
 from grrm.schemas import read_batches
@@ -31,18 +33,30 @@ def main(argv: list[str] | None = None) -> None:
         "--semantics", choices=["strict", "paper"], default="strict", help="paper: rows as published"
     )
     parser.add_argument("--bad-rows", choices=["error", "drop"], default="error", help="default: error")
+    parser.add_argument(
+        "--carry",
+        nargs="+",
+        default=[],
+        metavar="KIND=PROMPT",
+        help="rewards that need columns of the table, which then stand in the rows: those that a prompt "
+        "names; all of function=FILE:NAME",
+    )
     args = parser.parse_args(argv)
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    pairs = SentencePairs(read_batches(args.input, "mt_grpo", args.bad_rows), args.output.parent)
+    prompt = load_translation_prompt(args.prompt)
+    needed, carried = columns_of_rewards(args.carry)
+    further = FurtherColumns({**needed, **dict.fromkeys(prompt.columns, args.prompt)}, carried)
+    pairs = SentencePairs(read_batches(args.input, "mt_grpo", args.bad_rows), args.output.parent, further)
     batches = translation_batches(
         pairs,
-        load_translation_prompt(args.prompt),
+        prompt,
         seed=args.seed,
         data_source=args.data_source,
         split=args.split,
         cross_lingual=args.cross_lingual_augmentation,
         semantics=args.semantics,
+        carried=carried,
     )
     print(f"{args.output}: {write_rows(args.output, batches)} rows from {len(pairs)} pairs")
 

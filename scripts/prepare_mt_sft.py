@@ -9,7 +9,7 @@ from grrm.data.named_columns import add_columns, columns_named
 from grrm.data.prepare import Row, prepared_rows, translation_chat, with_translation
 from grrm.files import write_jsonl
 from grrm.process import run_main
-from grrm.prompts import load_translation_prompt
+from grrm.prompts import check_columns, load_translation_prompt
 from grrm.schemas import read_batches
 
 
@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     prompt = load_translation_prompt(args.prompt)
 
     def prepare(row: Row) -> Row:
+        check_columns(args.prompt, prompt.columns, row)
         return translation_chat(with_translation(row), prompt)
 
     tables = read_batches(args.input, "mt_sft", args.bad_rows, columns_named(args))

@@ -20,7 +20,7 @@ from grrm.inference.progress import Progress
 from grrm.inference.runs import rank_rows, settings
 from grrm.process import run_main
 from grrm.prompts import find_ranking_prompt
-from grrm.schemas import read_table
+from grrm.schemas import select_columns
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
     prompt = find_ranking_prompt(args.prompt)
     columns = ["src_text", "src_lang", "trg_lang", "mt_texts"]
-    rows = read_table(args.input, "ranking_test").select(columns).to_pylist()
+    rows = select_columns(args.input, "ranking_test", columns, args.prompt, prompt.columns)
     decoding, retries = decoding_of(args), retries_of(args)
     with closing(open_backend(args.model, engine_of(args))) as backend:
         made_from = settings(

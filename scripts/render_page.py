@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from grrm.catalogue.metrics import known_metrics
 from grrm.files import atomic_path, read_json, write_text
 from grrm.metrics.scores import parse_named_files, read_answers
 from grrm.metrics.segments import read_segment_scores
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         {name: answers[0] for name, answers in runs.items()},
         read_samples(args.judged),
         {metric: {name: found[0] for name, found in systems.items()} for metric, systems in scores.items()},
+        known_metrics(summary["configuration"]),
     )
     shown, parts = split(rows)
     with atomic_path(args.samples) as folder:

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="*",
         default=[],
         metavar="METRIC=FILE",
-        help="scores of the same translations, written by score_comet, score_bleurt...",
+        help="scores of the same translations, written by score_segments",
     )
     parser.add_argument("--curve", type=Path, required=True, help="training metrics by step (JSON lines)")
     parser.add_argument("--output", type=Path, required=True, help="scores to write (JSON)")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from grrm.data.judge_data import Compared, Graded, Preferred, read_records
+from grrm.data.judge_data import read_records
+from grrm.data.records import Compared, Graded, Preferred
 from grrm.files import UserError, read_jsonl, write_json
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.judges import (

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="*",
         default=[],
         metavar="METRIC=FILE",
-        help="scores of the same models' segments, written by score_comet, score_bleurt...",
+        help="scores of the same models' segments, written by score_segments",
     )
     parser.add_argument(
         "--means",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.data.judge_data import read_records, split_records, write_records
+from grrm.data.judge_data import read_records, write_records
+from grrm.data.splits import split_records
 from grrm.process import run_main
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from grrm import __version__
+from grrm.catalogue.metrics import known_metrics
 from grrm.data.datasets import load_lock
 from grrm.files import UserError, read_json, write_text
 from grrm.metrics.scores import parse_named_files
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
         stage: [condense(curve) for curve in read_curves(path)]
         for stage, path in parse_named_files(args.curves, "--curves").items()
     }
-    hacking = compare_reward(curves, differences)
+    hacking = compare_reward(curves, differences, known_metrics(config))
     checkpoints = (
         by_step(_optional(args.checkpoints), records, curves[hacking["stage"]][0]["last_step"])
         if hacking

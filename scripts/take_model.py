@@ -9,6 +9,7 @@ from pathlib import Path
 
 from grrm.engines import checkpoints
 from grrm.files import UserError, atomic_path, write_json
+from grrm.model_folder import check_model
 from grrm.process import run_main
 
 _COMET = ("hparams.yaml", "checkpoints/model.ckpt")
@@ -54,7 +55,7 @@ def _files(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
 
 def _check(folder: Path, metric: bool) -> None:
     if not metric:
-        checkpoints.check_model(folder)
+        check_model(folder)
     elif not (folder / "config.json").is_file() or not any(
         file.suffix in _WEIGHTS for file in folder.iterdir()
     ):

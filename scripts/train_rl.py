@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
-import yaml
 
 from grrm.asking.ledger import total_calls
 from grrm.asking.options import JudgeOptions
@@ -29,10 +28,13 @@ from grrm.engines import (
     verl,
     verl_fork,
     verl_runs,
+    vllm_cpu,
 )
 from grrm.engines.attention import has_flash_attn
-from grrm.files import UserError, write_json, write_jsonl
+from grrm.engines.options import add_train_options
+from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
+from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
@@ -46,41 +48,14 @@ _LONGEST_BASE = 16  # or Ray's sockets, some 90 characters further in, pass the 
 
 def main(argv: list[str] | None = None) -> None:
     """Train, then publish the model folder and the training curve, each whole or not at all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="configuration written by render_rl")
-    parser.add_argument("--data", type=Path, required=True, help="prepared rows the configuration refers to")
-    parser.add_argument("--python", required=True, help="interpreter of the environment with verl")
-    parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
-    parser.add_argument(
-        "--curve", type=Path, required=True, help="metrics of every step to write (JSON lines)"
-    )
-    parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
-    parser.add_argument("--judge-calls", type=Path, help="totals of the calls to a judge to write (JSON)")
-    parser.add_argument(
-        "--keep",
-        type=int,
-        nargs="*",
-        default=[],
-        help="steps whose models stay in the working folder (kept/)",
-    )
-    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
-    parser.add_argument(
-        "--ray-from-environment",
-        action="store_true",
-        help="train on the cluster at RAY_ADDRESS if set",
-    )
-    parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
-    trackers.add_option(parser)
-    args = parser.parse_args(argv)
-
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
+    args = _parser().parse_args(argv)
+    config = read_yaml(args.config)
     initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
-    fork = args.fork.absolute() if args.fork else None
-    if verl_fork.is_fork(config) != (fork is not None):
+    if verl_fork.is_fork(config) != (args.fork is not None):
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
     judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
-        checkpoints.check_model(model)
+        check_model(model)
     if verl.is_asked_over_http(config):
         JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
@@ -93,21 +68,42 @@ def main(argv: list[str] | None = None) -> None:
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
-                address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
-                trackers.switch_on(
-                    args.tracker, working / "tracking", run=args.model.name, python=args.python
-                )
-                launched = config | trackers.verl_overrides(config, args.tracker)
-                # The machines of a cluster that was there before are not seen from here.
-                hardware = (
-                    None
-                    if address
-                    else training_hardware(verl.machines(config), verl.devices_per_machine(config))
-                )
-                with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
-                    _train(args.python, launched, working, steps, fork, args.keep, address)
+                _run(args, config, working, steps)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_train_options(parser, rendered_by="render_rl", engine="verl")
+    parser.add_argument("--judgements", type=Path, help="judged groups to write (JSON lines)")
+    parser.add_argument("--judge-calls", type=Path, help="totals of the calls to a judge to write (JSON)")
+    parser.add_argument(
+        "--keep",
+        type=int,
+        nargs="*",
+        default=[],
+        help="steps whose models stay in the working folder (kept/)",
+    )
+    parser.add_argument(
+        "--ray-from-environment",
+        action="store_true",
+        help="train on the cluster at RAY_ADDRESS if set",
+    )
+    parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
+    return parser
+
+
+def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:
+    """Train up to the last step, with what is recorded of it."""
+    address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+    trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
+    launched = config | trackers.verl_overrides(config, args.tracker)
+    # The machines of a cluster that was there before are not seen from here.
+    machines = (verl.machines(config), verl.devices_per_machine(config))
+    hardware = None if address else training_hardware(*machines)
+    with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
+        _train(args, launched, working, steps, address)
 
 
 def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[str, Any]) -> None:
@@ -135,86 +131,72 @@ def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[
     checkpoints.publish([*files, args.card] if args.card else files, args.model, training)
 
 
-def _train(
-    python: str,
-    config: dict[str, Any],
-    working: Path,
-    steps: int,
-    fork: Path | None,
-    keep: Sequence[int],
-    address: str | None = None,
-) -> None:
-    if config.get(verl.DEVICE) != "cpu" and not address:
-        require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), python)
-    attempt = verl_runs.new_attempt(working)
-    exceptions: list[str] = []
-    first, kept = True, verl_runs.last_complete_step(working)
+class _Watch:
+    """What verl's output says while it trains: progress, checkpoints, and why it may end.
 
-    def read(line: str) -> None:
-        nonlocal first, kept
+    Args:
+        working: the folder of the training.
+        attempt: that of this launch.
+        steps: of the whole training.
+        keep: steps whose models stay.
+        console: whether its metrics are read from its output, as the fork's are.
+    """
+
+    def __init__(
+        self, working: Path, attempt: Path, steps: int, keep: Sequence[int], *, console: bool
+    ) -> None:
+        self.working, self.attempt, self.steps, self.keep = working, attempt, steps, keep
+        self.console = console
+        self.exceptions: list[str] = []
+        self._first, self._kept = True, verl_runs.last_complete_step(working)
+
+    def read(self, line: str) -> None:
+        """A line of the output."""
         if STOP_MARK in line:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
-            exceptions.append(exception)
-        if fork and (found := verl_runs.console_metrics(line)):
-            verl_runs.append_metrics(attempt / "metrics.jsonl", *found)
-        if report := verl_runs.progress(line, steps, first=first):
-            first = False
+            self.exceptions.append(exception)
+        if self.console and (found := verl_runs.console_metrics(line)):
+            verl_runs.append_metrics(self.attempt / "metrics.jsonl", *found)
+        if report := verl_runs.progress(line, self.steps, first=self._first):
+            self._first = False
             print(report, flush=True)
-            last = verl_runs.last_complete_step(working)
-            if last is not None and last != kept:
-                verl_runs.remove_older(working, last, keep)
-                kept = last
+            last = verl_runs.last_complete_step(self.working)
+            if last is not None and last != self._kept:
+                verl_runs.remove_older(self.working, last, self.keep)
+                self._kept = last
 
+
+def _train(
+    args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int, address: str | None
+) -> None:
+    """One launch of verl, on the Ray cluster at `address` if there is one."""
+    if config.get(verl.DEVICE) != "cpu" and not address:
+        require_gpus(int(config.get("trainer.n_gpus_per_node", 1)), args.python)
+    attempt = verl_runs.new_attempt(working)
+    watch = _Watch(working, attempt, steps, args.keep, console=args.fork is not None)
     with ExitStack() as stack:
         temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
         resources.check_rl_disk(Path(config[verl.MODEL]), working, temporary, width=width)
-        machines = verl.machines(config)
-        own_cluster = machines > 1 and not address
-        if fork:
-            command = verl_fork.command(
-                python, verl_fork.launch_overrides(config, checkout=fork, temporary=temporary)
-            )
-            environment = verl_fork.environment(
-                checkout=fork, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job()
-            )
-        else:
-            overrides = verl.launch_overrides(
-                _with_attention(config, python),
+        command, environment = _launch(args, config, temporary, attempt, address)
+        if _starts_cluster(config, address):
+            cluster = ray_cluster(
+                find_allocation(verl.machines(config), verl.devices_per_machine(config)),
+                python=args.python,
+                offers=verl.ray_offers(config),
+                environment=environment,
                 temporary=temporary,
-                ledger=attempt / "judgements.jsonl",
-                cluster=own_cluster,
+                logs=attempt / "machines",
             )
-            command = verl.command(python, overrides, cluster=own_cluster)
-            environment = verl.environment(
-                config,
-                python=python,
-                scripts=_SCRIPTS,
-                temporary=temporary,
-                metrics=attempt / "metrics.jsonl",
-            )
-            if address:
-                overrides = ray_address.join_cluster(overrides, address)
-                command = verl.command(python, overrides)
-                command = ray_address.submit(command, environment, os.environ, address)
-        if own_cluster:
-            environment |= stack.enter_context(
-                ray_cluster(
-                    find_allocation(machines, verl.devices_per_machine(config)),
-                    python=python,
-                    offers=verl.ray_offers(config),
-                    environment=environment,
-                    temporary=temporary,
-                    logs=attempt / "machines",
-                )
-            )
+            environment |= stack.enter_context(cluster)
         elif not address:
             environment |= ray_token()
-        status = run_engine(command, env=environment, on_line=read)
+        status = run_engine(command, env=environment, on_line=watch.read)
     last = verl_runs.last_complete_step(working)
     if status != 0:
-        said = f"the last error it reported is: {exceptions[-1]}" if exceptions else "it reported no error"
+        errors = watch.exceptions
+        said = f"the last error it reported is: {errors[-1]}" if errors else "it reported no error"
         raise UserError(
             f"{resources.end_of_engine('verl', status, said)}. The whole output stands above in this log. "
             f"The same command goes on after step {last or 0}"
@@ -226,6 +208,42 @@ def _train(
             f"verl ended without an error, but its last checkpoint in {working} is of step {last}, expected "
             f"{steps}; its output stands above in this log"
         )
+
+
+def _starts_cluster(config: Mapping[str, Any], address: str | None) -> bool:
+    """Whether a Ray cluster over the machines of this job is to be started."""
+    return verl.machines(config) > 1 and not address
+
+
+def _launch(
+    args: argparse.Namespace, config: dict[str, Any], temporary: Path, attempt: Path, address: str | None
+) -> tuple[list[str], dict[str, str]]:
+    """The command that trains, and its environment."""
+    if args.fork:
+        checkout = args.fork.absolute()
+        overrides = verl_fork.launch_overrides(config, checkout=checkout, temporary=temporary)
+        environment = verl_fork.environment(
+            checkout=checkout, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job()
+        )
+        return verl_fork.command(args.python, overrides), environment
+    cluster = _starts_cluster(config, address)
+    overrides = verl.launch_overrides(
+        _with_attention(config, args.python),
+        temporary=temporary,
+        ledger=attempt / "judgements.jsonl",
+        cluster=cluster,
+    )
+    environment = verl.environment(
+        config,
+        python=args.python,
+        scripts=_SCRIPTS,
+        temporary=temporary,
+        metrics=attempt / "metrics.jsonl",
+    )
+    if not address:
+        return verl.command(args.python, overrides, cluster=cluster), environment
+    command = verl.command(args.python, ray_address.join_cluster(overrides, address))
+    return ray_address.submit(command, environment, os.environ, address), environment
 
 
 def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:

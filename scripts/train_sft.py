@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grrm.engines import checkpoints, resources, sessions, stop, trackers
+from grrm.engines import trackers
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.llamafactory import launch_environment
-from grrm.files import UserError, read_json, write_jsonl
-from grrm.lock import held
-from grrm.preflight.probes import require_gpus, training_hardware
+from grrm.engines.options import add_train_options
+from grrm.engines.supervised import Launch, train
+from grrm.files import read_json, read_yaml
+from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
-from grrm.slurm.allocation import end_of_job, find_allocation
+from grrm.slurm.allocation import find_allocation
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
 
 _SCRIPTS = Path(__file__).parent
@@ -25,42 +24,22 @@ _SCRIPTS = Path(__file__).parent
 def main(argv: list[str] | None = None) -> None:
     """Train, then publish the model folder and the curves, each whole or not at all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="configuration written by render_sft")
-    parser.add_argument("--data", type=Path, required=True, help="prepared rows the configuration refers to")
-    parser.add_argument("--python", required=True, help="interpreter of the environment with LLaMA-Factory")
-    parser.add_argument("--model", type=Path, required=True, help="finished model folder to write")
-    parser.add_argument("--curve", type=Path, required=True, help="metrics by step to write (JSON lines)")
+    add_train_options(parser, rendered_by="render_sft", engine="LLaMA-Factory")
     parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
-    parser.add_argument("--card", type=Path, help="of a judge: its judge.json")
-    trackers.add_option(parser)
     args = parser.parse_args(argv)
 
-    config = yaml.safe_load(args.config.read_text(encoding="utf-8"))
-    initial, working = Path(config["model_name_or_path"]), Path(config["output_dir"])
-    checkpoints.check_model(initial)
-    training = checkpoints.identity(args.config, [args.data, initial])
-    with held(working):
-        checkpoints.claim(working, training)
-        if not checkpoints.is_finished(working):
-            checkpoints.remove_unusable(working)
-            device = "cpu" if config.get("use_cpu") else "cuda"
-            if device == "cpu":
-                resources.check_sft_memory(initial, args.devices if args.nodes > 1 else 1)
-            resources.check_sft_disk(initial, working, device=device, saves=checkpoints.saves(config))
-            trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
-            hardware = training_hardware(args.nodes, 0 if config.get("use_cpu") else args.devices)
-            with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):
-                status = _train(args, config, working)
-            if status != 0:
-                why = "the reason stands above in this log"
-                ended = resources.end_of_engine("LLaMA-Factory", status, why)
-                raise UserError(f"{ended}. The same command resumes from the last checkpoint")
-            stop.end_if_stopped(working)
-            checkpoints.mark_finished(working)
-        write_jsonl(args.curve, _curve(working / "trainer_state.json"))
-        cards = [args.card] if args.card else []
-        checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
+    config = read_yaml(args.config)
+    working = Path(config["output_dir"])
+    launch = Launch(
+        "LLaMA-Factory",
+        arguments=config,
+        nodes=args.nodes,
+        devices=args.devices,
+        run=lambda: _train(args, config, working),
+        curve=lambda folder: _curve(folder / "trainer_state.json"),
+    )
+    train(args, config, launch)
 
 
 def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:

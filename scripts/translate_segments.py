@@ -20,7 +20,7 @@ from grrm.inference.progress import Progress
 from grrm.inference.runs import settings, translate_rows
 from grrm.process import run_main
 from grrm.prompts import find_translation_prompt
-from grrm.schemas import read_table
+from grrm.schemas import select_columns
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     prompt = find_translation_prompt(args.prompt)
-    rows = read_table(args.input, "translation_test").select(["src_text", "src_lang", "trg_lang"]).to_pylist()
+    columns = ["src_text", "src_lang", "trg_lang"]
+    rows = select_columns(args.input, "translation_test", columns, args.prompt, prompt.columns)
     decoding, retries = decoding_of(args), retries_of(args)
     with closing(open_backend(args.model, engine_of(args))) as backend:
         made_from = settings("translate", backend, rows, prompt, decoding, retries, args.runs)

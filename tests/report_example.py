@@ -12,6 +12,7 @@ import yaml
 
 import render_page
 import summarize
+from grrm.catalogue.metrics import METRICS
 from grrm.config import load_experiment
 from grrm.files import read_json, sha256, write_json, write_jsonl
 from grrm.prompts import ranking_answer
@@ -220,9 +221,12 @@ def run_summarize(folder: Path, *more: str) -> Any:
 
 
 def write_answers(
-    folder: Path, segments: list[dict[str, str]], answers: dict[str, list[str | None]], comet: bool = True
+    folder: Path,
+    segments: list[dict[str, str]],
+    answers: dict[str, list[str | None]],
+    metric: str = "comet",
 ) -> None:
-    """Write a test table, the answers of models to it, and COMET's scores of them."""
+    """Write a test table, the answers of models to it, and a metric's scores of them, mostly higher after."""
     pq.write_table(pa.Table.from_pylist(segments), folder / "segments.parquet")
     for name, texts in answers.items():
         write_jsonl(
@@ -238,24 +242,27 @@ def write_answers(
                 for i, (segment, text) in enumerate(zip(segments, texts, strict=True))
             ],
         )
-    if comet:
-        systems = {
-            name: {
-                "answers_sha256": sha256(folder / f"{name}.jsonl"),
-                "scores": [[(i * 7 % 100 + place * i % 13) / 100 for i in range(len(segments))]],
-            }
-            for place, name in enumerate(answers)
+    systems = {
+        name: {
+            "answers_sha256": sha256(folder / f"{name}.jsonl"),
+            "scores": [
+                [(i * 7 % 100 + place * i % 13) / METRICS[metric].factor for i in range(len(segments))]
+            ],
         }
-        write_json(folder / "comet.json", {"signature": "COMET|…", "systems": systems})
+        for place, name in enumerate(answers)
+    }
+    write_json(folder / f"{metric}.json", {"signature": f"{metric}|…", "systems": systems})
 
 
-def run_render_page(folder: Path, names: tuple[str, ...] = ("before", "after"), comet: bool = True) -> Path:
+def run_render_page(
+    folder: Path, names: tuple[str, ...] = ("before", "after"), metric: str = "comet"
+) -> Path:
     """The page of the experiment in a folder."""
     render_page.main(
         [
             *("--summary", str(folder / "summary.json"), "--segments", str(folder / "segments.parquet")),
             *("--translations", *(f"{name}={folder / f'{name}.jsonl'}" for name in names)),
-            *("--segment-scores", *([f"comet={folder / 'comet.json'}"] if comet else [])),
+            *("--segment-scores", *([f"{metric}={folder / metric}.json"] if metric else [])),
             *("--judged", str(folder / "samples.jsonl")),
             *("--output", str(folder / "report/index.html"), "--samples", str(folder / "report/samples")),
         ]

@@ -98,7 +98,7 @@
 
   const store = byId("sample-data");
   if (!store) return;
-  const { systems, names, metrics, total, parts, rows } = JSON.parse(store.textContent);
+  const { systems, names, metrics, sign, total, parts, rows } = JSON.parse(store.textContent);
   const list = byId("sample-list");
   const status = byId("sample-status");
   const more = byId("sample-more");
@@ -109,18 +109,18 @@
 
   const ORDERS = {
     change: (row) => -Math.abs(row.change ?? 0),
-    gain: (row) => -(row.change ?? 0),
-    loss: (row) => row.change ?? 0,
+    gain: (row) => -(row.gain ?? 0),
+    loss: (row) => row.gain ?? 0,
     judge: (row) => -Math.abs(spread(row.judge) ?? 0),
-    worst: (row) => row.scores[main][last] ?? Infinity,
+    worst: (row) => (row.scores[main][last] == null ? Infinity : sign * row.scores[main][last]),
     row: (row) => row.row,
   };
   const KINDS = {
     all: () => true,
     changed: (row) => row.out[0] !== row.out[last],
-    better: (row) => row.change > 0,
-    worse: (row) => row.change < 0,
-    disagree: (row) => (spread(row.judge) ?? 0) * row.change < 0,
+    better: (row) => row.gain > 0,
+    worse: (row) => row.gain < 0,
+    disagree: (row) => (spread(row.judge) ?? 0) * row.gain < 0,
     failed: (row) => row.out.includes(null) || row.failure !== null,
     judged: (row) => row.said !== null,
   };

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from grrm.catalogue.trainings import of_part
 from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
@@ -56,15 +55,13 @@ def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, A
         UserError: the file is missing, is not YAML or breaks its schema; the message names the key.
     """
     try:
-        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        table = read_yaml(path)
         for rule, entry in changes.items():
             below = table["rules"].setdefault(rule, {})
             cuda = {**below.get("cuda", {}), **entry.get("cuda", {})}
             table["rules"][rule] = {**below, **entry, **({"cuda": cuda} if cuda else {})}
         return resolve(table, schema)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError) as error:
+    except (AttributeError, TypeError, KeyError) as error:
         raise UserError(f"{path}: not a table of resources ({error!r})") from error
     except UserError as error:
         raise UserError(f"{path}, or key 'resources': {error}") from error
@@ -125,7 +122,7 @@ def _devices(rule: str, gpus: int | str, config: Mapping[str, Any], run: str) ->
     hardware = config["hardware"]
     if gpus != "all":
         # A training without GPUs may still be spread over machines.
-        spread = rule.removeprefix("train_") in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+        spread = rule in {f"train_{training.rule_name}" for training in of_part("")}
         return hardware["nodes"] if spread and not gpus else 1, _number(rule, "gpus", gpus, config)
     reward = _served_apart(rule, config, run)
     if reward is None:
@@ -211,20 +208,22 @@ def resources_of_runs(
         cluster: the section of that name.
 
     Returns:
-        Values of the directive `resources`: functions of the wildcards only where the runs differ.
+        Values of the directive `resources`: functions of the wildcards only where the runs differ. A run
+        that is not among them (of the user's own) asks for what the first does.
     """
     found = {run: snakemake_resources(one, cluster) for run, one in asked.items()}
+    first = next(iter(found.values()))
     if len(set(asked.values())) == 1:
-        return dict(next(iter(found.values())))
+        return dict(first)
 
     def of(name: str) -> Callable[..., Any]:
         def resource(wildcards: Any, attempt: int) -> Any:
-            value = found[wildcards.run][name]
+            value = found.get(wildcards.run, first)[name]
             return value(wildcards, attempt) if callable(value) else value
 
         return resource
 
-    return {name: of(name) for name in next(iter(found.values()))}
+    return {name: of(name) for name in first}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

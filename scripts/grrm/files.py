@@ -15,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from grrm.yaml_text import parse_yaml
+
 
 class UserError(Exception):
     """A mistake the user can repair: names the key, file or row, the value, and what to do."""
@@ -125,16 +127,18 @@ def read_jsonl(path: str | Path) -> list[Any]:
     return rows
 
 
-def parse_yaml(text: str) -> Any:
-    """Read YAML as `yaml.safe_load` does, by libyaml where it is there: ten times as fast.
+def read_yaml(path: str | Path) -> Any:
+    """Read a file of YAML, see `grrm.yaml_text`.
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        UserError: the file is missing, is not YAML, or holds what is refused (a key that stands twice or
+            is no text, a number that is none, a date); the message names file, line or key.
     """
+    text = _read_text(path)
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except UnicodeEncodeError as error:  # a half of a character, which libyaml is not even given
-        raise yaml.YAMLError(str(error)) from error
+        return parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({error})") from error
 
 
 def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:
@@ -164,5 +168,7 @@ def _read_text(path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error})") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,8 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from grrm.catalogue.trainings import STAGES, TRAININGS
 from grrm.files import UserError, atomic_path
 from grrm.languages import language_code
+from grrm.prompts import check_columns
 from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_CANDIDATES, MIN_SCORE
 
 Mask = npt.NDArray[np.bool_]
@@ -29,7 +31,7 @@ BadRows = Literal["error", "drop"]
 _TEXT = pa.string()
 _LANGUAGE_COLUMNS = ("src_lang", "trg_lang")
 
-# grrm_sft, grrm_rlvr: groups of candidates with the annotator's analysis and its score of each candidate.
+# Of the GRRM's trainings: groups of candidates with the annotator's analysis and its score of each candidate.
 RANKING = pa.schema(
     {
         "src_text": _TEXT,
@@ -42,10 +44,10 @@ RANKING = pa.schema(
     }
 )
 
-# mt_sft: responses that reason before they translate.
+# Of the translation model's SFT: responses that reason before they translate.
 COT = pa.schema({"src_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT, "response": _TEXT})
 
-# mt_grpo: sentence pairs.
+# Of its GRPO: sentence pairs.
 PAIRS = pa.schema({"src_text": _TEXT, "trg_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT})
 
 # ranking_test: groups of candidates with human scores on any scale (MQM among them), higher is better.
@@ -77,11 +79,8 @@ SCHEMAS = {
     "pairs": PAIRS,
     "ranking_test": RANKING_TEST,
     "translation_test": TRANSLATION_TEST,
-    "grrm_sft": RANKING,
-    "grrm_rlvr": RANKING,
-    "mt_sft": COT,
-    "mt_grpo": PAIRS,
 }
+SCHEMAS |= {stage: SCHEMAS[TRAININGS[stage].table] for stage in STAGES}
 
 # Rows that are read and checked together, and bytes of each column read at once.
 BATCH_ROWS = 8192
@@ -116,6 +115,23 @@ def read_table(path: str | Path, schema: pa.Schema | str, bad_rows: BadRows = "e
             with "drop", no row is good.
     """
     return pa.concat_tables(read_batches(path, schema, bad_rows)).combine_chunks()
+
+
+def select_columns(
+    path: str | Path,
+    schema: pa.Schema | str,
+    columns: Sequence[str],
+    prompt: str | Path,
+    asked: Iterable[str],
+) -> list[dict[str, Any]]:
+    """Rows with these columns and those that a prompt asks for.
+
+    Raises:
+        UserError: as `read_table`, or the prompt names a column that is not there.
+    """
+    table = read_table(path, schema)
+    check_columns(prompt, asked, table.column_names)
+    return list(table.select([*columns, *sorted(set(asked) - set(columns))]).to_pylist())
 
 
 def read_batches(

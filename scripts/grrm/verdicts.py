@@ -16,6 +16,9 @@ Preference: TypeAlias = Literal["A", "B", "tie"]
 
 PREFERENCES: tuple[Preference, ...] = ("A", "B", "tie")
 
+HELPFULNESS = (0, 4)
+"""Lowest and highest score that judges of single responses are trained to give."""
+
 # ASCII digits only, no sign and no leading zero: int() would also take "３", "+3" and "0_3".
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,5}")
 # "8", "8.5", "8/10", "8分", each also behind words and a colon or "=" ("Final score (0-10): 8") and before a

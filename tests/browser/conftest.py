@@ -62,6 +62,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def errors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page whose changes are counted in MetricX: two segments of three have more errors after."""
+    folder = make_experiment(tmp_path_factory.mktemp("errors"))
+    run_summarize(folder)
+    segments = [{k: row[k] for k in ("src_text", "trg_text", "src_lang", "trg_lang")} for row in SAMPLES]
+    answers = {name: [row["translations"][name] for row in SAMPLES] for name in ("before", "after")}
+    write_answers(folder, segments, answers, "metricx")
+    return run_render_page(folder, metric="metricx")
+
+
+@pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with 10,000 samples of the length of news sentences, all of them judged."""
     folder = make_experiment(tmp_path_factory.mktemp("large"))
@@ -81,6 +92,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "raw": [None, None],
             "scores": {"comet": [50.0, 50.0 + change], "chrf++": [40.0, 41.0]},
             "change": change,
+            "gain": change,
             "judge": [4, 9],
             "labels": ["A", "B"],
             "failure": None,

@@ -117,6 +117,17 @@ def test_samples_are_ordered(visit: Visit, small: Path) -> None:
     assert changes["gain"] == changes["loss"][::-1]
 
 
+def test_more_errors_are_worse(visit: Visit, errors: Path) -> None:
+    browser = visit(errors)
+    for kind, found in [("better", 0), ("worse", 2)]:
+        choose(browser, "which", kind)
+        assert status(browser).startswith(f"{found} of 3"), kind
+    for order in ("loss", "worst"):
+        choose(browser, "order", order)
+        assert all_text(browser, ".sample h3 b") == ["Segment 2", "Segment 1"]
+    assert "MetricX +2" in all_text(browser, ".sample h3 span")[0]
+
+
 # ---------------------------------------------------------------- tables and charts
 
 

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from grrm.verl_plugin.checkpoints import SaveClock, checkpoint_in_time
+from grrm.verl_plugin.save_clock import SaveClock, checkpoint_in_time
 
 
 @pytest.fixture

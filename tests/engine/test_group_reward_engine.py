@@ -7,10 +7,12 @@ import torch
 
 pytest.importorskip("verl")
 
-from aiohttp import ClientError, web
+from aiohttp import web
 
+from grrm.asking.served import served_judge
 from grrm.files import UserError
-from grrm.rewards.group import GroupRewardManager, chat_judge
+from grrm.judges.questions import NoAnswerError
+from grrm.rewards.group import GroupRewardManager
 
 
 def with_server(handler, use):
@@ -40,7 +42,7 @@ def test_the_judge_is_asked_in_openais_form_over_kept_connections():
         return web.json_response({"choices": [{"message": {"role": "assistant", "content": "B > A"}}]})
 
     async def use(address):
-        judge = chat_judge(address, {"model": "grrm", "max_tokens": 9}, timeout=5)
+        judge = served_judge(address, {"model": "grrm", "max_tokens": 9}, timeout=5)
         return [await judge("which?", 0.0), await judge("which?", 1.0)]
 
     assert with_server(answer, use) == ["B > A", "B > A"]
@@ -59,9 +61,9 @@ def test_an_error_of_the_server_is_an_exception_not_an_answer():
         return web.Response(status=500)
 
     async def use(address):
-        await chat_judge(address, {}, timeout=5)("which?", 0.0)
+        await served_judge(address, {}, timeout=5)("which?", 0.0)
 
-    with pytest.raises(ClientError, match="500"):
+    with pytest.raises(NoAnswerError, match="500"):
         with_server(fail, use)
 
 
@@ -71,9 +73,9 @@ def test_a_judge_that_does_not_answer_is_given_up():
         return web.Response()
 
     async def use(address):
-        await chat_judge(address, {}, timeout=0.1)("which?", 0.0)
+        await served_judge(address, {}, timeout=0.1)("which?", 0.0)
 
-    with pytest.raises(asyncio.TimeoutError):
+    with pytest.raises(NoAnswerError, match=r"timeout: no complete answer within 0\.1 s"):
         with_server(sleep, use)
 
 
@@ -89,9 +91,9 @@ def test_a_judge_that_cannot_be_reached_stops_the_run(status):
         return web.Response(status=status or 200)
 
     async def use(address):
-        await chat_judge(address, {}, timeout=5, pauses=(0, 0))("which?", 0.0)
+        await served_judge(address, {}, timeout=5, pauses=(0, 0))("which?", 0.0)
 
-    with pytest.raises(UserError, match=r"cannot be reached at 127\.0\.0\.1:\d+ any more"):
+    with pytest.raises(UserError, match=r"at http://127\.0\.0\.1:\d+\S* cannot be reached any more"):
         with_server(refuse, use)
     assert len(tries) == 3
 
@@ -106,7 +108,7 @@ def test_a_connection_cut_once_is_made_again():
         return web.json_response({"choices": [{"message": {"content": "B > A"}}]})
 
     async def use(address):
-        return await chat_judge(address, {}, timeout=5, pauses=(0,))("which?", 0.0)
+        return await served_judge(address, {}, timeout=5, pauses=(0,))("which?", 0.0)
 
     assert with_server(cut_first, use) == "B > A"
 

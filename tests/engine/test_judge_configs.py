@@ -15,7 +15,7 @@ from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.utils.config import validate_config
 
 from configurations import experiment
-from grrm.data.judge_data import Preferred
+from grrm.data.records import Preferred
 from grrm.engines.trl import bradley_terry_config
 from grrm.engines.verl import hydra_arguments, launch_overrides
 from grrm.engines.verl_judges import judge_overrides

@@ -15,15 +15,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from grrm.verl_plugin import generation, server
-from grrm.verl_plugin.generation import Request, generate
-from grrm.verl_plugin.sampling import (
+from grrm.sampling import (
     SamplingParams,
     draw,
     parse_sampling_params,
     processed_log_probs,
     uniform_draws,
 )
+from grrm.verl_plugin import generation, server
+from grrm.verl_plugin.generation import Request, generate
 from grrm.verl_plugin.server import ServerSettings, TransformersServer
 from grrm.verl_plugin.weights import copy_weights
 

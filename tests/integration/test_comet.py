@@ -48,7 +48,9 @@ def test_set():
 
 def train(python, folder, output):
     data = folder / "mt_grpo.parquet"
-    result = run(python, "train_comet.py", "--data", data, "--output", output, "--steps", STEPS)
+    result = run(
+        python, "train_metric.py", "--metric", "comet", "--data", data, "--output", output, "--steps", STEPS
+    )
     assert result.returncode == 0, result.stderr[-2000:]
     return output
 
@@ -72,7 +74,8 @@ def score(python, model, folder, test_set, output, **systems):
     reference = folder / "translation_test.parquet"
     return run(
         python,
-        "score_comet.py",
+        "score_segments.py",
+        *("--metric", "comet"),
         "--model",
         model,
         "--reference",

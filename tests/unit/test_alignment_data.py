@@ -77,16 +77,19 @@ def test_all_turns_are_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (row(chosen=None), "no chosen; the row has"),
-        (row(chosen="  "), "chosen is empty"),
-        (row(chosen=ASKED), "chosen ends with the role 'user', expected 'assistant'"),
+        (row(chosen=None), "no known layout: .*; expected chosen and rejected"),
+        (row(chosen="  "), "chosen is '  '; expected a text that is not"),
+        (row(chosen=ASKED), "chosen ends with a message of user; expected assistant"),
         (row(x=answered(ASKED, "x")), "x ends with the role 'assistant', expected 'user'"),
         (row(x="How?"), "chosen answers another conversation than x"),
         (row(x=None, chosen="Because."), "x is missing and chosen holds a response only"),
-        (row(x=[{"role": "human", "content": "Why?"}]), "expected a message with a role of system"),
-        (row(x=[{"role": "user", "content": ""}]), "a message of the user without content"),
-        (row(x="[oops"), "x begins like JSON and is none"),
-        (row(x=3), "x is 3, expected a list of messages"),
+        (
+            row(x=[{"role": "human", "content": "Why?"}]),
+            r"x\[0\] is .*; expected a message whose role is system",
+        ),
+        (row(x=[{"role": "user", "content": ""}]), r"x\[0\].content is ''; expected a text that is not"),
+        (row(x="[oops"), "chosen answers another conversation than x"),
+        (row(x=3), "x is 3; expected messages"),
     ],
 )
 def test_another_layout_is_an_error_with_row_and_key(
@@ -99,7 +102,7 @@ def test_another_layout_is_an_error_with_row_and_key(
 def test_bad_rows_may_be_left_out_but_not_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(made(tmp_path, row(), row(chosen=None), bad_rows="drop")) == 1
     assert "1 rows left out; the first: " in capsys.readouterr().out
-    with pytest.raises(UserError, match="no chosen"):
+    with pytest.raises(UserError, match="no known layout"):
         made(tmp_path, row(chosen=None), bad_rows="drop")
 
 
@@ -110,7 +113,7 @@ def test_an_id_that_occurs_twice_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_of_another_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("x,chosen\n")
-    with pytest.raises(UserError, match=r"rows\.csv: neither JSON lines"):
+    with pytest.raises(UserError, match=r"rows\.csv: no rows"):
         verl_rows(tmp_path / "rows.csv", split="train")
 
 

@@ -50,6 +50,8 @@ def test_every_rule_reads_its_own_line_of_the_table() -> None:
         for rule, body in zip(parts[1::2], parts[2::2], strict=True):
             if file.name == "targets.smk":  # they gather what other rules make
                 assert "shell:" not in body, f"{file.name}, rule {rule}: a rule that runs has another room"
+            elif file.name == "train.smk":  # those made of them ask for as much, unless they say
+                assert re.search(r'\*\*resources\("(render_\w+|train_mt_\w+)"\)', body), f"rule {rule}"
             else:
                 assert f'**resources("{rule}")' in body, f"{file.name}, rule {rule}: no resources"
 
@@ -223,9 +225,9 @@ def test_threads_may_name_a_key_of_the_configuration_that_must_be_there() -> Non
 
 
 def test_gpus_may_name_a_key_of_the_configuration_that_must_be_there() -> None:
-    changed = table(score_comet={"cuda": {"gpus": "evaluate.cards"}})
-    with pytest.raises(UserError, match=r"rules\.score_comet\.gpus.*'evaluate\.cards'"):
-        request("score_comet", changed, experiment("paper"))
+    changed = table(score_segments={"cuda": {"gpus": "evaluate.cards"}})
+    with pytest.raises(UserError, match=r"rules\.score_segments\.gpus.*'evaluate\.cards'"):
+        request("score_segments", changed, experiment("paper"))
 
 
 def test_the_profile_keeps_retries_and_the_clusters_names_where_they_belong() -> None:

@@ -15,6 +15,7 @@ import render_rl
 from configurations import experiment
 from grrm.files import UserError
 from grrm.judges.configured_prompts import check_prompts
+from grrm.judges.prompts import check_judge_prompt
 
 FUNCTION = "def ask(*, question, response, reference{more}):\n    return question + response + '<score>'\n"
 
@@ -95,9 +96,12 @@ def test_the_judge_of_the_evaluation_is_asked_what_can_be_asked() -> None:
 
 def test_kinds_that_are_compared_have_prompts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(
-        "grrm.judges.configured_prompts.check_judge_prompt", lambda spec, kind, **_: seen.append((spec, kind))
-    )
+
+    def check(spec: str, kind: Any, **more: Any) -> Any:
+        seen.append((spec, kind))
+        return check_judge_prompt(spec, kind, **more)
+
+    monkeypatch.setattr("grrm.judges.configured_prompts.check_judge_prompt", check)
     check_prompts(changed("reward_comparison", ["grrm", "bleu", "pairwise_dgr", "pointwise"]))
     assert seen == [
         ("config/prompts/translation_pairwise.yaml", "judge_pairwise"),
@@ -154,7 +158,6 @@ def test_a_function_that_will_do_is_rendered(tmp_path: Path, more: str) -> None:
         ("x = 1\n", "translation", r"mine\.py: no function ask"),
         ("import flax_of_no_kind\n", "translation", r"mine\.py: cannot be loaded \(ModuleNotFoundError: "),
         ("def ask(\n", "translation", r"mine\.py: cannot be loaded \(SyntaxError: "),
-        (FUNCTION.format(more=", colour"), "translation", r"mine\.py:ask: asks for colour; known are q"),
         (FUNCTION.format(more=", source_language"), "conversation", r"mine\.py:ask: .* asks for source_l"),
         ("def ask(question, /): ...\n", "translation", r"mine\.py:ask: takes question by position only"),
     ],

@@ -19,7 +19,7 @@ from grrm.config import STAGES, load_experiment, trained_stages
 from grrm.data.augment import plan_ranking_rows
 from grrm.data.toy_world import make_tables
 from grrm.files import UserError
-from grrm.report.forecast import (
+from grrm.preflight.forecast import (
     Range,
     Stage,
     Table,
@@ -242,7 +242,7 @@ def test_the_configuration_is_read_as_by_the_workflow(tmp_path: Path) -> None:
     overlay.write_text("mt_grpo: {stepz: 3}")
     with pytest.raises(UserError, match=r"mt_grpo\.stepz"):
         load_experiment(ROOT, [overlay])
-    with pytest.raises(UserError, match=r"absent\.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
         load_experiment(ROOT, [tmp_path / "absent.yaml"])
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 import math
 from dataclasses import replace
 from functools import partial
@@ -15,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grrm.files import UserError, read_jsonl
+from grrm.judges.groups import Group
 from grrm.prompts import ranking_answer
 from grrm.rewards.group import (
     NEUTRAL_SCORE,
@@ -23,21 +23,22 @@ from grrm.rewards.group import (
     GroupRewardManager,
     GroupRewards,
     Rollout,
-    Source,
-    judge_group,
+    asking_insistently,
     overlong_penalty,
     plan_group,
     published_code_block,
     published_scores,
+    score_plan,
     strict_scores,
 )
+from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.step_metrics import step_metrics
 
 GOLDEN = Path(__file__).parent.parent / "data/golden"
 STRICT = GroupOptions(prompt="unused", score_scale=0.1, default_reward=-0.4, deadline=5.0)
 PAPER = replace(STRICT, semantics="paper")
 NEUTRAL = NEUTRAL_SCORE * 0.1
-SOURCE = Source("es regnet", "de", "en")
+SOURCE = Group("es regnet", (), src_lang="de", trg_lang="en")
 SCORES = {"good": 9, "fair": 6, "poor": 2}
 
 
@@ -45,8 +46,16 @@ def response(translation):
     return f"thinking\n\n```\n{translation}\n```"
 
 
-def render(*, src_text, mt_texts, src_lang, trg_lang):
-    return json.dumps(list(mt_texts))
+@pytest.fixture(scope="module", autouse=True)
+def prompt(tmp_path_factory):
+    """A prompt that is nothing but the candidates, a line each."""
+    path = tmp_path_factory.mktemp("prompts") / "ranking.yaml"
+    path.write_text(
+        "kind: ranking_score\n"
+        'prompt: "{candidates}\\n{source_language} {target_language} {source}"\n'
+        "candidate: '{label} {text}'\n"
+    )
+    Judge.prompt = str(path)
 
 
 class Judge:
@@ -58,7 +67,7 @@ class Judge:
         self.temperatures = []
 
     async def __call__(self, prompt, temperature):
-        self.shown.append(json.loads(prompt))
+        self.shown.append([line.partition(" ")[2] for line in prompt.splitlines()[:-1]])
         self.temperatures.append(temperature)
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
@@ -66,8 +75,10 @@ class Judge:
         return answer or ranking_answer("compared", [SCORES[text] for text in self.shown[-1]])
 
 
-def rewards_of(options, judge, *, render=render, fits=lambda prompt: True):
-    return GroupRewards(options, partial(judge_group, options=options, render=render, judge=judge, fits=fits))
+def rewards_of(options, judge, *, fits=lambda prompt: True):
+    scoring = ScoringOptions(options.kind, prompt=Judge.prompt, served=True)
+    scorer = Scorer(scoring, asking=asking_insistently(options, judge, fits))
+    return GroupRewards(options, partial(score_plan, scorer=scorer))
 
 
 def run(texts, options=STRICT, judge=None, expected=None, lengths=None, **more):
@@ -192,7 +203,8 @@ def test_the_order_of_candidates_depends_on_the_seed_but_not_on_who_came_first()
 
 def test_no_candidate_is_always_first():
     firsts = [
-        plan_group(group("a", "b"), Source(str(i), "de", "en"), STRICT).candidates[0] for i in range(200)
+        plan_group(group("a", "b"), replace(SOURCE, question=str(i)), STRICT).candidates[0]
+        for i in range(200)
     ]
     assert 60 < firsts.count("a") < 140
 
@@ -278,16 +290,15 @@ def test_the_run_stops_when_too_many_judgements_fail(capsys):
 
 
 def test_an_error_in_judging_stops_the_run_instead_of_dropping_the_group(capsys):
-    def broken(**_):
-        raise UserError("language 'xx' is not known")
+    unknown = replace(SOURCE, src_lang="no language")
 
     async def main():
-        rewards = rewards_of(STRICT, Judge(), render=broken)
-        calls = [rewards.reward("u", Rollout(t, 5), SOURCE, expected=2, step=1) for t in group("a", "b")]
+        rewards = rewards_of(STRICT, Judge())
+        calls = [rewards.reward("u", Rollout(t, 5), unknown, expected=2, step=1) for t in group("a", "b")]
         return await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(main())] == [UserError, UserError]
-    assert f"{STOP_MARK} language 'xx' is not known" in capsys.readouterr().out
+    assert f"{STOP_MARK} unknown language code 'no language'" in capsys.readouterr().out
 
 
 def test_a_judge_that_is_gone_stops_the_run_however_few_judgements_failed(capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import sqlite3
 import sys
@@ -676,6 +677,16 @@ def test_bad_options_are_errors(values: dict[str, Any], message: str) -> None:
 def test_a_bad_environment_is_an_error_that_names_the_variable() -> None:
     with pytest.raises(UserError, match="MAX_WORKERS is 'many'"):
         JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"MAX_WORKERS": "many"})
+    with pytest.raises(UserError, match=r"retries is -1, expected .*at least 0 \(MAX_RETRIES in the env"):
+        JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"MAX_RETRIES": "-1"})
+    with pytest.raises(UserError, match="TEMPERATURE is 'nan'"):
+        JudgeOptions.from_mapping({"model": "m", "url": "http://h"}, {"TEMPERATURE": "nan"})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_number_that_is_none_is_no_option(value: float) -> None:
+    with pytest.raises(UserError, match=f"timeout is {value}, expected a number above 0"):
+        JudgeOptions("m", "http://h", timeout=value)
 
 
 # ---------------------------------------------------------------- verdicts
@@ -1057,7 +1068,7 @@ def plain(question, first, second):
     return f"{question}|{first}|{second}|<better>"
 
 def other(question, first, second, rubric):
-    return rubric
+    return rubric + "<better>"
 
 def translated(first, second, source_language):
     return source_language + "<better>"
@@ -1102,8 +1113,9 @@ def test_a_function_is_given_what_it_asks_for_and_names_its_tag(tmp_path: Path) 
     plain = load_judge_prompt(f"{file}:plain", "judge_pairwise")
     assert plain.render(**texts, reference="r") == "q|1|2|<better>"
     assert plain.tag == "better"
+    other = load_judge_prompt(f"{file}:other", "judge_pairwise")
     with pytest.raises(UserError, match=r"other: asks for rubric; known are first, question, .*user_query"):
-        load_judge_prompt(f"{file}:other", "judge_pairwise")
+        other.render(**texts, reference=None)
     with pytest.raises(UserError, match=r"plain: asks for first, second; known are .*response"):
         load_judge_prompt(f"{file}:plain", "judge_pointwise")
     with pytest.raises(UserError, match="tag is '<result>'; expected the name of a tag, such as better"):

@@ -9,20 +9,10 @@ from typing import Any
 
 import pytest
 
-from grrm.data.judge_data import (
-    Compared,
-    Demonstration,
-    Graded,
-    Preferred,
-    UnusedRow,
-    both_orders,
-    conversation_key,
-    parse_row,
-    read_records,
-    split_records,
-    split_rows,
-    write_records,
-)
+from grrm.data.judge_data import read_records, write_records
+from grrm.data.layouts import UnusedRow, parse_row
+from grrm.data.records import Compared, Demonstration, Graded, Preferred, both_orders, conversation_key
+from grrm.data.splits import split_records, split_rows
 from grrm.files import UserError
 
 GOLDEN = Path(__file__).parents[1] / "data/golden"

@@ -228,7 +228,7 @@ def test_variables_do_not_reach_other_experiments() -> None:
         ({"TRAIN_BATCH_SIZE": "0"}, "TRAIN_BATCH_SIZE is '0' in the environment"),
         (
             {"N_SAMPLES_PER_PROMPT": "1"},
-            "N_SAMPLES_PER_PROMPT is '1' in the environment, expected a whole number from 2",
+            "N_SAMPLES_PER_PROMPT is '1' in the environment, expected a number of at least 2",
         ),
         ({"N_NODES": "0"}, "N_NODES is '0' in the environment"),
         ({"N_NODES": "2"}, "hardware.nodes is 2, expected 1 with judges"),

@@ -15,7 +15,8 @@ import prepare_judge_sft
 import score_judges
 import split_judge_data
 import summarize_judges
-from grrm.data.judge_data import conversation_key, read_records, write_records
+from grrm.data.judge_data import read_records, write_records
+from grrm.data.records import conversation_key
 from grrm.data.toy_judges import make_judge_tables
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.judges.prompts import load_judge_prompt

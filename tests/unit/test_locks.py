@@ -77,7 +77,8 @@ def test_every_requirement_is_locked_with_its_version(name: str) -> None:
     for requirement in wanted(name):
         assert name_of(requirement) in versions, requirement
         if "==" in requirement:
-            assert versions[name_of(requirement)].split(" ;")[0].split("==")[1] == requirement.split("==")[1]
+            pinned, named = (text.split(" ;")[0] for text in (versions[name_of(requirement)], requirement))
+            assert pinned.split("==")[1] == named.split("==")[1]
 
 
 @pytest.mark.parametrize("lock", sorted(ENVS.glob("*.txt")), ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import score_llm_judge
+import score_segments
 import score_translations
 from grrm.files import UserError, read_json, sha256, write_jsonl
 from grrm.schemas import write_table
@@ -86,12 +86,12 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, End
 
 def run(folder: Path, **settings: Any) -> dict[str, Any]:
     settings = {"model": "a-model", "parse_retries": 1, "max_failure_share": 1.0, **settings}
-    score_llm_judge.main(
+    score_segments.main(
         [
-            *("--settings", json.dumps(settings), "--prompt", str(PROMPT)),
+            *("--metric", "llm_judge", "--settings", json.dumps({**settings, "prompt": str(PROMPT)})),
             *("--reference", str(folder / "translation_test.parquet")),
             *("--translations", f"system={folder / 'system.jsonl'}"),
-            *("--cache", str(folder / "cache.sqlite"), "--output", str(folder / "llm_judge.json")),
+            *("--output", str(folder / "llm_judge.json")),
         ]
     )
     document: dict[str, Any] = read_json(folder / "llm_judge.json")

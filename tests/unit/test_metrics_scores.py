@@ -1,6 +1,7 @@
 """From answers and a test set to scores: score_rankings and score_translations."""
 
 import json
+import math
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import score_translations
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.metrics import bleurt, comet, metricx
 from grrm.metrics.scores import parse_named_files
+from grrm.metrics.segments import Given, Scored
 from grrm.schemas import TRANSLATION_TEST, write_table
 
 GROUPS = [
@@ -165,7 +167,7 @@ def test_directions_are_scored_apart_and_averaged(folder):
 
 
 def write_comet(folder, **systems):
-    """Scores as score_comet writes them: of each system's answers, one list for each run."""
+    """Scores as score_segments writes them: of each system's answers, one list for each run."""
     scored = {
         name: {"answers_sha256": sha256(folder / f"{name}.jsonl"), "scores": scores}
         for name, scores in systems.items()
@@ -178,6 +180,25 @@ def test_comet_scores_are_taken_along(folder):
     document = run_translations(folder, "sft", "grpo", comet=folder / "comet.json")
     assert [system["metrics"]["comet"]["value"] for system in document["systems"]] == [0.5, 0.75]
     assert document["differences"][0]["metrics"]["comet"]["value"] == 0.25
+
+
+def test_a_score_that_is_no_number_is_missing(folder):
+    write_comet(folder, sft=[[0.25, 0.75, math.nan, 0.25, 0.75, math.inf, 0.25, 0.75]], grpo=[[0.75] * 8])
+    document = run_translations(folder, "sft", "grpo", comet=folder / "comet.json")
+    score = document["systems"][0]["metrics"]["comet"]
+    assert (score["value"], score["n"], score["missing"]) == (0.5, 6, 2)
+    assert math.isfinite(score["low"]) and math.isfinite(score["high"])
+    assert "missing" not in document["systems"][1]["metrics"]["comet"]
+
+
+def test_scores_are_written_without_what_is_no_number(folder):
+    given = Given(folder / "translation_test.parquet", [f"sft={folder / 'sft.jsonl'}"])
+    given.segments.write(folder / "scores.json", Scored([0.5, math.nan, -math.inf, *[1.0] * 5], "S"))
+    written = json.loads((folder / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert written["systems"]["sft"]["scores"] == [[0.5, None, None, *[1.0] * 5]]
+    with pytest.raises(UserError, match="not one of 8 segments got a score from S"):
+        given.segments.write(folder / "none.json", Scored([math.nan] * 8, "S"))
+    assert not (folder / "none.json").exists()
 
 
 @pytest.mark.parametrize(

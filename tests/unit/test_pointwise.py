@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grrm.rewards.bradley_terry import preference_accuracy, preference_loss
+from grrm.metrics.preference_loss import preference_accuracy, preference_loss
 from grrm.rewards.pointwise import HIGHEST, LOWEST, Table, compute_score, reward
 from grrm.verdicts import parse_score
 

@@ -409,9 +409,9 @@ def rules_of(config: dict[str, Any]) -> set[str]:
 def test_jobs_are_those_of_the_experiment() -> None:
     # That they are those that Snakemake plans: tests/workflow/test_plan.py.
     paper = rules_of(experiment("paper"))
-    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage", "score_bleurt"} <= paper
-    never = {"make_toy_world", "make_base_models", "train_comet", "train_bleurt", "score_metricx"}
-    never |= {"score_llm_judge", "make_toy_alignment", "train_alignment_sft", "prepare_alignment"}
+    assert {"train_grrm_sft", "train_mt_grpo", "rank_candidates", "check_leakage", "score_segments"} <= paper
+    never = {"make_toy_world", "make_base_models", "train_metric", "score_segments_in_driver"}
+    never |= {"make_toy_alignment", "train_alignment_sft", "prepare_alignment"}
     assert not never & paper
     assert not {"download_dataset", "build_environment", "train_judge_rl", "ask_judge"} & paper
     released = rules_of(experiment("paper", "paper_released"))
@@ -425,8 +425,12 @@ def test_jobs_are_those_of_the_experiment() -> None:
     }
     config = experiment("paper")
     config["evaluate"]["metrics"] = ["metricx", "llm_judge"]
-    assert rules_of(config) - paper == {"score_metricx", "score_llm_judge"}
-    assert paper - rules_of(config) == {"score_comet", "score_bleurt"}
+    assert rules_of(config) - paper == {"score_segments_in_driver"}
+    config["evaluate"]["metrics"] = ["llm_judge"]
+    assert paper - rules_of(config) == {"score_segments"}
+    config["evaluate"]["metrics"] = ["bleurt"]
+    config["evaluate"]["bleurt"]["start_from"] = None
+    assert rules_of(config) - paper == {"train_metric"}
     assert {"train_judge_rl", "train_alignment_grpo", "train_alignment_sft"} <= rules_of(experiment("judges"))
     assert "train_alignment_sft" not in rules_of(experiment("paper", "small", "alignment_gpu"))
     assert [job.rule for job in checks.jobs_of(experiment(), ROOT, ["train_mt_sft"])] == ["train_mt_sft"]

@@ -267,7 +267,12 @@ def test_a_prompt_is_only_taken_for_a_kind_that_will_do(tmp_path, kind):
         load_translation_prompt(path, *TRANSLATION_KINDS)
 
 
-@given(st.text(min_size=1), st.text(min_size=1), st.text(), st.sampled_from([*RANKING_KINDS]))
+_TEXT = st.characters(exclude_categories=["Cs"], exclude_characters="\0")  # NUL is in no prompt
+
+
+@given(
+    st.text(_TEXT, min_size=1), st.text(_TEXT, min_size=1), st.text(_TEXT), st.sampled_from([*RANKING_KINDS])
+)
 def test_a_dumped_prompt_loads_as_it_was(tmp_path_factory, before, between, example, kind):
     # Braces would be placeholders.
     before, between, example = (text.replace("{", "(") for text in (before, between, example))
@@ -297,10 +302,6 @@ def test_braces_around_anything_else_are_text(tmp_path):
             ["prompt lacks", "{candidates}"],
         ),
         ({**RANKING, "candidate": "{text}"}, ["candidate lacks", "{label}"]),
-        (
-            {**RANKING, "candidate": "{label} {text} {src}"},
-            ["candidate has the unknown placeholder {src}", "{text}"],
-        ),
         ({**RANKING, "candidate": 3}, ["candidate is 3"]),
         ({**RANKING, "example": "B > A"}, ["no place {example} for example"]),
         (

@@ -2,10 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
+from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.charts import Line, line_chart, ticks
 from grrm.report.hacking import by_step, compare_reward
@@ -266,10 +268,35 @@ def test_the_largest_change_comes_first(html):
     assert changes == sorted(changes, reverse=True)
 
 
+@pytest.mark.parametrize(("metric", "sign"), [("comet", 1), ("metricx", -1)])
+def test_what_is_gained_goes_by_the_metric_that_changes_are_counted_in(folder, tmp_path, metric, sign):
+    for name in ("summary.json", "samples.jsonl"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    write_answers(tmp_path, SEGMENTS, ANSWERS, metric)
+    data = stored(run_render_page(tmp_path, metric=metric).read_text())
+    assert data["sign"] == sign
+    changes = {row["row"]: (row["change"], row["gain"]) for row in data["rows"]}
+    # Scores are higher after: for COMET that is better, for an error it is worse.
+    assert changes == {0: (0.0, 0.0), 1: (1.0, sign), 2: (2.0, 2 * sign)}
+
+
+def test_a_headline_that_falls_is_a_gain_where_lower_is_better(folder, tmp_path, monkeypatch):
+    experiment = make_experiment(tmp_path / "e")
+    document = read_json(experiment / "translation.json")
+    document["differences"][0]["metrics"]["bleu"] |= {"value": -2.0}
+    write_json(experiment / "translation.json", document)
+    run_summarize(experiment)
+    write_answers(experiment, SEGMENTS, ANSWERS)
+    tile = '<span class="{}">\u22122.0</span>'
+    assert tile.format("loss") in run_render_page(experiment).read_text()
+    monkeypatch.setitem(METRICS, "bleu", replace(METRICS["bleu"], better="lower"))
+    assert tile.format("gain") in run_render_page(experiment).read_text()
+
+
 def test_without_comet_changes_are_counted_in_chrf(folder, tmp_path):
     for name in ("summary.json", "samples.jsonl", "segments.parquet", "before.jsonl", "after.jsonl"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    data = stored(run_render_page(tmp_path, comet=False).read_text())
+    data = stored(run_render_page(tmp_path, metric="").read_text())
     assert list(data["metrics"]) == ["chrf++"]
     row = next(row for row in data["rows"] if row["src"] == "source")
     assert row["change"] == pytest.approx(row["scores"]["chrf++"][1] - row["scores"]["chrf++"][0], abs=0.11)
@@ -360,13 +387,13 @@ def difference(metric, value, sided=True):
 )
 def test_a_reward_that_rises_while_a_metric_falls_is_suspicious(reward, differences, suspicious, worse):
     curves = {"mt_grpo": [{"title": "Reward", "first": reward[0], "last": reward[1]}]}
-    found = compare_reward(curves, differences)
+    found = compare_reward(curves, differences, METRICS)
     assert (found["suspicious"], found["worse"]) == (suspicious, worse)
 
 
 def test_without_a_reward_or_a_metric_nothing_is_said():
-    assert compare_reward({}, [difference("bleu", 5.0)]) is None
-    assert compare_reward({"mt_grpo": [{"title": "Reward", "first": 0, "last": 1}]}, []) is None
+    assert compare_reward({}, [difference("bleu", 5.0)], METRICS) is None
+    assert compare_reward({"mt_grpo": [{"title": "Reward", "first": 0, "last": 1}]}, [], METRICS) is None
 
 
 def record(system, metric, value):

@@ -101,12 +101,23 @@ def test_the_toys_judge_answers_what_it_is_trained_for() -> None:
     [
         ("EVAL_MODE", "best", "pairwise, pointwise, listwise"),
         ("PAIRWISE_MODE", "tfas", "winrate, copeland, dgr, elo"),
-        ("MAX_WORKERS", "many", "a number"),
+        ("MAX_WORKERS", "many", "a whole number"),
+        ("MAX_WORKERS", "0", "a number of at least 1"),
+        ("MAX_RETRIES", "-1", "a number of at least 0"),
+        ("MAX_RETRIES", "2.5", "a whole number"),
+        ("MAX_TOKENS", "0", "a number of at least 1"),
+        ("TEMPERATURE", "nan", "a number"),
+        ("TEMPERATURE", "-0.5", "a number of at least 0"),
+        ("LLM_TIMEOUT", "inf", "a number"),
+        ("LLM_TIMEOUT", "0", "a number above 0"),
+        ("JUDGE_API_URL", "your-api-url", "an address such as http://127.0.0.1:8000/v1"),
+        ("JUDGE_API_URL", "127.0.0.1:8000/v1", "an address such as"),
+        ("JUDGE_API_URL", "ftp://judge", "an address such as"),
         ("VERBOSE", "perhaps", "true or false"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named(variable: str, value: str, expected: str) -> None:
-    with pytest.raises(UserError, match=f"{variable} is '{value}', expected {expected}"):
+    with pytest.raises(UserError, match=f"{variable} is '{value}' in the environment, expected {expected}"):
         resolved(experiment("judges"), **{variable: value})
 
 
@@ -254,7 +265,10 @@ def test_compared_kinds_are_checked_like_the_experiments_own() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"reward": {"kind": "comet"}}, "kind is 'comet', expected one of bradley_terry, listwise"),
+        (
+            {"reward": {"kind": "comet"}},
+            "kind is 'comet', expected one of bradley_terry, function, listwise, mixture, pairwise",
+        ),
         ({"reward": {"kind": "bradley_terry"}}, "alignment.grpo.reward.model is null"),
         ({"reward": {"reference": True}}, "alignment.grpo.reward.reference is true, expected false"),
     ],

@@ -18,13 +18,13 @@ import pytest
 
 from grrm.asking.ledger import total_calls
 from grrm.asking.options import JudgeOptions
-from grrm.config import GENERAL_JUDGES
+from grrm.catalogue.rewards import GENERAL_JUDGES, JUDGED_KINDS, KINDS, PAIRWISE
 from grrm.files import UserError, read_jsonl
 from grrm.judges.groups import Group
 from grrm.prompts import ranking_answer
 from grrm.rewards import judge_score
 from grrm.rewards.group import STOP_MARK, GroupRewardManager
-from grrm.rewards.kinds import JUDGE_KINDS, KINDS, PAIRWISE, Scorer, ScoringOptions
+from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.model_scores import ModelOptions, ModelScores
 from grrm.rewards.step_metrics import step_metrics
 from judge_server import Act, Call, JudgeServer, Script, completion
@@ -81,7 +81,7 @@ def with_server(script: Script, use: Callable[[str], Any]) -> Any:
 # ---------------------------------------------------------------- each kind
 
 
-@pytest.mark.parametrize("kind", sorted(JUDGE_KINDS))
+@pytest.mark.parametrize("kind", sorted(JUDGED_KINDS))
 def test_every_judge_kind_orders_candidates_as_the_judge_does(kind: Any) -> None:
     async def use(url: str) -> Any:
         judge = JudgeOptions.from_mapping({**QUICK, "url": url})
@@ -172,7 +172,7 @@ for line in sys.stdin:
 
 
 def process(tmp_path: Path) -> ModelScores:
-    scores = ModelScores("comet", ModelOptions("folder"))
+    scores = ModelScores("module:load", ModelOptions("folder"))
     script = tmp_path / "scores.py"
     script.write_text(SCORING)
     scores._command = [sys.executable, str(script)]
@@ -218,7 +218,7 @@ def manager(
         "default_reward": -0.4,
         "retries": 0,
         "max_failure_rate": 1.0,
-        **({"prompt": prompt_of(kind)} if kind in JUDGE_KINDS else {}),
+        **({"prompt": prompt_of(kind)} if kind in JUDGED_KINDS else {}),
         **({"judge": {**QUICK, "url": url}} if url else {}),
         **reward,
     }
@@ -272,17 +272,24 @@ def step(
     return run
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("bradley_terry", "comet")])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        name
+        for name, entry in KINDS.items()
+        if entry.asks != "checkpoint" and entry.family not in ("function", "mixture")
+    ],
+)
 def test_one_switch_for_every_kind(kind: str) -> None:
     async def use(url: str) -> Any:
-        return await step(kind, url if kind in JUDGE_KINDS else "", groups=2)()
+        return await step(kind, url if kind in JUDGED_KINDS else "", groups=2)()
 
     (rewards, metrics), server = with_server(truthful, use)
     order = np.argsort(np.array(rewards).reshape(2, 4), axis=1, kind="stable").tolist()
     assert [row[-1] for row in order] == [1, 1], "the best translation has the highest reward"
     assert metrics["reward/zero_variance_groups"] == 0
     assert metrics["reward/judge_failed"] == 0
-    assert bool(server.calls) == (kind in JUDGE_KINDS)
+    assert bool(server.calls) == (kind in JUDGED_KINDS)
 
 
 FAULTS: dict[str, Script] = {

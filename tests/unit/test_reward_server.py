@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from grrm import cli
+from grrm.catalogue.rewards import GENERAL_JUDGES, NAMES
 from grrm.commands import serve_reward
-from grrm.config import GENERAL_JUDGES
 from grrm.files import UserError
 from grrm.reward_server.app import ServerOptions, create_app
 from grrm.reward_server.collect import Collector, IncompleteError, Reward
 from grrm.reward_server.protocol import Item, RewardRequest, items
 from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
-from grrm.rewards.kinds import KINDS, Scorer, ScoringOptions
+from grrm.rewards.kinds import Scorer, ScoringOptions
 from judge_server import Act, JudgeServer
 
 ROOT = Path(__file__).parents[2]
@@ -350,7 +350,9 @@ def test_points_are_the_same_scale_for_every_kind() -> None:
 
 
 def test_every_kind_is_in_the_help() -> None:
-    assert set(re.findall(r"\w+", serve_reward._KINDS)) - {"or"} == set(KINDS)
+    parser = argparse.ArgumentParser()
+    serve_reward.add_arguments(parser)
+    assert set(NAMES) <= set(re.findall(r"\w+", parser.format_help()))
 
 
 def test_what_an_invalid_response_earns_must_be_said() -> None:

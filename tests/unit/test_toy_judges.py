@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from grrm.data.judge_data import Compared, both_orders, conversation_key, parse_row
+from grrm.data.layouts import parse_row
 from grrm.data.prepare_judges import judge_rows
+from grrm.data.records import Compared, both_orders, conversation_key
 from grrm.data.toy_judges import make_judge_tables, quality
 from grrm.data.toy_world import make_language, penalty
 from grrm.judges.prompts import load_judge_prompt

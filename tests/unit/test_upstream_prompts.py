@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fetch_upstream
-from grrm.data.upstream import Pin, clone, load_pin, read_sources, write_lock
+from grrm.data.checkout import Pin, clone, load_pin, read_sources, write_lock
 from grrm.files import UserError
 from grrm.prompts import (
     dump_prompt,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+import planner
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -109,3 +111,42 @@ def test_a_second_run_in_the_same_folder_says_who_is_there(checkout: Path) -> No
         other.wait()
     assert done.returncode == 2
     assert f"process {other.pid}" in done.stderr
+
+
+def refused(*arguments: str) -> str:
+    """The one line that a plan ends with."""
+    done = planner.snakemake("--cores", "1", "--dry-run", *arguments)
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nseed: 2\n", "mine.yaml: not valid YAML (line 2, column 1: the key 'seed' stands twice"),
+        ("mt_grpo: {learning_rate: .nan}\n", "mine.yaml: not valid YAML (key 'mt_grpo.learning_rate' is nan"),
+        ("resources: {on: {}}\n", "line 1, column 13: the key on is read as bool"),
+        ("experiment: 2026-01-01\n", "2026-01-01 is read as a date: put it in quotes"),
+    ],
+)
+def test_a_configuration_that_can_be_taken_two_ways_is_not_planned(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    assert words in refused("--configfile", str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("MAX_RETRIES", "-1"), ("MAX_TOKENS", "0"), ("TEMPERATURE", "nan"), ("JUDGE_API_URL", "your-api-url")],
+)
+def test_a_variable_that_cannot_be_used_is_named_by_the_plan(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("JUDGE_API_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("JUDGE_MODEL_NAME", "judge")
+    monkeypatch.setenv(variable, value)
+    output = refused("alignment_grpo", "--configfile", str(ROOT / "config/judges.yaml"))
+    assert f"{variable} is '{value}' in the environment, expected " in output

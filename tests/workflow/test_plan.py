@@ -23,20 +23,13 @@ CONFIGURATIONS = [
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
 TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
-JUDGED = {"judge_translations", "score_llm_judge"}
-# Rules that differ in their model only share a script.
+JUDGED = {"judge_translations"}
+# Rules that differ in their model only share a script; those by `use rule` have that of the rule they use.
 SHARED = {
-    "render_grrm_sft": "render_sft",
-    "render_mt_sft": "render_sft",
     "render_grrm_rlvr": "render_rl",
-    "render_mt_grpo": "render_rl",
-    "train_grrm_sft": "train_sft",
-    "train_mt_sft": "train_sft",
     "train_grrm_rlvr": "train_rl",
-    "train_mt_grpo": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "take_checkpoint": "take_model",
-    "render_judge_sft": "render_sft",
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",
     "write_judge_provenance": "write_provenance",

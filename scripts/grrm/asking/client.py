@@ -11,6 +11,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -89,7 +90,7 @@ class JudgeClient:
                 [questions[index][0] for index in again], sample, self.options.retry_temperature, batch
             )
             for index, reply in zip(again, replies, strict=True):
-                verdicts[index] = self._read(reply, questions[index][1])
+                verdicts[index] = replace(self._read(reply, questions[index][1]), retries=sample)
         self._check_reached(verdicts)
         self._check_failures(verdicts)
         return verdicts

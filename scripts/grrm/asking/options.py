@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+from grrm.config.environment import judge_options, variable_of
 from grrm.files import UserError
 from grrm.urls import secret_in
 
@@ -37,37 +39,6 @@ _FROM_ZERO = (
     "breaker_cooldown",
     "breaker_patience",
 )
-
-
-def _truth(text: str) -> bool:
-    if text.lower() in ("1", "true", "yes", "on"):
-        return True
-    if text.lower() in ("0", "false", "no", "off"):
-        return False
-    raise ValueError("true or false")
-
-
-# Names in the published documents of RM-Gallery -> option and its type.
-_ENVIRONMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "JUDGE_API_URL": ("url", str),
-    "JUDGE_MODEL_NAME": ("model", str),
-    "MAX_WORKERS": ("max_concurrency", int),
-    "TEMPERATURE": ("temperature", float),
-    "MAX_TOKENS": ("max_tokens", int),
-    "LLM_TIMEOUT": ("timeout", float),
-    "MAX_RETRIES": ("retries", int),
-    "VERBOSE": ("verbose", _truth),
-}
-
-
-def without_variables_of(options: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without the variables that stand for these options (`JudgeOptions`)."""
-    named = set(options)
-    return {
-        variable: text
-        for variable, text in environment.items()
-        if variable not in _ENVIRONMENT or _ENVIRONMENT[variable][0] not in named
-    }
 
 
 @dataclass(frozen=True)
@@ -144,7 +115,7 @@ class JudgeOptions:
         for names, may_be_zero in ((_ABOVE_ZERO, False), (_FROM_ZERO, True)):
             for name in names:
                 value = getattr(self, name)
-                if value < 0 or not (value or may_be_zero):
+                if not (0 <= value < math.inf and (value or may_be_zero)):
                     expected = "of at least 0" if may_be_zero else "above 0"
                     raise UserError(f"judge: {name} is {value}, expected a number {expected}")
         if not 0 <= self.max_failure_share <= 1:
@@ -154,8 +125,7 @@ class JudgeOptions:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
-        """Options from the configuration; JUDGE_API_URL, JUDGE_MODEL_NAME, MAX_WORKERS, TEMPERATURE,
-        MAX_TOKENS, LLM_TIMEOUT, MAX_RETRIES and VERBOSE in the environment come before it.
+        """Options from the configuration; the environment (`grrm.config.environment`) comes before it.
 
         Raises:
             UserError: a key is unknown, the model is missing, or a value cannot be used.
@@ -163,21 +133,17 @@ class JudgeOptions:
         known = {option.name for option in fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UserError(f"judge: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        merged = dict(values)
-        for variable, (name, kind) in _ENVIRONMENT.items():
-            text = environment.get(variable, "").strip()
-            if not text:
-                continue
-            try:
-                merged[name] = kind(text)
-            except ValueError as error:
-                expected = "true or false" if kind is _truth else "a number"
-                raise UserError(
-                    f"{variable} is {text!r}, expected {expected}; correct or unset it"
-                ) from error
+        laid = judge_options(environment)
+        merged = {**values, **laid}
         if "model" not in merged:
             raise UserError("judge: model is missing; set it, or JUDGE_MODEL_NAME")
-        return cls(**merged)
+        try:
+            return cls(**merged)
+        except UserError as error:
+            for option in laid:
+                if str(error).startswith(f"judge: {option} is "):
+                    raise UserError(f"{error} ({variable_of(option)} in the environment)") from error
+            raise
 
 
 def chat_url(url: str) -> str:

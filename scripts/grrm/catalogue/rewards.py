@@ -37,7 +37,8 @@ class RewardKind:
         mode: how the answers of the family become scores: dgr.
         own_model: the model of the experiment's own that scores unless the configuration names another.
         environment: the environment that loads the checkpoint; empty: that of the training.
-        counts_judgements: whether its judgements are counted by their own keys in verl's reward_extra_info.
+        has_semantics: whether `reward.semantics` says how it is asked and read: one call judges the group, as
+            published or strictly. Calls of other kinds are counted, by keys of their own.
     """
 
     name: str
@@ -56,7 +57,7 @@ class RewardKind:
     mode: str = ""
     own_model: str = ""
     environment: str = ""
-    counts_judgements: bool = True
+    has_semantics: bool = False
 
     @property
     def is_general_judge(self) -> bool:
@@ -86,7 +87,7 @@ def _text_metric(name: str, label: str) -> RewardKind:
     return RewardKind(
         name,
         label,
-        "grrm.rewards.kinds.text_metrics",
+        f"grrm.rewards.kinds.{name}",
         "nothing",
         scale="0 to 100",
         range=(0, 100),
@@ -109,7 +110,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         prompt="ranking_score",
         family="grrm",
         own_model="grrm_rlvr",
-        counts_judgements=False,
+        has_semantics=True,
     ),
     RewardKind(
         "sqm",
@@ -144,6 +145,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "checkpoint",
         scale="logit",
         relative=True,
+        prompt="translation",
         translation_prompt="config/prompts/translation_plain.yaml",
         family="bradley_terry",
     ),
@@ -168,6 +170,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "grrm.rewards.kinds.function",
         "nothing",
         scale="as `range` says, 0 to 10 unless it is given",
+        range=(0, 10),
         family="function",
     ),
     RewardKind(

@@ -258,10 +258,10 @@ COMPARED = {
 
 def of_part(part: str) -> tuple[Training, ...]:
     """The trainings of a section of the configuration (judges, alignment), or with "" those of the chain."""
-    return tuple(row for row in _ROWS if row.part == part)
+    return tuple(row for row in TRAININGS.values() if row.part == part)
 
 
 def training_of(name: str) -> Training | None:
     """The row of a model: of that name, or `<row>_<something>` for another run of it (`mt_grpo_bleu`)."""
-    rows = [row for row in _ROWS if name == row.name or name.startswith(f"{row.name}_")]
+    rows = [row for row in TRAININGS.values() if name == row.name or name.startswith(f"{row.name}_")]
     return max(rows, key=lambda row: len(row.name), default=None)

@@ -1,1 +1,1 @@
-"""The subcommands of `grrm`, one module each: HELP, add_arguments(parser) and run(args)."""
+"""The subcommands of `grrm`, one module each (HELP, add_arguments(parser), run(args)); what they share."""

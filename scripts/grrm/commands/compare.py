@@ -26,11 +26,11 @@ def run(args: argparse.Namespace) -> None:
     """Print the comparison."""
     # Here, so that other subcommands do not wait for sacreBLEU.
     from grrm.metrics.bootstrap import Bootstrap
-    from grrm.report.compare import compare, find_experiment, format_comparison
+    from grrm.report.compare import compare, find_experiment, format_comparison, metrics_shown
 
     bootstrap = Bootstrap(args.samples, args.seed)
     first, second = (find_experiment(name, args.results) for name in (args.first, args.second))
     compared = compare(first, second, bootstrap)
     if args.output:
         write_json(args.output, compared)
-    print(format_comparison(compared, bootstrap))
+    print(format_comparison(compared, bootstrap, metrics_shown(first, second)))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from grrm.data.datasets import entry_named, load_datasets, load_lock, locked_entry
-from grrm.data.judge_data import BadRows, Format, Kind, export_records, read_records
+from grrm.data.judge_data import BadRows, Format, export_records, read_records
+from grrm.data.records import Kind
 from grrm.files import UserError
 
 _CONFIG = Path(__file__).parents[3] / "config"

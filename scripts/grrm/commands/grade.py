@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from grrm.data.rows import STDIN
 from grrm.files import UserError
 from grrm.inference import command, grading
 from grrm.inference.options import add_decoding_options, add_engine_options
-from grrm.inference.tables import FORMATS, STDIN, parse_rows
+from grrm.inference.tables import FORMATS, parse_rows
 from grrm.judges.card import FILE, MODES
 from grrm.tournament import Method
 

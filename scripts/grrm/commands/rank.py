@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,25 +37,25 @@ def run(args: argparse.Namespace) -> None:
     order = args.candidate_order
     command.run(
         args,
-        partial(_rows, args, 1 if isinstance(prompt, PointwisePrompt) else MIN_CANDIDATES),
+        partial(_rows, args, 1 if isinstance(prompt, PointwisePrompt) else MIN_CANDIDATES, prompt.columns),
         partial(settings, "rank", prompt=prompt, runs=args.runs, candidate_order=order),
         partial(rank_rows, prompt=prompt, candidate_order=order),
         partial(_text, args.candidate),
     )
 
 
-def _rows(args: argparse.Namespace, least: int) -> list[dict[str, Any]]:
-    languages = {"src_lang": args.src_lang, "trg_lang": args.trg_lang}
+def _rows(args: argparse.Namespace, least: int, further: Collection[str]) -> list[dict[str, Any]]:
+    given: dict[str, Any] = {"src_lang": args.src_lang, "trg_lang": args.trg_lang, "further": further}
     if args.input:
         if args.candidate:
             raise UserError("--candidate goes with --source; a table (--input) has candidates of its own")
         if args.output_format == "text":
             raise UserError("--output-format text is for one source (--source); leave it out")
-        return read_rows(args.input, candidates=least, file_format=args.input_format, **languages)
+        return read_rows(args.input, candidates=least, file_format=args.input_format, **given)
     if len(args.source) > 1:
         raise UserError("--source is given more than once; put several groups into a table (--input)")
     row = {"src_text": args.source[0], "mt_texts": args.candidate or []}
-    return check_rows([("command line", row)], candidates=least, **languages)
+    return check_rows([("command line", row)], candidates=least, **given)
 
 
 def _text(candidates: Sequence[str], result: Mapping[str, Any]) -> str:

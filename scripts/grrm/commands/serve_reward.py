@@ -7,20 +7,16 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from grrm.config import kind_of_environment
-from grrm.files import UserError, parse_yaml
+from grrm.catalogue.rewards import NAMES
+from grrm.config.environment import kind_of_environment, without_variables_of
+from grrm.files import UserError
+from grrm.yaml_text import parse_yaml
 
 HELP = "rewards over HTTP, by the protocol of OpenRLHF's --remote_rm_url"
 
-# Not imported: what scores imports an HTTP client, which the other subcommands need not wait for.
-_KINDS = (
-    "grrm, sqm, pairwise_dgr, pairwise_copeland, pairwise_winrate, pairwise_elo, pointwise, listwise, "
-    "bradley_terry, bleu, chrf or comet"
-)
 _LIMITS = {
     "patience": "seconds a response waits for its siblings (--group-size)",
     "concurrency": "groups scored at once",
@@ -34,7 +30,7 @@ _LIMITS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     parser.add_argument(
-        "--kind", help=f"how responses are rewarded (or EVAL_MODE and PAIRWISE_MODE): {_KINDS}"
+        "--kind", help=f"how responses are rewarded (or EVAL_MODE and PAIRWISE_MODE): {', '.join(NAMES)}"
     )
     parser.add_argument(
         "--prompt",
@@ -53,6 +49,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-swap", action="store_true", help="ask about a pair in one order (pairwise)")
     parser.add_argument("--scale", default="absolute", help="absolute (default) or group (pointwise)")
     parser.add_argument("--reference", action="store_true", help="show the judge the reference")
+    parser.add_argument("--seed", type=int, default=0, help="of the order in which a GRRM sees candidates")
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="read a GRRM's answer like that of a model that was not trained on its form: bold headers, 9/10",
+    )
+    parser.add_argument("--function", default="", help="path/to/file.py:function (function)")
+    parser.add_argument(
+        "--range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="scores of the function that become 0 and 10 points (--points)",
+    )
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a part of a mixture, such as kind=bleu weight=0.3 normalise=group; give one for each",
+    )
     parser.add_argument("--model", help="folder of the checkpoint (bradley_terry, comet)")
     parser.add_argument("--model-python", default="", help="interpreter that can load it (default: this one)")
     parser.add_argument("--device", default="cpu", help="of the checkpoint: cpu (default) or cuda")
@@ -132,39 +150,40 @@ def _listen(host: str, port: int) -> socket.socket:
 def _scoring(args: argparse.Namespace) -> Any:
     from grrm.judges.prompts import shipped_prompt
     from grrm.rewards.kinds import ScoringOptions
-    from grrm.rewards.model_scores import ModelOptions
 
-    kind: Any = args.kind or kind_of_environment(os.environ)
+    kind = args.kind or kind_of_environment(os.environ)
     if kind is None:
         raise UserError("--kind is missing; name it, or set EVAL_MODE or PAIRWISE_MODE")
-    return ScoringOptions(
-        kind,
-        prompt=args.prompt or shipped_prompt(kind),
-        swap=not args.no_swap,
-        scale=args.scale,
-        reference=args.reference,
-        judge=_judge(args, kind),
-        model=ModelOptions(args.model, args.model_python, args.device) if args.model else None,
+    asked = {"url": args.judge_url, "model": args.judge_model, **_pairs(args.judge, "--judge")}
+    client = {name: value for name, value in asked.items() if value is not None}
+    parts = [_pairs(texts, "--part") for texts in args.part]
+    checkpoint = {"model": args.model, "python": args.model_python, "device": args.device}
+    return ScoringOptions.from_mapping(
+        {
+            "kind": kind,
+            "prompt": args.prompt or shipped_prompt(kind),
+            "swap": not args.no_swap,
+            "scale": args.scale,
+            "reference": args.reference,
+            "judge": client,
+            "model": checkpoint if args.model else None,
+            "seed": args.seed,
+            "tolerant": args.tolerant,
+            "function": args.function,
+            "range": args.range,
+            "parts": [{"prompt": shipped_prompt(str(part.get("kind"))), **part} for part in parts],
+        },
+        judge=client,
+        environment=without_variables_of(client, os.environ),  # the command line comes first
     )
 
 
-def _judge(args: argparse.Namespace, kind: str) -> Any:
-    from grrm.asking.options import JudgeOptions, without_variables_of
-    from grrm.rewards.kinds import JUDGE_KINDS
-
-    if kind not in JUDGE_KINDS:
-        return None
-    values: dict[str, Any] = {"url": args.judge_url, "model": args.judge_model, **_pairs(args.judge)}
-    given = {name: value for name, value in values.items() if value is not None}
-    return JudgeOptions.from_mapping(given, without_variables_of(given, os.environ))
-
-
-def _pairs(texts: list[str]) -> Mapping[str, Any]:
+def _pairs(texts: list[str], option: str) -> dict[str, Any]:
     """Options as YAML reads their values."""
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"--judge: {text!r}, expected KEY=VALUE")
+            raise UserError(f"{option}: {text!r}, expected KEY=VALUE")
         pairs[key] = parse_yaml(value)
     return pairs

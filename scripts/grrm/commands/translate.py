@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,19 +25,19 @@ def run(args: argparse.Namespace) -> None:
     prompt = find_translation_prompt(args.prompt)
     command.run(
         args,
-        partial(_rows, args),
+        partial(_rows, args, prompt.columns),
         partial(settings, "translate", prompt=prompt, runs=args.runs),
         partial(translate_rows, prompt=prompt),
         _text,
     )
 
 
-def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    languages = {"src_lang": args.src_lang, "trg_lang": args.trg_lang}
+def _rows(args: argparse.Namespace, further: Collection[str]) -> list[dict[str, Any]]:
+    given: dict[str, Any] = {"src_lang": args.src_lang, "trg_lang": args.trg_lang, "further": further}
     if args.input:
-        return read_rows(args.input, file_format=args.input_format, **languages)
-    given = [("command line", {"src_text": text}) for text in args.source]
-    return check_rows(given, **languages)
+        return read_rows(args.input, file_format=args.input_format, **given)
+    rows = [("command line", {"src_text": text}) for text in args.source]
+    return check_rows(rows, **given)
 
 
 def _text(result: Mapping[str, Any]) -> str:

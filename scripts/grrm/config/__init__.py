@@ -3,15 +3,18 @@
 Imported while the Snakefile is parsed, so nothing heavier than PyYAML and jsonschema is imported here.
 """
 
+from grrm.catalogue.trainings import NEEDS, STAGES
 from grrm.config.environment import kind_of_environment
 from grrm.config.layers import load_experiment, resolve_experiment
 from grrm.config.rewards import (
-    ASKED_JUDGES,
-    GENERAL_JUDGES,
     alignment_prompt_of,
+    compared_runs,
+    function_file_of,
     grpo_runs,
     has_alignment_judge,
     is_served_apart,
+    part_checkpoints_of,
+    pieces_of,
     prompt_file,
     reward_of,
     scoring_model_of,
@@ -19,25 +22,25 @@ from grrm.config.rewards import (
 )
 from grrm.config.schema import dereference, load_schema, resolve
 from grrm.config.stages import (
-    NEEDS,
-    STAGES,
     compared_models,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    planned_trainings,
     stage_environments,
     taken_models,
     trained_stages,
+    value_of,
 )
 
 __all__ = [
-    "ASKED_JUDGES",
-    "GENERAL_JUDGES",
     "NEEDS",
     "STAGES",
     "alignment_prompt_of",
     "compared_models",
+    "compared_runs",
     "dereference",
+    "function_file_of",
     "grpo_runs",
     "has_alignment_judge",
     "is_served_apart",
@@ -47,6 +50,9 @@ __all__ = [
     "leakage_limits",
     "load_experiment",
     "load_schema",
+    "part_checkpoints_of",
+    "pieces_of",
+    "planned_trainings",
     "prompt_file",
     "resolve",
     "resolve_experiment",
@@ -56,4 +62,5 @@ __all__ = [
     "taken_models",
     "trained_stages",
     "translation_prompt_of",
+    "value_of",
 ]

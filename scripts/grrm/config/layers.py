@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grrm.config.environment import apply_environment, with_environment
-from grrm.config.relations import contradictions, reward_contradictions
-from grrm.config.schema import resolve
-from grrm.files import UserError, parse_yaml
+from grrm.config.environment import devices_of, lay_environment, spread_rows
+from grrm.config.relations import contradictions
+from grrm.config.reward_relations import reward_contradictions
+from grrm.config.schema import check, load_schema, resolve
+from grrm.files import UserError, read_yaml
 
 
 def load_experiment(
@@ -30,12 +29,7 @@ def load_experiment(
     config: dict[str, Any] = {}
     own = (Path(folder) / "config/config.yaml", Path(folder) / "config/cluster.yaml")
     for path in (*own, *overlays):
-        try:
-            layer = parse_yaml(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML ({error})") from error
+        layer = read_yaml(path)
         if not isinstance(layer, dict):
             raise UserError(f"{path}: expected keys and values, found {type(layer).__name__}")
         _lay_over(config, layer)
@@ -54,21 +48,31 @@ def _lay_over(config: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def resolve_experiment(
-    config: Mapping[str, Any], schema_path: str | Path, environment: Mapping[str, str] | None = None
+    config: Mapping[str, Any],
+    schema_path: str | Path,
+    environment: Mapping[str, str] | None = None,
+    files: Iterable[str | Path] = (),
 ) -> dict[str, Any]:
-    """As `resolve`, for an experiment: relations between keys are checked as well.
+    """As `resolve`, for an experiment: the environment is laid over it, and relations are checked as well.
 
     Args:
         config: as it was read.
         schema_path: the schema.
-        environment: variables that go before it (`with_environment`, and about judges that reward
-            `apply_environment`).
+        environment: variables that go before it (`grrm.config.environment`).
+        files: those that `config` was read from by another reader, which may have passed over a key that
+            stands twice; they are read again.
 
     Raises:
-        UserError: see `resolve`; a variable cannot be used; or two keys contradict each other.
+        UserError: see `resolve`; a file holds what is refused (`grrm.yaml_text`); a variable cannot be used;
+            or two keys contradict each other.
     """
-    resolved = with_environment(resolve(config, schema_path), environment or {})
-    apply_environment(resolved, environment or {})
+    for path in files:
+        read_yaml(path)
+    schema = load_schema(schema_path)
+    files = resolve(config, schema)
+    resolved, origins = lay_environment(files, environment or {})
+    check(resolved, schema, origins)
+    spread_rows(resolved, origins, devices_of(files))
     if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved

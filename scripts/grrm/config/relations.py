@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
-from grrm.config.rewards import (
-    GENERAL_JUDGES,
-    asks_endpoint,
-    compared_kinds,
-    family,
-    has_alignment_judge,
-    reward_of,
-)
 from grrm.config.schema import shown
 from grrm.config.stages import has_sft, rl_stages, rollout_engines, sft_stages, trained_stages
-from grrm.ranking import MAX_CANDIDATES
 from grrm.urls import secret_in
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
-    yield from _missing_metric_models(config["evaluate"])
+    yield from _unusable_metrics(config)
     yield from _secrets_in_addresses(config["evaluate"])
     yield from _unkept_checkpoints(config)
     hardware = config["hardware"]
@@ -60,17 +52,15 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _missing_metric_models(evaluate: Mapping[str, Any]) -> Iterator[str]:
-    """COMET and BLEURT can be trained on the spot, the others cannot."""
-    for name, key in (
-        ("cometkiwi", "start_from"),
-        ("xcomet", "start_from"),
-        ("metricx", "start_from"),
-        ("metricx", "tokenizer"),
-        ("llm_judge", "model"),
-    ):
-        if name in evaluate["metrics"] and evaluate[name][key] is None:
-            yield f"evaluate.{name}.{key} is null, expected a value with {name!r} in evaluate.metrics"
+def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
+    """Metrics without what they need, and own ones whose name means something else."""
+    names = [metric.name for metric in metrics_of(config)]
+    for metric in metrics_of(config):
+        for key in metric.required:
+            if metric.settings(config)[key] is None:
+                yield f"{metric.key}.{key} is null, expected a value with {metric.name!r} in evaluate.metrics"
+        if metric.function and (metric.name in {*METRICS, *RESERVED} or names.count(metric.name) > 1):
+            yield f"evaluate.metrics has an own metric {metric.name!r}, expected a name that nothing else has"
 
 
 def _secrets_in_addresses(evaluate: Mapping[str, Any]) -> Iterator[str]:
@@ -194,76 +184,3 @@ def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
             "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
             "(evaluate.start_from.grrm_rlvr): in these the fork asks it"
         )
-
-
-def _reachable(reward: Mapping[str, Any]) -> bool:
-    judge = reward["judge"]
-    return judge["model"] is not None and (judge["url"] is not None or judge["replay"])
-
-
-def _secrets(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
-    if secret := secret_in(reward["judge"]["url"] or ""):
-        yield f"{where}.judge.url holds {secret}, expected none: put the key into JUDGE_API_KEY"
-
-
-_NO_JUDGE = (
-    "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
-    "JUDGE_MODEL_NAME), or model for one that verl serves"
-)
-
-
-def reward_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    """What does not go together in the sections `reward`, in words."""
-    translation, rollouts = config["mt_grpo"]["reward"], config["mt_grpo"]["rollouts"]
-    yield from _secrets("mt_grpo.reward", translation)
-    for kind in dict.fromkeys(compared_kinds(config)):
-        reward = reward_of(translation, kind)
-        if kind == "grrm" and rollouts > MAX_CANDIDATES:  # other judges number what they are shown
-            yield (
-                f"mt_grpo.rollouts is {rollouts}, expected at most {MAX_CANDIDATES} for reward {kind!r}: its "
-                "judge is shown all rollouts of a prompt, one a letter from A to Z"
-            )
-        if asks_endpoint(reward) and not _reachable(reward):
-            yield f"mt_grpo.reward: {_NO_JUDGE.format(kind=kind)}"
-        if reward["placement"] == "endpoint" and reward["model"] is not None:
-            yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
-        if kind == "bradley_terry" and reward["model"] is None:
-            yield "mt_grpo.reward.model is null, expected a checkpoint for kind 'bradley_terry'"
-        if kind == "comet" and reward["model"] is not None:
-            yield "mt_grpo.reward.model is set, expected null for kind 'comet': its model is comet.start_from"
-        if kind in ("bleu", "chrf", "comet") and config["mt_grpo"]["cross_lingual_augmentation"]:
-            yield (
-                f"mt_grpo.cross_lingual_augmentation is true, expected false for reward {kind!r}: what is "
-                "translated into a random language has no reference to compare with"
-            )
-        if reward["semantics"] == "paper" and kind != "grrm":
-            yield f"mt_grpo.reward.semantics is 'paper', expected 'strict' for kind {kind!r}"
-        if config["rl_engine"] == "gen_rm_fork" and kind != "grrm":
-            yield f"mt_grpo.reward.kind is {kind!r}, expected 'grrm' with rl_engine 'gen_rm_fork'"
-    if config["alignment"] is None:
-        return
-    reward = config["alignment"]["grpo"]["reward"]
-    where = "alignment.grpo.reward"
-    yield from _secrets(where, reward)
-    if reward["kind"] not in GENERAL_JUDGES | {"bradley_terry"}:
-        allowed = ", ".join(sorted(GENERAL_JUDGES | {"bradley_terry"}))
-        yield f"{where}.kind is {reward['kind']!r}, expected one of {allowed}"
-    if reward["kind"] == "bradley_terry" and reward["model"] is None:
-        yield f"{where}.model is null, expected a checkpoint for kind 'bradley_terry'"
-    if reward["reference"]:
-        yield f"{where}.reference is true, expected false: rows have none but chosen, which is judged itself"
-    data = config["alignment"]["data"]
-    if (data["train"] is None) != (data["validation"] is None):
-        yield "alignment.data.train and .validation: expected a file for both or null for both"
-    if config["alignment"]["grpo"]["start_from"] is None and "policy_sft" not in config["alignment"]:
-        yield "alignment.grpo.start_from is null, expected a model (or alignment.policy_sft, for the toy)"
-    if reward["kind"] not in GENERAL_JUDGES or reward["model"] is not None:
-        return
-    if has_alignment_judge(config["alignment"]) and "judge_sft" in config["alignment"]:
-        if family(reward["kind"]) != "pairwise":
-            yield (
-                f"{where}.kind is {reward['kind']!r}, expected a kind of pairwise: that is what the toy's "
-                "judge is trained for; name another by judge.url (or JUDGE_API_URL) or model"
-            )
-    elif not _reachable(reward):
-        yield f"{where}: {_NO_JUDGE.format(kind=reward['kind'])}"

@@ -1,6 +1,6 @@
 """The sections `reward` of the configuration: what a kind needs, and which trainings there are.
 
-The kinds themselves: `grrm.rewards.kinds`.
+The kinds themselves: `grrm.catalogue.rewards`.
 """
 
 from __future__ import annotations
@@ -8,113 +8,198 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PAIRWISE_MODES = ("winrate", "copeland", "dgr", "elo")
-EVAL_MODES = ("pairwise", "pointwise", "listwise")
-GENERAL_JUDGES = frozenset({"pointwise", "listwise", *(f"pairwise_{mode}" for mode in PAIRWISE_MODES)})
-"""Kinds that ask a judge about texts of any sort."""
-ASKED_JUDGES = GENERAL_JUDGES | {"sqm"}
-"""Kinds whose judge is an endpoint unless the configuration names a model."""
+from grrm.catalogue.rewards import ASKED_JUDGES, KINDS, RewardKind
+
+Section = Mapping[str, Any]
+"""A section `reward`."""
 
 
-def compared_kinds(config: Mapping[str, Any]) -> list[str]:
-    """Kinds of reward that the translation model is trained with."""
-    return [config["mt_grpo"]["reward"]["kind"], *config["reward_comparison"]]
+def entry_of(reward: Section) -> RewardKind:
+    """What the kind of a section is."""
+    return KINDS[reward["kind"]]
 
 
-def asks_endpoint(reward: Mapping[str, Any]) -> bool:
-    """Whether the judge is asked at an address, not served by verl."""
-    if reward["kind"] in ASKED_JUDGES:
-        return reward["model"] is None
-    return bool(reward["kind"] == "grrm" and reward["placement"] == "endpoint")
+def compared_rewards(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The sections that the translation model is trained with: its own, and those that are compared."""
+    return list(grpo_runs(config).values())
+
+
+def pieces_of(reward: Section) -> dict[str, dict[str, Any]]:
+    """The parts of a mixture, by name, each as a section of its own; of another kind the section itself.
+
+    A part asks the judge of the mixture unless it names one. The mixture's `model` is the checkpoint of its
+    part bradley_terry if it has one, else the model that verl serves for the part that asks a judge.
+    """
+    if "parts" not in reward:
+        return {reward["kind"]: dict(reward)}
+    checkpoints = {part["kind"] for part in reward["parts"] if _wants_checkpoint(part["kind"])}
+    shared = {key: value for key, value in reward.items() if key not in ("parts", "function", "range")}
+    pieces = {}
+    for part in reward["parts"]:
+        takes_model = part["kind"] in checkpoints if checkpoints else KINDS[part["kind"]].asks == "judge"
+        pieces[part.get("name", part["kind"])] = {
+            **shared,
+            "prompt": None,
+            "model": reward["model"] if takes_model and "judge" not in part else None,
+            "normalise": reward.get("normalise", "none"),
+            **part,
+            "judge": {**reward["judge"], **part.get("judge", {})},
+            **({"placement": "endpoint"} if "judge" in part else {}),
+        }
+    return pieces
+
+
+def _wants_checkpoint(kind: str) -> bool:
+    return KINDS[kind].asks == "checkpoint" and not KINDS[kind].own_model
+
+
+def asks_endpoint(reward: Section) -> bool:
+    """Whether a judge is asked at an address, not served by verl: that of a kind, or of a part."""
+    return any(
+        piece["model"] is None
+        if piece["kind"] in ASKED_JUDGES
+        else entry_of(piece).asks == "judge" and piece["placement"] == "endpoint"
+        for piece in pieces_of(reward).values()
+    )
+
+
+def served_piece(reward: Section) -> dict[str, Any] | None:
+    """The part, or the whole, whose judge verl serves; None without."""
+    served = [p for p in pieces_of(reward).values() if entry_of(p).asks == "judge" and not asks_endpoint(p)]
+    return served[0] if served else None
 
 
 def family(kind: str) -> str:
     """What a judge is asked for: pairwise for pairwise_dgr."""
-    return kind.partition("_")[0]
+    return KINDS[kind].family
 
 
-def reward_of(reward: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """The section reward for another kind: prompt and model are that kind's own."""
-    if kind == reward["kind"]:
-        return dict(reward)
-    same_judge = kind in ASKED_JUDGES and reward["kind"] in ASKED_JUDGES
+def reward_of(reward: Section, compared: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The section reward for what it is compared with: prompt and model are that kind's own.
+
+    Args:
+        reward: the experiment's own section.
+        compared: an entry of `reward_comparison`: a kind, or keys of a section with a name.
+    """
+    if isinstance(compared, str):
+        if compared == reward["kind"]:
+            return dict(reward)
+        compared = {"kind": compared}
+    changed = {key: value for key, value in compared.items() if key not in ("name", "judge")}
+    same_judge = changed["kind"] in ASKED_JUDGES and reward["kind"] in ASKED_JUDGES
+    kept = {key: value for key, value in reward.items() if key not in _KINDS_OWN}
     return {
-        **reward,
-        "kind": kind,
+        **kept,
         "prompt": None,
         "model": reward["model"] if same_judge else None,
         "semantics": "strict",
+        **changed,
+        "judge": {**reward["judge"], **compared.get("judge", {})},
     }
+
+
+_KINDS_OWN = ("parts", "function", "range", "normalise")
+"""Keys that only the kind which they are given for has."""
+
+
+def name_of(compared: str | Mapping[str, Any]) -> str:
+    """Name of an entry of `reward_comparison`."""
+    return compared if isinstance(compared, str) else str(compared["name"])
 
 
 def grpo_runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Trainings of the translation model by GRPO, each with its section reward.
 
-    `mt_grpo` is the experiment's own, `mt_grpo_<kind>` that with another kind that is compared.
+    `mt_grpo` is the experiment's own, `mt_grpo_<name>` that with another one that is compared.
     """
     own = config["mt_grpo"]["reward"]
     return {"mt_grpo": own} | {
-        f"mt_grpo_{kind}": reward_of(own, kind) for kind in config["reward_comparison"] if kind != own["kind"]
+        f"mt_grpo_{name_of(compared)}": reward_of(own, compared)
+        for compared in config["reward_comparison"]
+        if compared != own["kind"]
     }
 
 
-def is_served_apart(reward: Mapping[str, Any], judge: str | None) -> bool:
+def compared_runs(config: Mapping[str, Any]) -> dict[str, str]:
+    """The trainings that `reward_comparison` puts side by side, by its names."""
+    own = config["mt_grpo"]["reward"]["kind"]
+    return {
+        name_of(compared): "mt_grpo" if compared == own else f"mt_grpo_{name_of(compared)}"
+        for compared in config["reward_comparison"]
+    }
+
+
+def is_served_apart(reward: Section, judge: str | None) -> bool:
     """Whether verl serves the judge on devices of its own.
 
     Args:
         reward: the section of that name.
         judge: the model or checkpoint that scores; None if none does, or if an endpoint is asked.
     """
-    checkpoint = reward["kind"] in ("comet", "bradley_terry")  # scores where the reward is computed
+    checkpoint = entry_of(reward).asks == "checkpoint"  # scores where the reward is computed
     return judge is not None and not checkpoint and reward["placement"] == "dedicated"
 
 
-def scoring_model_of(reward: Mapping[str, Any]) -> str | None:
-    """Name of the model or checkpoint that scores translations; None if none does."""
-    kind = reward["kind"]
-    if kind in ("bleu", "chrf"):
+def scoring_model_of(reward: Section) -> str | None:
+    """Name of the model that verl serves as the judge of translations, or of the checkpoint that scores them;
+    None if none does. Of a mixture the former: `scoring_models_of` names the checkpoints of its parts."""
+    if "parts" in reward:
+        served = served_piece(reward)
+        return None if served is None else scoring_model_of(served)
+    entry = entry_of(reward)
+    if entry.asks == "nothing":
         return None
-    if kind == "comet":
-        return "comet"
     if reward["model"] is not None:
         return "mt_reward"
-    return "grrm_rlvr" if kind == "grrm" and reward["placement"] != "endpoint" else None
+    return None if reward["placement"] == "endpoint" and entry.asks == "judge" else entry.own_model or None
 
 
-def translation_prompt_of(reward: Mapping[str, Any], ranking: str) -> str | None:
+def part_checkpoints_of(reward: Section) -> dict[str, str]:
+    """Parts of a mixture that score with a checkpoint -> name of the checkpoint."""
+    if "parts" not in reward:
+        return {}
+    return {
+        name: model
+        for name, piece in pieces_of(reward).items()
+        if entry_of(piece).asks == "checkpoint" and (model := scoring_model_of(piece)) is not None
+    }
+
+
+def translation_prompt_of(reward: Section, ranking: str) -> str | None:
     """Prompt of the judge of translations; None if the kind needs none.
 
     Args:
         reward: the section of that name.
         ranking: the ranking prompt of the experiment.
     """
-    kind = reward["kind"]
-    if kind in ("bleu", "chrf", "comet"):
+    entry = entry_of(reward)
+    if not (entry.prompt or entry.translation_prompt):
         return None
     if reward["prompt"] is not None:
         return str(reward["prompt"])
-    if kind == "grrm":
-        return ranking
-    if kind == "bradley_terry":
-        return "config/prompts/translation_plain.yaml"
-    if kind == "sqm":
-        return "config/prompts/sqm.yaml"
-    return f"config/prompts/translation_{family(kind)}.yaml"
+    return entry.translation_prompt or ranking
 
 
 def has_alignment_judge(alignment: Mapping[str, Any]) -> bool:
     """Whether a model or checkpoint scores the policy's responses, not an endpoint."""
     reward = alignment["grpo"]["reward"]
+    if all(entry_of(piece).asks == "nothing" for piece in pieces_of(reward).values()):
+        return False
     if reward["model"] is not None:
         return True
     return reward["judge"]["url"] is None and not reward["judge"]["replay"]
 
 
-def alignment_prompt_of(reward: Mapping[str, Any]) -> str | None:
+def alignment_prompt_of(reward: Section) -> str | None:
     """Prompt of the judge of any responses; None if the kind needs none."""
-    if reward["kind"] not in GENERAL_JUDGES:
-        return None
-    return reward["prompt"] or f"config/prompts/judge_{family(reward['kind'])}.yaml"
+    prompt = entry_of(reward).conversation_prompt
+    return (reward["prompt"] or prompt) if prompt else None
+
+
+def function_file_of(reward: Section) -> list[str]:
+    """Files of the functions that score, for a rule's input."""
+    functions = [piece["function"] for piece in pieces_of(reward).values() if "function" in piece]
+    return [function.rpartition(":")[0] for function in functions]
 
 
 def prompt_file(prompt: str | None) -> str | list[str]:

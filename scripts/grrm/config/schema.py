@@ -4,39 +4,77 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from grrm import catalogue
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
+from grrm.urls import secret_in
+from grrm.yaml_text import parse_yaml, unusable
 
 
-def resolve(config: Mapping[str, Any], schema_path: str | Path) -> dict[str, Any]:
+def resolve(config: Mapping[str, Any], schema: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     """A checked copy of `config` with the schema's defaults filled in.
+
+    Args:
+        config: as it was read.
+        schema: see `load_schema`, or the file.
 
     Raises:
         UserError: a key is unknown or missing, or a value is not allowed; the message gives the
             key's path, the value and what is allowed.
     """
-    import jsonschema  # Some stages' environments, where sections are read but not checked, have none.
-
-    schema = load_schema(schema_path)
+    rules = schema if isinstance(schema, Mapping) else load_schema(schema)
+    if problems := list(unusable(config)):
+        raise UserError("configuration: " + "; ".join(problems))
     filled = copy.deepcopy(dict(config))
-    _fill_defaults(filled, schema, schema)
-    resolved: dict[str, Any] = _typed(filled, schema, schema)
-    validator = jsonschema.Draft202012Validator(schema)
-    problems = [_explain(error) for error in validator.iter_errors(resolved)]
-    if problems:
-        raise UserError("configuration: " + "; ".join(sorted(set(problems))))
+    _fill_defaults(filled, rules, rules)
+    resolved: dict[str, Any] = _typed(filled, rules, rules)
+    check(resolved, rules)
     return resolved
+
+
+def check(
+    config: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    origins: Mapping[tuple[str, ...], tuple[str, str]] | None = None,
+) -> None:
+    """Raise UserError if the schema does not allow a configuration.
+
+    Args:
+        config: with its defaults.
+        schema: see `load_schema`.
+        origins: by the path of a key, the variable of the environment, and its text, that it has its value
+            from: that is named instead.
+    """
+    problems = {_explain(error, origins or {}) for error in validator(schema).iter_errors(config)}
+    if problems:
+        raise UserError("configuration: " + "; ".join(sorted(problems)))
+
+
+def validator(schema: Mapping[str, Any]) -> Any:
+    """Of JSON schema, to which `$` at the end of a pattern is the end of the text, not of a line."""
+    import jsonschema  # some stages' environments, where sections are read but not checked, have none
+
+    extend: Any = jsonschema.validators.extend
+    return extend(jsonschema.Draft202012Validator, {"pattern": _matches})(schema)
+
+
+def _matches(_: Any, pattern: str, text: Any, __: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    whole = f"{pattern[:-1]}\\Z" if pattern.endswith("$") else pattern
+    if isinstance(text, str) and not re.search(whole, text):
+        yield ValidationError(f"{text!r} does not match {pattern!r}")
 
 
 def load_schema(path: str | Path) -> dict[str, Any]:
     """A JSON schema written in YAML, in which `x-enum: module:NAME` stands for an enum of those names."""
-    schema: dict[str, Any] = _with_enums(parse_yaml(Path(path).read_text(encoding="utf-8")))
+    schema: dict[str, Any] = _with_enums(read_yaml(path))
     return schema
 
 
@@ -108,7 +146,7 @@ def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[s
     return schema
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, origins: Mapping[tuple[str, ...], tuple[str, str]]) -> str:
     path = ".".join(str(part) for part in error.absolute_path)
     where = f"key {path!r}" if path else "top level"
     if error.validator == "additionalProperties":
@@ -126,11 +164,14 @@ def _explain(error: Any) -> str:
         "maximum": f"a number of at most {value}",
         "exclusiveMinimum": f"a number above {value}",
         "exclusiveMaximum": f"a number below {value}",
-        "pattern": f"text of the form {value}",
+        "pattern": error.schema.get("x-expected", f"text of the form {value}"),
         "minLength": "some text",
         "minItems": f"at least {value} of them",
         "uniqueItems": "each of them once",
     }.get(str(error.validator), str(error.message))
+    if origin := origins.get(tuple(error.absolute_path)):
+        variable, text = origin
+        return f"{variable} is {shown(text)} in the environment, expected {allowed}; correct or unset it"
     return f"{where} is {shown(error.instance)}, expected {allowed}{_number_hint(error)}"
 
 
@@ -138,6 +179,8 @@ def shown(value: Any) -> str:
     """A value as it is written in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str) and secret_in(value):
+        return "one with a secret in it"
     return repr(value)
 
 

@@ -5,14 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
+from grrm.catalogue.metrics import metrics_of
+from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
 from grrm.files import UserError
 
-STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
-# Models that a stage needs: what it starts from, and its judge.
-NEEDS = {"grrm_sft": (), "grrm_rlvr": ("grrm_sft",), "mt_sft": (), "mt_grpo": ("mt_sft", "grrm_rlvr")}
+JUDGES = tuple(row.section.rpartition(".")[2] for row in of_part("judges"))
 
 
-JUDGES = ("sft", "pointwise", "pairwise", "bradley_terry")
+def value_of(config: Mapping[str, Any], path: str) -> Any:
+    """What stands under a dotted path; None if nothing does."""
+    value: Any = config
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def planned_trainings(config: Mapping[str, Any]) -> list[Training]:
+    """The trainings whose section the configuration has."""
+    return [row for row in TRAININGS.values() if value_of(config, row.section) is not None]
+
+
+def _keys_of_taken(config: Mapping[str, Any]) -> dict[str, str]:
+    """Models that may be taken instead of made -> the key that names them."""
+    keys: dict[str, str] = {}
+    for row in TRAININGS.values():
+        keys |= {row.taken: f"{row.section}.start_from", row.taken_judge: f"{row.section}.reward.model"}
+    keys |= {metric.name: f"{metric.key}.start_from" for metric in metrics_of(config) if metric.checkpoint}
+    finished = config["evaluate"]["start_from"]
+    return keys | {stage: f"evaluate.start_from.{stage}" for stage in finished if finished[stage]}
 
 
 def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
@@ -20,61 +40,28 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
 
     A judge's is called `<stage>_base`: each may start from another one.
     """
-    taken = {
-        "grrm_base": config["grrm_sft"]["start_from"],
-        "grrm_sft": config["grrm_rlvr"]["start_from"],
-        "mt_base": config["mt_sft"]["start_from"],
-        "mt_sft": config["mt_grpo"]["start_from"],
-        **{
-            name: (config["comet"] if name == "comet" else config["evaluate"][name])["start_from"]
-            for name in config["evaluate"]["metrics"]
-            if name != "llm_judge"
-        },
-        "mt_reward": config["mt_grpo"]["reward"]["model"],
-    }
-    if config["alignment"] is not None:
-        grpo = config["alignment"]["grpo"]
-        taken |= {"alignment_policy": grpo["start_from"], "alignment_judge": grpo["reward"]["model"]}
-    finished = {stage: model for stage, model in config["evaluate"]["start_from"].items() if model}
-    judges = config["judges"] or {}
-    bases = {f"judge_{name}_base": judges[name]["start_from"] for name in JUDGES if judges}
-    return {name: model for name, model in (taken | finished | bases).items() if model}
-
-
-_TAKEN_BY = {
-    "mt_reward": "mt_grpo.reward.model",
-    "alignment_policy": "alignment.grpo.start_from",
-    "alignment_judge": "alignment.grpo.reward.model",
-    "grrm_base": "grrm_sft.start_from",
-    "grrm_sft": "grrm_rlvr.start_from",
-    "mt_base": "mt_sft.start_from",
-    "mt_sft": "mt_grpo.start_from",
-    "comet": "comet.start_from",
-}
+    taken = {name: value_of(config, key) for name, key in _keys_of_taken(config).items()}
+    return {name: model for name, model in taken.items() if name and model}
 
 
 def key_of_taken(config: Mapping[str, Any], name: str) -> str:
     """The key of the configuration that names a model that is taken, see `taken_models`."""
-    if config["evaluate"]["start_from"].get(name):
-        return f"evaluate.start_from.{name}"
-    if name.startswith("judge_"):
-        return f"judges.{name.removeprefix('judge_').removesuffix('_base')}.start_from"
-    return _TAKEN_BY.get(name, f"evaluate.{name}.start_from")
+    return _keys_of_taken(config)[name]
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Models before and after reinforcement learning; without the first if only the second is there."""
     taken = taken_models(config)
-    pairs = {"ranking": ["grrm_sft", "grrm_rlvr"], "translation": ["mt_sft", "mt_grpo"]}
     return {
-        kind: [after] if after in taken and before not in taken else [before, after]
-        for kind, (before, after) in pairs.items()
+        task: [after] if after in taken and before not in taken else [before, after]
+        for task, (before, after) in COMPARED.items()
     }
 
 
 def trained_stages(config: Mapping[str, Any]) -> list[str]:
     """Stages that are run for the models that are compared, and for the judge of the samples, in order."""
-    wanted = {"grrm_rlvr", *(model for models in compared_models(config).values() for model in models)}
+    wanted = {model for models in compared_models(config).values() for model in models}
+    wanted |= {row.judge for row in of_part("") if row.judge}
     run: set[str] = set()
     while wanted := wanted - set(taken_models(config)) - run:
         run |= wanted
@@ -118,35 +105,28 @@ def kept_checkpoints(config: Mapping[str, Any]) -> list[int]:
     return sorted(wanted)
 
 
-# A stage's name, its section, and the key of its number of steps.
+# The path of a stage's section, the section, and the key of its number of steps.
 Stage: TypeAlias = tuple[str, dict[str, Any], str]
+
+
+def _stages(config: Mapping[str, Any], *engines: Engine) -> list[Stage]:
+    rows = [row for row in planned_trainings(config) if row.engine in engines]
+    return [(row.section, value_of(config, row.section), row.steps_key) for row in rows]
 
 
 def sft_stages(config: Mapping[str, Any]) -> list[Stage]:
     """Supervised trainings."""
-    stages: list[Stage] = [(name, config[name], "max_steps") for name in ("grrm_sft", "mt_sft")]
-    if judges := config["judges"]:
-        stages += [(f"judges.{name}", judges[name], "max_steps") for name in ("sft", "bradley_terry")]
-    if alignment := config["alignment"]:
-        names = [name for name in ("policy_sft", "judge_sft") if name in alignment]
-        stages += [(f"alignment.{name}", alignment[name], "max_steps") for name in names]
-    return stages
+    return _stages(config, "sft", "bt")
 
 
 def rl_stages(config: Mapping[str, Any]) -> list[Stage]:
     """Reinforcement learning, that of judges and against them last."""
-    own: list[Stage] = [(name, config[name], "steps") for name in ("grrm_rlvr", "mt_grpo")]
-    return own + judged_stages(config)
+    return _stages(config, "rl")
 
 
 def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     """Reinforcement learning of judges, and against them."""
-    stages: list[Stage] = []
-    if judges := config["judges"]:
-        stages += [(f"judges.{name}", judges[name], "steps") for name in ("pointwise", "pairwise")]
-    if alignment := config["alignment"]:
-        stages.append(("alignment.grpo", alignment["grpo"], "steps"))
-    return stages
+    return [stage for stage in rl_stages(config) if "." in stage[0]]
 
 
 def rollout_engines(config: Mapping[str, Any]) -> dict[str, str]:
@@ -171,8 +151,9 @@ def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def has_sft(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the SFT stage of `name` is part of the experiment."""
-    after = {"grrm": "grrm_rlvr", "mt": "mt_grpo"}[name]
+    """Whether the SFT of the base model of that name (grrm, mt) is part of the experiment."""
+    first = next(row.name for row in TRAININGS.values() if row.start == f"{name}_base")
+    after = next(row for row in TRAININGS.values() if row.start == first)
     finished = config["evaluate"]["start_from"]
-    later = config[after]["start_from"] or finished[after] or finished[f"{name}_sft"]
+    later = value_of(config, f"{after.section}.start_from") or finished[after.name] or finished[first]
     return later is None

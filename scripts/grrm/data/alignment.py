@@ -2,28 +2,30 @@
 documents them (examples/train/rl_training).
 
 `x` is the conversation before the response, `chosen` and `rejected` the same conversation with a better and
-a worse one: lists of messages, JSON texts of such lists, or plain texts. A row of another layout is an error
-that names the row and the key, never an empty response or an invented prompt.
+a worse one: lists of messages, JSON texts of such lists, or plain texts. Other layouts of preferences are
+read too (`grrm.data.layouts`), ties left out. Any other row is an error that names the row and the key, never
+an empty response or an invented prompt.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from grrm.files import UserError, read_jsonl
+from grrm.data.layouts import UnusedRow, asked, parse_row
+from grrm.data.records import Conversation
+from grrm.data.rows import read_rows
+from grrm.data.values import closed
+from grrm.files import UserError
 from grrm.judges.conversation import question_text
 
-Message = dict[str, str]
 Row = dict[str, Any]
 
 DEFAULT_SOURCE = "alignment"
-_ROLES = ("system", "user", "assistant")
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 ROWS = pa.schema(
@@ -51,30 +53,11 @@ ROWS = pa.schema(
 """Columns of a row for verl."""
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a Parquet or JSON-lines file, as they are.
-
-    Raises:
-        UserError: the file is missing or of another format.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix in (".jsonl", ".json"):
-        yield from read_jsonl(path)
-        return
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: neither JSON lines (.jsonl) nor a Parquet file ({error})") from error
-
-
 def verl_rows(path: Path, *, split: Literal["train", "test"], bad_rows: str = "error") -> list[Row]:
     """Rows of `ROWS`, one per row of the file.
 
     Args:
-        path: rows {x, chosen, rejected, source, unique_id}.
+        path: a file of rows (`grrm.data.rows`).
         split: name of the split; verl asks for `rollout.n` responses to a row of "train".
         bad_rows: "error" stops at the first row of another layout; "drop" leaves it out and prints how many.
 
@@ -83,11 +66,15 @@ def verl_rows(path: Path, *, split: Literal["train", "test"], bad_rows: str = "e
     """
     rows: list[Row] = []
     dropped: list[str] = []
+    unused: Counter[str] = Counter()
     places: dict[str, int] = {}
     for number, row in enumerate(read_rows(path)):
         try:
             made = _verl_row(row, len(rows), split)
-        except ValueError as error:
+        except UnusedRow as reason:
+            unused[str(reason)] += 1
+            continue
+        except UserError as error:
             dropped.append(f"{path}, row {number} (the first is 0): {error}")
             if bad_rows == "error":
                 raise UserError(dropped[-1]) from error
@@ -100,28 +87,26 @@ def verl_rows(path: Path, *, split: Literal["train", "test"], bad_rows: str = "e
         rows.append(made)
     if not rows:
         raise UserError(dropped[0] if dropped else f"{path}: no rows")
+    for words, count in unused.items():
+        print(f"{path}: {count} rows left out: {words}")
     if dropped:
         print(f"{path}: {len(dropped)} rows left out; the first: {dropped[0]}")
     return rows
 
 
 def _verl_row(row: Mapping[str, Any], index: int, split: str) -> Row:
-    """One row; ValueError says what is wrong with it."""
-    conversation, chosen = _preferred(row, "chosen")
-    rejected = _preferred(row, "rejected")[1] if row.get("rejected") is not None else None
-    # Without x, what chosen answers.
-    turns = _messages(row["x"], "x") if row.get("x") else conversation
+    """One row; UserError says what is wrong with it."""
+    turns, chosen, rejected = _preference(row)
     if not turns:
-        raise ValueError(
+        raise UserError(
             "x is missing and chosen holds a response only; expected the conversation in one of them"
         )
     if turns[-1]["role"] != "user":
-        raise ValueError(f"x ends with the role {turns[-1]['role']!r}, expected 'user'")
-    if conversation and conversation != turns:
-        raise ValueError("chosen answers another conversation than x")
+        raise UserError(f"the conversation ends with the role {turns[-1]['role']!r}, expected 'user'")
+    messages = [dict(turn) for turn in turns]
     return {
         "data_source": str(row.get("source") or DEFAULT_SOURCE),
-        "prompt": turns,
+        "prompt": messages,
         "ability": "alignment",
         "reward_model": {"style": "model", "ground_truth": ""},
         "extra_info": {
@@ -129,47 +114,23 @@ def _verl_row(row: Mapping[str, Any], index: int, split: str) -> Row:
             "split": split,
             "unique_id": str(row.get("unique_id") or ""),
             "question": question_text(turns),
-            "turns": turns,
-            "chosen": chosen,
-            "rejected": rejected,
+            "turns": messages,
+            "chosen": chosen.strip(),
+            "rejected": None if rejected is None else rejected.strip(),
         },
     }
 
 
-def _preferred(row: Mapping[str, Any], key: str) -> tuple[list[Message], str]:
-    """The conversation of a response, empty if it stands alone, and the response."""
-    if row.get(key) is None:
-        raise ValueError(f"no {key}; the row has {', '.join(row)}")
-    value = row[key]
-    if isinstance(value, str) and not value.lstrip().startswith(("[", "{")):
-        if not value.strip():
-            raise ValueError(f"{key} is empty")
-        return [], value.strip()
-    messages = _messages(value, key)
-    if messages[-1]["role"] != "assistant":
-        raise ValueError(f"{key} ends with the role {messages[-1]['role']!r}, expected 'assistant'")
-    return messages[:-1], messages[-1]["content"].strip()
-
-
-def _messages(value: Any, key: str) -> list[Message]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.lstrip().startswith(("[", "{")) else value
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{key} begins like JSON and is none ({error})") from error
-    if isinstance(value, str):
-        value = [{"role": "user", "content": value}]
-    if isinstance(value, Mapping):
-        value = [value]
-    if not isinstance(value, Sequence) or not value:
-        raise ValueError(f"{key} is {value!r:.200}, expected a list of messages with role and content")
-    messages = []
-    for message in value:
-        if not isinstance(message, Mapping) or message.get("role") not in _ROLES:
-            raise ValueError(
-                f"{key} holds {message!r:.200}, expected a message with a role of {', '.join(_ROLES)}"
-            )
-        if not isinstance(message.get("content"), str) or not message["content"].strip():
-            raise ValueError(f"{key} holds a message of the {message['role']} without content")
-        messages.append({"role": message["role"], "content": message["content"]})
-    return messages
+def _preference(row: Mapping[str, Any]) -> tuple[Conversation, str, str | None]:
+    """What is answered, and the responses; a rejected one is not needed, and may be the same."""
+    if row.get("chosen") is None:
+        record = parse_row(row, "bradley_terry")
+        return record.conversation, record.chosen, record.rejected
+    before, chosen = closed(row["chosen"], "chosen")
+    rejected = None if row.get("rejected") is None else closed(row["rejected"], "rejected")[1]
+    turns = asked(row)
+    if turns and turns[-1]["role"] != "user":
+        raise UserError(f"x ends with the role {turns[-1]['role']!r}, expected 'user'")
+    if before and turns and before != turns:
+        raise UserError("chosen answers another conversation than x")
+    return turns or before, chosen, rejected

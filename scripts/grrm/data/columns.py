@@ -5,16 +5,17 @@ from __future__ import annotations
 import mmap
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grrm.languages import language_name
-from grrm.prompts import RankingPrompt, TranslationPrompt
+from grrm.languages import language_code, language_name
+from grrm.prompts import RankingPrompt, TranslationPrompt, check_columns, column_text
 from grrm.ranking import MAX_CANDIDATES, labels
 
 Numbers = npt.NDArray[np.int64]
@@ -89,15 +90,72 @@ class LanguageColumn:
         return self._codes.take(self._numbers.take(pa.array(numbers)))
 
 
+class FurtherColumns:
+    """Columns of a table that prompts name beside the texts, in memory: added in order, taken by number.
+
+    Args:
+        asked: name of the column -> file of the prompt that cannot do without it.
+        wished: columns that are kept if they are there; None: all of the table.
+    """
+
+    def __init__(self, asked: Mapping[str, str | Path], wished: Collection[str] | None = ()) -> None:
+        self._asked, self._wished = asked, wished
+        self._chunks: dict[str, list[pa.Array]] = {}
+        self._columns: dict[str, pa.Array] = {}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Add rows behind those that are there.
+
+        Raises:
+            UserError: a column that a prompt names is not there.
+        """
+        names = batch.schema.names
+        for name, file in self._asked.items():
+            check_columns(file, [name], names)
+        wished = names if self._wished is None else self._wished
+        for name in [name for name in names if name in self._asked or name in wished]:
+            self._chunks.setdefault(name, []).append(batch[name])
+
+    def close(self) -> None:
+        """No more rows are added from here on."""
+        self._columns = {
+            name: pa.chunked_array(chunks).combine_chunks() for name, chunks in self._chunks.items()
+        }
+        self._chunks.clear()
+
+    def take(self, numbers: npt.NDArray[np.integer]) -> dict[str, pa.Array]:
+        """The columns of the rows of those numbers, in that order."""
+        return {name: column.take(pa.array(numbers)) for name, column in self._columns.items()}
+
+
+def column_texts(columns: Mapping[str, pa.Array]) -> dict[str, pa.StringArray]:
+    """What stands in the places of columns in prompts: `grrm.prompts.column_text` of each value."""
+    return {
+        name: pc.fill_null(column, "")
+        if pa.types.is_string(column.type)
+        else pa.array(map(column_text, column.to_pylist()), pa.string())
+        for name, column in columns.items()
+    }
+
+
 def language_names(codes: pa.StringArray) -> pa.StringArray:
     """The English name of each language.
 
     Raises:
         UserError: a language is not known.
     """
+    return _each(language_name, codes)
+
+
+def language_codes(codes: pa.StringArray) -> pa.StringArray:
+    """The code of each language, without its region; raises what `language_names` raises."""
+    return _each(language_code, codes)
+
+
+def _each(function: Callable[[str], str], codes: pa.StringArray) -> pa.StringArray:
     coded = codes.dictionary_encode()
-    names = pa.array([language_name(code) for code in coded.dictionary.to_pylist()], pa.string())
-    return names.take(coded.indices)
+    values = pa.array([function(code) for code in coded.dictionary.to_pylist()], pa.string())
+    return values.take(coded.indices)
 
 
 def ranking_prompts(
@@ -109,6 +167,7 @@ def ranking_prompts(
     mt_texts: pa.StringArray,
     sizes: Numbers,
     fences: npt.NDArray[np.integer],
+    columns: Mapping[str, pa.StringArray] = MappingProxyType({}),
 ) -> pa.StringArray:
     """The prompts for many groups: what `prompt.render` gives for each.
 
@@ -120,21 +179,25 @@ def ranking_prompts(
         mt_texts: the candidates of all groups, one after another.
         sizes: number of candidates of each group.
         fences: length of the fence that each group needs (`group_fences`).
+        columns: those that the prompt names, one text for each group.
     """
     starts = np.concatenate([[0], sizes.cumsum()])
     places = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
-    fence = _fence_texts(fences)
+    fence = _fence_texts(with_fences(fences, columns))
+    groups = pa.array(np.repeat(np.arange(len(sizes)), sizes))
     candidates = fill_column(
         prompt.candidate,
         {
+            **{name: column.take(groups) for name, column in columns.items()},
             "label": _LABELS.take(pa.array(places)),
             "text": mt_texts,
-            "fence": fence.take(pa.array(np.repeat(np.arange(len(sizes)), sizes))),
+            "fence": fence.take(groups),
         },
     )
     return fill_column(
         prompt.prompt,
         {
+            **columns,
             "source_language": language_names(src_langs),
             "target_language": language_names(trg_langs),
             "source": src_texts,
@@ -154,17 +217,29 @@ def translation_prompts(
     src_langs: pa.StringArray,
     trg_langs: pa.StringArray,
     fences: npt.NDArray[np.integer],
+    columns: Mapping[str, pa.StringArray] = MappingProxyType({}),
 ) -> pa.StringArray:
     """The prompts for many segments: what `prompt.render` gives for each (see `ranking_prompts`)."""
     return fill_column(
         prompt.prompt,
         {
+            **columns,
             "source_language": language_names(src_langs),
             "target_language": language_names(trg_langs),
+            "target_code": language_codes(trg_langs),
             "source": src_texts,
-            "fence": _fence_texts(fences),
+            "fence": _fence_texts(with_fences(fences, columns)),
         },
     )
+
+
+def with_fences(
+    fences: npt.NDArray[np.integer], columns: Mapping[str, pa.StringArray]
+) -> npt.NDArray[np.integer]:
+    """Lengths of fences, longer where the texts of these columns need it."""
+    for column in columns.values():
+        fences = np.maximum(fences, _fence_lengths(column.cast(pa.large_string())))
+    return fences
 
 
 def fill_column(template: str, values: Mapping[str, pa.StringArray | pa.StringScalar]) -> pa.StringArray:

@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from grrm.config import resolve
-from grrm.files import UserError, parse_yaml, write_text
+from grrm.config import STAGES, resolve
+from grrm.files import UserError, read_yaml, write_text
 
-_TRAINING_STAGES = {"grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"}
 _UNLISTED = "models--"
 # What the hub allows: no two dashes or dots in a row, so that a name can be turned back.
 _HUB_ID = re.compile(r"(?!.*(--|\.\.))\w[\w.-]*(/\w[\w.-]*)?")
@@ -220,7 +219,7 @@ def find_training_files(entries: Mapping[str, Entry]) -> dict[str, tuple[str, tu
             continue
         held_out = {file for item in entry.settings.get("test_sets", {}).values() for file in item["files"]}
         files = tuple(file for file in entry.files if file not in held_out)
-        for stage in set(entry.settings["used_by"]) & _TRAINING_STAGES if files else ():
+        for stage in set(entry.settings["used_by"]) & set(STAGES) if files else ():
             if stage in found:
                 raise UserError(f"{stage} is trained on {found[stage][0]} and on {entry.name}: choose one")
             found[stage] = entry.name, files
@@ -322,12 +321,7 @@ def is_inside(file: str) -> bool:
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        table = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
+    table = read_yaml(path)
     if not isinstance(table, dict):
         raise UserError(f"{path}: expected a table of names, found {type(table).__name__}")
     return table

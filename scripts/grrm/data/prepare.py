@@ -16,7 +16,7 @@ wait in a temporary file, a row is a few numbers until it is its turn, and a bat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +29,11 @@ import pyarrow.parquet as pq
 
 from grrm.data.augment import RankingPlan, other_languages, plan_ranking_rows, shuffled
 from grrm.data.columns import (
+    FurtherColumns,
     LanguageColumn,
     TextFile,
     as_lists,
+    column_texts,
     group_fences,
     language_names,
     ranking_prompts,
@@ -110,7 +112,8 @@ def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict
     Raises:
         ValueError: with semantics "strict" the analysis is empty.
     """
-    user = prompt.messages(**{name: row[name] for name in ("src_text", "mt_texts", "src_lang", "trg_lang")})
+    shown = {name: row[name] for name in ("src_text", "mt_texts", "src_lang", "trg_lang")}
+    user = prompt.messages(**shown, columns=row)
     if semantics == "paper":
         return chat(user, f"{strip_mention(row['analysis'])}\n\n{ranking_verdict(row['scores'])}")
     return chat(user, ranking_answer(strip_verdict(row["analysis"]), row["scores"]))
@@ -118,7 +121,7 @@ def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict
 
 def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
     """A row of the mt_sft table as a chat: the translation prompt, then the response as it is."""
-    user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")})
+    user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}, columns=row)
     return chat(user, row["response"])
 
 
@@ -207,19 +210,27 @@ class RankedGroups:
     """A table of ranked groups: texts on disk, numbers in memory."""
 
     def __init__(
-        self, tables: Iterable[pa.Table], folder: str | Path, *, with_analyses: bool = False
+        self,
+        tables: Iterable[pa.Table],
+        folder: str | Path,
+        *,
+        with_analyses: bool = False,
+        further: FurtherColumns | None = None,
     ) -> None:
-        """Read all pieces of the table; `folder` has room for its texts.
+        """Read all pieces of the table; `folder` has room for its texts, `further` keeps what else is wanted.
 
         Raises:
-            UserError: scores are not integers from 0 to 10 (those of test tables may be on any scale).
+            UserError: scores are not integers from 0 to 10 (those of test tables may be on any scale), or a
+                column that is asked for is missing.
         """
+        self.further = further or FurtherColumns({})
         self.src_texts, self.mt_texts = TextFile(folder), TextFile(folder)
         self.analyses = TextFile(folder) if with_analyses else None
         self.src_langs, self.trg_langs = LanguageColumn(), LanguageColumn()
         sizes, scores = [], []
         for table in tables:
             for batch in table.to_batches():
+                self.further.add(batch)
                 self.src_texts.add(batch["src_text"])
                 self.mt_texts.add(batch["mt_texts"].flatten())
                 if self.analyses is not None:
@@ -228,6 +239,7 @@ class RankedGroups:
                 self.trg_langs.add(batch["trg_lang"])
                 sizes.append(pc.list_value_length(batch["mt_texts"]).to_numpy().astype(np.int64))
                 scores.append(_grades(batch["scores"].flatten().to_numpy()))
+        self.further.close()
         for column in (self.src_texts, self.mt_texts, self.analyses, self.src_langs, self.trg_langs):
             if column is not None:
                 column.close()
@@ -297,6 +309,7 @@ def _ranking_batch(
         mt_texts=mt_texts,
         sizes=sizes,
         fences=group_fences(groups.src_texts.fences[chosen], groups.mt_texts.fences[candidates], sizes),
+        columns=column_texts(groups.further.take(chosen)),
     )
     texts = as_lists(mt_texts, bounds)
     extra: dict[str, pa.Array]
@@ -339,19 +352,27 @@ _TRUTH = pa.array(
 class SentencePairs:
     """A table of sentence pairs: texts on disk, languages in memory."""
 
-    def __init__(self, tables: Iterable[pa.Table], folder: str | Path) -> None:
-        """Read all pieces of the table; `folder` has room for its texts."""
+    def __init__(
+        self, tables: Iterable[pa.Table], folder: str | Path, further: FurtherColumns | None = None
+    ) -> None:
+        """Read all pieces of the table; `folder` has room for its texts, `further` keeps what else is wanted.
+
+        Raises:
+            UserError: a column that is asked for is missing.
+        """
+        self.further = further or FurtherColumns({})
         self.src_texts, self.trg_texts = TextFile(folder), TextFile(folder)
         self.src_langs, self.trg_langs = LanguageColumn(), LanguageColumn()
         self._count = 0
         for table in tables:
             for batch in table.to_batches():
                 self._count += batch.num_rows
+                self.further.add(batch)
                 self.src_texts.add(batch["src_text"])
                 self.trg_texts.add(batch["trg_text"])
                 self.src_langs.add(batch["src_lang"])
                 self.trg_langs.add(batch["trg_lang"])
-        for column in (self.src_texts, self.trg_texts, self.src_langs, self.trg_langs):
+        for column in (self.further, self.src_texts, self.trg_texts, self.src_langs, self.trg_langs):
             column.close()
 
     def __len__(self) -> int:
@@ -367,8 +388,12 @@ def translation_batches(
     split: str,
     cross_lingual: bool = False,
     semantics: Semantics = "strict",
+    carried: Collection[str] | None = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of verl rows (`TRANSLATION_ROWS`) from a table of translation pairs, shuffled.
+
+    What is `carried` of the pairs' further columns (None: all) stands behind the others in extra_info, for
+    rewards and the prompts of judges.
 
     There is no ground truth: the judge sees the source text and the candidates only. With `cross_lingual`
     every pair gives a second row, for another language of the paper. It has no reference; with semantics
@@ -385,16 +410,30 @@ def translation_batches(
             trg_langs = pc.if_else(pa.array(added), others, trg_langs)
             if semantics == "strict":
                 trg_texts = pc.if_else(pa.array(added), pa.scalar(None, pa.string()), trg_texts)
+        extra = {"src_lang": src_langs, "trg_lang": trg_langs, "src_text": src_texts, "trg_text": trg_texts}
+        further = pairs.further.take(chosen)
         prompts = translation_prompts(
             prompt,
             src_texts=src_texts,
             src_langs=src_langs,
             trg_langs=trg_langs,
             fences=pairs.src_texts.fences[chosen],
+            columns=column_texts({name: extra.get(name, further[name]) for name in prompt.columns}),
         )
-        extra = {"src_lang": src_langs, "trg_lang": trg_langs, "src_text": src_texts, "trg_text": trg_texts}
+        kept = {name: column for name, column in further.items() if carried is None or name in carried}
+        extra, schema = {**kept, **extra}, _with_columns(TRANSLATION_ROWS, kept)
         truths = pa.repeat(pa.scalar(""), len(rows))
-        yield _verl_batch(TRANSLATION_ROWS, start, prompts, truths, data_source, "translation", split, extra)
+        yield _verl_batch(schema, start, prompts, truths, data_source, "translation", split, extra)
+
+
+def _with_columns(schema: pa.Schema, columns: Mapping[str, pa.Array]) -> pa.Schema:
+    """The schema of verl's rows with these columns behind the others in extra_info, but for those it has."""
+    info = schema.field("extra_info")
+    own = list(info.type)
+    names = {field.name for field in own}
+    more = [pa.field(name, column.type) for name, column in columns.items() if name not in names]
+    place = schema.get_field_index("extra_info")
+    return schema.set(place, info.with_type(pa.struct([*own, *more]))) if more else schema
 
 
 def _codes(languages: pa.StringArray) -> list[str]:
@@ -418,7 +457,7 @@ def _verl_batch(
         return pa.repeat(pa.scalar(text), count)
 
     messages = _struct(_MESSAGE, {"role": same("user"), "content": prompts})
-    info = {"index": pa.array(np.arange(start, start + count)), "split": same(split), **extra}
+    info = {**extra, "index": pa.array(np.arange(start, start + count)), "split": same(split)}
     return pa.RecordBatch.from_arrays(
         [
             same(data_source),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grrm.data.judge_data import Compared, Graded, conversation_key, distinct_pairs
+from grrm.data.records import Compared, Graded, conversation_key, distinct_pairs
 from grrm.files import UserError, atomic_path
 from grrm.judges.conversation import question_text
 from grrm.judges.prompts import JudgePrompt

@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 from grrm.prompts import translation_answer
 
 Row = dict[str, Any]
@@ -90,12 +88,7 @@ def _split(items: Sequence[Row], shares: Mapping[str, float], rng: random.Random
 
 
 def _read_items(path: Path, needed: set[str], optional: set[str]) -> list[Row]:
-    try:
-        items = parse_yaml(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
+    items = read_yaml(path)
     if not isinstance(items, list) or len(items) < 4:
         raise UserError(f"{path}: expected a list of at least 4 items, so that every table gets one")
     for number, item in enumerate(items, 1):

@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from grrm.data.judge_data import Compared, Demonstration, Graded, Preferred
+from grrm.data.records import Compared, Demonstration, Graded, Preferred
 from grrm.data.toy_world import (
     SOURCE_LANGUAGE,
     TARGET_LANGUAGE,
@@ -29,8 +29,7 @@ from grrm.data.toy_world import (
 )
 from grrm.judges.conversation import Message, question_text
 from grrm.judges.prompts import JudgePrompt
-from grrm.rewards.pointwise import HIGHEST
-from grrm.verdicts import Preference
+from grrm.verdicts import HELPFULNESS, Preference
 
 SOURCE = "toy_world"
 DEFAULT_ROWS: dict[str, int] = {
@@ -44,6 +43,7 @@ DEFAULT_ROWS: dict[str, int] = {
 }
 
 # Least penalty of the scores 3, 2, 1 and 0.
+_, _HIGHEST = HELPFULNESS
 _PENALTIES = (1, 4, 6, 8)
 _LITERAL = 0.5
 _NOISE = (0.0, 0.15, 0.3, 0.5)
@@ -90,7 +90,7 @@ def make_judge_tables(
 def quality(language: ToyLanguage, source: str, translation: str) -> int:
     """The score of a translation, 0 to 4, from the penalty of its errors."""
     found = penalty(language, source, translation)
-    return HIGHEST - sum(found >= least for least in _PENALTIES)
+    return _HIGHEST - sum(found >= least for least in _PENALTIES)
 
 
 def _question(source: str) -> tuple[Message, ...]:
@@ -108,7 +108,7 @@ def _translations(language: ToyLanguage, rng: random.Random, source: str) -> Ite
 
 def _graded(language: ToyLanguage, rng: random.Random, source: str) -> Graded:
     """All scores are equally frequent."""
-    wanted = rng.randint(0, HIGHEST)
+    wanted = rng.randint(0, _HIGHEST)
     for translation in _translations(language, rng, source):
         if quality(language, source, translation) == wanted:
             return Graded(_question(source), translation, wanted, SOURCE)
@@ -152,7 +152,7 @@ def _demonstration(
 
 def _grading(language: ToyLanguage, rng: random.Random, source: str, prompt: JudgePrompt) -> list[Message]:
     row = _graded(language, rng, source)
-    score = min(HIGHEST, row.score + (rng.random() < _GENEROUS))
+    score = min(_HIGHEST, row.score + (rng.random() < _GENEROUS))
     asked = prompt.render(question=question_text(row.conversation), response=row.response)
     return _turns(asked, describe_errors(language, source, row.response), prompt.tag, str(score))
 

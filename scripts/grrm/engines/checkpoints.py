@@ -18,13 +18,14 @@ from grrm.engines import model_card
 from grrm.files import (
     UserError,
     atomic_path,
-    parse_yaml,
     read_json,
+    read_yaml,
     remove_leftovers,
     sha256,
     write_json,
     write_text,
 )
+from grrm.model_folder import check_model_files
 
 IDENTITY = "training.json"
 _FINISHED = "finished"
@@ -41,7 +42,7 @@ def identity(config: Path, inputs: Iterable[Path], ignored: Iterable[str] = ()) 
     Raises:
         UserError: an input is missing.
     """
-    rendered = parse_yaml(config.read_text(encoding="utf-8"))
+    rendered = read_yaml(config)
     return {
         "config": {key: value for key, value in rendered.items() if key not in set(ignored)},
         "inputs": {str(path): fingerprint(path) for path in inputs},
@@ -176,25 +177,6 @@ def model_files(working: Path) -> list[Path]:
         "chat_template.jinja",
     )
     return sorted({file for name in names for file in working.glob(name)})
-
-
-def check_model(folder: Path) -> None:
-    """Raise UserError unless `folder` is a Hugging Face model with tokenizer."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such model folder")
-    check_model_files({file.name for file in folder.iterdir()}, folder)
-
-
-def check_model_files(names: set[str], folder: Path) -> None:
-    """Raise UserError unless `names` are the files of a Hugging Face model with tokenizer."""
-    needs = {
-        "config.json": {"config.json"},
-        "weights (*.safetensors)": {name for name in names if name.endswith(".safetensors")},
-        "a tokenizer (tokenizer.json or vocabulary)": {"tokenizer.json", "tokenizer.model", "vocab.json"},
-    }
-    missing = [what for what, any_of in needs.items() if not any_of & names]
-    if missing:
-        raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")
 
 
 def fingerprint(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from grrm.engines.trainer import CPU, engine_environment, logging_steps, optimization
 
 DATASET = "stage"
+_TASK = {"stage": "sft", "do_train": True, "finetuning_type": "full"}
 
 
 def sft_config(
@@ -39,9 +40,7 @@ def sft_config(
     return {
         "model_name_or_path": str(model),
         **({"flash_attn": settings["attention"]} if cuda else {}),
-        "stage": "sft",
-        "do_train": True,
-        "finetuning_type": "full",
+        **_TASK,
         **({"deepspeed": dict(deepspeed)} if deepspeed else {}),
         "dataset_dir": str(dataset_dir),
         "dataset": DATASET,

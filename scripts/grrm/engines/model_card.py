@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 
 from grrm import __version__
+from grrm.catalogue.trainings import Training as Row
+from grrm.catalogue.trainings import training_of
 
 FILE = "README.md"
 Training = Mapping[str, Any]
@@ -23,17 +25,6 @@ Training = Mapping[str, Any]
 # Where the engines' configurations name the initial model.
 _INITIAL = ("model_name_or_path", "actor_rollout_ref.model.path", "model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_STAGES = {
-    "grrm_sft": "reward model for translations, after supervised finetuning",
-    "grrm_rlvr": "reward model for translations, after reinforcement learning from verified rankings",
-    "mt_sft": "translation model, after supervised finetuning",
-    "mt_grpo": "translation model, after reinforcement learning with a judge as its reward",
-    "judge_sft": "judge of responses, after supervised finetuning",
-    "judge_pointwise": "judge that scores responses, after reinforcement learning from verified scores",
-    "judge_pairwise": "judge that compares responses, after reinforcement learning from verified preferences",
-    "judge_bradley_terry": "reward model (Bradley-Terry), trained on chosen and rejected responses",
-    "alignment_grpo": "policy, after reinforcement learning with a judge as its reward",
-}
 _LIMITS = {
     "judge": "It judges what it was trained on, and can be deceived: by length, by order, and by a policy "
     "that is trained against it for long. Its scores are not a measure of quality elsewhere.",
@@ -86,10 +77,10 @@ def model_card(
         metrics: measured values.
     """
     config = training.get("config", {})
-    base = base_model(training, ancestors)
+    base, row = base_model(training, ancestors), training_of(name)
     parts = [
         f"# {name}",
-        f"A {_STAGES.get(name, 'model')}, made by GRRM {__version__} "
+        f"A {row.card if row else 'model'}, made by GRRM {__version__} "
         "([arXiv 2602.14028](https://arxiv.org/abs/2602.14028)).",
         "## Where it comes from",
         "\n".join(_lineage(name, training, ancestors)),
@@ -99,15 +90,15 @@ def model_card(
         "## Evaluation",
         _evaluation(metrics),
         "## Use",
-        _use(name),
+        _use(row),
         "## Limits",
-        _LIMITS[_family(name)],
+        _LIMITS[row.makes if row else "sft"],
         "## Licence",
         f"The model it started from: {licence}."
         if licence
         else "That of the model it started from, and of the data it was trained on; neither is known here.",
     ]
-    metadata = _metadata(name, base, licence, metrics)
+    metadata = _metadata(name, row, base, licence, metrics)
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join(parts) + "\n"
 
@@ -139,12 +130,15 @@ def read_licence(folder: Path) -> str | None:
     return licence if isinstance(licence, str) else None
 
 
-def _metadata(name: str, base: str | None, licence: str | None, metrics: Sequence[Metric]) -> dict[str, Any]:
-    scores = name.endswith("bradley_terry")
+def _metadata(
+    name: str, row: Row | None, base: str | None, licence: str | None, metrics: Sequence[Metric]
+) -> dict[str, Any]:
+    scores = row is not None and row.engine == "bt"
+    judges = row is not None and row.makes == "judge"
     metadata: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-classification" if scores else "text-generation",
-        "tags": ["grrm", name, "reward-model" if _family(name) == "judge" else "text-generation"],
+        "tags": ["grrm", name, "reward-model" if judges else "text-generation"],
     }
     if licence:
         metadata["license"] = licence
@@ -226,23 +220,17 @@ def _number(metric: Metric) -> str:
     return f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
 
 
-def _use(name: str) -> str:
-    if name.startswith("judge_"):
+def _use(row: Row | None) -> str:
+    if row and row.part == "judges":
         return (
             "The prompt and the parser it was trained with are in `judge.json`:\n\n"
             "```console\ngrrm grade --model FOLDER --input responses.jsonl --output grades.jsonl\n```"
         )
-    if _family(name) == "judge":
+    if row and row.task == "ranking":
         return (
             "```console\ngrrm rank --model FOLDER --source TEXT --candidate TEXT --candidate TEXT "
             "--from en --to zh\n```"
         )
-    if name.startswith("mt_"):
+    if row and row.task == "translation":
         return "```console\ngrrm translate --model FOLDER --source TEXT --from en --to zh\n```"
     return "With transformers or vLLM, in its chat template."
-
-
-def _family(name: str) -> str:
-    if name.startswith(("grrm_", "judge_")) and name != "judge_sft":
-        return "judge"
-    return "policy" if name.endswith("_grpo") else "sft"

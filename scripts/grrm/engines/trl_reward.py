@@ -20,7 +20,8 @@ from transformers import AutoModelForSequenceClassification
 from transformers.trainer_utils import get_last_checkpoint
 from trl import RewardConfig, RewardTrainer
 
-from grrm.data.judge_data import Preferred, read_records
+from grrm.data.judge_data import read_records
+from grrm.data.records import Preferred
 from grrm.engines.stop_callback import StopWhenAsked
 from grrm.engines.trl import weights_dtype
 from grrm.files import UserError, write_jsonl

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from grrm.catalogue import vllm
+from grrm.catalogue.rewards import CHECKPOINT_KINDS, JUDGED_KINDS
 from grrm.engines.trainer import CPU
-from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS
 
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
@@ -97,7 +97,7 @@ def rl_overrides(
     """
     grouped = "reward" in settings
     # Whether verl serves a judge.
-    judged = grouped and judge is not None and settings["reward"]["kind"] not in MODEL_KINDS
+    judged = grouped and judge is not None and settings["reward"]["kind"] not in CHECKPOINT_KINDS
     if not grouped:
         reward = _verified_reward(settings)
     else:
@@ -240,7 +240,7 @@ def _group_reward(
 ) -> Overrides:
     reward = settings["reward"]
     kind = reward["kind"]
-    if kind in JUDGE_KINDS and judge_prompt is None:
+    if kind in JUDGED_KINDS and judge_prompt is None:
         raise ValueError("a judge needs its prompt")
     shared = (
         "semantics",
@@ -253,7 +253,7 @@ def _group_reward(
         "deadline",
         "max_failure_rate",
     )
-    served = kind in JUDGE_KINDS and judge is not None
+    served = kind in JUDGED_KINDS and judge is not None
     return {
         "reward.num_workers": 1,  # siblings meet in one worker
         "reward.reward_manager.source": "importlib",
@@ -268,8 +268,8 @@ def _group_reward(
         "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
         **{f"+reward.reward_kwargs.{name}": reward[name] for name in shared},
         **(_other_kind(reward) if kind != "grrm" else {}),
-        **(_endpoint(reward) if kind in JUDGE_KINDS and not served else {}),
-        **(_checkpoint(reward, judge) if kind in MODEL_KINDS else {}),
+        **(_endpoint(reward) if kind in JUDGED_KINDS and not served else {}),
+        **(_checkpoint(reward, judge) if kind in CHECKPOINT_KINDS else {}),
     }
 
 
@@ -498,6 +498,16 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
         return 0
     judge = config["reward.reward_model.n_gpus_per_node"] if config.get(DEDICATED) else 0
     return max(int(config.get(_DEVICES, 1)), int(judge))
+
+
+def models_of_vllm_on_cpu(config: Mapping[str, Any]) -> list[Path]:
+    """Folders of the models that vLLM is to run on a CPU."""
+    servers = {MODEL: "actor_rollout_ref.rollout.name", JUDGE: "reward.reward_model.rollout.name"}
+    return [
+        Path(config[model])
+        for model, name in servers.items()
+        if model in config and config.get(name) == "vllm" and config.get(DEVICE) == "cpu"
+    ]
 
 
 def is_asked_over_http(config: Mapping[str, Any]) -> bool:

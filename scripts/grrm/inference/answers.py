@@ -87,7 +87,7 @@ def rank(
     Args:
         model: the judge (GRRM): a folder, a model of the hub, a server's name for it, or a backend that has
             it loaded.
-        rows: with src_text, src_lang, trg_lang and mt_texts.
+        rows: with src_text, src_lang, trg_lang, mt_texts and the columns that the prompt names.
         prompt: how a group is shown, or how each candidate alone is: by its name or file
             (`grrm.prompts.find_ranking_prompt`), or as it is.
         decoding: how the answer is generated; None: greedy and as long as published, or half of the model's
@@ -126,7 +126,7 @@ def translate(
 
     Args:
         model: the translation model; as in `rank`.
-        rows: with src_text, src_lang and trg_lang.
+        rows: with src_text, src_lang, trg_lang and the columns that the prompt names.
         prompt: how a segment is shown: by its name or file (`grrm.prompts.find_translation_prompt`), or as it
             is.
         decoding: as in `rank`.
@@ -178,6 +178,7 @@ def rank_each(
                 mt_texts=[row["mt_texts"][i] for i in order],
                 src_lang=row["src_lang"],
                 trg_lang=row["trg_lang"],
+                columns=row,
             ),
             _group_reader(prompt, len(order)),
             key,
@@ -219,7 +220,9 @@ def translate_each(
 
     questions = [
         Question(
-            prompt.render(src_text=row["src_text"], src_lang=row["src_lang"], trg_lang=row["trg_lang"]),
+            prompt.render(
+                src_text=row["src_text"], src_lang=row["src_lang"], trg_lang=row["trg_lang"], columns=row
+            ),
             read,
             key,
             prompt.chat,
@@ -282,6 +285,7 @@ def _rank_pointwise(
                 mt_text=rows[position]["mt_texts"][i],
                 src_lang=rows[position]["src_lang"],
                 trg_lang=rows[position]["trg_lang"],
+                columns=rows[position],
             ),
             read,
             (*keys[position], i),

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from grrm.engines.checkpoints import check_model
 from grrm.files import UserError, sha256
+from grrm.model_folder import check_model
 
 # Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
 _MODULES = {

@@ -14,7 +14,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from grrm.engines.checkpoints import check_model
 from grrm.files import UserError, is_text
 from grrm.inference.answers import Row
 from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
@@ -31,10 +30,11 @@ from grrm.inference.backends import (
 from grrm.inference.journal import Journal, Printer, rows_digest
 from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
+from grrm.judges.comparisons import Shown, agreed, orders_of, tournament_scores
 from grrm.judges.conversation import question_text, with_response
-from grrm.judges.groups import shown_first
-from grrm.tournament import Comparison, Method, score
-from grrm.verdicts import Preference, swap
+from grrm.model_folder import check_model
+from grrm.tournament import Method
+from grrm.verdicts import Preference
 
 Use: TypeAlias = Pointwise | Pairwise | BradleyTerry
 """How a judge is used: prompt, parser and limits of its training."""
@@ -381,14 +381,8 @@ def _shown(row: Row, used: Pointwise | Pairwise, where: str) -> list[tuple[int, 
         return [(i,) for i in range(len(responses))]
     if len(responses) < 2:
         raise UserError(f"{where}: one response; a pairwise judge compares at least two")
-    pairs = list(combinations(range(len(responses)), 2))
-    if used.both_orders:
-        return [order for i, j in pairs for order in ((i, j), (j, i))]
-    question = question_text(row["messages"])
-    return [
-        (i, j) if shown_first(question, responses[i], responses[j]) == responses[i] else (j, i)
-        for i, j in pairs
-    ]
+    question, pairs = question_text(row["messages"]), combinations(range(len(responses)), 2)
+    return [order for pair in pairs for order in orders_of(question, responses, pair, used.both_orders)]
 
 
 def _render(row: Row, responses: tuple[int, ...], used: Pointwise | Pairwise, reference: bool) -> str:
@@ -427,24 +421,13 @@ def tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[
     A pair is compared if every answer about it is there; two orders that disagree are a tie. A response that
     was never compared has no score.
     """
-    said: dict[tuple[int, int], list[Preference | None]] = {}
+    said: dict[Shown, list[tuple[Shown, Any]]] = {}
     for judgement in judgements:
         i, j = judgement.responses
-        verdict: Any = judgement.verdict
-        turned = verdict if verdict is None or i < j else swap(verdict)
-        said.setdefault((min(i, j), max(i, j)), []).append(turned)
-    results: list[Comparison] = []
-    for (i, j), preferences in said.items():
-        if None not in preferences:
-            agreed = preferences[0] if len(set(preferences)) == 1 else "tie"
-            results.append((i, j, {"A": i, "B": j}.get(str(agreed))))
-    known = sorted({index for i, j, _ in results for index in (i, j)})
-    if not known:
-        return [None] * n
-    place = {index: position for position, index in enumerate(known)}
-    local: list[Comparison] = [(place[i], place[j], None if w is None else place[w]) for i, j, w in results]
-    values = dict(zip(known, score(method, len(known), local), strict=True))
-    return [values.get(index) for index in range(n)]
+        said.setdefault((min(i, j), max(i, j)), []).append(((i, j), judgement.verdict))
+    complete = {pair: answers for pair, answers in said.items() if all(verdict for _, verdict in answers)}
+    results = [agreed(answers, pair) for pair, answers in complete.items()]
+    return tournament_scores(n, results, method)
 
 
 def ranks(scores: Sequence[float | None]) -> list[int | None]:

@@ -26,7 +26,7 @@ from grrm.inference.backends import (
     unfinished,
 )
 from grrm.inference.tokens import encode, stop_tokens
-from grrm.verl_plugin.sampling import draw, processed_log_probs, uniform_draws
+from grrm.sampling import draw, processed_log_probs, uniform_draws
 
 
 class TransformersBackend:

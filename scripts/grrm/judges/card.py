@@ -47,7 +47,7 @@ class Pointwise:
     @cached_property
     def asks(self) -> JudgePrompt:
         """The prompt; `asks.render(question=..., response=...)`."""
-        return template_prompt(self.prompt)
+        return template_prompt(self.prompt, "judge_pointwise")
 
     def read(self, answer: str) -> int:
         """The score in an answer; ValueError with the reason if there is none."""
@@ -74,7 +74,7 @@ class Pairwise:
     @cached_property
     def asks(self) -> JudgePrompt:
         """The prompt; `asks.render(question=..., first=..., second=...)`."""
-        return template_prompt(self.prompt)
+        return template_prompt(self.prompt, "judge_pairwise")
 
     def read(self, answer: str) -> Preference:
         """The preference in an answer; ValueError with the reason if there is none."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from grrm.languages import language_name
 from grrm.tournament import Comparison
@@ -22,6 +23,8 @@ class Group:
         trg_lang: language of the candidates, likewise.
         turns: the conversation that the candidates continue, if it has more than the question as the user's
             only turn; messages with role and content.
+        chosen: the preferred response of the row, which whoever forms the group judges among the candidates.
+        columns: all that the row holds, by name.
     """
 
     question: str
@@ -30,6 +33,8 @@ class Group:
     src_lang: str = ""
     trg_lang: str = ""
     turns: tuple[Mapping[str, str], ...] = ()
+    chosen: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def messages(self) -> list[Mapping[str, str]]:
@@ -52,17 +57,24 @@ class GroupScores:
     """What became of a group.
 
     Attributes:
-        scores: one per candidate, in [-1, 1], higher is better; None if nothing is known about it. A group
-            in which there is nothing to choose, of one candidate or of equal ones, gets zeros.
+        scores: one per candidate, on the scale of what judges them, higher is better; None if nothing is
+            known about it. A group in which there is nothing to choose, of one candidate or of equal ones,
+            gets the middle of the scale.
         failures: why judgements are missing, one text each.
         comparisons: of pairs of distinct candidates, by index into `candidates` (pairwise only).
         conflicts: results that an optimal order contradicts (dgr only).
+        answer: the judge's last answer about the whole group (GRRM only).
+        retries: times that the group was asked about again (GRRM only).
+        parts: points, 0 to 10, of each part by its name, one per candidate (mixtures only).
     """
 
     scores: tuple[float | None, ...]
     failures: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     conflicts: int = 0
+    answer: str | None = None
+    retries: int = 0
+    parts: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,3 +133,11 @@ def common_metrics(groups: Sequence[GroupScores], judgements: int, failed: int) 
         "candidates_without_score": sum(score is None for group in groups for score in group.scores),
         "groups_without_signal": sum(len({s for s in g.scores if s is not None}) < 2 for g in groups),
     }
+
+
+def judged_singly(results: Sequence[GroupScores]) -> Judged:
+    """What kinds answer that judge every candidate by itself, with the figures of all kinds."""
+    scores = [score for result in results for score in result.scores]
+    return Judged(
+        tuple(results), common_metrics(results, len(scores), sum(score is None for score in scores))
+    )

@@ -52,7 +52,7 @@ async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: Judge
         if number not in answers:
             results.append(GroupScores((0.0,) * len(group.candidates)))
         elif (order := answers[number].value) is None:
-            failure = f"{answers[number].reason}: {answers[number].detail}"
+            failure = answers[number].failure
             results.append(GroupScores((None,) * len(group.candidates), (failure,)))
         else:
             results.append(GroupScores(spread(group.candidates, indices, order_scores(order))))

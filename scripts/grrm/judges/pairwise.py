@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
+from grrm.judges.comparisons import Shown, agreed, compared, orders_of, tournament_scores
 from grrm.judges.groups import (
     Group,
     GroupScores,
@@ -17,22 +18,20 @@ from grrm.judges.groups import (
     common_metrics,
     distinct,
     share,
-    shown_first,
     spread,
 )
 from grrm.judges.prompts import JudgePrompt
 from grrm.judges.questions import Decider, Verdict
-from grrm.tournament import Comparison, Method, score, solve_feedback_arc_set
+from grrm.tournament import Comparison, Method, solve_feedback_arc_set
 from grrm.verdicts import Preference, parse_preference, swap
 
 
 @dataclass(frozen=True)
 class _Question:
-    """One call: candidate `first` is shown as A, `second` as B."""
+    """One call: two candidates of a group in the order in which they are shown."""
 
     group: int
-    first: int
-    second: int
+    order: Shown
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class _Match:
         return self.questions[0].group
 
     @property
-    def pair(self) -> tuple[int, int]:
-        return self.questions[0].first, self.questions[0].second
+    def pair(self) -> Shown:
+        return self.questions[0].order
 
 
 async def judge_pairwise(
@@ -88,17 +87,15 @@ async def judge_pairwise(
     comparisons: list[list[Comparison]] = [[] for _ in groups]
     failures: list[list[str]] = [[] for _ in groups]
     for match in matches:
-        missing = [answers[question] for question in match.questions if answers[question].value is None]
-        if missing:
+        if missing := [answers[question] for question in match.questions if answers[question].value is None]:
             i, j = match.pair
-            failures[match.group].append(f"candidates {i} and {j}: {missing[0].reason}: {missing[0].detail}")
+            failures[match.group].append(f"candidates {i} and {j}: {missing[0].failure}")
         else:
-            preference = _agreed(match, answers)
-            comparisons[match.group].append((*match.pair, _winner(match.pair, preference)))
+            comparisons[match.group].append(agreed(_said(match, answers), match.pair))
 
     results = tuple(
-        _score(group, compared, failed, method)
-        for group, compared, failed in zip(groups, comparisons, failures, strict=True)
+        _score(group, results_of, failed, method)
+        for group, results_of, failed in zip(groups, comparisons, failures, strict=True)
     )
     said = [verdict.value for verdict in verdicts if verdict.value is not None]
     metrics = common_metrics(results, len(verdicts), len(verdicts) - len(said))
@@ -111,63 +108,56 @@ async def judge_pairwise(
 
 
 def _matches(index: int, group: Group, both_orders: bool) -> list[_Match]:
-    matches = []
-    for i, j in combinations(distinct(group.candidates), 2):
-        forth, back = _Question(index, i, j), _Question(index, j, i)
-        if both_orders:
-            matches.append(_Match((forth, back)))
-        else:
-            first = shown_first(group.question, group.candidates[i], group.candidates[j])
-            matches.append(_Match((forth,) if first == group.candidates[i] else (back,)))
-    return matches
+    return [
+        _Match(
+            tuple(
+                _Question(index, order)
+                for order in orders_of(group.question, group.candidates, pair, both_orders)
+            )
+        )
+        for pair in combinations(distinct(group.candidates), 2)
+    ]
 
 
 def _render(prompt: JudgePrompt, group: Group, question: _Question) -> str:
+    first, second = question.order
     return prompt.render(
         question=group.question,
         reference=group.reference,
-        first=group.candidates[question.first],
-        second=group.candidates[question.second],
+        first=group.candidates[first],
+        second=group.candidates[second],
         **group.context,
     )
 
 
-def _said(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> list[Preference]:
+def _said(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> list[tuple[Shown, Preference]]:
     """What was answered, each in the order of its question."""
-    return [value for question in match.questions if (value := answers[question].value) is not None]
+    return [
+        (question.order, value)
+        for question in match.questions
+        if (value := answers[question].value) is not None
+    ]
 
 
-def _agreed(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> Preference:
-    """The preference in the order of the first question; a tie if the two questions disagree."""
-    said = _said(match, answers)
-    return "tie" if len(said) == 2 and said[0] != swap(said[1]) else said[0]
-
-
-def _winner(pair: tuple[int, int], preference: Preference) -> int | None:
-    return {"A": pair[0], "B": pair[1], "tie": None}[preference]
-
-
-def _score(group: Group, compared: list[Comparison], failed: list[str], method: Method) -> GroupScores:
+def _score(group: Group, comparisons: list[Comparison], failed: list[str], method: Method) -> GroupScores:
     chosen = distinct(group.candidates)
     if len(chosen) < 2:
         return GroupScores((0.0,) * len(group.candidates))
-    # A candidate that was never compared must not count as an average one.
-    known = sorted({index for i, j, _ in compared for index in (i, j)})
-    place = {index: position for position, index in enumerate(known)}
-    local: list[Comparison] = [(place[i], place[j], None if w is None else place[w]) for i, j, w in compared]
-    values = dict(zip(known, score(method, len(known), local), strict=True))
+    values = tournament_scores(len(group.candidates), comparisons, method)
+    known, local = compared(comparisons)
     return GroupScores(
-        spread(group.candidates, chosen, [values.get(index) for index in chosen]),
+        spread(group.candidates, chosen, [values[index] for index in chosen]),
         tuple(failed),
-        tuple(compared),
+        tuple(comparisons),
         solve_feedback_arc_set(len(known), local).conflicts if method == "dgr" else 0,
     )
 
 
 def _bias(matches: Sequence[_Match], answers: dict[_Question, Verdict[Preference]]) -> dict[str, float]:
-    pairs = [said for match in matches if len(said := _said(match, answers)) == 2]
+    said = [[answer for _, answer in _said(match, answers)] for match in matches]
+    pairs = [both for both in said if len(both) == 2]
     return {
         "pairs": len(pairs),
-        "position_bias": share(sum(said in (["A", "A"], ["B", "B"]) for said in pairs), len(pairs)),
+        "position_bias": share(sum(both in (["A", "A"], ["B", "B"]) for both in pairs), len(pairs)),
         "inconsistent": share(sum(first != swap(second) for first, second in pairs), len(pairs)),
     }

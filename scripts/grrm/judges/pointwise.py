@@ -56,7 +56,7 @@ async def judge_pointwise(
             continue
         values = [answers[number, index].value for index in indices]
         failures = [
-            f"candidate {index}: {answers[number, index].reason}: {answers[number, index].detail}"
+            f"candidate {index}: {answers[number, index].failure}"
             for index, value in zip(indices, values, strict=True)
             if value is None
         ]

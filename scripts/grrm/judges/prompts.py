@@ -8,15 +8,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-from grrm.config import GENERAL_JUDGES
+from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
-from grrm.prompts import LANGUAGES, code_fence, fill_template, load_templates
+from grrm.prompts import (
+    LANGUAGES,
+    asked_columns,
+    check_columns,
+    code_fence,
+    column_texts,
+    fill_template,
+    load_templates,
+)
 
 Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
-_FOLDER = Path(__file__).parents[3] / "config/prompts"
+_CHECKOUT = Path(__file__).parents[3]
 _TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
 # What is judged, by the keywords it has.
 _TEXTS: dict[Kind, set[str]] = {
@@ -32,8 +41,11 @@ _VERDICTS: dict[Kind, re.Pattern[str]] = {
     "judge_pointwise": re.compile(rf"{_NUMBERS}|\W*(?:score|number|integer|n|x)\W*", re.IGNORECASE),
     "judge_listwise": re.compile(_NUMBERS),
 }
+NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 # What RM-Gallery's documents call them in a function of one's own -> what they are called here.
 _PUBLISHED = {"user_query": "question", "response_a": "first", "response_b": "second"}
+KEYWORDS = frozenset({"question", "reference"}.union(LANGUAGES, _PUBLISHED, *_TEXTS.values()))
+"""All that a function may be given beside columns of the row."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +55,21 @@ class JudgePrompt:
     Attributes:
         render: called with keywords: question and reference (a text or None), and first and second
             (pairwise), response (pointwise) or candidates (listwise, a sequence); if the candidates are
-            translations also source_language and target_language, names; returns the judge's prompt.
+            translations also source_language and target_language, names; and columns, the row that is asked
+            about; returns the judge's prompt.
         tag: name of the tag.
         languages: which of these two `render` cannot do without.
+        columns: of the row, which it names.
+        needed: which of them it cannot do without.
+        takes_all: it takes whatever columns there are.
     """
 
     render: Callable[..., str]
     tag: str
     languages: frozenset[str] = frozenset()
+    columns: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
+    takes_all: bool = False
 
 
 def shipped_prompt(kind: str) -> str:
@@ -59,21 +78,23 @@ def shipped_prompt(kind: str) -> str:
     Empty for kinds that ask in the words of their own experiment, and where this package was installed
     without its checkout.
     """
-    path = _FOLDER / f"judge_{kind.partition('_')[0]}.yaml"
-    return str(path) if kind in GENERAL_JUDGES and path.is_file() else ""
+    prompt = KINDS[kind].conversation_prompt if kind in KINDS else ""
+    path = _CHECKOUT / prompt
+    return str(path) if prompt and path.is_file() else ""
 
 
 def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     """The prompt in a template file, or made by a function that is named as `path/to/file.py:function`.
 
     The function gets those keywords of `JudgePrompt.render` that it names, all of them if it takes `**`, also
-    by their published names user_query, response_a and response_b. Without a reference it gets None, or its
-    own default. Its prompts ask for the verdict in the tag that its attribute `tag` names, else in the usual
-    one: better (pairwise), score (pointwise), ranking (listwise); or, if that is not in a prompt about sample
-    texts, in the only tag there that holds such a verdict, as in <result>A/B/tie</result>.
+    by their published names user_query, response_a and response_b; the same goes for the columns of the row,
+    as they are. Without a reference it gets None, or its own default. Its prompts ask for the verdict in the
+    tag that its attribute `tag` names, else in the usual one: better (pairwise), score (pointwise), ranking
+    (listwise); or, if that is not in a prompt about sample texts, in the only tag there that holds such a
+    verdict, as in <result>A/B/tie</result>.
 
     Raises:
-        UserError: the file or the function is missing, the function asks for something else, its tag is no
+        UserError: the file or the function is missing, the function takes what no row has, its tag is no
             name, the templates are not of this kind, or the prompt asks for the verdict in another tag.
     """
     path, colon, name = spec.rpartition(":")
@@ -90,12 +111,12 @@ def load_template_prompt(path: str | Path, kind: Kind) -> JudgePrompt:
     Raises:
         UserError: as `load_judge_prompt`.
     """
-    prompt = template_prompt(load_templates(path, kind))
+    prompt = template_prompt(load_templates(path, kind), kind, path)
     return _with_tag_shown(str(path), prompt, kind, is_named=True)
 
 
-def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
-    """Check a prompt before anything is judged with it.
+def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> JudgePrompt:
+    """Load and check a prompt before anything is judged with it.
 
     Args:
         spec: as for `load_judge_prompt`.
@@ -111,31 +132,48 @@ def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> None:
             _check_languages(prompt.languages)
         except UserError as error:
             raise UserError(f"{spec}: {error}") from error
+    return prompt
 
 
-def template_prompt(templates: Mapping[str, str]) -> JudgePrompt:
-    """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`)."""
+def template_prompt(templates: Mapping[str, str], kind: Kind, where: str | Path = "prompt") -> JudgePrompt:
+    """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`).
+
+    Args:
+        templates: checked.
+        kind: of the prompt.
+        where: what errors call it.
+    """
     languages = frozenset(name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"])
+    asked = asked_columns(kind, templates)
 
     def render(
-        *, question: str, reference: str | None = None, candidates: Sequence[str] = (), **responses: str
+        *,
+        question: str,
+        reference: str | None = None,
+        candidates: Sequence[str] = (),
+        columns: Mapping[str, Any] = NO_COLUMNS,
+        **responses: str,
     ) -> str:
         _check_languages(languages - responses.keys())
-        fence = code_fence(question, reference or "", *candidates, *responses.values())
-        values = {"fence": fence, "question": question, "reference": "", "candidates": "", **responses}
+        check_columns(where, asked, columns)
+        own = column_texts(asked, columns)
+        fence = code_fence(question, reference or "", *candidates, *responses.values(), *own.values())
+        values = {**own, "fence": fence, "question": question, "reference": "", "candidates": ""} | responses
         if reference is not None:
             values["reference"] = fill_template(
-                templates["reference"], {"reference": reference, "fence": fence}
+                templates["reference"], {**own, "reference": reference, "fence": fence}
             )
         if candidates:
             values["count"] = str(len(candidates))
             values["candidates"] = "\n".join(
-                fill_template(templates["candidate"], {"number": str(number), "text": text, "fence": fence})
+                fill_template(
+                    templates["candidate"], {**own, "number": str(number), "text": text, "fence": fence}
+                )
                 for number, text in enumerate(candidates, 1)
             )
         return fill_template(templates["prompt"], values)
 
-    return JudgePrompt(render, templates["tag"], languages)
+    return JudgePrompt(render, templates["tag"], languages, asked, asked)
 
 
 def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> JudgePrompt:
@@ -154,20 +192,26 @@ def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> Ju
     needed = {name for name, is_needed in named.items() if is_needed}
     own = {"question", "reference"} | _TEXTS[kind] | LANGUAGES
     known = own | {name for name, here in _PUBLISHED.items() if here in own}
-    if unknown := sorted(needed - known):
-        raise UserError(f"{where}: asks for {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if others := sorted((needed & KEYWORDS) - known):
+        raise UserError(f"{where}: asks for {', '.join(others)}; known are {', '.join(sorted(known))}")
+    languages, asked = frozenset(needed & LANGUAGES), frozenset(needed - known)
+    wanted = frozenset(named) - known
 
-    languages = frozenset(needed & LANGUAGES)
-
-    def render(**values: Any) -> str:
+    def render(columns: Mapping[str, Any] = NO_COLUMNS, **values: Any) -> str:
         _check_languages(languages - values.keys())
+        if missing := sorted(asked - columns.keys()):
+            raise UserError(
+                f"{where}: asks for {', '.join(missing)}; known are {', '.join(sorted(known))}, and the "
+                f"columns of the rows are {', '.join(sorted(columns)) or 'none'}"
+            )
         if values.get("reference") is None and not named.get("reference", True):
             values.pop("reference", None)
-        given = {name: value for name, value in values.items() if takes_all or name in named}
+        given = {name: value for name, value in columns.items() if name not in known}
+        given = {name: value for name, value in (given | values).items() if takes_all or name in named}
         given |= {name: values[here] for name, here in _PUBLISHED.items() if name in named and here in values}
         return function(**given)
 
-    return JudgePrompt(render, tag, languages)
+    return JudgePrompt(render, tag, languages, wanted, asked, takes_all)
 
 
 def _with_tag_shown(where: str, prompt: JudgePrompt, kind: Kind, *, is_named: bool) -> JudgePrompt:
@@ -179,8 +223,9 @@ def _with_tag_shown(where: str, prompt: JudgePrompt, kind: Kind, *, is_named: bo
     texts: dict[str, Any] = {name: f"a {name} text" for name in _TEXTS[kind] | LANGUAGES}
     if kind == "judge_listwise":
         texts["candidates"] = ["a first text", "a second text"]
+    columns = {name: f"a {name} text" for name in prompt.columns}
     try:
-        text: object = prompt.render(question="a question", reference="a reference", **texts)
+        text: object = prompt.render(question="a question", reference="a reference", columns=columns, **texts)
     except Exception:
         # It may need texts of a certain form, or what only another environment has.
         return prompt

@@ -32,6 +32,8 @@ class Verdict(Generic[T]):
     detail: str = ""
     text: str | None = None
     """The judge's answer, if there was one."""
+    retries: int = 0
+    """Times it was asked again."""
 
     @property
     def failure(self) -> str:

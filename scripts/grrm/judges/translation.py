@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, draw, spread
-from grrm.judges.questions import Decider
+from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, spread
+from grrm.judges.questions import Decider, Verdict
 from grrm.prompts import PointwisePrompt, RankingPrompt
-from grrm.ranking import MAX_SCORE, InvalidAnswer, labels
+from grrm.ranking import MAX_SCORE, InvalidAnswer, RankingAnswer, labels, parse_answer
 
 _MIDDLE = MAX_SCORE / 2
 
@@ -49,7 +52,7 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
         indices = distinct(group.candidates)
         own = [answers[number, index] for index in indices]
         failures = tuple(
-            f"candidate {index}: {verdict.reason}: {verdict.detail}"
+            f"candidate {index}: {verdict.failure}"
             for index, verdict in zip(indices, own, strict=True)
             if verdict.value is None
         )
@@ -59,15 +62,34 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
     return Judged(tuple(results), common_metrics(results, len(verdicts), failed))
 
 
-async def judge_ranking(client: Decider, groups: Sequence[Group], prompt: RankingPrompt) -> Judged:
-    """Have the distinct candidates of each group ranked and scored in one call, all groups at once.
+# ---------------------------------------------------------------- groups (GQM)
 
-    The order in which the judge sees them is drawn from the texts, so that it does not depend on indices.
+Order = Callable[[Group], list[int]]
+"""Which candidates of a group the judge is shown, by index, in which order."""
+Read = Callable[[str, int], Sequence[float]]
+"""Scores, 0 to 10, in an answer about so many candidates, as shown; ValueError says what is wrong."""
+
+PROMPT_TOO_LONG = "prompt too long"
+
+
+async def judge_ranking(
+    client: Decider,
+    groups: Sequence[Group],
+    prompt: RankingPrompt,
+    *,
+    order: Order,
+    read: Read,
+    fits: Callable[[str], bool] = lambda prompt: True,
+) -> Judged:
+    """Have the candidates of each group ranked and scored in one call, all groups at once.
 
     Args:
         client: whom to ask.
         groups: translations, with their languages.
         prompt: of kind ranking_score.
+        order: what of a group is shown, `drawn_order` unless the caller has put the candidates in order.
+        read: reads an answer, see `reader`.
+        fits: whether a prompt is short enough; one that is not is a failed judgement without a call.
 
     Returns:
         scores from 0 to 10, where there is nothing to choose the middle of them; and the metrics of
@@ -77,47 +99,99 @@ async def judge_ranking(client: Decider, groups: Sequence[Group], prompt: Rankin
         UserError: too many failures, see `Decider.decide`.
         ValueError: a group has more than 26 distinct candidates.
     """
-    shown = [
-        sorted(distinct(group.candidates), key=lambda i: (draw(group.question, group.candidates[i]), i))
-        for group in groups
-    ]
-    asked = [number for number, indices in enumerate(shown) if len(indices) > 1]
+    shown = [order(group) for group in groups]
+    prompts = {
+        number: prompt.render(
+            src_text=group.question,
+            mt_texts=[group.candidates[index] for index in indices],
+            src_lang=group.src_lang,
+            trg_lang=group.trg_lang,
+        )
+        for number, (group, indices) in enumerate(zip(groups, shown, strict=True))
+        if len(indices) > 1
+    }
+    asked = [number for number, text in prompts.items() if fits(text)]
     verdicts = await client.decide(
-        [
-            (
-                prompt.render(
-                    src_text=groups[number].question,
-                    mt_texts=[groups[number].candidates[index] for index in shown[number]],
-                    src_lang=groups[number].src_lang,
-                    trg_lang=groups[number].trg_lang,
-                ),
-                partial(read_scores, prompt, count=len(shown[number])),
-            )
-            for number in asked
-        ]
+        [(prompts[number], _counting(read, len(shown[number]))) for number in asked]
     )
     answers = dict(zip(asked, verdicts, strict=True))
     results = []
     for number, (group, indices) in enumerate(zip(groups, shown, strict=True)):
         size = len(group.candidates)
-        if number not in answers:
+        verdict = answers.get(number)
+        if number not in prompts:
             results.append(GroupScores((_MIDDLE,) * size))
-        elif (scores := answers[number].value) is None:
-            failure = f"{answers[number].reason}: {answers[number].detail}"
-            results.append(GroupScores((None,) * size, (failure,)))
+        elif verdict is None:
+            results.append(GroupScores((None,) * size, (PROMPT_TOO_LONG,)))
         else:
-            results.append(GroupScores(spread(group.candidates, indices, scores)))
-    failed = sum(verdict.value is None for verdict in verdicts)
-    return Judged(tuple(results), common_metrics(results, len(verdicts), failed))
+            scores = (
+                (None,) * size if verdict.value is None else spread(group.candidates, indices, verdict.value)
+            )
+            failures = () if verdict.value is not None else (_failure(verdict),)
+            results.append(GroupScores(scores, failures, answer=verdict.text, retries=verdict.retries))
+    failed = len(prompts) - sum(verdict.value is not None for verdict in verdicts)
+    return Judged(tuple(results), common_metrics(results, len(prompts), failed))
 
 
-def read_scores(prompt: RankingPrompt, answer: str, count: int) -> tuple[float, ...]:
-    """Scores, 0 to 10, of `count` candidates in the order in which they were shown.
+def _counting(read: Read, count: int) -> Callable[[str], Sequence[float]]:
+    return lambda answer: read(answer, count)
+
+
+def drawn_order(seed: int) -> Order:
+    """Shows the distinct candidates in an order drawn from the seed, the source and the set of candidates.
+
+    So neither indices nor who came first say anything about the place.
+    """
+
+    def order(group: Group) -> list[int]:
+        first = {text: index for index, text in reversed(list(enumerate(group.candidates)))}
+        candidates = sorted(first)
+        key = json.dumps([seed, group.question, group.src_lang, group.trg_lang, candidates])
+        random.Random(hashlib.sha256(key.encode()).digest()).shuffle(candidates)
+        return [first[text] for text in candidates]
+
+    return order
+
+
+def given_order(group: Group) -> list[int]:
+    """Shows the distinct candidates in the order in which they are given."""
+    return distinct(group.candidates)
+
+
+def reader(prompt: RankingPrompt, *, tolerant: bool = False) -> Read:
+    """What reads the answers to a prompt.
+
+    Args:
+        prompt: what was asked.
+        tolerant: take the habits of a model that was not trained to answer in this form (bold headers, 9/10,
+            8.5), as evaluation does. A GRRM was: what it writes in another form is a fault that its own
+            training punishes, so training and serving take the form alone.
+    """
+    parse = parse_answer if prompt.kind == "ranking_score" and not tolerant else prompt.read
+    return partial(_scores, parse)
+
+
+def strict_scores(answer: str, count: int) -> Sequence[float]:
+    """Scores of `count` candidates in the answer of a GRRM, in the order in which they were shown.
 
     Raises:
-        ValueError: the answer cannot be used; says why.
+        ValueError: the answer is malformed; the message says how.
     """
-    parsed = prompt.read(answer, count)
+    return _scores(parse_answer, answer, count)
+
+
+def _scores(
+    parse: Callable[[str, int], RankingAnswer | InvalidAnswer], answer: str, count: int
+) -> Sequence[float]:
+    parsed = parse(answer, count)
     if isinstance(parsed, InvalidAnswer):
         raise ValueError(f"{parsed.reason}: {parsed.detail}")
-    return tuple(float(parsed.scores[label]) for label in labels(count))
+    return tuple(parsed.scores[label] for label in labels(count))
+
+
+def _failure(verdict: Verdict[Sequence[float]]) -> str:
+    if verdict.reason == "unparsable":
+        return f"malformed answer: {verdict.detail}"
+    return (
+        f"no answer: {verdict.reason}: {verdict.detail}" if verdict.reason else f"no answer: {verdict.detail}"
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, sha256
+from grrm.metrics.segments import Given, Scored
 from grrm.metrics.tiny import TinyModel, write_vocabulary
 
 Segment = Mapping[str, Any]  # ref, mt: str; for training also score: float
@@ -38,6 +39,13 @@ def check_folder(folder: Path) -> Path:
     if missing:
         raise UserError(f"{folder}: not a BLEURT checkpoint folder, it lacks {', '.join(missing)}")
     return weights[0]
+
+
+def score(given: Given) -> Scored:
+    """BLEURT of translations."""
+    check_folder(given.folder)
+    scores, signature = score_segments(given.folder, list(given.segments), **given.speed)
+    return Scored(scores, signature, {"model": str(given.folder)})
 
 
 def score_segments(

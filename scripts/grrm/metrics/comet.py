@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from grrm.files import UserError, sha256
+from grrm.metrics.segments import Given, Scored
 from grrm.metrics.tiny import TinyModel, write_vocabulary
 
 CHECKPOINT = Path("checkpoints/model.ckpt")
@@ -29,6 +30,13 @@ _MAX_POSITIONS = 514
 
 
 # ---------------------------------------------------------------- scoring
+
+
+def score(given: Given) -> Scored:
+    """COMET, CometKiwi or XCOMET of translations."""
+    read_hparams(given.folder)
+    scores, signed = score_segments(given.folder, list(given.segments), **given.speed)
+    return Scored(scores, signed, {"model": str(given.folder)})
 
 
 def score_segments(

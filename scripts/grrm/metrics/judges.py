@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from grrm.metrics.bootstrap import Bootstrap, Stratum, mean, ratio
-from grrm.rewards.bradley_terry import preference_loss
-from grrm.rewards.pointwise import HIGHEST, LOWEST
-from grrm.verdicts import PREFERENCES, Preference, swap
+from grrm.metrics.preference_loss import preference_loss
+from grrm.verdicts import HELPFULNESS, PREFERENCES, Preference, swap
 
 Metrics = dict[str, tuple[Stratum, str]]
 
 INVALID = "invalid"
 _BINS = 5
+
+_LOWEST, _HIGHEST = HELPFULNESS
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def score_pointwise(reference: Sequence[int], said: Sequence[int | None]) -> Met
         over = "mean:valid rows"
         metrics["mean_absolute_error"] = (
             ratio([abs(e) for _, e in pairs], valid),
-            f"mean_absolute_error|{LOWEST}-{HIGHEST}|{over}",
+            f"mean_absolute_error|{_LOWEST}-{_HIGHEST}|{over}",
         )
         metrics["bias"] = (ratio([e for _, e in pairs], valid), f"said - annotated|{over}")
     return metrics
@@ -162,7 +163,7 @@ def pointwise_details(
     reference: Sequence[int], said: Sequence[int | None], bootstrap: Bootstrap
 ) -> dict[str, Any]:
     """Confusion, and calibration: the mean annotated score of the rows given each score."""
-    values = list(range(LOWEST, HIGHEST + 1))
+    values = list(range(_LOWEST, _HIGHEST + 1))
     calibration = []
     for value in values:
         found = [true for true, answer in zip(reference, said, strict=True) if answer == value]

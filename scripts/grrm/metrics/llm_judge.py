@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,10 +13,19 @@ from typing import Any
 
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
+from grrm.config.environment import without_variables_of
 from grrm.files import UserError, sha256
 from grrm.judges.questions import Verdict
 from grrm.languages import language_name
-from grrm.prompts import code_fence, fill_template, load_templates
+from grrm.metrics.segments import Given, Scored
+from grrm.prompts import (
+    asked_columns,
+    check_columns,
+    code_fence,
+    column_texts,
+    fill_template,
+    load_templates,
+)
 from grrm.verdicts import parse_quality
 
 HIGHEST = 100
@@ -36,13 +46,33 @@ class JudgedSegments:
     answers: list[str | None]
 
 
+def score(given: Given) -> Scored:
+    """What the judge says about translations; None where it failed.
+
+    Its key is read from the environment variable JUDGE_API_KEY; what was answered is kept in the journal.
+
+    Raises:
+        UserError: a setting or the prompt cannot be used; see `score_segments`.
+    """
+    prompt = Path(given.options["prompt"])
+    settings = {key: value for key, value in given.options.items() if value is not None and key != "prompt"}
+    # Variables about the judge that rewards are no variables about the one that evaluates.
+    environment = without_variables_of(settings, os.environ)
+    options = JudgeOptions.from_mapping({**settings, "cache": str(given.journal or "")}, environment)
+    render = load_prompt(prompt)
+    judged = score_segments(list(given.segments), render, options)
+    more = {"model": options.model, "failures": judged.reasons, "answers": judged.answers}
+    return Scored(judged.scores, signature(options, prompt), more)
+
+
 def load_prompt(path: str | Path) -> Callable[[dict[str, Any]], str]:
     """A function from a segment (src, mt, ref, row) to what the judge is asked.
 
     Raises:
         UserError: the file is missing or not of kind judge_translation.
     """
-    return partial(_render, load_templates(path, "judge_translation"))
+    templates = load_templates(path, "judge_translation")
+    return partial(_render, path, templates, asked_columns("judge_translation", templates))
 
 
 def score_segments(
@@ -86,23 +116,28 @@ async def _decide(
         return await client.decide(questions)
 
 
-def _render(templates: dict[str, str], segment: dict[str, Any]) -> str:
+def _render(
+    path: str | Path, templates: dict[str, str], asked: frozenset[str], segment: dict[str, Any]
+) -> str:
     row = segment["row"]
+    check_columns(path, asked, row)
+    own = column_texts(asked, row)
     hints = row.get("comment") or ""
-    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints)
+    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
     return fill_template(
         templates["prompt"],
         {
+            **own,
             "source_language": language_name(row["src_lang"]),
             "target_language": language_name(row["trg_lang"]),
             "source": segment["src"],
             "translation": segment["mt"],
-            "reference": _filled(templates["reference"], "reference", segment["ref"], fence),
-            "hints": _filled(templates["hints"], "hints", hints, fence),
+            "reference": _filled(templates["reference"], "reference", segment["ref"], fence, own),
+            "hints": _filled(templates["hints"], "hints", hints, fence, own),
             "fence": fence,
         },
     )
 
 
-def _filled(template: str, name: str, text: str, fence: str) -> str:
-    return fill_template(template, {name: text, "fence": fence}) if text.strip() else ""
+def _filled(template: str, name: str, text: str, fence: str, own: dict[str, str]) -> str:
+    return fill_template(template, {**own, name: text, "fence": fence}) if text.strip() else ""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, sha256
+from grrm.metrics.segments import Given, Scored
 
 Segment = Mapping[str, Any]  # src, mt, ref: str
 
@@ -34,6 +35,15 @@ def check_folder(folder: Path) -> None:
             f"{folder}: not a MetricX folder, it lacks {', '.join(missing)}; evaluate.metricx in the "
             "configuration names both models"
         )
+
+
+def score(given: Given) -> Scored:
+    """MetricX of translations, with or without the reference (`reference_free`)."""
+    check_folder(given.folder)
+    scores, signature = score_segments(
+        given.folder, list(given.segments), reference_free=given.options["reference_free"], **given.speed
+    )
+    return Scored(scores, signature, {"model": str(given.folder)})
 
 
 def score_segments(

@@ -1,16 +1,17 @@
 """What metrics that are models themselves (COMET, BLEURT, an LLM...) see, and the file they write: one score
 per segment, run and system.
 
-A translation that failed is scored as an empty one; a segment that the metric itself could not score is None.
+A translation that failed is scored as an empty one; a segment that the metric itself could not score is None,
+and so is one whose score is no number (NaN, infinite).
 The file says which answers were scored (SHA-256), so that scores are never taken for those of other answers.
 """
 
 from __future__ import annotations
 
-import argparse
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,21 @@ class SegmentScores:
 
     signature: str
     systems: Mapping[str, Runs]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a metric found.
+
+    Attributes:
+        scores: one for each segment, in their order.
+        signature: how it was computed.
+        more: further entries of the document.
+    """
+
+    scores: Sequence[float | None]
+    signature: str
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,36 +76,88 @@ class Segments:
                         "row": row,
                     }
 
-    def write(self, path: Path, scores: Sequence[float | None], signature: str, **more: Any) -> None:
+    def split(self, values: Sequence[Any]) -> dict[str, list[list[Any]]]:
+        """One value for each segment, by system and run.
+
+        Raises:
+            ValueError: there are not as many values as segments.
+        """
+        left = iter(values)
+        sizes = {name: [len(texts) for texts in runs] for name, runs in self.systems.items()}
+        if len(values) != sum(map(sum, sizes.values())):
+            raise ValueError(f"{len(values)} scores, expected one per segment")
+        return {name: [[next(left) for _ in range(size)] for size in runs] for name, runs in sizes.items()}
+
+    def write(self, path: Path, scored: Scored) -> None:
         """Write scores in the order of the segments.
 
         Raises:
             ValueError: there are not as many scores as segments.
+            UserError: not one of them is a number.
         """
-        left = iter(scores)
+        scores = [known(score) for score in scored.scores]
+        if scores and all(score is None for score in scores):
+            raise UserError(f"{path}: not one of {len(scores)} segments got a score from {scored.signature}")
         systems = {
             name: {
                 "answers_sha256": self.digests[name],
-                "failures": sum(text is None for texts in runs for text in texts),
-                "scores": [list(islice(left, len(texts))) for texts in runs],
+                "failures": sum(text is None for texts in self.systems[name] for text in texts),
+                "scores": runs,
             }
-            for name, runs in self.systems.items()
+            for name, runs in self.split(scores).items()
         }
-        if len(scores) != sum(len(texts) for runs in self.systems.values() for texts in runs):
-            raise ValueError(f"{len(scores)} scores, expected one per segment")
-        write_json(path, {"signature": signature, **more, "systems": systems})
+        write_json(path, {"signature": scored.signature, **scored.more, "systems": systems})
 
 
-def add_segment_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every program that scores segments: what `read_segments` reads."""
-    parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
-    parser.add_argument(
-        "--translations",
-        nargs="+",
-        required=True,
-        metavar="NAME=FILE",
-        help="translations of each model, written by translate_segments",
-    )
+@dataclass(frozen=True)
+class Given:
+    """What a metric of segments is given.
+
+    Attributes:
+        reference: translation test table.
+        translations: NAME=FILE arguments; answers of translate_segments.
+        model: folder of its checkpoint; None if it has none.
+        options: its settings, by the keys of its section that `grrm.catalogue.metrics` names.
+        function: path/to/file.py:function of a user's own; empty if it is another.
+        journal: file in which it may keep what was answered, to go on from after an interruption.
+        threads: CPU threads.
+        batch_size: segments a batch; None: as the metric does.
+    """
+
+    reference: Path
+    translations: Sequence[str]
+    model: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    function: str = ""
+    journal: Path | None = None
+    threads: int = 1
+    batch_size: int | None = None
+
+    @cached_property
+    def segments(self) -> Segments:
+        """What is to be scored; read once it is asked for, so that wrong settings are named first."""
+        return read_segments(self.reference, self.translations)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the checkpoint.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.model is None:
+            raise UserError("--model is missing, expected the folder of the metric's checkpoint")
+        return self.model
+
+    @property
+    def speed(self) -> dict[str, int]:
+        """Threads and size of a batch as keywords of those that score with a checkpoint."""
+        return {"threads": self.threads, **({"batch_size": self.batch_size} if self.batch_size else {})}
+
+
+def known(score: float | None) -> float | None:
+    """A score, or None where it is no number: what is no number is missing."""
+    return None if score is None or not math.isfinite(score) else float(score)
 
 
 def read_segments(reference: Path, translations: Sequence[str]) -> Segments:
@@ -140,7 +208,7 @@ def read_segment_scores(
                 f"{path}: {metric} scores of other answers than {name!r} has in {answers[name]}; remove the "
                 "file and score again"
             )
-        scores = found["scores"]
+        scores = [[known(score) for score in run] for run in found["scores"]]
         sizes = [len(run) for run in scores]
         if sizes != [n] * runs:
             raise UserError(

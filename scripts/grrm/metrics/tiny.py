@@ -3,15 +3,12 @@ made by spoiling references."""
 
 from __future__ import annotations
 
-import argparse
-import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grrm.files import atomic_path
 from grrm.schemas import read_table
 
 _VOCABULARY = 4000
@@ -116,46 +113,11 @@ def _instead(word: str, source: Sequence[str], other: Sequence[str], rng: random
     return [] if way < 0.9 else [word, word]
 
 
-def run_training(
-    train: Callable[[Path, Sequence[Mapping[str, Any]], TinyModel], None],
-    description: str | None,
-    argv: list[str] | None,
-) -> None:
-    """The program of train_comet and train_bleurt: write the checkpoint folder, whole.
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Source and reference texts of a training table.
 
-    Args:
-        train: the metric's own training: folder to write, translations of known quality, shape.
-        description: of the program, for its help.
-        argv: its arguments.
+    Raises:
+        UserError: it does not fit its schema.
     """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="training tables with src_text and trg_text (parquet)",
-    )
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to write")
-    parser.add_argument("--steps", type=int, required=True, help="training steps")
-    parser.add_argument("--variants", type=int, default=4, help="translations made of each pair (default: 4)")
-    parser.add_argument("--batch-size", type=int, default=64, help="translations a step (default: 64)")
-    parser.add_argument("--seed", type=int, default=0, help="of data and training (default: 0)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
-    args = parser.parse_args(argv)
-
-    pairs = list(dict.fromkeys(pair for path in args.data for pair in _read_pairs(path)))
-    rows = degraded_references(pairs, args.variants, args.seed)
-    settings = TinyModel(args.steps, min(args.batch_size, len(rows)), seed=args.seed)
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-
-    torch.set_num_threads(args.threads)
-    with atomic_path(args.output) as partial:
-        train(partial, rows, settings)
-    print(f"trained on {len(rows)} translations made of {len(pairs)} pairs")
-
-
-def _read_pairs(path: Path) -> list[tuple[str, str]]:
     table = read_table(path, "pairs").select(["src_text", "trg_text"])
     return [(row["src_text"], row["trg_text"]) for row in table.to_pylist()]

@@ -7,11 +7,15 @@ score says how many there were.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
 
+from grrm import catalogue
+from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError
 from grrm.languages import language_code
 from grrm.metrics.bootstrap import Stratum, mean, mean_of_known, ratio
@@ -32,14 +36,43 @@ def tokenizer(trg_lang: str) -> str:
     return _TOKENIZERS.get(language_code(trg_lang), _PUBLISHED_DEFAULT)
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """Translations that are scored together: one direction of one test set.
+
+    Attributes:
+        hypotheses: one translation per segment, None where there is none.
+        references: one per segment, in the same order; none is empty.
+        trg_lang: language code of the references; it decides BLEU's tokeniser.
+    """
+
+    hypotheses: Sequence[str | None]
+    references: Sequence[str]
+    trg_lang: str
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The hypotheses, empty where there is none."""
+        return [text or "" for text in self.hypotheses]
+
+    @cached_property
+    def bleu(self) -> tuple[Stratum, str]:
+        """BLEU, in whose tokens lengths are counted too."""
+        try:
+            metric = BLEU(tokenize=tokenizer(self.trg_lang))
+        except RuntimeError as error:  # what sacreBLEU raises when MeCab is missing
+            raise UserError(f"BLEU for target language {self.trg_lang!r}: {error}") from error
+        return sacrebleu(self, metric, "BLEU")
+
+
+# Statistics and signature; None where a metric cannot be told.
+Scored: TypeAlias = tuple[Stratum, str]
+
+
 def score_translations(
     hypotheses: Sequence[str | None], references: Sequence[str], trg_lang: str
-) -> dict[str, tuple[Stratum, str]]:
-    """Statistics and signature of each metric, by name.
-
-    Names: `bleu` and `chrf++` (0-100), `format_rate` (share of hypotheses that are not None), `length_ratio`
-    (tokens of the hypotheses over tokens of the references, in BLEU's tokens), `off_target_rate` (share of
-    hypotheses in another language, of those whose language can be told; left out where none can).
+) -> dict[str, Scored]:
+    """By name, statistics and signature of each metric of a corpus that can be told (`grrm.catalogue`).
 
     Args:
         hypotheses: one translation per segment, None where there is none.
@@ -59,41 +92,63 @@ def score_translations(
     for index, reference in enumerate(references):
         if not reference.strip():
             raise UserError(f"segment {index}: the reference is empty, so no translation of it can be scored")
-    texts = [text or "" for text in hypotheses]
-    try:
-        bleu = BLEU(tokenize=tokenizer(trg_lang))
-    except RuntimeError as error:  # what sacreBLEU raises when MeCab is missing
-        raise UserError(f"BLEU for target language {trg_lang!r}: {error}") from error
-    chrf = CHRF(word_order=2)
-    bleu_statistics, chrf_statistics = _corpus(bleu, texts, references), _corpus(chrf, texts, references)
-    lengths = bleu_statistics.statistics[:, :2]
-    metrics = {
-        "bleu": (bleu_statistics, _signature("BLEU", bleu)),
-        "chrf++": (chrf_statistics, _signature("chrF2++", chrf)),
-        "format_rate": (mean([text is not None for text in hypotheses]), "format_rate|mean:segments"),
-        "length_ratio": (
-            ratio(lengths[:, 0], lengths[:, 1]),
-            f"length_ratio|tok:{tokenizer(trg_lang)}|sum:hypotheses/references",
-        ),
+    corpus = Corpus(hypotheses, references, trg_lang)
+    scored = {
+        metric.name: catalogue.resolve(metric.score)(corpus)
+        for metric in METRICS.values()
+        if metric.level == "corpus" and metric.score
     }
-    off_target = [is_off_target(text, trg_lang) for text in texts] if can_tell(trg_lang) else []
-    if any(verdict is not None for verdict in off_target):
-        signature = f"off_target_rate|detector:{SIGNATURE}|mean:segments whose language can be told"
-        metrics["off_target_rate"] = (mean_of_known(off_target), signature)
-    return metrics
+    return {name: found for name, found in scored.items() if found is not None}
 
 
-def _corpus(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Stratum:
+def bleu(corpus: Corpus) -> Scored:
+    """sacreBLEU's BLEU, 0 to 100; its tokeniser goes by the target language."""
+    return corpus.bleu
+
+
+def chrf(corpus: Corpus) -> Scored:
+    """sacreBLEU's chrF++, 0 to 100."""
+    return sacrebleu(corpus, CHRF(word_order=2), "chrF2++")
+
+
+def format_rate(corpus: Corpus) -> Scored:
+    """Share of hypotheses that are there."""
+    return mean([text is not None for text in corpus.hypotheses]), "format_rate|mean:segments"
+
+
+def length_ratio(corpus: Corpus) -> Scored:
+    """Tokens of the hypotheses over tokens of the references, in BLEU's tokens."""
+    lengths = corpus.bleu[0].statistics
+    signature = f"length_ratio|tok:{tokenizer(corpus.trg_lang)}|sum:hypotheses/references"
+    return ratio(lengths[:, 0], lengths[:, 1]), signature
+
+
+def off_target_rate(corpus: Corpus) -> Scored | None:
+    """Share of hypotheses in another language, of those whose language can be told; None where none can."""
+    if not can_tell(corpus.trg_lang):
+        return None
+    off_target = [is_off_target(text, corpus.trg_lang) for text in corpus.texts]
+    if all(verdict is None for verdict in off_target):
+        return None
+    signature = f"off_target_rate|detector:{SIGNATURE}|mean:segments whose language can be told"
+    return mean_of_known(off_target), signature
+
+
+def sacrebleu(corpus: Corpus, metric: Any, name: str) -> Scored:
+    """A metric of sacreBLEU from statistics that it sums over segments (BLEU, CHRF, TER), with its signature.
+
+    Args:
+        corpus: what is scored.
+        metric: an object of sacreBLEU's.
+        name: before its signature.
+    """
     # sacreBLEU resamples these same statistics for its own intervals; it has no public name for them.
-    statistics = metric._extract_corpus_statistics(hypotheses, [references])
-    return Stratum(
+    statistics = metric._extract_corpus_statistics(corpus.texts, [corpus.references])
+    stratum = Stratum(
         np.asarray(statistics, dtype=np.float64),
         lambda sums: np.array(
             [metric._compute_score_from_stats(row).score for row in np.rint(sums).astype(int).tolist()],
             dtype=np.float64,
         ),
     )
-
-
-def _signature(name: str, metric: Any) -> str:
-    return f"{name}|{metric.get_signature().format()}"
+    return stratum, f"{name}|{metric.get_signature().format()}"

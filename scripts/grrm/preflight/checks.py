@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, requests
 from grrm.config import stage_environments, trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
@@ -13,13 +14,13 @@ from grrm.files import UserError
 from grrm.preflight import probes
 from grrm.preflight.environments import check_environment, check_images, not_looked_at
 from grrm.preflight.findings import Finding, failed, merge, unknown
+from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, models_read, needed_entries
 from grrm.preflight.jobs import Job, check_time, job
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.storage import Need, check_space, check_write, size_of
 from grrm.preflight.trainings import check_trainings
-from grrm.report.forecast import Stage, forecast_experiment, load_assumptions
 
 Software = Literal["uv", "conda", "apptainer"]
 
@@ -38,7 +39,9 @@ def environments_of(config: Mapping[str, Any]) -> list[str]:
     """The environments of the stages that are run and of evaluation; the fork's is the user's own."""
     sft, rl = stage_environments(config)
     trained = trained_stages(config)
-    return sorted({rl, "comet", *([sft] if {"grrm_sft", "mt_sft"} & set(trained) else [])})
+    return sorted(
+        {rl, "comet", *([sft] if any(TRAININGS[stage].engine == "sft" for stage in trained) else [])}
+    )
 
 
 def jobs_of(config: Mapping[str, Any], workflow: Path, rules: Sequence[str] | None = None) -> list[Job]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.metrics import metrics_of
+from grrm.catalogue.trainings import of_part
 from grrm.config import STAGES, compared_models, taken_models, trained_stages
 from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_files, is_current, locked_entry
 from grrm.files import UserError
@@ -31,20 +33,15 @@ def needed_entries(config: Mapping[str, Any], entries: Mapping[str, Entry]) -> l
 def models_read(config: Mapping[str, Any]) -> set[str]:
     """Other people's models (folder or hub id) that are read: those taken, less bases of stages not run."""
     trained, taken = trained_stages(config), taken_models(config)
-    bases = {"grrm_sft": "grrm_base", "grrm_rlvr": "grrm_sft", "mt_sft": "mt_base", "mt_grpo": "mt_sft"}
     compared = {model for models in compared_models(config).values() for model in models}
-    unread = {base for stage, base in bases.items() if stage not in trained} - compared
+    unread = {row.start for row in of_part("") if row.name not in trained} - compared
     read = {reference for name, reference in taken.items() if name not in unread}
     # What a metric's checkpoint lacks: configuration and tokenizer of its encoder.
-    metrics = [
-        config["comet"] if name == "comet" else config["evaluate"][name]
-        for name in config["evaluate"]["metrics"]
-    ]
     parts = {
-        metric.get(part)
-        for metric in metrics
-        if metric.get("start_from")
-        for part in ("encoder", "tokenizer")
+        metric.settings(config)[part]
+        for metric in metrics_of(config)
+        if metric.name in taken
+        for part in metric.parts
     }
     return read | {part for part in parts if part}
 

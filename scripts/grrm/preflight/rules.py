@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.config import STAGES, grpo_runs, has_alignment_judge, taken_models, trained_stages
 
 _LOCAL = {"download_dataset", "build_environment"}
@@ -28,10 +29,11 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
     stages, taken, runs = set(trained_stages(config)), taken_models(config), grpo_runs(config)
     if len(runs) > 1:  # of other kinds, whatever model the experiment's own training starts from
         stages |= {"mt_sft", "mt_grpo"} - ({"mt_sft"} & set(taken))
-    metrics, source = set(config["evaluate"]["metrics"]), config["data"]["source"]
+    scored, source = metrics_of(config), config["data"]["source"]
     comparison, judges = bool(config["reward_comparison"]), config["judges"] is not None
     rewarded = {reward["kind"] for reward in runs.values()} if "mt_grpo" in stages else set()
-    comet = "comet" in metrics or comparison or "comet" in rewarded
+    # With COMET kinds of reward are compared, and translations rewarded, whatever is evaluated.
+    read = {*scored, *([METRICS["comet"]] if comparison or "comet" in rewarded else [])}
     starts = {"grrm_base": "grrm_sft", "mt_base": "mt_sft"}
     return {
         "make_toy_world": source == "toy",
@@ -39,15 +41,12 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         "collect_test_sets": source == "hub",
         "make_base_models": any(stage in stages and base not in taken for base, stage in starts.items()),
         **{f"{verb}_{stage}": stage in stages for stage in STAGES for verb in ("prepare", "train")},
-        "train_comet": comet and "comet" not in taken,
-        "score_comet": bool(metrics & {"comet", "cometkiwi", "xcomet"}),
+        "train_metric": any(metric.train and metric.name not in taken for metric in read),
+        "score_segments": any(metric.environment == "comet" for metric in scored),
+        "score_segments_in_driver": any(metric.environment == "driver" for metric in scored),
         "score_comet_of_reward_kinds": comparison,
         "score_translations_of_reward_kinds": comparison,
         "rank_shuffled_candidates": config["evaluate"]["orders"] > 0,
-        "train_bleurt": "bleurt" in metrics and "bleurt" not in taken,
-        "score_bleurt": "bleurt" in metrics,
-        "score_metricx": "metricx" in metrics,
-        "score_llm_judge": "llm_judge" in metrics,
         **_alignment(config["alignment"], taken),
         **dict.fromkeys(("train_judge_sft", "train_judge_rl", "train_bradley_terry", "ask_judge"), judges),
     }

@@ -2,7 +2,8 @@
 
 A template names its placeholders in braces. They are filled in one pass and what fills them is never read
 again, so braces, backticks and angle brackets in a source or a translation are harmless. `{fence}` is a code
-fence longer than any run of backticks in the texts of the prompt.
+fence longer than any run of backticks in the texts of the prompt. A placeholder that is none of its
+kind's own names a column of the row that is asked about.
 
 `templates` reads, checks and fills templates; `tasks` are the prompts about translations; `prompt_files`
 finds and writes their files; `targets` are the answers to learn; `authors` has the authors' own prompts.
@@ -39,8 +40,12 @@ from grrm.prompts.tasks import (
 )
 from grrm.prompts.templates import (
     LANGUAGES,
+    asked_columns,
+    check_columns,
     check_templates,
     code_fence,
+    column_text,
+    column_texts,
     fill_template,
     load_templates,
 )
@@ -55,8 +60,12 @@ __all__ = [
     "PointwisePrompt",
     "RankingPrompt",
     "TranslationPrompt",
+    "asked_columns",
+    "check_columns",
     "check_templates",
     "code_fence",
+    "column_text",
+    "column_texts",
     "dump_prompt",
     "fill_template",
     "find_ranking_prompt",

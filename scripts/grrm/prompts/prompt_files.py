@@ -46,7 +46,7 @@ def load_ranking_prompt(path: str | Path, *kinds: str) -> RankingPrompt:
         *kinds: those of `RANKING_KINDS` allowed; by default `ranking_score`, which the GRRM is trained on.
 
     Raises:
-        UserError: the file is missing, is not such a prompt, or has unknown or missing placeholders.
+        UserError: the file is missing, is not such a prompt, or lacks placeholders.
     """
     kind, templates = read_templates(path, kinds or ("ranking_score",))
     return RankingPrompt(**templates, kind=kind)
@@ -56,7 +56,7 @@ def load_pointwise_prompt(path: str | Path) -> PointwisePrompt:
     """Read a prompt of kind `sqm`.
 
     Raises:
-        UserError: the file is missing, is not such a prompt, or has unknown or missing placeholders.
+        UserError: the file is missing, is not such a prompt, or lacks placeholders.
     """
     return PointwisePrompt(**load_templates(path, "sqm"))
 
@@ -70,7 +70,7 @@ def load_translation_prompt(path: str | Path, *kinds: str) -> TranslationPrompt:
             model is trained on.
 
     Raises:
-        UserError: the file is missing, is not such a prompt, or has unknown or missing placeholders.
+        UserError: the file is missing, is not such a prompt, or lacks placeholders.
     """
     kind, templates = read_templates(path, kinds or ("codeblock-think",))
     return TranslationPrompt(**templates, kind=kind)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
 from grrm.languages import language_code, language_name
-from grrm.prompts.templates import code_fence, fill_template
+from grrm.prompts.templates import asked_columns, code_fence, column_texts, fill_template
 from grrm.ranking import (
     MAX_CANDIDATES,
     MAX_SCORE,
@@ -36,6 +38,10 @@ TRANSLATION_KINDS: dict[str, Callable[[str], str | None]] = {
 # Kinds of models without a chat template: the prompt is continued as it is.
 _CONTINUED = {"seed-x", "ssr"}
 
+Columns: TypeAlias = Mapping[str, Any]
+"""A row by the names of its columns, for placeholders that are none of the kind's own."""
+NO_COLUMNS: Columns = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class RankingPrompt:
@@ -53,24 +59,39 @@ class RankingPrompt:
     example: str = ""
     kind: str = "ranking_score"
 
-    def render(self, *, src_text: str, mt_texts: Sequence[str], src_lang: str, trg_lang: str) -> str:
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of a row that it names."""
+        return asked_columns(self.kind, {"prompt": self.prompt, "candidate": self.candidate})
+
+    def render(
+        self,
+        *,
+        src_text: str,
+        mt_texts: Sequence[str],
+        src_lang: str,
+        trg_lang: str,
+        columns: Columns = NO_COLUMNS,
+    ) -> str:
         """The prompt for one group; candidates are labelled A, B, C... by position.
 
         Raises:
-            UserError: a language is not known.
+            UserError: a language is not known, or a column that the prompt names is not there.
             ValueError: fewer than 2 candidates or more than 26.
         """
         if not MIN_CANDIDATES <= len(mt_texts) <= MAX_CANDIDATES:
             raise ValueError(f"{len(mt_texts)} candidates; expected {MIN_CANDIDATES} to {MAX_CANDIDATES}")
         names = labels(len(mt_texts))
-        fence = code_fence(src_text, *mt_texts)
+        own = column_texts(self.columns, columns)
+        fence = code_fence(src_text, *mt_texts, *own.values())
         candidates = "\n".join(
-            fill_template(self.candidate, {"label": label, "text": text, "fence": fence})
+            fill_template(self.candidate, {**own, "label": label, "text": text, "fence": fence})
             for label, text in zip(names, mt_texts, strict=True)
         )
         return fill_template(
             self.prompt,
             {
+                **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
                 "source": src_text,
@@ -82,11 +103,9 @@ class RankingPrompt:
             },
         )
 
-    def messages(
-        self, *, src_text: str, mt_texts: Sequence[str], src_lang: str, trg_lang: str
-    ) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; raises what `render` raises."""
-        return _user(self.render(src_text=src_text, mt_texts=mt_texts, src_lang=src_lang, trg_lang=trg_lang))
+    def messages(self, **row: Any) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; takes and raises what `render` does."""
+        return _user(self.render(**row))
 
     def read(self, answer: str, candidates: int) -> RankingAnswer | InvalidAnswer:
         """What a judge answered about a group of so many candidates, or why it cannot be used."""
@@ -109,26 +128,35 @@ class PointwisePrompt:
     prompt: str
     kind: str = "sqm"
 
-    def render(self, *, src_text: str, mt_text: str, src_lang: str, trg_lang: str) -> str:
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of a row that it names."""
+        return asked_columns(self.kind, {"prompt": self.prompt})
+
+    def render(
+        self, *, src_text: str, mt_text: str, src_lang: str, trg_lang: str, columns: Columns = NO_COLUMNS
+    ) -> str:
         """The prompt for one translation.
 
         Raises:
-            UserError: a language is not known.
+            UserError: a language is not known, or a column that the prompt names is not there.
         """
+        own = column_texts(self.columns, columns)
         return fill_template(
             self.prompt,
             {
+                **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
                 "source": src_text,
                 "translation": mt_text,
-                "fence": code_fence(src_text, mt_text),
+                "fence": code_fence(src_text, mt_text, *own.values()),
             },
         )
 
-    def messages(self, *, src_text: str, mt_text: str, src_lang: str, trg_lang: str) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; raises what `render` raises."""
-        return _user(self.render(src_text=src_text, mt_text=mt_text, src_lang=src_lang, trg_lang=trg_lang))
+    def messages(self, **row: Any) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; takes and raises what `render` does."""
+        return _user(self.render(**row))
 
     def read(self, answer: str) -> float:
         """The score, 0 to 10, on the last line of the answer.
@@ -158,26 +186,33 @@ class TranslationPrompt:
         """Whether it is put as a user's turn; else the model continues it as it is."""
         return self.kind not in _CONTINUED
 
-    def render(self, *, src_text: str, src_lang: str, trg_lang: str) -> str:
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns of a row that it names."""
+        return asked_columns(self.kind, {"prompt": self.prompt})
+
+    def render(self, *, src_text: str, src_lang: str, trg_lang: str, columns: Columns = NO_COLUMNS) -> str:
         """The prompt for one segment.
 
         Raises:
-            UserError: a language is not known.
+            UserError: a language is not known, or a column that the prompt names is not there.
         """
+        own = column_texts(self.columns, columns)
         return fill_template(
             self.prompt,
             {
+                **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
                 "target_code": language_code(trg_lang),
                 "source": src_text,
-                "fence": code_fence(src_text),
+                "fence": code_fence(src_text, *own.values()),
             },
         )
 
-    def messages(self, *, src_text: str, src_lang: str, trg_lang: str) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; raises what `render` raises."""
-        return _user(self.render(src_text=src_text, src_lang=src_lang, trg_lang=trg_lang))
+    def messages(self, **row: Any) -> list[dict[str, str]]:
+        """The same as a conversation of one user message; takes and raises what `render` does."""
+        return _user(self.render(**row))
 
     def read(self, answer: str) -> str | None:
         """The translation in a model's answer; None if there is none."""

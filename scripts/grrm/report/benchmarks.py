@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.metrics import METRICS
 from grrm.config import STAGES
 from grrm.files import UserError
 
@@ -77,7 +78,7 @@ def with_used_gpu_hours(
 
 def stage_of(job: str) -> str:
     """The training stage that a job belongs to, else data or evaluation."""
-    if job.startswith(("train_comet", "train_bleurt", "take_checkpoint")):
+    if job.startswith("take_checkpoint") or job.removeprefix("train_") in METRICS:
         return "evaluation"
     if own := re.fullmatch(r"(?:prepare|train)_(.+?)(?:_validation)?", job):
         return own[1]

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.metrics import Metric, known_metrics
 from grrm.files import UserError, read_json, sha256
 from grrm.metrics.bootstrap import FEWEST, Bootstrap
 from grrm.metrics.scores import System, read_test_table, scores_document
 from grrm.metrics.systems import RANKING_COLUMNS, ranking_system, read_translation_systems
-from grrm.report.summary import METRICS, TASKS, UNUSABLE, format_estimate, plain_table, read_scores
+from grrm.report.summary import TASKS, UNUSABLE, format_estimate, plain_table, read_scores
 
 
 def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, Any]]:
@@ -33,6 +34,7 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
             sets differ, or the two share no system.
     """
     names = [folder.name for folder in (first, second)]
+    metrics = metrics_shown(first, second)
     compared = []
     for task in TASKS:
         documents = [read_scores(folder / f"evaluation/{task}.json", task) for folder in (first, second)]
@@ -50,7 +52,7 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
                     "task": task,
                     "system": name,
                     "names": names,
-                    **_compare(task, table, pair, bootstrap),
+                    **_compare(task, table, pair, bootstrap, metrics),
                 }
             )
     if not compared:
@@ -101,12 +103,19 @@ def _read_system(
     return replace(system, name=label)
 
 
-def _compare(task: str, table: Path, pair: list[System], bootstrap: Bootstrap) -> dict[str, Any]:
+def metrics_shown(*folders: Path) -> dict[str, Metric]:
+    """The metrics of finished experiments by name, their own among them."""
+    return known_metrics(*(read_json(folder / "summary.json").get("configuration", {}) for folder in folders))
+
+
+def _compare(
+    task: str, table: Path, pair: list[System], bootstrap: Bootstrap, metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
     document = scores_document(task, table, pair, bootstrap)
     first, second = (system["metrics"] for system in document["systems"])
     differences = document["differences"][0]["metrics"]
     compared = {}
-    for metric in (name for name in METRICS if name in first or name in second):
+    for metric in (name for name in metrics if name in first or name in second):
         values = [found.get(metric) for found in (first, second)]
         signatures = [value and value["signature"] for value in values]
         reason = None
@@ -129,7 +138,9 @@ def _method(signature: str) -> set[str]:
     return set(re.sub(r"(\|ties:calibrated)\|threshold:[^|]+", r"\1", signature).split(" + "))
 
 
-def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> str:
+def format_comparison(
+    compared: list[dict[str, Any]], bootstrap: Bootstrap, metrics: Mapping[str, Metric]
+) -> str:
     """The comparison as tables for the terminal."""
     first, second = compared[0]["names"]
     parts = []
@@ -139,22 +150,25 @@ def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> s
             [UNUSABLE, *(f"{found['rate'] * 100:.1f}" for found in entry["failures"]), "-", ""],
         ]
         notes = []
-        for metric, found in entry["metrics"].items():
-            label, factor = METRICS[metric]
+        for name, found in entry["metrics"].items():
+            metric = metrics[name]
+            scale = (metric.factor, metric.digits)
             difference = found["difference"]
             rows.append(
                 [
-                    label,
-                    *(_estimate(metric, value, factor) for value in found["values"]),
-                    _estimate(metric, difference, factor, signed=True),
+                    metric.label,
+                    *(format_estimate(value, *scale) for value in found["values"]),
+                    format_estimate(difference, *scale, signed=True),
                     "" if difference is None else _p_value(difference["p_value"]),
                 ]
             )
             signatures = list(dict.fromkeys(value["signature"] for value in found["values"] if value))
             if found["reason"]:
-                notes.append(f"{label}: {found['reason']}")
+                notes.append(f"{metric.label}: {found['reason']}")
             elif len(signatures) > 1:
-                notes.append(f"{label}: each calibrated on its own answers: {' and '.join(signatures)}")
+                notes.append(
+                    f"{metric.label}: each calibrated on its own answers: {' and '.join(signatures)}"
+                )
         parts.append("\n".join([f"{TASKS[entry['task']]}, {entry['system']}", plain_table(rows), *notes]))
     return "\n\n".join(
         [
@@ -164,10 +178,6 @@ def format_comparison(compared: list[dict[str, Any]], bootstrap: Bootstrap) -> s
             "p-value of no difference.",
         ]
     )
-
-
-def _estimate(metric: str, found: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
-    return format_estimate(found and {**found, "metric": metric}, factor, signed)
 
 
 def _p_value(value: float) -> str:

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.trainings import training_of
 from grrm.cluster import devices, load_resources
 from grrm.config import grpo_runs
 from grrm.engines.sessions import read_sessions
+from grrm.preflight.forecast import Range, Stage, forecast_experiment, load_assumptions
 from grrm.report.benchmarks import read_benchmarks
-from grrm.report.forecast import Range, Stage, forecast_experiment, load_assumptions
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"
 SACCT = ("sacct", "--allocations", "--duplicates", "--parsable2", "--noheader", f"--format={_SACCT_COLUMNS}")
@@ -143,15 +144,11 @@ def measure_efficiency(
 
 
 def _rule_of(job: str, resources: Mapping[str, Any]) -> str:
-    """The rule of a job, by the beginning of its name; some trainings are named after their models."""
-    named = {
-        "train_alignment_policy": "train_alignment_sft",
-        "train_alignment_judge": "train_alignment_sft",
-        "train_judge_pointwise": "train_judge_rl",
-        "train_judge_pairwise": "train_judge_rl",
-        "train_judge_bradley_terry": "train_bradley_terry",
-    }
-    return named.get(job) or next((rule for rule in resources["rules"] if job.startswith(rule)), job)
+    """The rule of a job: of a training that of its row, else by the beginning of its name."""
+    training = training_of(job.removeprefix("train_")) if job.startswith("train_") else None
+    if training is not None:
+        return f"train_{training.rule_name}"
+    return next((rule for rule in resources["rules"] if job.startswith(rule)), job)
 
 
 def _time(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Metrics that say whether translations are better; with MetricX less is better.
-QUALITY = ("bleu", "chrf++", "comet", "cometkiwi", "xcomet", "bleurt", "metricx", "llm_judge")
-# What a model may change to please a judge.
-SHAPE = ("length_ratio", "format_rate", "off_target_rate")
-_LESS_IS_BETTER = {"metricx"}
+from grrm.catalogue.metrics import Metric
+
+
+def independent(metrics: Mapping[str, Metric]) -> list[Metric]:
+    """Metrics of translations: first those that say how good they are, then what may please a judge."""
+    found = [metric for metric in metrics.values() if metric.task == "translation"]
+    return sorted(found, key=lambda metric: not metric.quality)
 
 
 def compare_reward(
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
     differences: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Metric],
     stage: str = "mt_grpo",
 ) -> dict[str, Any] | None:
     """How the reward went, and which metrics went which way.
@@ -22,6 +25,7 @@ def compare_reward(
     Args:
         curves: condensed curves by stage.
         differences: records of the summary.
+        metrics: by name.
         stage: the one that is rewarded by a judge.
 
     Returns:
@@ -30,11 +34,12 @@ def compare_reward(
         None without a reward or without a difference.
     """
     reward = next((curve for curve in curves.get(stage, ()) if curve["title"] == "Reward"), None)
-    found = [r for r in differences if r["system"] == stage and r["metric"] in QUALITY]
+    quality = {metric.name: metric for metric in independent(metrics) if metric.quality}
+    found = [r for r in differences if r["system"] == stage and r["metric"] in quality]
     if reward is None or not found:
         return None
     sided = [record for record in found if record["excludes_zero"]]
-    better = [r["metric"] for r in sided if (r["value"] > 0) != (r["metric"] in _LESS_IS_BETTER)]
+    better = [r["metric"] for r in sided if r["value"] * quality[r["metric"]].sign > 0]
     worse = [r["metric"] for r in sided if r["metric"] not in better]
     return {
         "stage": stage,

@@ -16,12 +16,12 @@ import jinja2
 import yaml
 from markupsafe import Markup, escape
 
-from grrm.report.charts import Line, line_chart
-from grrm.report.hacking import QUALITY, SHAPE
+from grrm.catalogue.metrics import METRICS, Metric, known_metrics
+from grrm.report.hacking import independent
+from grrm.report.numbers import duration, number, significant
 from grrm.report.samples import script_json
 from grrm.report.summary import (
     ABOUT_POSITIONS,
-    METRICS,
     POSITIONS,
     TASKS,
     UNUSABLE,
@@ -33,6 +33,7 @@ from grrm.report.summary import (
     reading,
     sizes,
 )
+from grrm.report.training_panels import hacking_panel, stage_panel
 
 _ASSETS = Path(__file__).parents[3] / "report/page"
 
@@ -60,8 +61,6 @@ SYSTEMS = {
     "mt_sft": "Translator after SFT",
     "mt_grpo": "Translator after GRPO",
 }
-# The metrics of the tiles at the top.
-_HEADLINES = (("ranking", "ranking_accuracy"), ("translation", "bleu"), ("translation", "comet"))
 
 
 def render_page(
@@ -89,6 +88,7 @@ def render_page(
     )
     environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
     translators = _systems(summary, "translation")
+    metrics, scored = known_metrics(summary["configuration"]), samples[0]["scores"] if samples else {}
     return environment.get_template("index.html.j2").render(
         summary=summary,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
@@ -101,9 +101,9 @@ def render_page(
         level=f"{summary['scores'][0]['level']:.0%}",
         tasks=[_task(summary, task) for task in TASKS if _systems(summary, task)],
         paper=_paper(summary["paper"]),
-        stages=[_stage(name, curves) for name, curves in summary["curves"].items()],
-        hacking=_hacking(summary),
-        rewards=_rewards(summary["reward_kinds"]),
+        stages=[stage_panel(name, curves) for name, curves in summary["curves"].items()],
+        hacking=hacking_panel(summary),
+        rewards=_rewards(summary),
         orders=_orders(summary),
         positions=_positions(summary["positions"]),
         samples={
@@ -114,7 +114,9 @@ def render_page(
                     {
                         "systems": translators,
                         "names": [system_name(name) for name in translators],
-                        "metrics": {name: _short(name) for name in (samples[0]["scores"] if samples else ())},
+                        "metrics": {name: metrics[name].short for name in scored},
+                        # Of the first metric, in which changes are counted: -1 if lower is better.
+                        "sign": metrics[next(iter(scored))].sign if scored else 1,
                         "total": total,
                         "parts": parts,
                         "rows": samples,
@@ -126,29 +128,9 @@ def render_page(
     )
 
 
-def number(value: float, digits: int = 1, signed: bool = False) -> str:
-    """With a number of digits after the point and a real minus."""
-    return f"{value:{'+' if signed else ''}z,.{digits}f}".replace("-", "−")
-
-
-def significant(value: float) -> str:
-    """With four significant digits."""
-    return f"{value:.4g}".replace("-", "−")
-
-
-def duration(hours: float) -> str:
-    """As h:mm:ss."""
-    seconds = round(hours * 3600)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-
-
 def system_name(name: str) -> str:
     """What a reader calls a system."""
     return SYSTEMS.get(name, name)
-
-
-def _short(metric: str) -> str:
-    return METRICS[metric][0].partition(" (")[0]
 
 
 def _code(text: str) -> Markup:
@@ -178,26 +160,9 @@ _PLAIN = {"before": "", "gain": "", "gain_kind": ""}
 
 def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     tiles = []
-    for task, metric in _HEADLINES:
-        label, factor = METRICS[metric]
-        records = [r for r in summary["scores"] if (r["task"], r["metric"]) == (task, metric)]
-        if not records:
-            continue
-        tile = {**_PLAIN, "title": label, "note": system_name(records[-1]["system"])}
-        tile["value"] = number(records[-1]["value"] * factor)
-        gain = next(
-            (r for r in summary["differences"] if (r["task"], r["metric"]) == (task, metric)),
-            None,
-        )
-        if gain:
-            low, high = (number(gain[key] * factor, signed=True) for key in ("low", "high"))
-            tile |= {
-                "before": number(records[0]["value"] * factor),
-                "gain": number(gain["value"] * factor, signed=True),
-                "gain_kind": "gain" if gain["value"] >= 0 else "loss",
-                "note": f"[{low}, {high}]",
-            }
-        tiles.append(tile)
+    for metric in known_metrics(summary["configuration"]).values():
+        if metric.headline and any(record["metric"] == metric.name for record in summary["scores"]):
+            tiles.append(_headline(summary, metric))
     if summary["paper"]:
         counts = Counter(cell["verdict"] for cell in summary["paper"]["cells"])
         judged = sum(counts[name] for name in ("reproduced", "above", "below"))
@@ -223,6 +188,25 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     return tiles
 
 
+def _headline(summary: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
+    """A metric as a tile: after, before, and whether that is a gain."""
+    records = [record for record in summary["scores"] if record["metric"] == metric.name]
+    tile = {**_PLAIN, "title": metric.label, "note": system_name(records[-1]["system"])}
+    tile["value"] = number(records[-1]["value"] * metric.factor, metric.digits)
+    gain = next((record for record in summary["differences"] if record["metric"] == metric.name), None)
+    if gain:
+        value, low, high = (
+            number(gain[key] * metric.factor, metric.digits, signed=True) for key in ("value", "low", "high")
+        )
+        tile |= {
+            "before": number(records[0]["value"] * metric.factor, metric.digits),
+            "gain": value,
+            "gain_kind": "gain" if gain["value"] * metric.sign >= 0 else "loss",
+            "note": f"[{low}, {high}]",
+        }
+    return tile
+
+
 def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
     scores = [record for record in summary["scores"] if record["task"] == task]
     systems = _systems(summary, task)
@@ -233,13 +217,16 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
         if record["task"] == task
     }
     rows = []
-    for metric in (name for name in METRICS if any(record["metric"] == name for record in scores)):
-        records = [by_name.get((system, metric)) for system in systems]
+    metrics = known_metrics(summary["configuration"])
+    for name, metric in metrics.items():
+        records = [by_name.get((system, name)) for system in systems]
+        if not any(records):
+            continue
         rows.append(
             {
                 **_metric(metric),
                 "records": records,
-                "gain": gains.get((systems[-1], metric)),
+                "gain": gains.get((systems[-1], name)),
                 "n": sizes(records),
                 "signature": format_signatures([record for record in records if record]),
             }
@@ -252,33 +239,39 @@ def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
         "answers": answered(failures(scores)),
         "rows": rows,
         "sets": _sets(summary, task, systems),
-        "origin": origin_lines(scores),
+        "origin": origin_lines(scores, metrics),
     }
 
 
-def _metric(metric: str) -> dict[str, Any]:
-    label, factor = METRICS[metric]
-    return {"label": label, "factor": factor, "digits": 2 if metric == "length_ratio" else 1}
+def _metric(metric: Metric) -> dict[str, Any]:
+    return {"label": metric.label, "factor": metric.factor, "digits": metric.digits}
 
 
 def _sets(summary: Mapping[str, Any], task: str, systems: Sequence[str]) -> list[dict[str, Any]]:
     records = [record for record in summary["by_set"] if record["task"] == task]
     found = {(record["set"], record["metric"], record["system"]): record for record in records}
+    metrics = known_metrics(summary["configuration"])
     rows = []
     for place in dict.fromkeys((record["set"], record["metric"]) for record in records):
         cells = [found.get((*place, system)) for system in systems]
-        rows.append({"set": place[0], **_metric(place[1]), "records": cells, "n": sizes(cells)})
+        rows.append({"set": place[0], **_metric(metrics[place[1]]), "records": cells, "n": sizes(cells)})
     return rows
 
 
-def _rewards(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _rewards(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     """What each kind of reward made of the same model, and what it cost."""
+    found = summary["reward_kinds"]
     if found is None:
         return None
-    metrics = [metric for metric in (*QUALITY, *SHAPE) if metric in found["baseline"]["metrics"]]
+    shared = [
+        metric
+        for metric in independent(known_metrics(summary["configuration"]))
+        if metric.name in found["baseline"]["metrics"]
+    ]
+    metrics = [metric.name for metric in shared]
     return {
         "baseline": found["baseline"]["name"],
-        "metrics": [_metric(metric) for metric in metrics],
+        "metrics": [_metric(metric) for metric in shared],
         "rows": [
             {
                 "kind": "before",
@@ -309,7 +302,7 @@ def _orders(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     if not systems:
         return None
     return {
-        "columns": [METRICS[metric][0] for metric in _ORDER_METRICS],
+        "columns": [METRICS[metric].label for metric in _ORDER_METRICS],
         "signature": format_signatures([found[system, "flipped_pairs"] for system in systems]),
         "rows": [
             {
@@ -383,38 +376,7 @@ def _paper(paper: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-# ---------------------------------------------------------------- training
-
-
-def _stage(name: str, curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "title": {
-            "grrm_sft": "SFT of the judge",
-            "grrm_rlvr": "RLVR of the judge",
-            "mt_sft": "SFT of the translator",
-            "mt_grpo": "GRPO of the translator",
-        }.get(name, name),
-        "curves": curves,
-        "charts": [
-            _chart(
-                curve["title"],
-                [Line(curve["title"], curve["steps"], curve["values"])],
-                metric=curve["metric"],
-                smoothed=True,
-            )
-            for curve in curves
-        ],
-    }
-
-
-def _chart(title: str, lines: Sequence[Line], metric: str = "", smoothed: bool = False) -> dict[str, Any]:
-    return {
-        "title": title,
-        "metric": metric,
-        "key": [line.name for line in lines] if len(lines) > 1 else [],
-        "svg": Markup(line_chart(title, lines, smoothed=smoothed)),
-    }
+# ---------------------------------------------------------------- what ran
 
 
 def _efficiency(found: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
@@ -422,76 +384,6 @@ def _efficiency(found: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     if found is None or found["total"]["gpu_hours"] is None:
         return {}
     return {entry["stage"]: entry for entry in found["stages"]}
-
-
-def _hacking(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The reward's curves, and below them on the same axis what independent metrics say."""
-    found = summary["hacking"]
-    if found is None:
-        return None
-    first, last = (significant(value) for value in found["reward"])
-    gains = {r["metric"]: r for r in summary["differences"] if r["system"] == found["stage"]}
-    words = [
-        f"{_short(metric)} {number(gains[metric]['value'] * METRICS[metric][1], signed=True)}"
-        for metric in QUALITY
-        if metric in gains
-    ]
-    rose = found["reward"][1] > found["reward"][0]
-    conclusion = (
-        f"{', '.join(map(_short, found['worse']))} became worse all the same: read the samples in which "
-        "judge and metric disagree."
-        if found["suspicious"]
-        else "no sign that the judge is being exploited."
-        if rose and found["better"]
-        else "nothing to exploit yet."
-        if not rose
-        else "no metric has moved beyond its interval."
-    )
-    curves = {curve["title"]: curve for curve in summary["curves"][found["stage"]]}
-    charts = [
-        _stage(found["stage"], [curves[title]])["charts"][0]
-        for title in ("Reward", "Score by the judge", "Response length (tokens)")
-        if title in curves
-    ]
-    points = summary["checkpoints"]
-    metrics = [metric for metric in (*QUALITY, *SHAPE) if any(metric in point["metrics"] for point in points)]
-    for metric in metrics:
-        here = [point for point in points if metric in point["metrics"]]
-        factor = METRICS[metric][1]
-        value, low, high = (
-            [point["metrics"][metric][key] * factor for point in here] for key in ("value", "low", "high")
-        )
-        line = Line(_short(metric), [point["step"] for point in here], value, low, high)
-        charts.append(_chart(METRICS[metric][0], [line]))
-    logged = [name for name in _LOGGED if any((point["training"] or {}).get(name) for point in points)]
-    return {
-        "warning": found["suspicious"],
-        "reading": f"The reward went from {first} to {last}; {', '.join(words)}: {conclusion}",
-        "charts": charts,
-        "logged": [_LOGGED[name] for name in logged],
-        "metrics": [METRICS[metric][0] for metric in metrics],
-        "rows": [
-            {
-                "step": point["step"],
-                "logged": [(point["training"] or {}).get(name) for name in logged],
-                "cells": [{"record": point["metrics"].get(metric), **_metric(metric)} for metric in metrics],
-            }
-            for point in points
-        ],
-    }
-
-
-# Means over the last steps up to a checkpoint.
-_LOGGED = {
-    "reward": "Reward",
-    "judge_score": "Score by the judge",
-    "valid": "Valid answers (share)",
-    "response_length": "Response length (tokens)",
-    "entropy": "Entropy",
-}
-
-
-# ---------------------------------------------------------------- what ran
 
 
 def _run(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 Settings = Sequence[Mapping[str, Any]]
 
@@ -61,8 +61,8 @@ def load_reference(path: str | Path, schema: str | Path) -> dict[str, Any]:
         UserError: the file does not fit its schema, names a document that it does not describe, or has a row
             with another number of values than columns.
     """
-    reference = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    validator = jsonschema.Draft202012Validator(parse_yaml(Path(schema).read_text(encoding="utf-8")))
+    reference = read_yaml(path)
+    validator = jsonschema.Draft202012Validator(read_yaml(schema))
     for error in sorted(validator.iter_errors(reference), key=lambda error: list(map(str, error.path))):
         raise UserError(f"{path}, {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     for name, table in reference["tables"].items():

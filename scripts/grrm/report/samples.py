@@ -9,9 +9,10 @@ from typing import Any
 
 from sacrebleu.metrics import CHRF
 
+from grrm.catalogue.metrics import METRICS, Metric
 from grrm.files import UserError, read_jsonl
 from grrm.ranking import InvalidAnswer, read_answer
-from grrm.report.summary import METRICS, labelled
+from grrm.report.summary import labelled
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
 
@@ -41,16 +42,19 @@ def collect_samples(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
     judged: Sequence[Mapping[str, Any]],
     scores: Mapping[str, Mapping[str, Sequence[float | None]]],
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> list[dict[str, Any]]:
     """One row for every segment of a test set, the largest change between first and last system first.
 
-    The change is that of the first metric, of chrF++ where there is none; without a score it comes last.
+    The change is that of the first metric, of chrF++ where there is none; without a score it comes last. What
+    is gained is the change where higher is better, and its opposite where lower is.
 
     Args:
         segments: rows of the test set.
         answers: of each system to all segments, in their order.
         judged: what the judge said about the first segments (see `read_samples`); may be empty.
         scores: by metric and system, one for every segment.
+        metrics: by name.
 
     Raises:
         UserError: a judged sample is not of its segment, or has scores but no valid answer.
@@ -61,7 +65,7 @@ def collect_samples(
     for i, segment in enumerate(segments):
         texts = [answers[name][i]["translation"] for name in names]
         values = {
-            metric: [_scaled(metric, by_system[name][i]) for name in names]
+            metric: [_scaled(metrics[metric], by_system[name][i]) for name in names]
             for metric, by_system in scores.items()
         } | {
             "chrf++": [
@@ -69,7 +73,9 @@ def collect_samples(
                 for text in texts
             ]
         }
-        first, last = (values[next(iter(values))][place] for place in (0, -1))
+        main = next(iter(values))
+        first, last = (values[main][place] for place in (0, -1))
+        change = None if first is None or last is None else round(last - first, metrics[main].digits)
         rows.append(
             {
                 "row": i,
@@ -84,15 +90,16 @@ def collect_samples(
                     for name, text in zip(names, texts, strict=True)
                 ],
                 "scores": values,
-                "change": None if first is None or last is None else round(last - first, 1),
+                "change": change,
+                "gain": change and change * metrics[main].sign,
                 **_judgement(judged[i] if i < len(judged) else None, segment, texts),
             }
         )
     return sorted(rows, key=lambda row: (-abs(row["change"] or 0), row["row"]))
 
 
-def _scaled(metric: str, score: float | None) -> float | None:
-    return None if score is None else round(METRICS[metric][1] * score, 1)
+def _scaled(metric: Metric, score: float | None) -> float | None:
+    return None if score is None else round(metric.factor * score, metric.digits)
 
 
 def _judgement(

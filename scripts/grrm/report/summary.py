@@ -10,33 +10,11 @@ from typing import Any
 
 import jsonschema
 
-from grrm.files import UserError, parse_yaml, read_json
+from grrm.catalogue.metrics import Metric, known_metrics
+from grrm.files import UserError, read_json, read_yaml
 from grrm.ranking import labels
 from grrm.report.pages import Block
 
-# Name in tables, and the factor by which shares are shown as per cent.
-METRICS = {
-    "ranking_accuracy": ("Ranking accuracy (%)", 100),
-    "ranking_accuracy_calibrated": ("Ranking accuracy, ties calibrated (%)", 100),
-    "ranking_accuracy_half_ties": ("Ranking accuracy, half credit for ties (%)", 100),
-    "ranking_accuracy_untied": ("Ranking accuracy, pairs without ties (%)", 100),
-    "ranking_accuracy_orders": ("Ranking accuracy, mean over orders (%)", 100),
-    "flipped_pairs": ("Pairs flipped by another order (%)", 100),
-    "changed_pairs": ("Pairs changed by another order (%)", 100),
-    "exact_share": ("Groups ranked exactly (%)", 100),
-    "valid_rate": ("Valid answers (%)", 100),
-    "bleu": ("BLEU", 1),
-    "chrf++": ("chrF++", 1),
-    "comet": ("COMET (× 100)", 100),
-    "cometkiwi": ("CometKiwi (× 100)", 100),
-    "xcomet": ("XCOMET (× 100)", 100),
-    "bleurt": ("BLEURT (× 100)", 100),
-    "metricx": ("MetricX (lower is better)", 1),
-    "llm_judge": ("LLM judge (0-100)", 1),
-    "format_rate": ("Translations found (%)", 100),
-    "length_ratio": ("Length ratio", 1),
-    "off_target_rate": ("Translations in another language (%)", 100),
-}
 TASKS = {"ranking": "Ranking", "translation": "Translation"}
 # Stands above the scores of each system.
 UNUSABLE = "Answers that cannot be used (%)"
@@ -203,7 +181,9 @@ def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
     Raises:
         UserError: they do not fit; the message names the entry.
     """
-    validator = jsonschema.Draft202012Validator(parse_yaml(schema.read_text(encoding="utf-8")))
+    rules = read_yaml(schema)
+    rules["$defs"]["metric"]["enum"] = list(known_metrics(summary.get("configuration", {})))
+    validator = jsonschema.Draft202012Validator(rules)
     problems = sorted(
         validator.iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
     )
@@ -223,12 +203,15 @@ def comparison_tables(summary: Mapping[str, Any]) -> dict[str, list[list[str]]]:
     for task in TASKS:
         scores = [record for record in summary["scores"] if record["task"] == task]
         if scores:
-            tables[task] = _comparison(scores, [r for r in summary["differences"] if r["task"] == task])
+            differences = [record for record in summary["differences"] if record["task"] == task]
+            tables[task] = _comparison(scores, differences, known_metrics(summary["configuration"]))
     return tables
 
 
 def _comparison(
-    scores: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
+    scores: Sequence[Mapping[str, Any]],
+    differences: Sequence[Mapping[str, Any]],
+    metrics: Mapping[str, Metric],
 ) -> list[list[str]]:
     systems = list(dict.fromkeys(record["system"] for record in scores))
     by_name = {(record["system"], record["metric"]): record for record in scores}
@@ -242,12 +225,14 @@ def _comparison(
             answered(failures(scores)),
         ]
     )
-    for metric in (name for name in METRICS if (systems[0], name) in by_name):
-        label, factor = METRICS[metric]
-        records = [by_name.get((system, metric)) for system in systems]
-        cells = [format_estimate(record, factor) for record in records]
-        cells += [format_estimate(gains.get((system, metric)), factor, signed=True) for system in systems[1:]]
-        rows.append([label, *cells, sizes(records)])
+    for name, metric in metrics.items():
+        records = [by_name.get((system, name)) for system in systems]
+        if records[0] is None:
+            continue
+        scale = (metric.factor, metric.digits)
+        cells = [format_estimate(record, *scale) for record in records]
+        cells += [format_estimate(gains.get((system, name)), *scale, signed=True) for system in systems[1:]]
+        rows.append([metric.label, *cells, sizes(records)])
     return rows
 
 
@@ -269,7 +254,9 @@ def sizes(records: Sequence[Mapping[str, Any] | None]) -> str:
     return ", ".join(dict.fromkeys(str(record["n"]) for record in records if record))
 
 
-def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: bool = False) -> str:
+def format_estimate(
+    record: Mapping[str, Any] | None, factor: float, digits: int = 1, signed: bool = False
+) -> str:
     """A value with its interval: "83.9 [80.4, 87.1]"; "-" if there is none.
 
     Answers that the metric itself could not score are counted: "83.9 [80.4, 87.1], 3 not scored".
@@ -277,7 +264,6 @@ def format_estimate(record: Mapping[str, Any] | None, factor: float, signed: boo
     if record is None:
         return "-"
     sign = "+" if signed else ""
-    digits = 2 if record["metric"] == "length_ratio" else 1
     value, low, high = (f"{record[key] * factor:{sign}z.{digits}f}" for key in ("value", "low", "high"))
     missing = f", {record['missing']} not scored" if record.get("missing") else ""
     return f"{value} [{low}, {high}]{missing}"
@@ -309,7 +295,7 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
         blocks += [
             Block("heading", f"{TASKS[task]}, before and after reinforcement learning"),
             Block("table", table),
-            Block("list", origin_lines(records)),
+            Block("list", origin_lines(records, known_metrics(summary["configuration"]))),
         ]
     if summary["positions"]:
         blocks += [
@@ -347,7 +333,7 @@ def reading(summary: Mapping[str, Any]) -> str:
     )
 
 
-def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def origin_lines(records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> list[str]:
     """What the scores of a task stand on: test set, models, decoding, failures, signatures."""
     lines = [f"test set: `{records[0]['data']}`, SHA-256 `{records[0]['data_sha256'][:16]}`"]
     for record in {record["system"]: record for record in records}.values():
@@ -361,7 +347,7 @@ def origin_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     for metric in dict.fromkeys(record["metric"] for record in records):
         alike = [record for record in records if record["metric"] == metric]
-        lines.append(f"{METRICS[metric][0]}: {format_signatures(alike, mark='`')}")
+        lines.append(f"{metrics[metric].label}: {format_signatures(alike, mark='`')}")
     return lines
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from grrm.engines import checkpoints
 from grrm.engines.model_card import FILE, Metric
 from grrm.files import UserError, read_json, sha256
+from grrm.model_folder import check_model
 
 Files: TypeAlias = dict[str, Path | bytes]
 """What is uploaded: names in the repository -> files, or their content."""
@@ -32,7 +33,7 @@ def model_files(model: Path, summary: Path | None = None, provenance: Path | Non
     Raises:
         UserError: the folder is not a complete model, or was not made here.
     """
-    checkpoints.check_model(model)
+    check_model(model)
     identity = model / checkpoints.IDENTITY
     if not identity.is_file():
         raise UserError(

@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from grrm.catalogue.rewards import KINDS
 from grrm.extract import code_block, last_line, without_thinking
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
 from grrm.reward_server.collect import Reward, Score
 from grrm.reward_server.protocol import Item
-from grrm.rewards.kinds import REFERENCE_KINDS, TRANSLATION_ONLY, Kind, Scorer, ScoringOptions
+from grrm.rewards.kinds import Scorer, ScoringOptions
 
 Extract: TypeAlias = Literal["none", "thinking", "code_block", "last_line"]
 EXTRACTS: tuple[Extract, ...] = get_args(Extract)
@@ -60,7 +61,7 @@ class Reading:
             )
 
 
-def read_group(kind: Kind, items: Sequence[Item], candidates: Sequence[str] = ()) -> Group:
+def read_group(kind: str, items: Sequence[Item], candidates: Sequence[str] = ()) -> Group:
     """The group of responses to one prompt.
 
     The label may be an object, or one as JSON text, with src_text, src_lang, trg_lang and trg_text for a
@@ -82,14 +83,15 @@ def read_group(kind: Kind, items: Sequence[Item], candidates: Sequence[str] = ()
         if found is not None and not isinstance(found, str):
             raise UserError(f"labels: {names[0]} is {found!r}, expected a text")
         values[field] = found or ""
-    if kind in TRANSLATION_ONLY:
+    entry = KINDS[kind]
+    if entry.translation_only:
         missing = [_FIELDS[field][0] for field in ("question", "src_lang", "trg_lang") if not values[field]]
         if missing:
             raise UserError(
                 f"labels: no {', '.join(missing)}; {kind} judges translations and needs an object with "
                 "src_text, src_lang and trg_lang (or the same as JSON text)"
             )
-    if kind in REFERENCE_KINDS - {"comet"} and not values["reference"]:
+    if entry.needs_reference and entry.asks != "checkpoint" and not values["reference"]:
         raise UserError(f"labels: no trg_text; {kind} compares with a reference")
     turns = [] if values["question"] else conversation(items[0].prompt)
     return Group(
@@ -99,6 +101,7 @@ def read_group(kind: Kind, items: Sequence[Item], candidates: Sequence[str] = ()
         src_lang=values["src_lang"],
         trg_lang=values["trg_lang"],
         turns=tuple(turns),
+        columns=label,
     )
 
 
@@ -139,7 +142,7 @@ async def scoring(options: ScoringOptions, reading: Reading) -> AsyncIterator[Sc
         yield score
 
 
-def checker(kind: Kind) -> Callable[[Item], None]:
+def checker(kind: str) -> Callable[[Item], None]:
     """What refuses (UserError) an item that this kind cannot reward, before it joins a group."""
 
     def check(item: Item) -> None:

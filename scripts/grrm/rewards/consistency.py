@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grrm.files import UserError
 from grrm.rewards.pairwise import compute_score
+from grrm.rewards.verl_manager import Response, RewardManager
 from grrm.verdicts import PREFERENCES, swap
 
 _DEADLINE = 300.0
@@ -101,7 +101,7 @@ class PairRewards:
                 answer.set_result({**result, "other_order": float(bool(second))})
 
 
-class ConsistencyRewardManager:
+class ConsistencyRewardManager(RewardManager):
     """A reward manager of verl 0.9.1 (`reward.reward_manager.source: importlib`).
 
     `reward.reward_kwargs.weight` is w, `reward.reward_kwargs.tag` the tag of the answers (left out: better).
@@ -112,43 +112,22 @@ class ConsistencyRewardManager:
         UserError: the configuration does not allow it.
     """
 
-    def __init__(
-        self,
-        config: Any,
-        tokenizer: Any,
-        compute_score: Any = None,
-        reward_router_address: str | None = None,
-        reward_model_tokenizer: Any = None,
-    ) -> None:
-        if config.reward.num_workers != 1:
-            raise UserError(
-                f"reward.num_workers is {config.reward.num_workers}, expected 1: with more workers the two "
-                "orders of a pair would not meet in one place"
-            )
-        self._tokenizer = tokenizer
+    meeting = "the two orders of a pair would not meet in one place"
+
+    def prepare(self, config: Any, judge: str | None, judge_tokenizer: Any) -> None:
+        """Read weight and tag."""
         weight = float(config.reward.reward_kwargs.weight)
         self._tag = str(config.reward.reward_kwargs.get("tag", "better"))
         self._pairs = PairRewards(int(config.actor_rollout_ref.rollout.n), weight)
 
-    async def run_single(self, data: Any) -> dict[str, Any]:
-        """Reward of one rollout (the last row of `data`, a DataProto of one trajectory)."""
-        item = data[-1:][0]
-        values = item.non_tensor_batch
-        info, responses = values["extra_info"], item.batch["responses"]
-        length = int(item.batch["attention_mask"][-responses.shape[-1] :].sum())
-        text = self._tokenizer.decode(responses[:length], skip_special_tokens=True)
-        truth = values["reward_model"]["ground_truth"]
-        result = compute_score(values["data_source"], text, truth, tag=self._tag)
+    async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
+        """The reward of an answer, in a training once the other order is answered too."""
+        row = response.row
+        info, truth = row["extra_info"], row["reward_model"]["ground_truth"]
+        result = compute_score(row["data_source"], response.text, truth, tag=self._tag)
         if info["split"] == "train":
-            pair = f"{values.get('global_steps', -1)}/{info['pair']}"
-            result = await self._pairs.reward(pair, str(values["uid"]), result)
+            pair = f"{row.get('global_steps', -1)}/{info['pair']}"
+            result = await self._pairs.reward(pair, str(row["uid"]), result)
         else:
             result = {**result, "agreement": 0.0, "other_order": 0.0}
-        return {"reward_score": result["score"], "reward_extra_info": result}
-
-    @classmethod
-    def assemble_rm_scores(cls, data: Any, scores: Sequence[float]) -> Any:
-        """Put each score on its response's last token: a tensor of the shape of `responses`."""
-        from grrm.rewards.group import GroupRewardManager
-
-        return GroupRewardManager.assemble_rm_scores(data, scores)
+        return float(result["score"]), result

@@ -22,19 +22,16 @@ import os
 import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Self, cast
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
-from grrm.asking.options import JudgeOptions
 from grrm.config import kind_of_environment
 from grrm.extract import code_block
 from grrm.files import UserError
-from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
-from grrm.rewards.group import response_text
-from grrm.rewards.kinds import JUDGE_KINDS, MODEL_KINDS, Kind, Scorer, ScoringOptions
-from grrm.rewards.model_scores import ModelOptions
+from grrm.rewards.kinds import Scorer, ScoringOptions
+from grrm.rewards.rows import read_row, response_text
 
 _MEMORY = 1024
 """Judged responses that are remembered, for those that cannot be judged."""
@@ -53,7 +50,7 @@ _SCORERS: dict[tuple[str, int], tuple[Scorer, Known]] = {}
 class ScoreOptions:
     """What `reward_kwargs` may hold."""
 
-    kind: Kind = "pointwise"
+    kind: str = "pointwise"
     """See `grrm.rewards.kinds`; not given, EVAL_MODE and PAIRWISE_MODE in the environment name it."""
     prompt: str = ""
     """See `ScoringOptions`, as the next two; without one, that of `grrm.judges.prompts.shipped_prompt`."""
@@ -63,6 +60,10 @@ class ScoreOptions:
     """Options of the client (`JudgeOptions`); JUDGE_API_URL and so on in the environment come first."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Options of a checkpoint (`ModelOptions`)."""
+    function: str = ""
+    """See `ScoringOptions`, as the next two."""
+    range: Sequence[float] | None = None
+    parts: Sequence[Mapping[str, Any]] = ()
     code_block: bool = False
     """Judge the code block that ends the response, not the response without its thinking."""
     score_scale: float = 0.1
@@ -83,19 +84,14 @@ class ScoreOptions:
                 f"reward_kwargs: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
             )
         kind = None if "kind" in values else kind_of_environment(environment)
-        return cls(**values) if kind is None else cls(kind=cast(Kind, kind), **values)
+        return cls(**values) if kind is None else cls(kind=kind, **values)
 
     def scorer(self) -> Scorer:
         """Raises UserError if an option is wrong."""
+        names = ("kind", "swap", "reference", "judge", "model", "function", "range", "parts")
+        values = {name: getattr(self, name) for name in names}
         return Scorer(
-            ScoringOptions(
-                kind=self.kind,
-                prompt=self.prompt or shipped_prompt(self.kind),
-                swap=self.swap,
-                reference=self.reference,
-                judge=JudgeOptions.from_mapping(self.judge) if self.kind in JUDGE_KINDS else None,
-                model=ModelOptions(**self.model) if self.kind in MODEL_KINDS else None,
-            )
+            ScoringOptions.from_mapping({**values, "prompt": self.prompt or shipped_prompt(self.kind)})
         )
 
 
@@ -225,14 +221,7 @@ def _group(context: Group, texts: Sequence[str], options: ScoringOptions) -> Gro
             f"kind {options.kind} compares, but there is one response to {context.question!r:.80} and no "
             "chosen one in extra_info.chosen; add it, or take a kind that scores each response by itself"
         )
-    return Group(
-        context.question,
-        tuple(sorted(candidates)),
-        context.reference,
-        context.src_lang,
-        context.trg_lang,
-        context.turns,
-    )
+    return replace(context, candidates=tuple(sorted(candidates)))
 
 
 def _result(options: ScoreOptions, *, points: float | None, stand_in: float | None) -> dict[str, float]:
@@ -249,27 +238,13 @@ def _result(options: ScoreOptions, *, points: float | None, stand_in: float | No
 
 def read_context(truth: Any, info: Mapping[str, Any]) -> Group:
     """What a row is about: a group without candidates, whose reference is the chosen response or reference
-    translation.
+    translation, by default the ground truth.
 
     Raises:
         UserError: the row does not say what is answered.
     """
-    turns = info.get("turns")
-    if turns is None or not len(turns):
-        turns = info.get("x")
-    messages = () if turns is None or isinstance(turns, str) else tuple(dict(turn) for turn in turns)
-    question = info.get("src_text") or info.get("question") or (turns if isinstance(turns, str) else None)
-    if not question and messages:
-        question = question_text(messages)
-    if not question:
-        raise UserError(
-            f"a row's extra_info has the keys {', '.join(info) or 'none'}, expected question, x or src_text: "
-            "a judge needs to know what is answered"
-        )
-    wanted = info.get("trg_text") if info.get("src_text") else info.get("chosen")
-    if wanted is None:
-        wanted = truth if isinstance(truth, str) and truth.strip() else None
-    elif not isinstance(wanted, str):
-        wanted = str(list(wanted)[-1]["content"])
-    languages = [str(info.get(name) or "") for name in ("src_lang", "trg_lang")]
-    return Group(str(question), (), wanted, languages[0], languages[1], messages)
+    group = read_row(info)
+    wanted = group.reference if group.chosen is None else group.chosen
+    if wanted is None and isinstance(truth, str) and truth.strip():
+        wanted = truth
+    return replace(group, reference=wanted, columns={"ground_truth": truth, **group.columns})

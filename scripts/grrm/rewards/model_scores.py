@@ -2,7 +2,9 @@
 
 The process may run in another environment than its owner (COMET's libraries and verl's do not go together).
 It speaks JSON lines over its standard input and output, so it needs no port, is found on every machine, and
-ends with its owner: `python -m grrm.rewards.model_scores --kind comet --model FOLDER`.
+ends with its owner:
+
+    python -m grrm.rewards.model_scores --load grrm.rewards.model_scores:load_comet --model FOLDER
 """
 
 from __future__ import annotations
@@ -13,15 +15,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from grrm.catalogue import resolve
 from grrm.files import UserError
 
-ModelKind: TypeAlias = Literal["comet", "bradley_terry"]
+if TYPE_CHECKING:
+    from grrm.judges.groups import Group, Judged
+
 Item: TypeAlias = Mapping[str, Any]
 """What is scored. comet: src, mt and ref (or None); bradley_terry: messages, the last of them scored."""
 Score: TypeAlias = tuple[float | None, str]
@@ -59,14 +64,18 @@ class ModelScores:
     """A scoring process; it starts with the first items and ends with `close` or with its owner.
 
     Items that come while the process is busy are scored together. For one event loop.
+
+    Args:
+        load: `module:function` that loads the checkpoint there, such as `load_comet`.
+        options: the checkpoint, and where it runs.
     """
 
-    def __init__(self, kind: ModelKind, options: ModelOptions) -> None:
+    def __init__(self, load: str, options: ModelOptions) -> None:
         scripts = str(Path(__file__).parents[2])
         device, _, number = options.device.partition(":")
         self._command = [
             options.python or sys.executable,
-            *("-m", "grrm.rewards.model_scores", "--kind", kind, "--model", options.model),
+            *("-m", "grrm.rewards.model_scores", "--load", load, "--model", options.model),
             *("--device", device, "--batch-size", str(options.batch_size)),
             *("--threads", str(options.threads)),
         ]
@@ -151,13 +160,46 @@ class ModelScores:
         return [(score, reason) for score, reason in answer["scores"]]
 
 
+def score_with_process(
+    load: str, options: ModelOptions, item: Callable[[Group, str], Item]
+) -> tuple[Callable[[Sequence[Group]], Awaitable[Judged]], Callable[[], Awaitable[None]]]:
+    """What scores groups with a checkpoint, and what ends its process.
+
+    Args:
+        load: see `ModelScores`.
+        options: likewise.
+        item: what is scored of a candidate.
+    """
+    from grrm.judges.groups import GroupScores, judged_singly
+
+    process: list[ModelScores] = []
+
+    async def score(groups: Sequence[Group]) -> Judged:
+        if not process:
+            process.append(ModelScores(load, options))
+        items = [item(group, text) for group in groups for text in group.candidates]
+        scored = iter(await process[0].score(items))
+        results = []
+        for group in groups:
+            own = [next(scored) for _ in group.candidates]
+            failures = [f"candidate {i}: {reason}" for i, (score, reason) in enumerate(own) if score is None]
+            results.append(GroupScores(tuple(score for score, _ in own), tuple(failures)))
+        return judged_singly(results)
+
+    async def close() -> None:
+        while process:
+            process.pop().close()
+
+    return score, close
+
+
 # ---------------------------------------------------------------- the process
 
 
 def main(argv: list[str] | None = None) -> None:
     """Answer each line of items with a line of scores until the input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kind", choices=["comet", "bradley_terry"], required=True)
+    parser.add_argument("--load", required=True, metavar="MODULE:FUNCTION", help="what loads the checkpoint")
     parser.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: cpu")
     parser.add_argument("--batch-size", type=int, default=64, help="texts a forward pass (default: 64)")
@@ -171,8 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     for line in sys.stdin:
         try:
             if score is None:
-                load = {"comet": load_comet, "bradley_terry": load_bradley_terry}[args.kind]
-                score = load(args.model, args.device, args.batch_size, args.threads)
+                score = resolve(args.load)(args.model, args.device, args.batch_size, args.threads)
             answer: dict[str, Any] = {"scores": score(json.loads(line))}
         except UserError as error:
             answer = {"error": str(error)}

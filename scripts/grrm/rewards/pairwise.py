@@ -6,10 +6,10 @@ Formula: OpenJudge, cookbooks/training_judge_model/grpo/pairwise/reward_fn.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from grrm.rewards.labels import decoded, output_labels
+from grrm.data.values import decoded, said_preferences
 from grrm.verdicts import Preference, as_preference, parse_preference
 
 
@@ -65,7 +65,7 @@ def _result(predicted: Preference | None, score: float, reason: str) -> dict[str
 
 
 def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> Preference:
-    said = list(_labels(ground_truth)) or list(_labels(info))
+    said = _labels(ground_truth) or _labels(info)
     found = {as_preference(value) for value in said}
     preference = found.pop() if len(found) == 1 else None
     if preference is None:
@@ -77,15 +77,10 @@ def _read_label(ground_truth: object, info: Mapping[str, Any] | None) -> Prefere
     return preference
 
 
-def _labels(value: object) -> Iterator[object]:
+def _labels(value: object) -> list[object]:
     """Whatever says which response is better."""
     value = decoded(value)
     if not isinstance(value, Mapping):
-        yield from [] if value is None or value == "" else [value]
-        return
-    metadata = decoded(value.get("metadata"))
-    said = [value.get("preference"), value.get("preferred")]
-    if isinstance(metadata, Mapping):
-        said.append(metadata.get("preferred"))
-    said += [label.get("preference") for label in output_labels(value)]
-    yield from (label for label in said if label is not None and label != "")
+        return [] if value is None or value == "" else [value]
+    said = [value.get("preference"), value.get("preferred"), *said_preferences(value)]
+    return [label for label in said if label is not None and label != ""]

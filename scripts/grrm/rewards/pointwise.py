@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal, TypeAlias
 
-from grrm.rewards.labels import decoded, output_labels
-from grrm.verdicts import parse_score
+from grrm.data.values import decoded, output_labels
+from grrm.verdicts import HELPFULNESS, parse_score
 
-LOWEST = 0
-HIGHEST = 4
+LOWEST, HIGHEST = HELPFULNESS
 
 Table: TypeAlias = Literal["linear", "exponential"]
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 CONDITIONS = {"judge_score": "judged", "chosen_score": "compared", "above_chosen": "compared"}
-"""What counts only where something else is 1; elsewhere it is 0."""
+"""What counts only where something else is 1; elsewhere it is 0. So do the parts of a mixture."""
 
 # Counts of a whole group, which every rollout of it reports.
 _COUNTS = (
@@ -63,7 +63,8 @@ def step_metrics(
         if key in _COUNTS:
             metrics[f"reward/{key}"] = sum(float(infos[first][key]) for first, *_ in members.values())
             continue
-        values = [float(info[key]) for info in infos if key not in CONDITIONS or info[CONDITIONS[key]]]
+        condition = "judged" if key.startswith("part_") else CONDITIONS.get(key)
+        values = [float(info[key]) for info in infos if condition is None or info[condition]]
         metrics[f"reward/{key}"] = statistics.fmean(values) if values else math.nan
         if key == "judge_score":
             metrics["reward/judge_score_std"] = statistics.pstdev(values) if values else math.nan

@@ -54,7 +54,6 @@ def ray_cluster(
     host = own_address()
     connection = {"RAY_ADDRESS": _address(allocation, host), **ray_token()}
     variables = {**environment, **connection}
-
     start = partial(_start_command, allocation, python=python, offers=offers, head=host, temporary=temporary)
     began = time.monotonic()
     logs.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from grrm.verl_plugin.sampling import SamplingParams, draw, processed_log_probs
+from grrm.sampling import SamplingParams, draw, processed_log_probs
 
 # Finished rows are dropped once so many have gathered: dropping copies the cache.
 COMPACT_BELOW = 0.8

@@ -19,9 +19,9 @@ import torch
 from aiohttp import web
 from transformers import AutoTokenizer
 
-from grrm.verl_plugin.chat import ChatEndpoint
+from grrm.sampling import LIMITS, SamplingParams, parse_sampling_params, uniform_draws
+from grrm.verl_plugin.completions import ChatEndpoint
 from grrm.verl_plugin.generation import Request, generate
-from grrm.verl_plugin.sampling import LIMITS, SamplingParams, parse_sampling_params, uniform_draws
 from grrm.verl_plugin.weights import context_length, copy_weights, eos_token_ids, load_model
 
 logger = logging.getLogger(__name__)

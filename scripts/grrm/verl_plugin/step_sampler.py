@@ -14,9 +14,9 @@ import transfer_queue as tq
 
 from grrm.rewards.step_metrics import step_metrics
 from grrm.verl_plugin.actors import ActorWatch
-from grrm.verl_plugin.checkpoints import checkpoint_in_time
 from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
+from grrm.verl_plugin.save_clock import checkpoint_in_time
 
 
 class WatchingReplayBuffer(FastPollReplayBuffer):

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
+from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, request
 from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
 from grrm.engines.resources import parameters as parameters_of
-from grrm.files import UserError, parse_yaml
+from grrm.files import UserError, read_yaml
 
 
 class Range(NamedTuple):
@@ -95,10 +95,7 @@ def load_assumptions(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing or not YAML.
     """
-    try:
-        assumptions = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a table of assumptions ({error})") from error
+    assumptions = read_yaml(path)
     if not isinstance(assumptions, dict):
         raise UserError(f"{path}: expected a table of assumptions, found {type(assumptions).__name__}")
     return assumptions
@@ -153,7 +150,7 @@ def count_tables(files: Sequence[Path]) -> Table:
 def _expected_table(
     stage: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
 ) -> Table:
-    sizes = assumptions["group_sizes"]["shares"]
+    sizes = {int(size): share for size, share in assumptions["group_sizes"]["shares"].items()}
     source = config["data"]["source"]
     if source == "toy":
         rows = config["data"]["toy"][stage]
@@ -250,20 +247,20 @@ def longest_path(stages: Iterable[Stage]) -> tuple[list[str], Range]:
 
 def _rows_for_each(name: str, config: Mapping[str, Any], table: Table) -> float:
     """Prepared rows for each row of the source table."""
-    if name == "grrm_rlvr":
-        augment = config[name]["augment"]
+    if augment := config[name].get("augment"):
         return sum(
             share * rows_per_group(size, augment["subgroup"], augment["shuffle"])
             for size, share in table.sizes.items()
         )
-    return 2 if name == "mt_grpo" and config[name]["cross_lingual_augmentation"] else 1
+    return 2 if config[name].get("cross_lingual_augmentation") else 1
 
 
 def _steps(name: str, settings: Mapping[str, Any], rows: Range, gpus: int) -> Range:
-    fixed = settings["max_steps"] if name.endswith("_sft") else settings["steps"]
+    row = TRAININGS[name]
+    fixed = settings[row.steps_key]
     if fixed is not None:
         return Range(fixed, fixed)
-    if name.endswith("_sft"):
+    if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         return Range(*(math.ceil(math.ceil(end / batch) * settings["epochs"]) for end in rows))
     # verl leaves out the last batch of an epoch if it is not full.
@@ -283,15 +280,15 @@ def _gpu_seconds(
     parameters: float,
     assumptions: Mapping[str, Any],
 ) -> Range:
-    kind = "ranking" if name.startswith("grrm") else "translation"
-    prompt, answer = (_tokens(f"{kind}_{part}", assumptions) for part in ("prompt", "answer"))
+    row = TRAININGS[name]
+    prompt, answer = (_tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
     speed = assumptions["speed"]
     scale = speed["parameters"] / parameters
     training, scoring, generation = (
         Range(*speed[work]["range"]) * scale for work in ("training", "scoring", "generation")
     )
     overhead = Range(*speed["overhead"]["range"])
-    if name.endswith("_sft"):
+    if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
         work: Range = ((prompt + answer) * examples).at(training) * overhead
@@ -303,7 +300,7 @@ def _gpu_seconds(
         + ((prompt + answer) * rollouts).at(scoring)
         + ((prompt + answer) * rollouts).at(training)
     )
-    if name == "mt_grpo":
+    if row.judge:
         # One call of the judge for each group, by a model of the same size.
         seconds = seconds + (_tokens("ranking_answer", assumptions) * prompts).at(generation)
     total: Range = seconds * overhead
@@ -318,12 +315,12 @@ def _parameters(
     name: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
 ) -> float | str:
     """Parameters of the model that a stage trains, or a sentence that says why their number is not known."""
-    taken = taken_models(config)
-    family = name.split("_")[0]
-    start = taken.get(f"{family}_sft") if name in ("grrm_rlvr", "mt_grpo") else None
-    start = start or taken.get(f"{family}_base")
+    taken, origin = taken_models(config), TRAININGS[name].start
+    while origin in TRAININGS and origin not in taken:
+        origin = TRAININGS[origin].start
+    start = taken.get(origin)
     if start is None:
-        size = config["base_models"][family]
+        size = config["base_models"][origin.removesuffix("_base")]
         width, layers = size["hidden_size"], size["layers"]
         # Attention 4 width², feed-forward 3 x 2 width²; the embeddings of tiny vocabularies are left out.
         return float(10 * layers * width**2)

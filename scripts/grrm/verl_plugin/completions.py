@@ -10,8 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from grrm.sampling import SamplingParams
 from grrm.verl_plugin.generation import Request
-from grrm.verl_plugin.sampling import SamplingParams
 
 # Fields of a chat request that are no sampling parameters, with the values that are accepted (None: any).
 CHAT_FIELDS: dict[str, tuple[Any, ...] | None] = {

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from grrm.config import resolve
-from grrm.files import UserError, atomic_path, parse_yaml, write_text
+from grrm.files import UserError, atomic_path, read_yaml, write_text
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEADER = """\
@@ -173,12 +173,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _read_yaml(path: str | Path) -> dict[str, Any]:
-    try:
-        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({error})") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
     return content

@@ -1,0 +1,20 @@
+# Parts that a configuration may leave out.
+
+if config["alignment"] is not None:
+
+    include: "alignment.smk"
+
+
+if config["judges"] is not None:
+
+    include: "judge_names.smk"
+    include: "judges.smk"
+    include: "judge_evaluation.smk"
+
+    if config["judges"]["data"]["source"] == "toy":
+
+        include: "judge_toy.smk"
+
+    else:
+
+        include: "judge_downloads.smk"

@@ -1,0 +1,139 @@
+# Trainings: how a configuration is rendered and an engine trains. Stages are made from these rules by
+# `use rule ... as ... with:`; by themselves they make nothing, as no {run} fits. What they look up is in the row
+# of a training (scripts/grrm/catalogue/trainings.py).
+
+NO_RUN = "(?!)"
+
+# Small, and many would wait in a queue.
+workflow.localrules(*(f"render_{training.rule_name}" for training in PLANNED))
+
+
+rule render_sft:
+    input:
+        deepspeed=lambda wildcards: deepspeed(wildcards.run),
+    output:
+        **rendered_sft("{run}"),
+    log:
+        f"{LOGS}/render_{{run}}.log",
+    wildcard_constraints:
+        run=NO_RUN,
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("render_sft"),
+    params:
+        settings=lambda wildcards: stage_settings(wildcards.run),
+        hardware=settings("hardware"),
+        deepspeed=lambda wildcards, input: option("--deepspeed", input.deepspeed),
+        model=lambda wildcards: start_of(wildcards.run),
+        data=lambda wildcards: prepared(wildcards.run),
+        checkpoints=lambda wildcards: checkpoints(wildcards.run),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
+        "{params.deepspeed} --model {params.model} --data {params.data} "
+        "--checkpoints {params.checkpoints} --seed {params.seed} "
+        "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
+
+
+rule train_sft:
+    input:
+        unpack(lambda wildcards: sft_input(wildcards.run)),
+    output:
+        **trained("{run}"),
+    log:
+        f"{LOGS}/train_{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_{{run}}.tsv"
+    wildcard_constraints:
+        run=NO_RUN,
+    conda:
+        f"../envs/{SFT}.yaml"
+    container:
+        image(SFT)
+    threads: threads("train_mt_sft")
+    resources:
+        **resources("train_mt_sft"),
+    params:
+        python=python_of(SFT),
+        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
+    message:
+        "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
+    shell:
+        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
+        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
+
+
+# Against a reward for each group of rollouts.
+rule render_rl:
+    output:
+        **rendered("{run}"),
+    log:
+        f"{LOGS}/render_{{run}}.log",
+    wildcard_constraints:
+        run=NO_RUN,
+    conda:
+        "../envs/driver.yaml"
+    resources:
+        **resources("render_rl"),
+    params:
+        settings=lambda wildcards: json.dumps(
+            {**config["mt_grpo"], "reward": run_reward(wildcards.run)}
+        ),
+        hardware=settings("hardware"),
+        engine=config["rl_engine"],
+        model=lambda wildcards: start_of(wildcards.run),
+        data=lambda wildcards: prepared(wildcards.run),
+        judge=lambda wildcards: option("--reward-model", scoring_model(wildcards)),
+        judge_prompt=lambda wildcards: option("--judge-prompt", judge_prompt(wildcards)),
+        scorer=lambda wildcards: option("--scorer-python", scoring_python(wildcards)),
+        checkpoints=lambda wildcards: checkpoints(wildcards.run),
+        seed=config["seed"],
+    message:
+        "Rendering {output.config}"
+    shell:
+        "python scripts/render_rl.py --stage {wildcards.run} --settings {params.settings:q} "
+        "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
+        "--data {params.data} {params.judge} {params.judge_prompt} {params.scorer} "
+        "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+
+
+rule train_rl:
+    input:
+        **rendered("{run}"),
+        data=lambda wildcards: prepared(wildcards.run),
+        model=lambda wildcards: start_of(wildcards.run),
+        judge=lambda wildcards: scoring_model(wildcards) or [],
+        judge_prompt=lambda wildcards: prompt_file(judge_prompt(wildcards)),
+        environment=rl_environment(),
+        scorer_environment=lambda wildcards: (
+            environment("comet") if scoring_python(wildcards) else []
+        ),
+    output:
+        **judged("{run}"),
+    log:
+        f"{LOGS}/train_{{run}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_{{run}}.tsv"
+    wildcard_constraints:
+        run=NO_RUN,
+    priority: 3
+    conda:
+        f"../envs/{RL}.yaml"
+    container:
+        image(RL)
+    threads: threads("train_mt_grpo")
+    resources:
+        **resources("train_mt_grpo"),
+    params:
+        python=rl_python(),
+        fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
+        keep="",
+    message:
+        "Training {output.model} with verl, scored group by group (progress: {log})"
+    shell:
+        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
+        "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
+        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"

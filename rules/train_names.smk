@@ -1,0 +1,91 @@
+# Names of what trainings read and make, each from its row (scripts/grrm/catalogue/trainings.py). Look-ups only.
+
+
+def prepared(name):
+    return f"{RESULTS}/{training_of(name).data}"
+
+
+def validation_rows(name):
+    return f"{RESULTS}/{training_of(name).validation}"
+
+
+def start_of(name):
+    """The model that a training starts from: the one that its key start_from names, or the one made before it."""
+    training = training_of(name)
+    return model(training.taken if training.taken in TAKEN else training.start)
+
+
+def stage_settings(name):
+    return settings(*training_of(name).section.split("."))
+
+
+def stage_params(name):
+    """What a training's configuration is rendered from, less what all of them are."""
+    return {
+        "settings": stage_settings(name),
+        "model": start_of(name),
+        "data": prepared(name),
+        "checkpoints": checkpoints(name),
+    }
+
+
+def rendered(name):
+    return {"config": f"{RESULTS}/configs/{name}.yaml"}
+
+
+def rendered_sft(name):
+    return rendered(name) | {
+        "dataset_info": f"{RESULTS}/configs/{name}/dataset_info.json"
+    }
+
+
+def trained(name):
+    return {"model": directory(model(name)), "curve": curve(name)}
+
+
+def judged(name):
+    """What is kept of a training whose rollouts a judge has scored."""
+    return trained(name) | {
+        "judgements": f"{RESULTS}/curves/{name}.judgements.jsonl",
+        "judge_calls": f"{RESULTS}/curves/{name}.judge_calls.json",
+    }
+
+
+def sft_input(name):
+    return rendered_sft(name) | {
+        "data": prepared(name),
+        "model": start_of(name),
+        "environment": environment(SFT),
+    }
+
+
+def run_reward(run):
+    """The section reward of a training by GRPO; for a run of the user's own that of the experiment."""
+    return GRPO_RUNS.get(run, config["mt_grpo"]["reward"])
+
+
+def scoring_model(wildcards):
+    """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
+    name = scoring_model_of(run_reward(wildcards.run))
+    return name and model(name)
+
+
+def scoring_python(wildcards):
+    """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
+    if run_reward(wildcards.run)["kind"] != "comet":
+        return None
+    if deployed_by() != "uv":
+        raise WorkflowError(
+            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
+            "run without --sdm"
+        )
+    return python_of("comet")
+
+
+def judge_prompt(wildcards):
+    return translation_prompt_of(run_reward(wildcards.run), prompt("ranking"))
+
+
+def deepspeed(name):
+    """Input of a stage's configuration: that of DeepSpeed, if it is used."""
+    return value_of(config, training_of(name).section)["deepspeed"] or []

@@ -1,0 +1,239 @@
+"""The one reader of files of rows: JSON lines or a list, Parquet, TSV and CSV, each compressed (.gz) or not.
+
+| format | ending | rows |
+| --- | --- | --- |
+| `jsonl` | `.jsonl`, `.ndjson`, `.json` | one JSON object per line, or one list of them |
+| `parquet` | `.parquet` | |
+| `tsv` | `.tsv` | the first line names the columns; no quoting |
+| `csv` | `.csv` | the first line names the columns; quoted as RFC 4180 has it |
+
+A file of another ending is read by what it holds. Fields of TSV and CSV are texts; an empty one is None.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from grrm.files import UserError
+
+Row: TypeAlias = dict[str, Any]
+Numbered: TypeAlias = tuple[str, Row]
+"""Where a row stands, such as "line 3", and the row."""
+
+STDIN = "-"
+TEXT = "text"
+"""A format that is never guessed: one text to translate per line, in the column src_text."""
+FORMATS = ("jsonl", "parquet", "tsv", "csv")
+ENDINGS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".tsv": "tsv",
+    ".csv": "csv",
+}
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_BOM = "\ufeff"
+_PEEKED = 4096
+_BATCH = 1024
+
+
+def read_rows(source: str | Path, file_format: str | None = None) -> Iterator[Row]:
+    """The rows of a file one by one; arguments and errors as of `numbered_rows`."""
+    return (row for _, row in numbered_rows(source, file_format))
+
+
+def numbered_rows(source: str | Path, file_format: str | None = None) -> Iterator[Numbered]:
+    """The rows of a file one by one, each with the place where it stands in it.
+
+    Args:
+        source: a file, or `-` for standard input.
+        file_format: one of `FORMATS`, or `TEXT`; None: by the ending, else by what the file holds.
+
+    Raises:
+        UserError: the file cannot be read, or not in this format; says where.
+    """
+    name = "standard input" if str(source) == STDIN else str(source)
+    known = file_format or ENDINGS.get(_ending(source)) or ("jsonl" if str(source) == STDIN else None)
+    if known is None and not Path(source).is_file():
+        raise _unknown(source)
+    try:
+        with _opened(source) as file:
+            yield from _READERS[known or _found(source, file)](file, name)
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+def row_files(folder: Path) -> list[Path]:
+    """The files of a folder that can be rows, by name.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.is_file() and _ending(path) in ENDINGS)
+    if not found:
+        raise UserError(f"{folder}: no file of rows in this folder; expected {', '.join(ENDINGS)}")
+    return found
+
+
+def _ending(path: str | Path) -> str:
+    path = Path(path)
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _opened(source: str | Path) -> IO[bytes]:
+    """The uncompressed bytes of a file, from its beginning."""
+    if str(source) == STDIN:
+        content = sys.stdin.buffer.read()
+        return io.BytesIO(gzip.decompress(content) if content.startswith(_GZIP) else content)
+    with Path(source).open("rb") as file:
+        compressed = file.read(len(_GZIP)) == _GZIP
+    return gzip.open(source, "rb") if compressed else Path(source).open("rb")  # type: ignore[return-value]
+
+
+def _found(source: str | Path, file: IO[bytes]) -> str:
+    """The format of what a file holds."""
+    start = file.read(_PEEKED)
+    file.seek(0)
+    if start.startswith(_PARQUET):
+        return "parquet"
+    if start.decode("utf-8-sig", "replace").lstrip()[:1] in ("{", "["):
+        return "jsonl"
+    raise _unknown(source)
+
+
+def _unknown(source: str | Path) -> UserError:
+    return UserError(f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}")
+
+
+# ---------------------------------------------------------------- text
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, without their ends (\\n or \\r\\n), with their numbers from 1.
+
+    Raises:
+        UserError: a line is not UTF-8.
+    """
+    # Not str.splitlines: a text may hold U+2028 and its kin.
+    for number, line in enumerate(file, 1):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}, line {number}: not UTF-8 text ({error})") from error
+        if number == 1:
+            text = text.removeprefix(_BOM)
+        text = text.removesuffix("\n").removesuffix("\r")
+        if text.strip():
+            yield number, text
+
+
+def _text(file: IO[bytes], name: str) -> Iterator[Numbered]:
+    return ((f"line {number}", {"src_text": line.strip()}) for number, line in _lines(file, name))
+
+
+def _jsonl(file: IO[bytes], name: str) -> Iterator[Numbered]:
+    found = _lines(file, name)
+    for number, line in found:
+        if is_list := line.lstrip().startswith("["):
+            line = "\n".join([line, *(rest for _, rest in found)])
+        value = _parsed(line, f"{name}, line {number}")
+        if not is_list or not value:
+            yield f"line {number}", _object(value, f"{name}, line {number}", line)
+            continue
+        for place, item in enumerate(value):
+            yield f"row {place} (the first is 0)", _object(item, f"{name}, row {place} (the first is 0)")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise UserError(f"{where}: lists or objects too deep within each other") from error
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error})") from error
+
+
+def _object(value: Any, where: str, text: str | None = None) -> Row:
+    if not isinstance(value, dict):
+        shown = json.dumps(value, ensure_ascii=False) if text is None else text
+        raise UserError(f"{where}: {shown[:80]!r}; expected a JSON object")
+    return value
+
+
+def _tsv(file: IO[bytes], name: str) -> Iterator[Numbered]:
+    return _table(((number, line.split("\t")) for number, line in _lines(file, name)), name)
+
+
+def _csv(file: IO[bytes], name: str) -> Iterator[Numbered]:
+    csv.field_size_limit(sys.maxsize // 2**32)
+    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+
+    def fields() -> Iterator[tuple[int, Sequence[str]]]:
+        first = 1
+        for row in reader:
+            if row:
+                yield first, row
+            first = reader.line_num + 1
+
+    try:
+        yield from _table(fields(), name)
+    except csv.Error as error:
+        raise UserError(f"{name}, line {reader.line_num}: not valid CSV ({error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}, after line {reader.line_num}: not UTF-8 text ({error})") from error
+
+
+def _table(table: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Numbered]:
+    """Rows of fields with the number of their line, the first of them the names of the columns."""
+    number, columns = next(table, (0, ()))
+    if len(set(columns)) < len(columns):
+        raise UserError(f"{name}, line {number}: two columns have the same name: {', '.join(columns)}")
+    for number, values in table:
+        if len(values) != len(columns):
+            raise UserError(
+                f"{name}, line {number}: {len(values)} fields; the first line names {len(columns)} columns"
+            )
+        yield (
+            f"line {number}",
+            {column: value if value.strip() else None for column, value in zip(columns, values, strict=True)},
+        )
+
+
+# ---------------------------------------------------------------- Parquet
+
+
+def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        number = 0
+        # Its reader begins at the end: what is compressed has to be held whole.
+        with pq.ParquetFile(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file) as table:
+            for batch in table.iter_batches(_BATCH):
+                for row in batch.to_pylist():
+                    yield f"row {number} (the first is 0)", row
+                    number += 1
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{name}: not a Parquet file, or a damaged one ({error})") from error
+
+
+_READERS: dict[str, Callable[[IO[bytes], str], Iterator[Numbered]]] = {
+    "jsonl": _jsonl,
+    "parquet": _parquet,
+    "tsv": _tsv,
+    "csv": _csv,
+    TEXT: _text,
+}

@@ -1,0 +1,26 @@
+"""What a folder must hold to be a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grrm.files import UserError
+
+
+def check_model(folder: Path) -> None:
+    """Raise UserError unless `folder` is a Hugging Face model with tokenizer."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder")
+    check_model_files({file.name for file in folder.iterdir()}, folder)
+
+
+def check_model_files(names: set[str], folder: Path) -> None:
+    """Raise UserError unless `names` are the files of a Hugging Face model with tokenizer."""
+    needs = {
+        "config.json": {"config.json"},
+        "weights (*.safetensors)": {name for name in names if name.endswith(".safetensors")},
+        "a tokenizer (tokenizer.json or vocabulary)": {"tokenizer.json", "tokenizer.model", "vocab.json"},
+    }
+    missing = [what for what, any_of in needs.items() if not any_of & names]
+    if missing:
+        raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")

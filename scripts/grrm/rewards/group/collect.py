@@ -1,0 +1,189 @@
+"""Collecting rollouts into groups, and answering each of them once its group is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grrm.catalogue.rewards import KINDS
+from grrm.files import UserError
+from grrm.judges.groups import Group
+from grrm.rewards.group.judging import Ask
+from grrm.rewards.group.ledger import GroupLedger
+from grrm.rewards.group.options import GroupOptions
+from grrm.rewards.group.plan import (
+    FIGURES,
+    Judgement,
+    Plan,
+    Rollout,
+    overlong_penalty,
+    scored,
+)
+from grrm.rewards.group.semantics import semantics_of
+
+STOP_MARK = "group reward: stopping:"
+"""Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """The reward of one rollout and verl's `reward_extra_info`."""
+
+    value: float
+    info: dict[str, float]
+
+
+@dataclass
+class _Waiting:
+    """A group whose rollouts are not all there yet."""
+
+    source: Group
+    step: int
+    expected: int
+    rollouts: list[Rollout] = field(default_factory=list)
+    answers: list[asyncio.Future[Reward]] = field(default_factory=list)
+    timer: asyncio.TimerHandle | None = None
+
+
+class GroupRewards:
+    """Collects rollouts into groups, has each group judged once and answers every rollout.
+
+    Args:
+        options: semantics and limits.
+        ask: has a group judged (`score_plan`).
+    """
+
+    def __init__(self, options: GroupOptions, ask: Ask) -> None:
+        self._options = options
+        self._semantics = semantics_of(options)
+        self._ask = ask
+        self._waiting: dict[str, _Waiting] = {}
+        self._released: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: deque[bool] = deque(maxlen=options.failure_window)
+        self._stopped: str | None = None
+        self._ledger = GroupLedger(Path(options.ledger), options.ledger_texts) if options.ledger else None
+
+    async def reward(self, uid: str, rollout: Rollout, source: Group, *, expected: int, step: int) -> Reward:
+        """The reward of `rollout`, once its group of `expected` is complete or the deadline has passed.
+
+        Raises:
+            UserError: the run cannot go on: too many judgements failed, or judging raised.
+        """
+        if self._stopped:
+            raise UserError(self._stopped)
+        if uid in self._released:
+            # Its siblings were judged without it: comparable with none of them, so nothing is known about it.
+            plan = self._semantics.plan([rollout.text], source)
+            late = Judgement("failed" if plan.candidates else "invalid", reason="came after the deadline")
+            return self._finish(uid, _Waiting(source, step, expected, [rollout]), plan, late, 0.0)[0]
+        loop = asyncio.get_running_loop()
+        group = self._waiting.setdefault(uid, _Waiting(source, step, expected))
+        group.rollouts.append(rollout)
+        answer: asyncio.Future[Reward] = loop.create_future()
+        group.answers.append(answer)
+        if len(group.rollouts) == group.expected:
+            self._release(uid)
+        elif group.timer is None:
+            group.timer = loop.call_later(self._options.deadline, self._release, uid, True)
+        return await answer
+
+    def _release(self, uid: str, overdue: bool = False) -> None:
+        group = self._waiting.pop(uid)
+        if group.timer is not None:
+            group.timer.cancel()
+        if overdue:
+            self._released.add(uid)
+        task = asyncio.get_running_loop().create_task(self._settle(uid, group))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _settle(self, uid: str, group: _Waiting) -> None:
+        start = time.monotonic()
+        try:
+            plan = self._semantics.plan([rollout.text for rollout in group.rollouts], group.source)
+            judgement = await self._ask(plan, group.source)
+            self._watch(judgement)
+            rewards = self._finish(uid, group, plan, judgement, time.monotonic() - start)
+        except Exception as error:
+            # Nothing may be skipped in silence: verl would drop the group and go on.
+            if not self._stopped:
+                self._stop(str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
+            for answer in group.answers:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for answer, reward in zip(group.answers, rewards, strict=True):
+            if not answer.done():
+                answer.set_result(reward)
+
+    def _finish(
+        self, uid: str, group: _Waiting, plan: Plan, judgement: Judgement, seconds: float
+    ) -> list[Reward]:
+        lengths = [rollout.length for rollout in group.rollouts]
+        values = self._semantics.rewards(plan, judgement, lengths)
+        infos = extra_info(plan, judgement, lengths, group.source, self._options)
+        for info in infos:
+            info["missing_siblings"] = float(group.expected - len(group.rollouts))
+        if self._ledger:
+            self._ledger.write(group.step, uid, group.source, plan, judgement, lengths, values, seconds)
+        return [Reward(value, info) for value, info in zip(values, infos, strict=True)]
+
+    def _watch(self, judgement: Judgement) -> None:
+        if judgement.outcome not in ("judged", "failed"):
+            return
+        self._failures.append(judgement.outcome == "failed")
+        rate = statistics.fmean(self._failures)
+        if len(self._failures) == self._failures.maxlen and rate > self._options.max_failure_rate:
+            self._stop(
+                f"{sum(self._failures)} of the last {len(self._failures)} judgements failed, more than "
+                f"max_failure_rate {self._options.max_failure_rate} allows. The last reason: "
+                f"{judgement.reason}. Train the judge longer, give its answers more tokens "
+                "(max_response_length), or raise the rate"
+            )
+            raise UserError(str(self._stopped))
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = " ".join(reason.split())
+        print(f"{STOP_MARK} {self._stopped}", flush=True)
+
+
+def extra_info(
+    plan: Plan, judgement: Judgement, lengths: Sequence[int], source: Group, options: GroupOptions
+) -> list[dict[str, float]]:
+    """verl's `reward_extra_info` of each rollout: the same numeric keys whatever happened.
+
+    `judge_score` and a mixture's `part_<name>` (0 to 10) count only where `judged` is 1, `chosen_score` and
+    `above_chosen` only where `compared` is; elsewhere they are 0 (`grrm.rewards.step_metrics`).
+    """
+    scores = judgement.score_of(plan)
+    counted = () if KINDS[options.kind].has_semantics else FIGURES
+    figures = {name: judgement.figures.get(name, 0.0) for name in counted}
+    parts = {name: scored(plan, judgement.parts.get(name)) for name in options.part_names}
+
+    def info(translation: str | None, length: int) -> dict[str, float]:
+        values = {
+            "valid": float(translation is not None),
+            "judged": float(translation in scores),
+            "judge_score": scores.get(translation or "", 0.0),
+            "judge_failed": float(judgement.outcome == "failed"),
+            "judge_retries": float(judgement.retries),
+            "identical_group": float(judgement.outcome == "identical"),
+            "overlong_penalty": overlong_penalty(length, options),
+            **figures,
+            **{f"part_{name}": points.get(translation or "", 0.0) for name, points in parts.items()},
+        }
+        if options.task == "conversation":
+            compared = translation in scores and source.chosen in scores
+            chosen = scores[source.chosen or ""] if compared else 0.0
+            values["compared"] = float(compared)
+            values["chosen_score"] = chosen
+            values["above_chosen"] = float(compared and scores[translation or ""] > chosen)
+        return values
+
+    return [info(*member) for member in zip(plan.translations, lengths, strict=True)]

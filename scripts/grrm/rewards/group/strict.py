@@ -1,0 +1,65 @@
+"""The semantics that training uses unless it is to reproduce what was published.
+
+- Candidates are shown in a random order that depends only on the seed, the source and the set of candidates,
+  so that neither the arrival order nor a position bias of the judge enters the reward.
+- A failed judgement is asked again at a higher temperature. If none succeeds, all valid rollouts of the group
+  get the same neutral reward: no gradient among them, and more than an invalid rollout gets. A single
+  candidate without a score gets the mean of its siblings, which is no gradient either.
+- If all valid rollouts have the same translation there is nothing to judge: they get the neutral score.
+- Each rollout pays its own length penalty.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+from grrm.extract import code_block
+from grrm.judges.groups import Group
+from grrm.judges.translation import drawn_order, strict_scores
+from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
+from grrm.rewards.group.plan import Judgement, Plan, overlong_penalty
+from grrm.rewards.rows import response_text
+
+
+class Strict:
+    """See the head of this module."""
+
+    def __init__(self, options: GroupOptions) -> None:
+        self._options = options
+        self._order = drawn_order(options.seed)
+        self.retries = options.retries
+
+    def extract(self, response: str) -> str | None:
+        """The code block that ends a translation, or a response without its thinking."""
+        return (response_text if self._options.task == "conversation" else code_block)(response)
+
+    def plan(self, responses: Sequence[str], source: Group) -> Plan:
+        """The distinct ones and the chosen response, in an order drawn from their texts."""
+        translations = tuple(self.extract(response) for response in responses)
+        unique = {translation for translation in translations if translation is not None}
+        if unique and source.chosen is not None:
+            unique.add(source.chosen)
+        group = replace(source, candidates=tuple(sorted(unique)))
+        return Plan(translations, tuple(group.candidates[index] for index in self._order(group)))
+
+    def read(self, answer: str, count: int) -> Sequence[float]:
+        """Every label once, whole numbers from 0 to 10, ranking and scores agreeing."""
+        return strict_scores(answer, count)
+
+    def rewards(self, plan: Plan, judgement: Judgement, lengths: Sequence[int]) -> list[float]:
+        """Score x score_scale - length penalty."""
+        options, scores = self._options, judgement.score_of(plan)
+        known = [scores[text] for text in plan.translations if text in scores]
+        unknown = statistics.fmean(known) if known else NEUTRAL_SCORE
+
+        def reward(translation: str | None, length: int) -> float:
+            if translation is None:
+                return options.default_reward
+            if judgement.outcome == "failed":
+                return options.neutral_reward
+            score = scores.get(translation, unknown)
+            return score * options.score_scale - overlong_penalty(length, options)
+
+        return [reward(*member) for member in zip(plan.translations, lengths, strict=True)]

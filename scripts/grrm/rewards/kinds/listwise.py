@@ -1,0 +1,21 @@
+"""A judge that puts a group in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grrm.judges.groups import Group, Judged
+from grrm.judges.listwise import judge_listwise
+from grrm.judges.prompts import load_judge_prompt
+from grrm.rewards.kinds.options import ScoringOptions
+from grrm.rewards.kinds.scoring import Asking, Scoring
+
+
+def load(options: ScoringOptions, asking: Asking) -> Scoring:
+    """Raises UserError if the prompt cannot be used."""
+    prompt = load_judge_prompt(options.prompt, "judge_listwise")
+
+    async def score(groups: Sequence[Group]) -> Judged:
+        return await judge_listwise(asking.judge(), groups, prompt)
+
+    return Scoring(score)

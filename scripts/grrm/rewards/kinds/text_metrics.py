@@ -1,0 +1,27 @@
+"""Metrics of sacreBLEU on single candidates, against a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grrm.judges.groups import Group, GroupScores, Judged, judged_singly
+from grrm.rewards.kinds.scoring import Scoring
+from grrm.rewards.model_scores import NO_REFERENCE
+
+
+def sentence_scores(metric_of: Callable[[Group], Any]) -> Scoring:
+    """Scores, on the metric's own scale, by the metric of sacreBLEU that is meant for each group."""
+
+    async def score(groups: Sequence[Group]) -> Judged:
+        return judged_singly([_score(metric_of(group), group) for group in groups])
+
+    return Scoring(score)
+
+
+def _score(metric: Any, group: Group) -> GroupScores:
+    if not (group.reference or "").strip():
+        return GroupScores((None,) * len(group.candidates), (NO_REFERENCE,))
+    return GroupScores(
+        tuple(float(metric.sentence_score(text, [group.reference]).score) for text in group.candidates)
+    )

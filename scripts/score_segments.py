@@ -1,0 +1,69 @@
+"""Score translations of a test set, segment by segment: with a model, a judge or a function of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from grrm import catalogue
+from grrm.catalogue.metrics import METRICS
+from grrm.files import UserError
+from grrm.metrics.segments import Given
+from grrm.process import run_main
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write one score per segment, run and model; a failed translation is scored as an empty one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--metric",
+        choices=[name for name, metric in METRICS.items() if metric.level == "segment"],
+        help="a metric of grrm.catalogue.metrics",
+    )
+    which.add_argument(
+        "--function", metavar="FILE:NAME", default="", help="Python function of a metric of one's own"
+    )
+    parser.add_argument("--model", type=Path, help="folder of the metric's checkpoint, if it has one")
+    parser.add_argument("--settings", default="{}", help="options of the metric (JSON)")
+    parser.add_argument("--reference", type=Path, required=True, help="translation test set (parquet)")
+    parser.add_argument(
+        "--translations",
+        nargs="+",
+        required=True,
+        metavar="NAME=FILE",
+        help="translations of each model, written by translate_segments",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="segment scores to write (JSON)")
+    parser.add_argument("--batch-size", type=int, help="segments a batch (default: the metric's)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    args = parser.parse_args(argv)
+
+    try:
+        options = json.loads(args.settings)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--settings: not JSON ({error})") from error
+    given = Given(
+        args.reference,
+        args.translations,
+        model=args.model,
+        options=options,
+        function=args.function,
+        # No declared output: what was answered before an interruption is not asked again.
+        journal=args.output.with_suffix(".sqlite"),
+        threads=args.threads,
+        batch_size=args.batch_size,
+    )
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    score = "grrm.metrics.own:score" if args.function else METRICS[args.metric].score
+    scored = catalogue.resolve(score)(given)
+    given.segments.write(args.output, scored)
+    print(
+        f"{sum(score is not None for score in scored.scores)} of {len(scored.scores)} segments have a score"
+    )
+
+
+if __name__ == "__main__":
+    run_main(main)
