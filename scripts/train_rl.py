@@ -56,6 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    for model in verl.models_of_vllm_on_cpu(config):
+        vllm_cpu.check_processor()
+        vllm_cpu.check_heads(model)
     if verl.is_asked_over_http(config):
         JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
