@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -12,7 +13,7 @@ WORDS = ["the grass is greener on the other side", "a frog in the throat", "B > 
 
 
 def save_tiny_model(
-    folder: Path, tied: bool = False, seed: int = 0, *, width: int = 32, heads: int = 4
+    folder: Path, tied: bool = False, seed: int = 0, *, width: int = 32, heads: int = 4, positions: int = 256
 ) -> Path:
     """A random Qwen2 of two layers with a byte-level tokenizer.
 
@@ -21,6 +22,7 @@ def save_tiny_model(
         tied: whether input and output embeddings are one.
         seed: of the weights.
         width: of a token's state.
+        positions: longest sequence, in tokens.
         heads: of attention, two of them sharing keys and values; vLLM needs a width of 32 for each on a CPU.
     """
     import torch
@@ -51,7 +53,7 @@ def save_tiny_model(
         num_hidden_layers=2,
         num_attention_heads=heads,
         num_key_value_heads=heads // 2,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         tie_word_embeddings=tied,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -64,3 +66,30 @@ def save_tiny_model(
     )
     model.save_pretrained(folder)
     return folder
+
+
+def learn(folder: Path, pairs: Sequence[tuple[str, str]], steps: int = 150) -> None:
+    """Overfit a tiny model to answers, so that its rollouts can be judged, or its judgements be read."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    rows = []
+    for prompt, answer in pairs:
+        head = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+        )
+        prefix = tokenizer(head)["input_ids"]
+        tokens = tokenizer(f"{head}{answer}<|im_end|>")["input_ids"]
+        rows.append((tokens, [-100] * len(prefix) + tokens[len(prefix) :]))
+    longest = max(len(tokens) for tokens, _ in rows)
+    ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens, _ in rows])
+    labels = torch.tensor([targets + [-100] * (longest - len(targets)) for _, targets in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)
