@@ -14,8 +14,9 @@ BIN := .venv/bin
 RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
+VLLM := .snakemake/environments/vllm_cpu/bin/python
 
-.PHONY: demo smoke environments check test test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments environments-vllm check test test-full test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -35,15 +36,22 @@ smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
 
+environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (Linux, x86-64 with AVX2)
+	$(RUN) environments --configfile config/vllm.yaml
+
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
+test: check environments-vllm ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
+
+test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q -rs tests/slurm

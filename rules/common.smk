@@ -35,7 +35,7 @@ from grrm.config import (
     translation_prompt_of,
     value_of,
 )
-from grrm.engines.vllm_cpu import check_processor
+from grrm.vllm_cpu import check_processor
 from grrm.files import UserError, errors_in_logs
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts

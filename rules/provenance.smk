@@ -10,7 +10,11 @@ ENVIRONMENTS = sorted(
     {
         RL,
         "comet",
-        *([SFT] if any(training_of(stage).engine == "sft" for stage in TRAINED) else []),
+        *(
+            [SFT]
+            if any(training_of(stage).engine == "sft" for stage in TRAINED)
+            else []
+        ),
     }
 )
 # With the driver's own, which prepares the data and scores.

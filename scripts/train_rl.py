@@ -28,7 +28,6 @@ from grrm.engines import (
     verl,
     verl_fork,
     verl_runs,
-    vllm_cpu,
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.options import add_train_options
@@ -40,6 +39,7 @@ from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster, ray_token
+from grrm.vllm_cpu import check_heads, check_processor
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -57,8 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     for model in [initial, *judges]:
         check_model(model)
     for model in verl.models_of_vllm_on_cpu(config):
-        vllm_cpu.check_processor()
-        vllm_cpu.check_heads(model)
+        check_processor()
+        check_heads(model)
     if verl.is_asked_over_http(config):
         JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])

@@ -10,6 +10,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -22,10 +23,11 @@ from hydra import compose, initialize_config_module
 from transformers import AutoModelForCausalLM
 from verl.workers.rollout.replica import RolloutMode
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightSender
-from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
 
 from configurations import experiment, render_rl
 from grrm.engines.verl import MODEL, hydra_arguments
+from grrm.verl_plugin import vllm_replica
+from grrm.verl_plugin.vllm_replica import EndingServer
 
 PROMPTS = [[1, 5, 9, 100 + i] for i in range(8)]
 SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "logprobs": True}
@@ -37,18 +39,18 @@ SAME = 2e-5
 class Served:
     """A server, the weights that it should have, and the loop that it lives in."""
 
-    server: vLLMHttpServer
+    server: EndingServer
     actor: torch.nn.Module
     runner: asyncio.Runner
     transfers: int = 0
 
-    def do(self, work: Callable[[vLLMHttpServer], Awaitable[Any]], seconds: float = 60) -> Any:
+    def do(self, work: Callable[[EndingServer], Awaitable[Any]], seconds: float = 60) -> Any:
         return self.runner.run(asyncio.wait_for(work(self.server), seconds))
 
     def sample(self, prompts: list[list[int]], **changes: Any) -> list[Any]:
         """One answer for each prompt, all at once."""
 
-        async def ask(server: vLLMHttpServer) -> Any:
+        async def ask(server: EndingServer) -> Any:
             params = SAMPLED | changes
             return await asyncio.gather(*(server.generate(p, dict(params), uuid4().hex) for p in prompts))
 
@@ -73,7 +75,7 @@ class Served:
         sender = BucketedWeightSender(zmq_handle=socket, bucket_size_mb=1, use_shm=True)
         weights = [(name, weight.detach()) for name, weight in self.actor.state_dict().items()]
 
-        async def transfer(server: vLLMHttpServer) -> None:
+        async def transfer(server: EndingServer) -> None:
             received = asyncio.create_task(
                 server.collective_rpc("update_weights_from_ipc", kwargs={"use_shm": True})
             )
@@ -100,7 +102,7 @@ def served(tiny_model: Path) -> Iterator[Served]:
     patch.setattr(ray, "get_runtime_context", Context)
     patch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     runner.get_loop()
-    server = vLLMHttpServer(
+    server = EndingServer(
         config=whole.rollout,
         model_config=whole.model,
         rollout_mode=RolloutMode.HYBRID,
@@ -154,7 +156,7 @@ def test_without_a_seed_siblings_differ(served: Served) -> None:
 
 
 def chat(served: Served, **changes: Any) -> tuple[int, dict[str, Any]]:
-    async def post(server: vLLMHttpServer) -> tuple[int, dict[str, Any]]:
+    async def post(server: EndingServer) -> tuple[int, dict[str, Any]]:
         host, port = server.get_server_address()
         body = {
             "model": server.model_config.local_path,
@@ -185,7 +187,7 @@ def test_more_than_the_context_holds_is_a_bad_request(served: Served) -> None:
 
 
 def test_what_is_aborted_says_so_and_generation_goes_on(served: Served) -> None:
-    async def abort(server: vLLMHttpServer) -> Any:
+    async def abort(server: EndingServer) -> Any:
         params = SAMPLED | {"max_tokens": 240, "ignore_eos": True}
         long = asyncio.create_task(server.generate([1, 5], params, "long"))
         while not server.engine.output_processor.request_states:
@@ -204,7 +206,7 @@ def test_what_is_aborted_says_so_and_generation_goes_on(served: Served) -> None:
 def test_calls_of_sleep_and_wake_leave_the_weights_alone(served: Served) -> None:
     assert served.server.config.free_cache_engine
 
-    async def rest(server: vLLMHttpServer) -> None:
+    async def rest(server: EndingServer) -> None:
         await server.sleep()
         await server.wake_up()
 
@@ -224,3 +226,25 @@ def test_nothing_listens_beyond_this_machine(served: Served) -> None:
 def test_the_engine_is_one_process(served: Served) -> None:
     engines = [p for p in psutil.Process().children(recursive=True) if "EngineCore" in " ".join(p.cmdline())]
     assert len(engines) == 1 and not engines[0].children()
+
+
+def test_a_server_ends_once_its_engine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SimpleNamespace(errored=False)
+
+    class Ended(BaseException):
+        """What ends a process leaves no one to return to."""
+
+    def leave(status: int) -> None:
+        raise Ended(status)
+
+    async def watch() -> None:
+        watching = asyncio.create_task(vllm_replica.end_with(engine))
+        await asyncio.sleep(0.05)
+        assert not watching.done()
+        engine.errored = True
+        with pytest.raises(Ended):
+            await watching
+
+    monkeypatch.setattr(vllm_replica, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(os, "_exit", leave)
+    asyncio.run(watch())

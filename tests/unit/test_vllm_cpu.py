@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grrm.engines.vllm_cpu import check_heads, check_processor
 from grrm.files import UserError
+from grrm.vllm_cpu import check_heads, check_processor
 
 
 def cpuinfo(folder: Path, *flags: str) -> Path:

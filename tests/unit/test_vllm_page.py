@@ -1,4 +1,4 @@
-"""docs/vllm.md shows what a configuration for GPUs has changed on a CPU: all of it, in the words of the list."""
+"""docs/vllm.md shows all that a configuration for GPUs has changed on a CPU, in the words of the list."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from grrm.catalogue import vllm as vllm_facts
-from grrm.engines.vllm_cpu import check_heads, check_processor, listen_nowhere
 from grrm.files import UserError
 from grrm.inference.backends import (
     Completion,
@@ -22,6 +21,7 @@ from grrm.inference.backends import (
     unfinished,
 )
 from grrm.inference.tokens import encode, stop_tokens
+from grrm.vllm_cpu import check_heads, check_processor, listen_nowhere
 
 # vLLM fills its own batches; it is handed this many times the batch size at once, and what it has made of
 # them is passed on. Larger pieces keep the GPU fuller, smaller ones lose less when a run is interrupted.
