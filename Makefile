@@ -15,8 +15,9 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
+TRL := .snakemake/environments/trl/bin/python
 
-.PHONY: demo smoke environments environments-vllm check test test-full test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -42,7 +43,7 @@ environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (L
 check: lint types ## Lint, types, units, dry runs (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments-vllm ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
+test: check environments-vllm test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
@@ -52,6 +53,10 @@ test: check environments-vllm ## Everything: check, the engines' tests, whole sm
 
 test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
+
+test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
+	$(RUN) .snakemake/environments/trl.json
+	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q -rs tests/slurm

@@ -5,6 +5,21 @@ ALIGNMENT_REWARD = ALIGNMENT["grpo"]["reward"]
 ALIGNMENT_PROMPT = alignment_prompt_of(ALIGNMENT_REWARD)
 # The judge that verl serves, or the checkpoint that scores; without one an endpoint is asked.
 ALIGNMENT_JUDGE = model("alignment_judge") if has_alignment_judge(ALIGNMENT) else None
+# Of a mixture: prompts of its parts, and the checkpoint that one of them scores with.
+_parts = pieces_of(ALIGNMENT_REWARD) if "parts" in ALIGNMENT_REWARD else {}
+_prompts = {name: alignment_prompt_of(part) for name, part in _parts.items()}
+_prompts = {name: file for name, file in _prompts.items() if file is not None}
+_checkpoints = {name: ALIGNMENT_JUDGE for name in part_checkpoints_of(ALIGNMENT_REWARD)}
+ALIGNMENT_SERVED = None if _checkpoints else ALIGNMENT_JUDGE
+ALIGNMENT_PARTS = "".join(
+    f" {flag} {named(files)}"
+    for flag, files in (("--part-prompt", _prompts), ("--part-model", _checkpoints))
+    if files
+)
+ALIGNMENT_FILES = [
+    *(prompt_file(file) for file in [ALIGNMENT_PROMPT, *_prompts.values()] if file),
+    *function_files_of(ALIGNMENT_REWARD),
+]
 TOY_ALIGNMENT = {
     part: f"{RESULTS}/data/alignment_{part}.parquet" for part in ("train", "validation")
 }
@@ -150,7 +165,7 @@ rule render_alignment_grpo:
             if ALIGNMENT["grpo"]["validation"]
             else ""
         ),
-        judge=option("--reward-model", ALIGNMENT_JUDGE),
+        judge=option("--reward-model", ALIGNMENT_SERVED) + ALIGNMENT_PARTS,
         judge_prompt=option("--judge-prompt", ALIGNMENT_PROMPT),
         seed=config["seed"],
     message:
@@ -169,7 +184,7 @@ rule train_alignment_grpo:
         validation=ALIGNMENT_ROWS["validation"],
         model=start_of("alignment_grpo"),
         judge=ALIGNMENT_JUDGE or [],
-        judge_prompt=prompt_file(ALIGNMENT_PROMPT),
+        judge_prompt=ALIGNMENT_FILES,
         environment=environment(RL),
     output:
         **judged("alignment_grpo"),

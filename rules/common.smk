@@ -16,15 +16,20 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import load_resources, request, requests, resources_of_runs
+from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
     alignment_prompt_of,
     compared_models,
+    compared_runs,
+    function_files_of,
     grpo_runs,
     has_alignment_judge,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    part_checkpoints_of,
+    pieces_of,
     planned_trainings,
     prompt_file,
     resolve_experiment,
@@ -279,16 +284,18 @@ GRPO_RUNS = grpo_runs(config)
 CARRYING = carrying_rewards(config)
 
 
-# Kind of reward -> training with it, for those whose models are compared with the model before.
+# Kind of reward, or its name in reward_comparison -> training with it, for those whose models are compared with the model before.
 _own_kind = (
-    [config["mt_grpo"]["reward"]["kind"]]
+    {config["mt_grpo"]["reward"]["kind"]: "mt_grpo"}
     if "mt_grpo" in TRAINED and "mt_sft" in COMPARISONS["translation"]
-    else []
+    else {}
 )
+_compared = compared_runs(config) if config["reward_comparison"] else _own_kind
 COMPARED_KINDS = {
-    reward["kind"]: run
-    for run, reward in GRPO_RUNS.items()
-    if reward["kind"] in (config["reward_comparison"] or _own_kind)
+    name: run
+    for run in GRPO_RUNS
+    for name, compared in _compared.items()
+    if compared == run
 }
 
 

@@ -11,8 +11,14 @@ SHUFFLED = {
 
 
 wildcard_constraints:
-    judge="|".join(COMPARISONS["ranking"]),
-    translator="|".join([*COMPARISONS["translation"], *CHECKPOINTS, *GRPO_RUNS]),
+    judge="|".join(row.name for row in of_part("") if row.task == "ranking"),
+    translator="|".join(
+        [
+            *(row.name for row in of_part("") if row.task == "translation"),
+            *CHECKPOINTS,
+            *GRPO_RUNS,
+        ]
+    ),
     trained="|".join(name for name, metric in METRICS.items() if metric.train),
 
 

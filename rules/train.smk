@@ -86,7 +86,10 @@ rule render_rl:
         engine=config["rl_engine"],
         model=lambda wildcards: start_of(wildcards.run),
         data=lambda wildcards: prepared(wildcards.run),
-        judge=lambda wildcards: option("--reward-model", scoring_model(wildcards)),
+        judge=lambda wildcards: (
+            option("--reward-model", scoring_model(wildcards))
+            + part_options(wildcards)
+        ),
         judge_prompt=lambda wildcards: option("--judge-prompt", judge_prompt(wildcards)),
         scorer=lambda wildcards: option("--scorer-python", scoring_python(wildcards)),
         checkpoints=lambda wildcards: checkpoints(wildcards.run),
@@ -105,12 +108,10 @@ rule train_rl:
         **rendered("{run}"),
         data=lambda wildcards: prepared(wildcards.run),
         model=lambda wildcards: start_of(wildcards.run),
-        judge=lambda wildcards: scoring_model(wildcards) or [],
-        judge_prompt=lambda wildcards: prompt_file(judge_prompt(wildcards)),
+        judge=scoring_models,
+        judge_prompt=scoring_files,
         environment=rl_environment(),
-        scorer_environment=lambda wildcards: (
-            environment("comet") if scoring_python(wildcards) else []
-        ),
+        scorer_environment=scoring_environments,
     output:
         **judged("{run}"),
     log:

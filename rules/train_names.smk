@@ -72,18 +72,70 @@ def scoring_model(wildcards):
 
 def scoring_python(wildcards):
     """Interpreter of the environment of the checkpoint that scores, if it is another than verl's."""
-    if run_reward(wildcards.run)["kind"] != "comet":
+    return checkpoint_python(run_reward(wildcards.run)["kind"])
+
+
+def checkpoint_python(kind):
+    name = REWARD_ENTRIES[kind].environment
+    if not name:
         return None
     if deployed_by() != "uv":
         raise WorkflowError(
-            "reward kind 'comet' needs two environments in one rule, which conda and apptainer do not give: "
+            f"reward kind '{kind}' needs two environments in one rule, which conda and apptainer do not give: "
             "run without --sdm"
         )
-    return python_of("comet")
+    return python_of(name)
+
+
+def scoring_environments(wildcards):
+    """Input of a run whose checkpoints score in other environments than verl's."""
+    names = {
+        REWARD_ENTRIES[piece["kind"]].environment
+        for piece in pieces_of(run_reward(wildcards.run)).values()
+    }
+    return [record for name in sorted(names - {""}) for record in environment(name)]
 
 
 def judge_prompt(wildcards):
     return translation_prompt_of(run_reward(wildcards.run), prompt("ranking"))
+
+
+def part_prompts(reward):
+    """Parts of a mixture -> their prompts."""
+    parts = pieces_of(reward) if "parts" in reward else {}
+    found = {
+        name: translation_prompt_of(parts[name], prompt("ranking")) for name in parts
+    }
+    return {name: file for name, file in found.items() if file is not None}
+
+
+def part_options(wildcards):
+    """Options of render_rl for the parts of a mixture; nothing for other kinds."""
+    reward = run_reward(wildcards.run)
+    checkpoints = part_checkpoints_of(reward)
+    pythons = {
+        name: checkpoint_python(pieces_of(reward)[name]["kind"]) for name in checkpoints
+    }
+    given = {
+        "--part-prompt": part_prompts(reward),
+        "--part-model": {name: model(stage) for name, stage in checkpoints.items()},
+        "--part-python": {name: python for name, python in pythons.items() if python},
+    }
+    return "".join(f" {flag} {named(files)}" for flag, files in given.items() if files)
+
+
+def scoring_models(wildcards):
+    """Folders of all models and checkpoints that score the rollouts of a run."""
+    stages = part_checkpoints_of(run_reward(wildcards.run)).values()
+    return [*filter(None, [scoring_model(wildcards)]), *map(model, stages)]
+
+
+def scoring_files(wildcards):
+    """Files of what judges are asked, and of functions that score."""
+    reward = run_reward(wildcards.run)
+    prompts = [judge_prompt(wildcards), *part_prompts(reward).values()]
+    files = [prompt_file(file) for file in prompts if file is not None]
+    return files + function_files_of(reward)
 
 
 def deepspeed(name):

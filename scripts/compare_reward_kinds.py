@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.trainings import COMPARED
 from grrm.files import UserError, read_json, read_jsonl, write_json
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 
-_BASELINE = "mt_sft"
+_BASELINE, _ = COMPARED["translation"]
 # Means over the steps of a training, by the names of verl and of `grrm.rewards.step_metrics`.
 _TRAINING = {
     "seconds_per_step": "timing_s/step",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from grrm.data.prepare import ranking_chat, translation_chat
+from grrm.catalogue.trainings import STAGES, TRAININGS
+from grrm.data.sft_rows import ranking_chat, translation_chat
 from grrm.data.tokenizer import ModelSize, check_round_trip, save_base_model, train_tokenizer
 from grrm.files import atomic_path
 from grrm.process import run_main
@@ -55,13 +56,21 @@ def main(argv: list[str] | None = None) -> None:
 def training_texts(data: Path, ranking_prompt: Path, translation_prompt: Path) -> Iterator[str]:
     """Every prompt and answer of the training tables."""
     ranking, translation = load_ranking_prompt(ranking_prompt), load_translation_prompt(translation_prompt)
-    chats = [ranking_chat(row, ranking) for name in ("grrm_sft", "grrm_rlvr") for row in _rows(data, name)]
-    chats += [translation_chat(row, translation) for row in _rows(data, "mt_sft")]
-    for chat in chats:
-        yield from (message["content"] for message in chat["messages"])
-    for row in _rows(data, "mt_grpo"):
-        yield translation.render(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")})
-        yield row["trg_text"]
+    texts: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+        "ranking": lambda row: _contents(ranking_chat(row, ranking)),
+        "cot": lambda row: _contents(translation_chat(row, translation)),
+        "pairs": lambda row: [
+            translation.render(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}),
+            row["trg_text"],
+        ],
+    }
+    for stage in STAGES:
+        for row in _rows(data, stage):
+            yield from texts[TRAININGS[stage].table](row)
+
+
+def _contents(chat: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in chat["messages"]]
 
 
 def test_texts(data: Path) -> Iterator[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grrm.data.columns import FurtherColumns
 from grrm.data.named_columns import add_columns, columns_named
-from grrm.data.prepare import RankedGroups, ranking_batches, write_rows
+from grrm.data.rl_rows import RankedGroups, ranking_batches, write_rows
 from grrm.process import run_main
 from grrm.prompts import load_ranking_prompt
 from grrm.schemas import read_batches

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.data.named_columns import add_columns, columns_named
-from grrm.data.prepare import Row, prepared_rows, ranking_chat
+from grrm.data.sft_rows import Row, prepared_rows, ranking_chat
 from grrm.files import write_jsonl
 from grrm.process import run_main
 from grrm.prompts import check_columns, load_ranking_prompt

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.data.columns import FurtherColumns
-from grrm.data.prepare import SentencePairs, translation_batches, write_rows
+from grrm.data.rl_rows import SentencePairs, translation_batches, write_rows
 from grrm.judges.configured_prompts import columns_of_rewards
 from grrm.process import run_main
 from grrm.prompts import load_translation_prompt

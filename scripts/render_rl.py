@@ -6,11 +6,13 @@ import argparse
 from pathlib import Path
 
 from grrm.catalogue.rewards import JUDGED_KINDS
-from grrm.config import prompt_file
+from grrm.config import pieces_of, prompt_file
 from grrm.engines.options import add_render_options, write_overrides
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
+from grrm.engines.verl_rewards import PartFiles
 from grrm.judges.configured_prompts import check_reward_prompt
+from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 
 
@@ -28,6 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--judge-prompt", help="prompt of the judge: its file, or path/to/file.py:function")
     parser.add_argument("--scorer-python", default="", help="interpreter that runs the checkpoint")
+    for option, what in (("prompt", "prompt"), ("model", "checkpoint"), ("python", "its interpreter")):
+        help_text = f"of parts of a mixture: {what}"
+        parser.add_argument(f"--part-{option}", nargs="+", default=[], metavar="NAME=FILE", help=help_text)
     parser.add_argument(
         "--task", choices=["translation", "conversation"], default="translation", help="what the rows hold"
     )
@@ -35,9 +40,16 @@ def main(argv: list[str] | None = None) -> None:
     kind = args.settings.get("reward", {}).get("kind")
     if kind in JUDGED_KINDS and not args.judge_prompt:
         parser.error("a judge needs --judge-prompt")
-    if args.judge_prompt and prompt_file(args.judge_prompt) != args.judge_prompt:
-        # Prompt files are read while the Snakefile is parsed; the authors' own may not be there yet.
-        check_reward_prompt(kind, args.judge_prompt, translation=args.task == "translation")
+    parts = _parts(args)
+    asked = {kind: args.judge_prompt} | {
+        piece["kind"]: parts[name].prompt
+        for name, piece in (pieces_of(args.settings["reward"]) if parts else {}).items()
+        if name in parts
+    }
+    for asking, prompt in asked.items():
+        if prompt and prompt_file(str(prompt)) != str(prompt):
+            # Prompt files are read while the Snakefile is parsed; the authors' own may not be there yet.
+            check_reward_prompt(asking, str(prompt), translation=args.task == "translation")
 
     given = {
         "stage": args.stage,
@@ -58,9 +70,20 @@ def main(argv: list[str] | None = None) -> None:
         **given,
         judge_prompt=args.judge_prompt,
         scorer_python=args.scorer_python,
+        parts=parts,
         task=args.task,
     )
     write_overrides(args.output, args.stage, overrides)
+
+
+def _parts(args: argparse.Namespace) -> dict[str, PartFiles]:
+    prompts = parse_named_files(args.part_prompt, "--part-prompt")
+    models = parse_named_files(args.part_model, "--part-model")
+    pythons = parse_named_files(args.part_python, "--part-python")
+    return {
+        name: PartFiles(prompts.get(name), models.get(name), str(pythons.get(name, "")))
+        for name in [*prompts, *models]
+    }
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from grrm.catalogue.trainings import COMPARED
 from grrm.files import UserError, read_jsonl, write_json
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.scores import parse_named_files, scores_document
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     for system in document["systems"]:
         step = steps[system["name"]]
         system |= {"step": step, "training": training_metrics(curve, step)}
-    write_json(args.output, {"stage": "mt_grpo", "window": _WINDOW, **document})
+    write_json(args.output, {"stage": COMPARED["translation"][-1], "window": _WINDOW, **document})
 
 
 def training_metrics(curve: Sequence[Mapping[str, Any]], step: int) -> dict[str, float | None]:

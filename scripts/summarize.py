@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,16 @@ _SCHEMA = _CONFIG / "schemas/summary.schema.yaml"
 
 def main(argv: list[str] | None = None) -> None:
     """Write the summary as JSON and as a page."""
+    args = _arguments(argv)
+    samples = read_samples(args.samples)
+    summary = _gather(args, samples)
+    summary["not_run"] = not_run(summary)
+    check_summary(summary, _SCHEMA)
+    write_text(args.output_markdown, to_markdown(summary_page(summary, samples)))
+    write_text(args.output_json, to_json(summary))
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration (YAML)")
     parser.add_argument("--provenance", type=Path, required=True, help="folder written by write_provenance")
@@ -68,14 +78,16 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--output-json", type=Path, required=True, help="summary to write")
     parser.add_argument("--output-markdown", type=Path, required=True, help="the same as a page")
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
 
+
+def _gather(args: argparse.Namespace, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything that the summary holds but what it lacks."""
     config = _read_config(args.config)
     scores = {
         task: read_scores(path, task)
         for task, path in (("ranking", args.ranking), ("translation", args.translation))
     }
-    samples = read_samples(args.samples)
     judged = [sample["judgement"] for sample in samples if sample["judgement"]]
     benchmarks = read_benchmarks(args.benchmarks)
     hardware = config["hardware"]
@@ -96,7 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     kinds, efficiency = _optional(args.reward_kinds), _optional(args.efficiency)
     stages = by_stage(benchmarks, gpus)
-    summary: dict[str, Any] = {
+    return {
         "experiment": config["experiment"],
         "seed": config["seed"],
         "versions": {
@@ -126,10 +138,6 @@ def main(argv: list[str] | None = None) -> None:
             "judge_failures": sum(judgement["scores"] is None for judgement in judged),
         },
     }
-    summary["not_run"] = not_run(summary)
-    check_summary(summary, _SCHEMA)
-    write_text(args.output_markdown, to_markdown(summary_page(summary, samples)))
-    write_text(args.output_json, to_json(summary))
 
 
 def _optional(path: Path | None) -> Any:

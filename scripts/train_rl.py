@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ from grrm.engines import (
     trackers,
     verl,
     verl_fork,
+    verl_rewards,
     verl_runs,
 )
 from grrm.engines.attention import has_flash_attn
@@ -53,17 +55,17 @@ def main(argv: list[str] | None = None) -> None:
     initial, working = Path(config[verl.MODEL]), Path(config[verl.CHECKPOINTS])
     if verl_fork.is_fork(config) != (args.fork is not None):
         raise UserError(f"{args.config}: --fork belongs to a configuration for the fork, and only to one")
-    judges = [Path(config[key]) for key in (verl.JUDGE, verl_fork.JUDGE) if key in config]
+    judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
     for model in verl.models_of_vllm_on_cpu(config):
         check_processor()
         check_heads(model)
-    if verl.is_asked_over_http(config):
-        JudgeOptions.from_mapping(verl.judge_options(config))  # a wrong one is told now, not by a worker
+    for options in verl_rewards.judges_over_http(config):
+        JudgeOptions.from_mapping(options)  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
-    inputs = [args.data, initial, *judges, *verl.scoring_files(config)]
-    training = checkpoints.identity(args.config, inputs, ignored=verl.TRANSPORT)
+    inputs = [args.data, initial, *judges, *verl_rewards.scoring_files(config)]
+    training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
     with held(working):
         checkpoints.claim(working, training)
@@ -71,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
+                _try_functions(args, config)
                 _run(args, config, working, steps)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
@@ -95,6 +98,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     return parser
+
+
+def _try_functions(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Have the user's own functions score one row, in the environment and folder that they will score in."""
+    if not verl_rewards.has_functions(config):
+        return
+    options = json.dumps(verl_rewards.reward_kwargs(config))
+    said: list[str] = []
+    command = [
+        args.python,
+        "-m",
+        "grrm.rewards.try_functions",
+        "--options",
+        options,
+        "--data",
+        str(args.data),
+    ]
+    path = os.pathsep.join(filter(None, [str(_SCRIPTS), os.environ.get("PYTHONPATH")]))
+    if run_engine(command, env={**os.environ, "PYTHONPATH": path}, on_line=said.append) != 0:
+        why = said[-1].removeprefix("error: ") if said else "the process that tries it said nothing"
+        raise UserError(f"reward: the function cannot be used: {why}")
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:

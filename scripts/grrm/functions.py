@@ -79,7 +79,7 @@ def load_function(spec: str) -> Function:
         sys.path.append(folder)
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{path}: cannot be imported ({said(error)})") from error
     function = getattr(module, name, None)
     if not callable(function):
@@ -87,7 +87,7 @@ def load_function(spec: str) -> Function:
     return function  # type: ignore[no-any-return]
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """An exception in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,7 +1,10 @@
-"""What a folder must hold to be a model."""
+"""What a folder must hold to be a model, and how large the model is."""
 
 from __future__ import annotations
 
+import json
+import math
+import struct
 from pathlib import Path
 
 from grrm.files import UserError
@@ -24,3 +27,20 @@ def check_model_files(names: set[str], folder: Path) -> None:
     missing = [what for what, any_of in needs.items() if not any_of & names]
     if missing:
         raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")
+
+
+def parameters(model: Path) -> int:
+    """Number of parameters of a model folder, from the headers of its safetensors files."""
+    return sum(
+        math.prod(tensor["shape"])
+        for file in model.glob("*.safetensors")
+        for name, tensor in _header(file).items()
+        if name != "__metadata__"
+    )
+
+
+def _header(file: Path) -> dict[str, dict[str, list[int]]]:
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header: dict[str, dict[str, list[int]]] = json.loads(stream.read(length))
+        return header

@@ -16,8 +16,10 @@ import pytest
 import yaml
 
 from grrm import cli
+from grrm.data.judge_data import export_data
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.inference import Completion, Decoding, Request, Retries, grading
+from grrm.inference.agreement import Agreement
 from grrm.judges.card import BradleyTerry, JudgeCard, Pairwise, Pointwise, write_card
 from judge_server import Act, JudgeServer
 
@@ -174,9 +176,9 @@ def test_a_lone_response_cannot_be_compared() -> None:
     ("content", "words"),
     [
         ({"response": "x"}, "expected question"),
-        ({"question": "?", "response": ""}, "expected response"),
-        ({"question": "?"}, "expected response"),
-        ({"question": "?", "responses": ["x", 7]}, "expected response"),
+        ({"question": "?", "response": ""}, "response is ''; expected a text"),
+        ({"question": "?"}, "expected question or messages and response or responses"),
+        ({"question": "?", "responses": ["x", 7]}, r"responses\[1\] is 7; expected a text"),
         ({"messages": [{"role": "robot", "content": "x"}], "response": "x"}, "messages"),
         ({"question": "?", "response": "x", "reference": 7}, "reference is 7"),
         ({"question": "?", "response": "x \ud83d"}, "half of a character"),
@@ -185,6 +187,50 @@ def test_a_lone_response_cannot_be_compared() -> None:
 def test_a_row_that_cannot_be_graded_is_named(content: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=f"line 3: .*{words}"):
         grading.read_row(content, "line 3")
+
+
+# ---------------------------------------------------------------- agreement with labels
+
+
+def agreement(used: Pointwise | Pairwise | BradleyTerry, *rows: tuple[dict[str, Any], list[Any]]) -> str:
+    """What is said about rows with labels, and the scores that they got."""
+    found = Agreement([grading.read_candidates(row, "row") for row, _ in rows], used)
+    for index, (_, scores) in enumerate(rows):
+        found.add(index, scores)
+    return str(found)
+
+
+def test_agreement_with_preferences_counts_ties_and_missing_grades() -> None:
+    chosen = {"chosen": "good", "rejected": "bad"}
+    tie = {"context": "?", "response1": "a", "response2": "b", "overall_preference": 0}
+    rows: list[tuple[dict[str, Any], list[Any]]] = [
+        (chosen, [0.5, -0.5]),
+        (chosen, [-0.5, 0.5]),
+        (chosen, [1.0, None]),
+        (tie, [0.0, 0.0]),
+    ]
+    for used in (PAIRWISE, POINTWISE, BradleyTerry(64)):
+        assert agreement(used, *rows) == "agreement with the labels: preferences 50.0 % [0.0, 100.0], n = 4"
+    assert "preferences 100.0 % [100.0, 100.0], n = 1" in agreement(PAIRWISE, rows[0])
+
+
+def test_agreement_with_points() -> None:
+    rows: list[tuple[dict[str, Any], list[Any]]] = [
+        ({"question": "?", "response": str(n), "score": n}, [said])
+        for n, said in enumerate([0, 1, 3, 2, None])
+    ]
+    said = agreement(POINTWISE, *rows)
+    assert re.search(r"the very points 40\.0 % \[[\d.]+, [\d.]+\], n = 5", said)
+    assert re.search(r"correlation of points 0\.80 \[-?[\d.]+, [\d.]+\], n = 4", said)
+    assert "preferences" not in said
+    assert "very points" not in agreement(BradleyTerry(64), *rows)
+    assert agreement(PAIRWISE, *rows) == ""  # points of one response order nothing
+    three = {"question": "?", "responses": ["a", "b", "c"], "scores": [1, 2, 3]}
+    assert "preferences 66.7 %" in agreement(PAIRWISE, (three, [0.2, 0.1, 0.5]))
+
+
+def test_without_labels_nothing_is_said_about_them() -> None:
+    assert agreement(POINTWISE, ({"question": "?", "responses": ["a", "b"], "score": "high"}, [1, 2])) == ""
 
 
 @pytest.fixture
@@ -288,6 +334,33 @@ def test_an_interrupted_run_goes_on_and_asks_about_no_row_twice(judge: Path, tmp
         cli.main(
             ["grade", "--model", "judge", "--card", str(judge), *flags, "--base-url", "http://127.0.0.1:1"]
         )
+
+
+def test_what_export_data_writes_is_graded_and_compared_with_its_labels(judge: Path, tmp_path: Path) -> None:
+    rows = [{"chosen": f"{n} is longer", "rejected": f"{n}"} for n in range(6)]  # not even a prompt
+    rows.append({"chosen": "7", "rejected": "7 is longer"})
+    (path,) = export_data(rows, tmp_path, "pairwise", ["parquet"])
+    output = tmp_path / "grades.jsonl"
+
+    table = tmp_path / "rows.csv"
+    table.write_text('prompt,chosen,rejected\n?,longer,short\n?,"longer, this",s\n')
+
+    async def run() -> list[str]:
+        errors = []
+        async with JudgeServer(lambda call: Act(by_length(call.prompt))) as server:
+            for flags in ([path], [path, "--output", output], [path, "--output", output], [table]):
+                asked = len(server.calls)
+                command = ["--mode", "pairwise", "--input", *map(str, flags)]
+                status, _, err = await run_grade(server, judge, *command)
+                assert status == 0, err
+                errors.append(f"{len(server.calls) - asked} asked; {err}")
+        return errors
+
+    *exported, small = asyncio.run(run())
+    assert all("agreement with the labels: preferences 85.7 %" in err for err in exported)
+    assert [err.partition(" ")[0] for err in exported] == ["14", "14", "0"]
+    assert len(read_jsonl(output)) == 7
+    assert "preferences 100.0 % [100.0, 100.0], n = 2" in small
 
 
 def test_a_server_that_does_not_know_the_judge_leaves_no_grades(judge: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from grrm.files import UserError
 from grrm.inference import Completion, Decoding, Engine, Request, Retries, rank, translate
-from grrm.inference.asking import NO_RETRIES, seed_of
+from grrm.inference.attempts import NO_RETRIES, seed_of
 from grrm.inference.backends import choose_backend, find_model
 from grrm.inference.journal import Journal
 from grrm.inference.progress import Progress

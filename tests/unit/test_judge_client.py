@@ -748,10 +748,12 @@ def test_few_failures_are_none() -> None:
 
 # ---------------------------------------------------------------- groups
 
-PAIRWISE = JudgePrompt(lambda *, question, first, second, reference: f"{question}|{first}|{second}", "better")
-POINTWISE = JudgePrompt(lambda *, question, response, reference: f"{question}|{response}", "score")
+PAIRWISE = JudgePrompt(
+    lambda *, question, first, second, reference, columns: f"{question}|{first}|{second}", "better"
+)
+POINTWISE = JudgePrompt(lambda *, question, response, reference, columns: f"{question}|{response}", "score")
 LISTWISE = JudgePrompt(
-    lambda *, question, candidates, reference: f"{question}|{'|'.join(candidates)}", "ranking"
+    lambda *, question, candidates, reference, columns: f"{question}|{'|'.join(candidates)}", "ranking"
 )
 
 

@@ -16,6 +16,7 @@ from grrm.catalogue.metrics import known_metrics
 from grrm.config import load_experiment
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.functions import check_function, load_function
+from grrm.preflight.metrics import check_own_metrics
 from grrm.report.hacking import compare_reward
 from report_example import ROOT
 
@@ -213,3 +214,34 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
 def test_what_cannot_be_a_metric_is_named(metrics, message):
     with pytest.raises(UserError, match=message):
         load_experiment(ROOT, changes={"evaluate": {"metrics": metrics}})
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "found"),
+    [
+        (
+            "return [float(len(one)) for one in translations]",
+            "ok",
+            "says 0.0, 11.0, 11.0 about made-up",
+        ),
+        (
+            "return [len(one) / len(other) for one, other in zip(sources, translations)]",
+            "failed",
+            "translations of made-up segments: ZeroDivisionError: division by zero",
+        ),
+        ("raise SystemExit(3)", "failed", "SystemExit: 3"),
+    ],
+)
+def test_the_preflight_asks_it_about_a_few_segments(tmp_path, monkeypatch, body, status, found):
+    monkeypatch.chdir(tmp_path)
+    write(f"def ter(translations, references, sources):\n    {body}\n")
+    (finding,) = check_own_metrics({"evaluate": {"metrics": ["comet", ITEM]}}, tmp_path / "none.parquet")
+    assert (finding.check, finding.status) == ("metric ter", status)
+    assert found in finding.found
+
+
+def test_the_preflight_takes_the_test_table_if_it_is_there(folder):
+    config = {"evaluate": {"metrics": [ITEM, {**ITEM, "name": "x", "environment": "comet"}]}}
+    here, elsewhere = check_own_metrics(config, folder / "segments.parquet")
+    assert here.found == "my_metrics.py:ter says 100.0, 0.0, 0.0 about the first segments"
+    assert (elsewhere.status, elsewhere.found) == ("unknown", "runs in the environment 'comet', not here")

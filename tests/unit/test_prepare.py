@@ -16,10 +16,10 @@ import prepare_grrm_sft
 import prepare_mt_grpo
 import prepare_mt_sft
 from grrm import schemas
-from grrm.data import columns, prepare
+from grrm.data import columns, rl_rows
 from grrm.data.augment import TOWER_LANGUAGES, other_languages, plan_ranking_rows
 from grrm.data.columns import TextFile, group_fences, ranking_prompts, translation_prompts
-from grrm.data.prepare import is_verdict, prepared_rows, strip_mention, strip_verdict
+from grrm.data.sft_rows import is_verdict, prepared_rows, strip_mention, strip_verdict
 from grrm.data.toy_world import make_tables
 from grrm.extract import code_block
 from grrm.files import UserError, read_jsonl
@@ -433,7 +433,7 @@ def test_other_seed_other_order(script, stage, folder):
 def test_many_batches_are_one_table(folder, monkeypatch):
     flags = ("--subgroup-augment", "2", "--shuffle-augment", "2")
     whole = prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags)
-    monkeypatch.setattr(prepare, "BATCH_ROWS", 7)
+    monkeypatch.setattr(rl_rows, "BATCH_ROWS", 7)
     monkeypatch.setattr(schemas, "BATCH_ROWS", 11)
     assert prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, *flags) == whole
     assert [row["extra_info"]["index"] for row in whole] == list(range(len(whole)))

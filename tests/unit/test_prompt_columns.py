@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,13 @@ from configurations import experiment
 from grrm.files import UserError
 from grrm.inference.tables import read_rows
 from grrm.judges.configured_prompts import PAIR_COLUMNS, TEST_COLUMNS, carrying_rewards, check_prompts
+from grrm.judges.groups import Group
 from grrm.judges.prompts import load_judge_prompt
+from grrm.judges.questions import Verdict
 from grrm.metrics.llm_judge import load_prompt
 from grrm.prompts import load_pointwise_prompt, load_ranking_prompt, load_translation_prompt
+from grrm.rewards.kinds import Asking, Scorer, ScoringOptions
+from grrm.rewards.rows import read_row
 from grrm.schemas import PAIRS, TRANSLATION_TEST
 
 LANGUAGES = {"src_lang": "en", "trg_lang": "de"}
@@ -147,6 +153,36 @@ def test_the_judge_of_the_evaluation_sees_the_row_of_the_test_set(tmp_path: Path
         UserError, match=r"judge_translation\.yaml: .*\{rubric\}.*rows are src_lang, src_text, "
     ):
         render({**segment, "row": PAIR})
+
+
+class Listener:
+    """In the place of a judge: notes what it is asked, and answers nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def decide(self, questions: Any) -> list[Verdict[Any]]:
+        self.asked += [prompt for prompt, _ in questions]
+        return [Verdict(None, "timeout", "it only listens") for _ in questions]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in JUDGES if kind != "bradley_terry"])
+def test_every_kind_of_reward_asks_about_the_row(tmp_path: Path, kind: str) -> None:
+    judge = Listener()
+    prompt = str(prompt_file(tmp_path, JUDGES[kind]))
+    options = ScoringOptions(kind, prompt=prompt, served=True)
+    row = read_row({**PAIR, "rubric": RUBRIC}, task="translation")
+    scorer = Scorer(options, asking=Asking(lambda: judge))
+
+    async def score(group: Group) -> Any:
+        return await scorer.score_groups([replace(group, candidates=("eins", "zwei {rubric}"))])
+
+    asyncio.run(score(row))
+    assert judge.asked
+    for asked in judge.asked:
+        assert asked.rstrip().endswith(f"`````{RUBRIC}`````")
+    with pytest.raises(UserError, match=rf"{prompt}: .*\{{rubric\}}.* rows are src_lang, src_text, trg"):
+        asyncio.run(score(read_row(PAIR, task="translation")))
 
 
 # ---------------------------------------------------------------- rows of trainings

@@ -28,10 +28,11 @@ from grrm.catalogue.rewards import GENERAL_JUDGES, NAMES
 from grrm.commands import serve_reward
 from grrm.files import UserError
 from grrm.reward_server.app import ServerOptions, create_app
-from grrm.reward_server.collect import Collector, IncompleteError, Reward
-from grrm.reward_server.protocol import Item, RewardRequest, items
-from grrm.reward_server.scoring import Reading, checker, conversation, read_group, scoring
+from grrm.reward_server.protocol import RewardRequest, items
 from grrm.rewards.kinds import Scorer, ScoringOptions
+from grrm.rewards.labelled import Reading, checker, conversation, read_group, scoring
+from grrm.rewards.responses import Item
+from grrm.rewards.siblings import Collector, IncompleteError, Reward
 from judge_server import Act, JudgeServer
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 import make_sample_data
-from grrm.data.prepare import ranking_chat, translation_chat
 from grrm.data.sample import RANKING_SPLITS, TRANSLATION_SPLITS, make_tables
+from grrm.data.sft_rows import ranking_chat, translation_chat
 from grrm.extract import code_block
 from grrm.files import UserError
 from grrm.languages import language_code

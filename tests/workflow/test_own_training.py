@@ -64,14 +64,18 @@ def test_an_own_training_starts_from_what_grpo_made(workflow: Path, like: str, b
     rules = (ROW + body).format(name=name, like=like)
     assert len([line for line in rules.splitlines() if line]) < 20
     (workflow / f"rules/own_{name}.smk").write_text(rules)
-    planned = plan(workflow, name)  # its model can be asked for by its name
+    planned = plan(workflow, name, f"results/demo/evaluation/translation/{name}.jsonl")
+    assert f"\n{name} " in planned, "its model can be asked for by its name"
+    assert f"--model results/demo/models/{name} --input" in planned, "and asked to translate"
     (rendering,) = [
         line for line in planned.splitlines() if f"--checkpoints results/demo/checkpoints/{name} " in line
     ]
     assert "--model results/demo/models/mt_grpo " in rendering
     assert f"--data results/demo/prepared/{like}." in rendering
     assert ('"steps": 7' in rendering) == (like == "mt_grpo")
-    (training,) = [line for line in planned.splitlines() if f"--model results/demo/models/{name} " in line]
+    (training,) = [
+        line for line in planned.splitlines() if f"--model results/demo/models/{name} --curve" in line
+    ]
     assert f"--config results/demo/configs/{name}.yaml " in training
     for rule in (f"train_{name}", "train_mt_grpo", "train_mt_sft"):
         assert f"{rule} " in planned, "what it starts from is made before it"

@@ -242,6 +242,10 @@ TRAININGS = {row.name: row for row in _ROWS}
 """By their names, in the order in which they follow on one another."""
 STAGES = tuple(row.name for row in _ROWS if not row.part)
 """The chain: from the base models to a translation model that the GRRM has rewarded."""
+SYSTEMS = (*STAGES, None)
+"""What may stand for a system of the paper (config/reference_results.yaml); None: nothing does."""
+READERS = (*STAGES, "evaluate_ranking", "evaluate_translation", "judge_training", "released")
+"""What may read a data set (config/datasets.yaml)."""
 NEEDS = {
     row.name: tuple(name for name in (row.start, row.judge) if name in TRAININGS)
     for row in _ROWS

@@ -6,11 +6,13 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+from grrm.data.records import Candidates
 from grrm.data.rows import STDIN
 from grrm.files import UserError
 from grrm.inference import command, grading
+from grrm.inference.judge_backend import open_judge
 from grrm.inference.options import add_decoding_options, add_engine_options
 from grrm.inference.tables import FORMATS, parse_rows
 from grrm.judges.card import FILE, MODES
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--input",
         default=STDIN,
         metavar="FILE",
-        help="rows with question (or messages) and response (or responses); - is standard input (default)",
+        help="rows of any published layout, such as question (or messages) and response (or responses); - is "
+        "standard input (default)",
     )
     parser.add_argument(
         "--input-format",
@@ -64,11 +67,18 @@ def run(args: argparse.Namespace) -> None:
     if not args.max_new_tokens:
         args.max_new_tokens = grading.default_decoding(used).max_new_tokens
     how = {"used": used, "method": args.method, "reference": args.reference}
+    annotated: list[Candidates] = []
+
+    def rows() -> list[dict[str, Any]]:
+        table = parse_rows(args.input, args.input_format)
+        annotated.extend(grading.read_candidates(row, where) for where, row in table)
+        return [grading.asked_about(row, found) for (_, row), found in zip(table, annotated, strict=True)]
+
     command.run(
         args,
-        lambda: [grading.read_row(row, where) for where, row in parse_rows(args.input, args.input_format)],
+        rows,
         partial(grading.settings, runs=args.runs, **how),
-        partial(grading.grade_rows, **how),
+        partial(grading.grade_rows, annotated=annotated, **how),
         partial(json.dumps, ensure_ascii=False),
-        lambda model, engine: grading.open_judge(model, engine, used),
+        lambda model, engine: open_judge(model, engine, used),
     )

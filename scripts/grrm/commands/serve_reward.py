@@ -105,8 +105,8 @@ def run(args: argparse.Namespace) -> None:
     import uvicorn
 
     from grrm.reward_server.app import ServerOptions, create_app
-    from grrm.reward_server.scoring import Reading, checker, scoring
     from grrm.rewards.kinds import Scorer
+    from grrm.rewards.labelled import Reading, checker, scoring
 
     options = _scoring(args)
     Scorer(options)  # a prompt that cannot be used is said before anybody asks

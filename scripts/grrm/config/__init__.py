@@ -9,7 +9,7 @@ from grrm.config.layers import load_experiment, resolve_experiment
 from grrm.config.rewards import (
     alignment_prompt_of,
     compared_runs,
-    function_file_of,
+    function_files_of,
     grpo_runs,
     has_alignment_judge,
     is_served_apart,
@@ -40,7 +40,7 @@ __all__ = [
     "compared_models",
     "compared_runs",
     "dereference",
-    "function_file_of",
+    "function_files_of",
     "grpo_runs",
     "has_alignment_judge",
     "is_served_apart",

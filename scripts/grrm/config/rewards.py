@@ -196,7 +196,7 @@ def alignment_prompt_of(reward: Section) -> str | None:
     return (reward["prompt"] or prompt) if prompt else None
 
 
-def function_file_of(reward: Section) -> list[str]:
+def function_files_of(reward: Section) -> list[str]:
     """Files of the functions that score, for a rule's input."""
     functions = [piece["function"] for piece in pieces_of(reward).values() if "function" in piece]
     return [function.rpartition(":")[0] for function in functions]

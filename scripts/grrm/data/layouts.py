@@ -222,12 +222,17 @@ def _answered_with_score(row: Row) -> Graded:
 
 
 def _answered_twice(row: Row) -> Compared:
-    conversation = as_conversation(row["input"], "input")
+    conversation = _input(row)
     answers = answers_in(row["output"])
     if len(answers) != 2:
         raise UserError(f"output has {len(answers)} answers; expected two")
     first, second = (text_of(answer.get("content"), "answer.content") for answer in answers)
     return _compared(conversation, first, second, *_preference(row), _source(row))
+
+
+def _input(row: Row) -> Conversation:
+    """Empty where a comparison was of texts without a conversation."""
+    return () if decoded(row["input"]) == [] else as_conversation(row["input"], "input")
 
 
 def _answered(row: Row) -> Candidates:
@@ -240,7 +245,7 @@ def _answered(row: Row) -> Candidates:
     )
     said = said_preferences(row)
     return Candidates(
-        as_conversation(row["input"], "input"),
+        _input(row),
         tuple(text_of(answer.get("content"), "answer.content") for answer in answers),
         points=() if all(point is None for point in points) else points,
         preference=_preference(row)[0] if said and len(answers) == 2 else None,

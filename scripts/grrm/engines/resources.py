@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 from grrm.engines.memory import memory
 from grrm.files import UserError
+from grrm.model_folder import parameters
 
 _GB = 10**9
 # Ray, TransferQueue and verl's processes without any model: 4.4 to 6.5 GB were measured.
@@ -28,16 +26,6 @@ _RL_CHECKPOINT_NUMBERS = 4
 _SFT_CHECKPOINT_BYTES = {"cpu": 12, "cuda": 14}
 # Of exit statuses: ended by SIGKILL, as Python and as a shell (or srun) says it.
 _KILLED = (-9, 137)
-
-
-def parameters(model: Path) -> int:
-    """Number of parameters of a model folder, from the headers of its safetensors files."""
-    return sum(
-        math.prod(tensor["shape"])
-        for file in model.glob("*.safetensors")
-        for name, tensor in _header(file).items()
-        if name != "__metadata__"
-    )
 
 
 def check_rl_memory(policy: Path, judges: Iterable[Path]) -> None:
@@ -130,10 +118,3 @@ def end_of_engine(engine: str, status: int, otherwise: str) -> str:
         f"{found.total / _GB:.1f} GB, of which {found.available / _GB:.1f} GB are free now. Close other "
         f"programs, {found.remedy}, or choose a smaller model or batch"
     )
-
-
-def _header(file: Path) -> dict[str, dict[str, list[int]]]:
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header: dict[str, dict[str, list[int]]] = json.loads(stream.read(length))
-        return header

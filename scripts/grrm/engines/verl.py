@@ -11,53 +11,35 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from grrm.catalogue import vllm
-from grrm.catalogue.rewards import CHECKPOINT_KINDS, JUDGED_KINDS
+from grrm.engines import verl_rewards
 from grrm.engines.trainer import CPU
+from grrm.engines.verl_rewards import DEDICATED, Overrides, PartFiles
 
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
 CHECKPOINTS = "trainer.default_local_dir"
 STEPS = "trainer.total_training_steps"
 EPOCHS = "trainer.total_epochs"
-JUDGE = "reward.reward_model.model_path"
-JUDGE_PROMPT = "+reward.reward_kwargs.prompt"
-SCORER = "+reward.reward_kwargs.model.model"
-SCORER_PYTHON = "+reward.reward_kwargs.model.python"
-_JUDGE_OPTIONS = "+reward.reward_kwargs.judge."
-JUDGE_CACHE = f"{_JUDGE_OPTIONS}cache"
-# How a judge is reached, not what it is: may change from one launch to the next.
-TRANSPORT = frozenset(
-    f"{_JUDGE_OPTIONS}{name}"
-    for name in (
-        *("url", "max_concurrency", "timeout", "deadline", "retries", "requests_per_minute"),
-        *("tokens_per_minute", "cache", "replay", "prompt_price", "completion_price", "verbose"),
-    )
-)
-_KIND = "+reward.reward_kwargs.kind"
-_CALLS = f"{_JUDGE_OPTIONS}ledger"
-_ENDPOINT = f"{_JUDGE_OPTIONS}max_tokens"
 BATCH = "data.train_batch_size"
 DEVICE = "trainer.device"
 ATTENTION = "+actor_rollout_ref.model.override_config.attn_implementation"
-DEDICATED = "reward.reward_model.enable_resource_pool"
 FILTERED = "data.filter_overlong_prompts"
 _NODES, _DEVICES = "trainer.nnodes", "trainer.n_gpus_per_node"
 _VALIDATION_DATA = "data.val_files"
 _TRAINER_MODE = "trainer.v1.trainer_mode"
 
 # Ray's workers need not share the launcher's working folder.
-_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS, JUDGE, JUDGE_PROMPT, SCORER, JUDGE_CACHE)
+_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
 # MiB for the KV cache of a vLLM server on a CPU: some ten thousand tokens of the demonstration's models.
 KV_CACHE_MB = 256
 _TOKENIZERS = 16  # processes; the number that the recipes give for SFT
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
-
-Overrides = dict[str, Any]
 
 
 def rl_overrides(
@@ -71,6 +53,7 @@ def rl_overrides(
     judge: Path | None = None,
     judge_prompt: str | Path | None = None,
     scorer_python: str = "",
+    parts: Mapping[str, PartFiles] = MappingProxyType({}),
     task: str = "translation",
     hardware: Mapping[str, Any] = CPU,
     validation_data: Path | None = None,
@@ -87,6 +70,7 @@ def rl_overrides(
         judge: folder of the judge that verl serves, or of the checkpoint that scores; None without either.
         judge_prompt: the judge's prompt: its file, or file.py:function.
         scorer_python: interpreter that runs the checkpoint; empty is verl's own.
+        parts: of a mixture, by name: their prompts and checkpoints.
         task: what the rows hold, translation or conversation.
         hardware: the section of that name.
         validation_data: verl rows of the validation; needed if the settings ask for one.
@@ -97,15 +81,12 @@ def rl_overrides(
     """
     grouped = "reward" in settings
     # Whether verl serves a judge.
-    judged = grouped and judge is not None and settings["reward"]["kind"] not in CHECKPOINT_KINDS
+    judged = grouped and judge is not None and verl_rewards.is_served(settings["reward"])
     if not grouped:
-        reward = _verified_reward(settings)
+        reward = verl_rewards.verified_reward(settings)
     else:
-        reward = _group_reward(settings, judge, judge_prompt, seed)
-        if task != "translation":
-            reward["+reward.reward_kwargs.task"] = task
-        if scorer_python:
-            reward[SCORER_PYTHON] = scorer_python
+        files = PartFiles(judge_prompt, judge, scorer_python)
+        reward = verl_rewards.group_reward(settings, files, parts, task=task, seed=seed)
     overrides = {
         **_data(settings, data, seed),
         **_policy(settings, model, seed),
@@ -214,109 +195,6 @@ def _rollouts(settings: Mapping[str, Any], seed: int) -> Overrides:
         f"{rollout}.log_prob_micro_batch_size_per_gpu": settings["micro_batch_size"],
         f"{rollout}.tensor_model_parallel_size": 1,
     }
-
-
-def _verified_reward(settings: Mapping[str, Any]) -> Overrides:
-    overrides: Overrides = {
-        "reward.num_workers": 1,
-        "reward.reward_manager.name": "dapo",
-        "reward.custom_reward_function.path": "pkg://grrm.rewards.ranking_score",
-        "reward.custom_reward_function.name": "compute_score",
-    }
-    buffer = settings["overlong_buffer"]
-    if buffer is not None:
-        overrides |= {
-            "+reward.reward_kwargs.overlong_buffer_cfg.enable": buffer["enabled"],
-            "+reward.reward_kwargs.overlong_buffer_cfg.len": buffer["length"],
-            "+reward.reward_kwargs.overlong_buffer_cfg.penalty_factor": buffer["penalty"],
-            "+reward.reward_kwargs.overlong_buffer_cfg.log": False,
-            "+reward.reward_kwargs.max_resp_len": buffer["max_response_length"],
-        }
-    return overrides
-
-
-def _group_reward(
-    settings: Mapping[str, Any], judge: Path | None, judge_prompt: str | Path | None, seed: int
-) -> Overrides:
-    reward = settings["reward"]
-    kind = reward["kind"]
-    if kind in JUDGED_KINDS and judge_prompt is None:
-        raise ValueError("a judge needs its prompt")
-    shared = (
-        "semantics",
-        "score_scale",
-        "default_reward",
-        "overlong_buffer",
-        "overlong_penalty",
-        "temperature",
-        "retries",
-        "deadline",
-        "max_failure_rate",
-    )
-    served = kind in JUDGED_KINDS and judge is not None
-    return {
-        "reward.num_workers": 1,  # siblings meet in one worker
-        "reward.reward_manager.source": "importlib",
-        "reward.reward_manager.module.path": "pkg://grrm.rewards.group",
-        "reward.reward_manager.name": "GroupRewardManager",
-        # Without a function verl takes the judge for a classifier.
-        "reward.custom_reward_function.path": "pkg://grrm.rewards.group",
-        "reward.custom_reward_function.name": "compute_score",
-        **(_served_judge(reward, judge, seed) if served else {}),
-        **({JUDGE_PROMPT: str(judge_prompt)} if judge_prompt is not None else {}),
-        "+reward.reward_kwargs.seed": seed,
-        "+reward.reward_kwargs.max_response_length": settings["max_response_length"],
-        **{f"+reward.reward_kwargs.{name}": reward[name] for name in shared},
-        **(_other_kind(reward) if kind != "grrm" else {}),
-        **(_endpoint(reward) if kind in JUDGED_KINDS and not served else {}),
-        **(_checkpoint(reward, judge) if kind in CHECKPOINT_KINDS else {}),
-    }
-
-
-def _served_judge(reward: Mapping[str, Any], judge: Path | None, seed: int) -> Overrides:
-    server = "reward.reward_model.rollout"
-    dedicated = reward["placement"] == "dedicated"
-    return {
-        "reward.reward_model.enable": True,
-        DEDICATED: dedicated,
-        "reward.reward_model.n_gpus_per_node": 1,
-        "reward.reward_model.nnodes": 1,
-        JUDGE: str(judge),
-        f"{server}.tensor_model_parallel_size": 1,
-        f"{server}.prompt_length": reward["max_prompt_length"],
-        f"{server}.response_length": reward["max_response_length"],
-        f"{server}.temperature": reward["temperature"],
-        f"{server}.top_p": 1.0,
-        f"{server}.top_k": -1,
-        f"{server}.seed": seed,
-        # In a pool of its own the judge is never woken again, so it must not sleep.
-        f"{server}.free_cache_engine": not dedicated,
-    }
-
-
-def _other_kind(reward: Mapping[str, Any]) -> Overrides:
-    return {f"+reward.reward_kwargs.{name}": reward[name] for name in ("kind", "swap", "scale", "reference")}
-
-
-def _endpoint(reward: Mapping[str, Any]) -> Overrides:
-    """A judge that is asked over HTTP; what is null is left to the client, or to the environment."""
-    options = {
-        **reward["judge"],
-        "temperature": reward["temperature"],
-        "top_p": reward["top_p"],
-        "max_tokens": reward["max_response_length"],
-    }
-    named = {name: value for name, value in options.items() if value is not None}
-    return {
-        "+reward.reward_kwargs.kind": reward["kind"],
-        **{f"+reward.reward_kwargs.judge.{name}": value for name, value in named.items()},
-    }
-
-
-def _checkpoint(reward: Mapping[str, Any], folder: Path | None) -> Overrides:
-    if folder is None:
-        raise ValueError(f"kind {reward['kind']} needs the folder of its checkpoint")
-    return {SCORER: str(folder), "+reward.reward_kwargs.model.device": reward["device"]}
 
 
 def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judged: bool) -> Overrides:
@@ -502,42 +380,15 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
 
 def models_of_vllm_on_cpu(config: Mapping[str, Any]) -> list[Path]:
     """Folders of the models that vLLM is to run on a CPU."""
-    servers = {MODEL: "actor_rollout_ref.rollout.name", JUDGE: "reward.reward_model.rollout.name"}
+    servers = {
+        MODEL: "actor_rollout_ref.rollout.name",
+        verl_rewards.JUDGE: "reward.reward_model.rollout.name",
+    }
     return [
         Path(config[model])
         for model, name in servers.items()
         if model in config and config.get(name) == "vllm" and config.get(DEVICE) == "cpu"
     ]
-
-
-def is_asked_over_http(config: Mapping[str, Any]) -> bool:
-    """Whether the judge is an endpoint, not served by verl."""
-    return _ENDPOINT in config
-
-
-def judge_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the judge's client in a rendered configuration."""
-    return {
-        key.removeprefix(_JUDGE_OPTIONS): value
-        for key, value in config.items()
-        if key.startswith(_JUDGE_OPTIONS)
-    }
-
-
-def scoring_files(config: Mapping[str, Any]) -> list[Path]:
-    """What scores rollouts, besides a judge that verl serves: the file of the prompt, the checkpoint's folder
-    and, if it lies deeper, its weights."""
-    files = [Path(_without_function(str(config[JUDGE_PROMPT])))] if JUDGE_PROMPT in config else []
-    if SCORER in config:
-        folder = Path(config[SCORER])
-        files += [folder, *sorted(folder.glob("checkpoints/*.ckpt"))]
-    return files
-
-
-def _without_function(prompt: str) -> str:
-    """The file of a prompt that may be named as path/to/file.py:function."""
-    path, colon, _ = prompt.rpartition(":")
-    return path if colon and path.endswith(".py") else prompt
 
 
 # ---------------------------------------------------------------- one launch
@@ -563,26 +414,15 @@ def launch_overrides(
             are noted beside it, in judge_calls.jsonl.
         cluster: Ray runs already, at the address in the environment; otherwise it is started on this machine.
     """
-    judged = JUDGE in config
     overrides = {
         **config,
         **{key: str(Path(config[key]).absolute()) for key in _PATHS if key in config},
-        **({SCORER_PYTHON: _program(config[SCORER_PYTHON])} if SCORER_PYTHON in config else {}),
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
         **(_SEEDED if config["actor_rollout_ref.rollout.name"] == "vllm" else {}),
     }
-    if "+reward.reward_kwargs.semantics" in config:
-        overrides["+reward.reward_kwargs.ledger"] = str(ledger.absolute())
-    if _ENDPOINT in config or (judged and _KIND in config):
-        overrides[_CALLS] = str(ledger.with_name("judge_calls.jsonl").absolute())
-    return overrides
-
-
-def _program(name: str) -> str:
-    """A program as workers in another folder find it: a bare name is looked up on the path."""
-    return str(Path(name).absolute()) if os.sep in name else name
+    return overrides | verl_rewards.launch(config, ledger)
 
 
 def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:

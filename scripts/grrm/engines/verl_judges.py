@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from grrm.engines.trainer import CPU
-from grrm.engines.verl import Overrides, rl_overrides
+from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_rewards import Overrides
 
 Reward: TypeAlias = Literal["pointwise", "pairwise"]
 

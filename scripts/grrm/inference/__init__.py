@@ -17,7 +17,7 @@ from grrm.inference.answers import (
     translate,
     translate_each,
 )
-from grrm.inference.asking import Answer, AnswerError, Question, Retries, ask
+from grrm.inference.attempts import Answer, AnswerError, Question, Retries, ask
 from grrm.inference.backends import (
     BACKENDS,
     Backend,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
-from grrm.inference.asking import DEFAULT_RETRIES, NO_RETRIES, Answer, AnswerError, Question, Retries, ask
+from grrm.inference.attempts import DEFAULT_RETRIES, NO_RETRIES, Answer, AnswerError, Question, Retries, ask
 from grrm.inference.backends import DEFAULT_ENGINE, Backend, Decoding, Engine, fit, open_backend
 from grrm.prompts import (
     PointwisePrompt,

@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.answers import Row
-from grrm.inference.asking import DEFAULT_RETRIES
+from grrm.inference.attempts import DEFAULT_RETRIES
 from grrm.inference.backends import Backend, Decoding, Engine, fit, open_backend
 from grrm.inference.environment import enter
 from grrm.inference.journal import Journal, Printer
@@ -86,6 +87,42 @@ def run(
     Raises:
         UserError: options contradict each other, or the input, the model or the output is no good.
     """
+    as_text = _check(args)
+    engine, decoding, retries = engine_of(args), decoding_of(args), retries_of(args)
+    # Standard input can be read once, so not before the process has become the one that asks the model.
+    enter(engine)
+    table = rows()
+    try:
+        with closing(load(args.model, engine)) as backend:
+            common = {
+                "backend": backend,
+                "rows": table,
+                "decoding": _fitting(decoding, backend),
+                "retries": retries,
+            }
+            if args.output == STDOUT:
+                tally = _print(
+                    args, common, answer, text if as_text else partial(json.dumps, ensure_ascii=False)
+                )
+            else:
+                tally = _write(args, common, answer, settings)
+    except KeyboardInterrupt:
+        kept = f": what was answered is in {args.output}.partial, the same command goes on"
+        print(f"interrupted{'' if args.output == STDOUT else kept}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Who reads the answers has enough (| head). Python would complain once more when it ends.
+        sys.stderr.close()
+        sys.exit(SOME_FAILED)
+    if tally.remark:
+        print(tally.remark, file=sys.stderr)
+    if tally.failures:
+        print(tally, file=sys.stderr)
+        sys.exit(SOME_FAILED)
+
+
+def _check(args: argparse.Namespace) -> bool:
+    """Whether answers are to be text; UserError if options contradict each other."""
     if bool(args.source) == bool(args.input):
         raise UserError("what is to be done? Give --source, or --input (a file, or - for standard input)")
     if args.runs < 1:
@@ -95,48 +132,48 @@ def run(
         raise UserError("--output-format text is for standard output; leave out --output, and redirect it")
     if args.input and args.input == args.output != STDOUT:
         raise UserError(f"{args.input}: input and output are the same file; name another output")
-    engine, decoding, retries = engine_of(args), decoding_of(args), retries_of(args)
-    # Standard input can be read once, so not before the process has become the one that asks the model.
-    enter(engine)
-    table = rows()
-    where = args.output
+    return bool(kind == "text")
+
+
+def _fitting(decoding: Decoding, backend: Backend) -> Decoding:
+    fitting = fit(decoding, backend)
+    if fitting != decoding:
+        print(
+            f"the model's context has {backend.context()} tokens: answers of at most "
+            f"{fitting.max_new_tokens}",
+            file=sys.stderr,
+        )
+    return fitting
+
+
+def _print(
+    args: argparse.Namespace,
+    common: Mapping[str, Any],
+    answer: Callable[..., Tally],
+    line: Callable[[Mapping[str, Any]], str],
+) -> Tally:
+    printer = Printer(sys.stdout, line, args.runs, len(common["rows"]))
     try:
-        with closing(load(args.model, engine)) as backend:
-            given, decoding = decoding, fit(decoding, backend)
-            if decoding != given:
-                print(
-                    f"the model's context has {backend.context()} tokens: answers of at most "
-                    f"{decoding.max_new_tokens}",
-                    file=sys.stderr,
-                )
-            common = {"backend": backend, "rows": table, "decoding": decoding, "retries": retries}
-            if where == STDOUT:
-                line = text if kind == "text" else lambda row: json.dumps(row, ensure_ascii=False)
-                printer = Printer(sys.stdout, line, args.runs, len(table))
-                try:
-                    with Progress(printer.total) as progress:
-                        tally = answer(journal=printer, watch=progress, **common)
-                finally:
-                    printer.publish()
-            else:
-                made_from = settings(**common)
-                with (
-                    Journal(where, made_from, args.runs, len(table), overwrite=args.overwrite) as journal,
-                    Progress(journal.total) as progress,
-                ):
-                    where = journal.path
-                    if done := journal.total - len(journal.missing()):
-                        print(f"{done} of {journal.total} answers are there already", file=sys.stderr)
-                    tally = answer(journal=journal, watch=progress, **common)
-                    journal.publish()
-    except KeyboardInterrupt:
-        kept = "" if where == STDOUT else f": what was answered is in {where}, the same command goes on"
-        print(f"interrupted{kept}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Who reads the answers has enough (| head). Python would complain once more when it ends.
-        sys.stderr.close()
-        sys.exit(SOME_FAILED)
-    if tally.failures:
-        print(tally, file=sys.stderr)
-        sys.exit(SOME_FAILED)
+        with Progress(printer.total) as progress:
+            return answer(journal=printer, watch=progress, **common)
+    finally:
+        printer.publish()
+
+
+def _write(
+    args: argparse.Namespace,
+    common: Mapping[str, Any],
+    answer: Callable[..., Tally],
+    settings: Callable[..., Mapping[str, Any]],
+) -> Tally:
+    with (
+        Journal(
+            args.output, settings(**common), args.runs, len(common["rows"]), overwrite=args.overwrite
+        ) as journal,
+        Progress(journal.total) as progress,
+    ):
+        if done := journal.total - len(journal.missing()):
+            print(f"{done} of {journal.total} answers are there already", file=sys.stderr)
+        tally = answer(journal=journal, watch=progress, **common)
+        journal.publish()
+        return tally

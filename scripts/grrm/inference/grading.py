@@ -12,34 +12,29 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from grrm.data.layouts import parse_row
+from grrm.data.records import Candidates
 from grrm.files import UserError, is_text
+from grrm.inference.agreement import Agreement
 from grrm.inference.answers import Row
-from grrm.inference.asking import NO_RETRIES, AnswerError, Question, Retries, ask
+from grrm.inference.attempts import NO_RETRIES, AnswerError, Question, Retries, ask
 from grrm.inference.backends import (
     DEFAULT_ENGINE,
     Backend,
     Decoding,
     Engine,
-    Request,
-    choose_backend,
-    folder_origin,
-    open_backend,
 )
 from grrm.inference.journal import Journal, Printer, rows_digest
+from grrm.inference.judge_backend import Classifier, Use, open_judge
 from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
 from grrm.judges.comparisons import Shown, agreed, orders_of, tournament_scores
 from grrm.judges.conversation import question_text, with_response
-from grrm.model_folder import check_model
 from grrm.tournament import Method
 from grrm.verdicts import Preference
 
-Use: TypeAlias = Pointwise | Pairwise | BradleyTerry
-"""How a judge is used: prompt, parser and limits of its training."""
-
-_ROLES = ("system", "user", "assistant")
 # Rows that a Bradley-Terry model scores before they are written.
 _ROWS = 64
 
@@ -153,97 +148,39 @@ def default_decoding(used: Use) -> Decoding:
 
 
 def read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A row to grade: `question` (a text) or `messages` (role and content); `response` or `responses`; maybe
-    `reference` and `id`. Other keys are passed over.
+    """A row to grade, of any layout (`grrm.data.layouts`).
 
     Returns:
-        id, messages, responses and reference.
+        id, messages (none where the row does not say what is answered), responses and reference.
 
     Raises:
-        UserError: a key is missing, or its value of another type; `where` says in which row.
+        UserError: the layout is not known, or a value is of another type; `where` says in which row.
     """
-    messages = row.get("messages")
-    if messages is None and _is_text(row.get("question")):
-        messages = [{"role": "user", "content": row["question"]}]
-    if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
-        raise UserError(
-            f"{where}: expected question, a text, or messages, each with role ({', '.join(_ROLES)}) and "
-            f"content; the keys are {sorted(row)}"
-        )
-    responses = row.get("responses")
-    if responses is None:
-        responses = [row.get("response")]
-    if not isinstance(responses, list) or not responses or not all(map(_is_text, responses)):
-        raise UserError(
-            f"{where}: expected response, a text, or responses, a list of texts; the keys are {sorted(row)}"
-        )
-    reference = row.get("reference")
-    if reference is not None and not _is_text(reference):
-        raise UserError(f"{where}: reference is {reference!r}; expected a text")
-    turns = [{"role": message["role"], "content": message["content"]} for message in messages]
-    read = {"id": row.get("id"), "messages": turns, "responses": responses, "reference": reference}
-    if not is_text(json.dumps(read, ensure_ascii=False, default=str)):
+    return asked_about(row, read_candidates(row, where))
+
+
+def read_candidates(row: Mapping[str, Any], where: str) -> Candidates:
+    """The responses of a row to grade and what is annotated about them; raises what `read_row` raises."""
+    try:
+        candidates: Candidates = parse_row(row, "grade")
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    if not is_text(json.dumps(asdict(candidates), ensure_ascii=False)):
         raise UserError(
             f"{where}: a text holds half of a character (\\ud800 to \\udfff) alone; expected texts that "
             "UTF-8 can hold"
         )
-    return read
+    return candidates
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_message(message: object) -> bool:
-    return isinstance(message, Mapping) and message.get("role") in _ROLES and _is_text(message.get("content"))
-
-
-# ---------------------------------------------------------------- the judge
-
-
-class Classifier:
-    """A Bradley-Terry judge in the place of a backend: it scores, and writes nothing."""
-
-    def __init__(self, model: Path, engine: Engine, max_length: int) -> None:
-        from grrm.inference.bradley_terry import load
-
-        self._model = model
-        self.score: Callable[[Sequence[Sequence[Mapping[str, str]]]], list[float]] = load(
-            model, max_length, batch_size=engine.batch_size, threads=engine.threads
-        )
-
-    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Any]:
-        """Not what it is for; see `score`."""
-        raise NotImplementedError
-
-    def origin(self) -> dict[str, Any]:
-        """Folder and digest of the weights."""
-        return folder_origin(self._model, self._model)
-
-    def context(self) -> int | None:
-        """Nothing is generated."""
-        return None
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-def open_judge(model: str | Path, engine: Engine, used: Use) -> Backend:
-    """Load a judge, or get ready to ask a server for it.
-
-    Raises:
-        UserError: as `open_backend`; or a Bradley-Terry judge is asked for by another backend than
-            transformers.
-    """
-    if not isinstance(used, BradleyTerry):
-        return open_backend(model, engine)
-    if choose_backend(engine) != "transformers":
-        raise UserError(
-            f"{model}: a Bradley-Terry judge writes no text, so vLLM and servers of chats cannot run it; "
-            "choose the backend transformers (--backend transformers)"
-        )
-    check_model(Path(model))
-    return Classifier(Path(model), engine, used.max_length)
+def asked_about(row: Mapping[str, Any], candidates: Candidates) -> dict[str, Any]:
+    """What a judge is asked about a row, as `read_row` returns it."""
+    return {
+        "id": row.get("id"),
+        "messages": [dict(turn) for turn in candidates.conversation],
+        "responses": list(candidates.responses),
+        "reference": candidates.reference,
+    }
 
 
 # ---------------------------------------------------------------- grading
@@ -260,8 +197,12 @@ def grade_rows(
     reference: bool = False,
     retries: Retries = NO_RETRIES,
     watch: Watch | None = None,
+    annotated: Sequence[Candidates] = (),
 ) -> Tally:
     """Grade what is missing in a journal; arguments as of `grade`, rows as `read_row` returns them.
+
+    Args:
+        annotated: the rows with their labels; the tally says how far the grades agree with them.
 
     Raises:
         UserError: a server has not answered everything; the journal keeps what there is.
@@ -277,7 +218,13 @@ def grade_rows(
         retries=retries,
         keys=[(decoding.seed + run, index) for run, index in todo],
     )
-    return keep(journal, todo, results, rows, ("id",), backend, decoding, watch)
+    agreement = Agreement(annotated, used)
+    for row in journal.results() if annotated else ():
+        agreement.add(row["index"], row["scores"])
+    seen = agreement.watching(results, [index for _, index in todo]) if annotated else results
+    tally = keep(journal, todo, seen, rows, ("id",), backend, decoding, watch)
+    tally.remark = str(agreement)
+    return tally
 
 
 def settings(

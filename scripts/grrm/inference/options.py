@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from grrm.inference.asking import Retries
+from grrm.inference.attempts import Retries
 from grrm.inference.backends import BACKENDS, DTYPES, Decoding, Engine
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from grrm.files import UserError
 from grrm.inference.answers import Row, rank_each, translate_each
-from grrm.inference.asking import NO_RETRIES, Retries, seed_of
+from grrm.inference.attempts import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
 from grrm.inference.journal import Journal, Key, Printer, rows_digest
 from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
@@ -29,11 +29,13 @@ class Tally:
         usable: answers with scores or a translation.
         failures: reason -> answers that cannot be used.
         unanswered: reason -> rows that the server did not answer.
+        remark: what else there is to say about all answers, for the reader.
     """
 
     usable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
+    remark: str = ""
 
     def count(self, failure: str | None) -> None:
         """Count an answer."""

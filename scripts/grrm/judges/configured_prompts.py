@@ -13,7 +13,8 @@ from typing import Any, cast
 from grrm.catalogue.rewards import KINDS
 from grrm.config import alignment_prompt_of, grpo_runs, pieces_of, prompt_file, translation_prompt_of
 from grrm.files import UserError
-from grrm.judges.prompts import KEYWORDS, JudgePrompt, Kind, check_judge_prompt, load_template_prompt
+from grrm.functions import check_function
+from grrm.judges.prompts import KEYWORDS, JudgePrompt, PromptKind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
     TRANSLATION_KINDS,
     UPSTREAM,
@@ -38,7 +39,8 @@ Prompt = RankingPrompt | PointwisePrompt | TranslationPrompt | JudgePrompt
 
 
 def check_prompts(config: Mapping[str, Any]) -> None:
-    """Read every prompt that the models and judges of an experiment are asked.
+    """Read every prompt that the models and judges of an experiment are asked, and look for functions that
+    reward.
 
     Of a Python function only the file is looked for: what it imports may be heavy (`check_reward_prompt`).
 
@@ -55,17 +57,21 @@ def check_prompts(config: Mapping[str, Any]) -> None:
     if (file := config["prompts"]["translation"]) != UPSTREAM:
         _check_known(file, load_translation_prompt(file).columns, SHARED_COLUMNS if made else None)
     for piece in _pieces(config):
+        if "function" in piece:
+            check_function(piece["function"], "mt_grpo.reward.function")
         # The experiment's own ranking prompt is read above, and may not be there yet.
         if KINDS[piece["kind"]].translation_prompt or piece["prompt"] is not None:
             prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
             _check(piece["kind"], prompt, translation=True, columns=PAIR_COLUMNS if made else None)
     if config["alignment"] is not None:
         for piece in pieces_of(config["alignment"]["grpo"]["reward"]).values():
+            if "function" in piece:
+                check_function(piece["function"], "alignment.grpo.reward.function")
             _check(piece["kind"], alignment_prompt_of(piece), translation=False, columns=())
     if config["judges"] is not None:
         for kind in ("pointwise", "pairwise"):
             file = config["judges"]["prompts"][kind]
-            _check_known(file, load_template_prompt(file, cast(Kind, f"judge_{kind}")).columns, ())
+            _check_known(file, load_template_prompt(file, cast(PromptKind, f"judge_{kind}")).columns, ())
     if "llm_judge" in config["evaluate"]["metrics"]:
         file = config["evaluate"]["llm_judge"]["prompt"]
         asked = asked_columns("judge_translation", load_templates(file, "judge_translation"))
@@ -106,7 +112,7 @@ def load_reward_prompt(kind: str, prompt: str, *, translation: bool) -> Prompt:
     wanted = KINDS[kind].prompt
     if (load := _LOADERS.get(wanted)) is not None:
         return load(prompt)
-    return check_judge_prompt(prompt, cast(Kind, wanted), translation=translation)
+    return check_judge_prompt(prompt, cast(PromptKind, wanted), translation=translation)
 
 
 # By kind of prompt; the others are those of general judges.

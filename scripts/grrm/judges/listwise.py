@@ -38,6 +38,7 @@ async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: Judge
                 prompt.render(
                     question=groups[number].question,
                     reference=groups[number].reference,
+                    columns=groups[number].columns,
                     candidates=[groups[number].candidates[index] for index in shown[number]],
                     **groups[number].context,
                 ),

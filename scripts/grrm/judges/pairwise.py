@@ -124,6 +124,7 @@ def _render(prompt: JudgePrompt, group: Group, question: _Question) -> str:
     return prompt.render(
         question=group.question,
         reference=group.reference,
+        columns=group.columns,
         first=group.candidates[first],
         second=group.candidates[second],
         **group.context,

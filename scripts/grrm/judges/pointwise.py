@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -36,43 +36,65 @@ async def judge_pointwise(
         ValueError: the scale is not known.
     """
     scale_scores([], scale)
-    # Relative to a group of one, every score is the same: nothing to ask.
+    judged, said = await judge_each(
+        client,
+        groups,
+        partial(_render, prompt),
+        partial(parse_score, lowest=LOWEST, highest=HIGHEST, name=prompt.tag),
+        partial(scale_scores, scale=scale),
+        # Relative to a group of one, every score is the same: nothing to ask.
+        least=1 if scale == "absolute" else 2,
+    )
+    mean = {"mean_score": sum(said) / len(said)} if said else {}
+    return Judged(judged.groups, judged.metrics | mean)
+
+
+async def judge_each(
+    client: Decider,
+    groups: Sequence[Group],
+    render: Callable[[Group, int], str],
+    read: Callable[[str], float],
+    scale: Callable[[Sequence[float | None]], Sequence[float | None]],
+    least: int = 1,
+) -> tuple[Judged, list[float]]:
+    """Have every distinct candidate judged by itself.
+
+    Args:
+        client: whom to ask.
+        groups: what to judge.
+        render: makes the prompt about a candidate by its index.
+        read: the score in an answer; ValueError if there is none.
+        scale: from the scores of a group's distinct candidates to those that they get.
+        least: distinct candidates of a group that is asked about; those of others get 0.
+
+    Returns:
+        scores and `common_metrics`; and what the judge said, before the scale.
+    """
     chosen = [distinct(group.candidates) for group in groups]
     asked = [
-        (number, index)
-        for number, indices in enumerate(chosen)
-        for index in indices
-        if scale == "absolute" or len(indices) > 1
+        (number, index) for number, indices in enumerate(chosen) if len(indices) >= least for index in indices
     ]
-    parse = partial(parse_score, lowest=LOWEST, highest=HIGHEST, name=prompt.tag)
-    verdicts = await client.decide(
-        [(_render(prompt, groups[number], index), parse) for number, index in asked]
-    )
+    verdicts = await client.decide([(render(groups[number], index), read) for number, index in asked])
     answers = dict(zip(asked, verdicts, strict=True))
     results = []
     for number, (group, indices) in enumerate(zip(groups, chosen, strict=True)):
-        if indices and (number, indices[0]) not in answers:
+        own = {index: answers[number, index] for index in indices if (number, index) in answers}
+        if indices and not own:
             results.append(GroupScores((0.0,) * len(group.candidates)))
             continue
-        values = [answers[number, index].value for index in indices]
-        failures = [
-            f"candidate {index}: {answers[number, index].failure}"
-            for index, value in zip(indices, values, strict=True)
-            if value is None
-        ]
-        scores = spread(group.candidates, indices, scale_scores(values, scale))
-        results.append(GroupScores(scores, tuple(failures)))
-    known = [verdict.value for verdict in verdicts if verdict.value is not None]
-    metrics = common_metrics(results, len(verdicts), len(verdicts) - len(known))
-    if known:
-        metrics["mean_score"] = sum(known) / len(known)
-    return Judged(tuple(results), metrics)
+        scores = scale([verdict.value for verdict in own.values()])
+        failed = [f"candidate {i}: {verdict.failure}" for i, verdict in own.items() if verdict.value is None]
+        results.append(GroupScores(spread(group.candidates, indices, scores), tuple(failed)))
+    said = [verdict.value for verdict in verdicts if verdict.value is not None]
+    metrics = common_metrics(results, len(verdicts), len(verdicts) - len(said))
+    return Judged(tuple(results), metrics), said
 
 
 def _render(prompt: JudgePrompt, group: Group, index: int) -> str:
     return prompt.render(
         question=group.question,
         reference=group.reference,
+        columns=group.columns,
         response=group.candidates[index],
         **group.context,
     )

@@ -23,12 +23,16 @@ from grrm.prompts import (
     load_templates,
 )
 
-Kind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
+PromptKind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
 _CHECKOUT = Path(__file__).parents[3]
-_TAGS: dict[Kind, str] = {"judge_pairwise": "better", "judge_pointwise": "score", "judge_listwise": "ranking"}
+_TAGS: dict[PromptKind, str] = {
+    "judge_pairwise": "better",
+    "judge_pointwise": "score",
+    "judge_listwise": "ranking",
+}
 # What is judged, by the keywords it has.
-_TEXTS: dict[Kind, set[str]] = {
+_TEXTS: dict[PromptKind, set[str]] = {
     "judge_pairwise": {"first", "second"},
     "judge_pointwise": {"response"},
     "judge_listwise": {"candidates"},
@@ -36,7 +40,7 @@ _TEXTS: dict[Kind, set[str]] = {
 # How a prompt shows the verdict that a tag is to hold: "A/B/tie", "1-10", "2 > 1 = 3".
 _TAGGED = re.compile(r"<(\w+)>([^<]{1,80})</\1>")
 _NUMBERS = r"[\W\d]*\d[\W\d]*"
-_VERDICTS: dict[Kind, re.Pattern[str]] = {
+_VERDICTS: dict[PromptKind, re.Pattern[str]] = {
     "judge_pairwise": re.compile(r"\W*(?:(?:A|B|tie|or)\W*)+", re.IGNORECASE),
     "judge_pointwise": re.compile(rf"{_NUMBERS}|\W*(?:score|number|integer|n|x)\W*", re.IGNORECASE),
     "judge_listwise": re.compile(_NUMBERS),
@@ -83,7 +87,7 @@ def shipped_prompt(kind: str) -> str:
     return str(path) if prompt and path.is_file() else ""
 
 
-def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
+def load_judge_prompt(spec: str, kind: PromptKind) -> JudgePrompt:
     """The prompt in a template file, or made by a function that is named as `path/to/file.py:function`.
 
     The function gets those keywords of `JudgePrompt.render` that it names, all of them if it takes `**`, also
@@ -105,7 +109,7 @@ def load_judge_prompt(spec: str, kind: Kind) -> JudgePrompt:
     return _with_tag_shown(spec, prompt, kind, is_named=hasattr(function, "tag"))
 
 
-def load_template_prompt(path: str | Path, kind: Kind) -> JudgePrompt:
+def load_template_prompt(path: str | Path, kind: PromptKind) -> JudgePrompt:
     """The prompt in a template file.
 
     Raises:
@@ -115,7 +119,7 @@ def load_template_prompt(path: str | Path, kind: Kind) -> JudgePrompt:
     return _with_tag_shown(str(path), prompt, kind, is_named=True)
 
 
-def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> JudgePrompt:
+def check_judge_prompt(spec: str, kind: PromptKind, *, translation: bool) -> JudgePrompt:
     """Load and check a prompt before anything is judged with it.
 
     Args:
@@ -135,7 +139,9 @@ def check_judge_prompt(spec: str, kind: Kind, *, translation: bool) -> JudgeProm
     return prompt
 
 
-def template_prompt(templates: Mapping[str, str], kind: Kind, where: str | Path = "prompt") -> JudgePrompt:
+def template_prompt(
+    templates: Mapping[str, str], kind: PromptKind, where: str | Path = "prompt"
+) -> JudgePrompt:
     """The prompt that templates of a general judge make (see `grrm.prompts.check_templates`).
 
     Args:
@@ -176,7 +182,7 @@ def template_prompt(templates: Mapping[str, str], kind: Kind, where: str | Path 
     return JudgePrompt(render, templates["tag"], languages, asked, asked)
 
 
-def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> JudgePrompt:
+def _function_prompt(where: str, function: Callable[..., str], kind: PromptKind) -> JudgePrompt:
     tag = getattr(function, "tag", _TAGS[kind])
     if not isinstance(tag, str) or re.fullmatch(r"\w+", tag) is None:
         raise UserError(f"{where}: tag is {tag!r}; expected the name of a tag, such as {_TAGS[kind]}")
@@ -214,7 +220,7 @@ def _function_prompt(where: str, function: Callable[..., str], kind: Kind) -> Ju
     return JudgePrompt(render, tag, languages, wanted, asked, takes_all)
 
 
-def _with_tag_shown(where: str, prompt: JudgePrompt, kind: Kind, *, is_named: bool) -> JudgePrompt:
+def _with_tag_shown(where: str, prompt: JudgePrompt, kind: PromptKind, *, is_named: bool) -> JudgePrompt:
     """The prompt with the tag in which it asks for the verdict.
 
     A prompt that shows no tag at all may be meant for a judge that was trained to write one, if its tag was

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, spread
+from grrm.judges.pointwise import judge_each
 from grrm.judges.questions import Decider, Verdict
 from grrm.prompts import PointwisePrompt, RankingPrompt
 from grrm.ranking import MAX_SCORE, InvalidAnswer, RankingAnswer, labels, parse_answer
@@ -31,35 +32,18 @@ async def judge_quality(client: Decider, groups: Sequence[Group], prompt: Pointw
     Raises:
         UserError: too many failures, see `Decider.decide`.
     """
-    asked = [(number, index) for number, group in enumerate(groups) for index in distinct(group.candidates)]
-    verdicts = await client.decide(
-        [
-            (
-                prompt.render(
-                    src_text=groups[number].question,
-                    mt_text=groups[number].candidates[index],
-                    src_lang=groups[number].src_lang,
-                    trg_lang=groups[number].trg_lang,
-                ),
-                prompt.read,
-            )
-            for number, index in asked
-        ]
-    )
-    answers = dict(zip(asked, verdicts, strict=True))
-    results = []
-    for number, group in enumerate(groups):
-        indices = distinct(group.candidates)
-        own = [answers[number, index] for index in indices]
-        failures = tuple(
-            f"candidate {index}: {verdict.failure}"
-            for index, verdict in zip(indices, own, strict=True)
-            if verdict.value is None
+
+    def render(group: Group, index: int) -> str:
+        return prompt.render(
+            src_text=group.question,
+            mt_text=group.candidates[index],
+            src_lang=group.src_lang,
+            trg_lang=group.trg_lang,
+            columns=group.columns,
         )
-        scores = spread(group.candidates, indices, [verdict.value for verdict in own])
-        results.append(GroupScores(scores, failures))
-    failed = sum(verdict.value is None for verdict in verdicts)
-    return Judged(tuple(results), common_metrics(results, len(verdicts), failed))
+
+    judged, _ = await judge_each(client, groups, render, prompt.read, lambda scores: scores)
+    return judged
 
 
 # ---------------------------------------------------------------- groups (GQM)
@@ -106,6 +90,7 @@ async def judge_ranking(
             mt_texts=[group.candidates[index] for index in indices],
             src_lang=group.src_lang,
             trg_lang=group.trg_lang,
+            columns=group.columns,
         )
         for number, (group, indices) in enumerate(zip(groups, shown, strict=True))
         if len(indices) > 1

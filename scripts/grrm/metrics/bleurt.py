@@ -8,15 +8,13 @@ in COMET's environment.
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, sha256
 from grrm.metrics.segments import Given, Scored
-from grrm.metrics.tiny import TinyModel, write_vocabulary
+from grrm.metrics.tiny import TinyModel, check_rows, fit, write_vocabulary
 
 Segment = Mapping[str, Any]  # ref, mt: str; for training also score: float
 
@@ -149,10 +147,8 @@ def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> No
     from bleurt_pytorch import BleurtConfig, BleurtForSequenceClassification
     from bleurt_pytorch.bleurt.tokenization_bleurt_sp import BleurtSPTokenizer
 
-    if len(rows) < settings.batch_size:
-        raise UserError(f"{len(rows)} training rows for batches of {settings.batch_size}: give more data")
+    check_rows(rows, settings)
     torch.manual_seed(settings.seed)
-    rng = random.Random(settings.seed)
     folder.mkdir(parents=True)
     write_vocabulary(
         folder / VOCABULARY,
@@ -183,20 +179,11 @@ def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> No
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
-    losses: list[float] = []
-    for step in range(1, settings.steps + 1):
-        batch = rng.sample(list(rows), settings.batch_size)
+
+    def loss_of(batch: Sequence[Segment]) -> Any:
         targets = torch.tensor([row["score"] for row in batch])
         scores = model(**_encode(tokenizer, batch, _MAX_POSITIONS)).logits.flatten()
-        loss = torch.nn.functional.mse_loss(scores, targets)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if step % 50 == 0 or step == settings.steps:
-            recent = losses[-50:]
-            print(f"step {step}: loss {sum(recent) / len(recent):.4f}", file=sys.stderr, flush=True)
+        return torch.nn.functional.mse_loss(scores, targets)
+
+    fit(model, loss_of, rows, settings)
     model.save_pretrained(folder)

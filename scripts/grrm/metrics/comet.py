@@ -8,8 +8,6 @@ and comet are imported in functions only: they exist in COMET's own environment.
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import yaml
 
 from grrm.files import UserError, sha256
 from grrm.metrics.segments import Given, Scored
-from grrm.metrics.tiny import TinyModel, write_vocabulary
+from grrm.metrics.tiny import TinyModel, check_rows, fit, write_vocabulary
 
 CHECKPOINT = Path("checkpoints/model.ckpt")
 HPARAMS = Path("hparams.yaml")
@@ -170,28 +168,18 @@ def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> No
     import torch
     from comet.models import RegressionMetric
 
-    if len(rows) < settings.batch_size:
-        raise UserError(f"{len(rows)} training rows for batches of {settings.batch_size}: give more data")
+    check_rows(rows, settings)
     torch.manual_seed(settings.seed)
-    rng = random.Random(settings.seed)
     (folder / CHECKPOINT).parent.mkdir(parents=True)
     _make_encoder(folder / ENCODER, [text for row in rows for text in (row["src"], row["ref"])], settings)
     hparams = _hparams(str(folder / ENCODER), settings)
     model = RegressionMetric(**hparams)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
-    losses: list[float] = []
-    for step in range(1, settings.steps + 1):
-        inputs, targets = model.prepare_sample(rng.sample(list(rows), settings.batch_size), stage="fit")
-        loss = model.compute_loss(model(**inputs), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(float(loss.detach()))
-        if step % 50 == 0 or step == settings.steps:
-            recent = losses[-50:]
-            print(f"step {step}: loss {sum(recent) / len(recent):.4f}", file=sys.stderr, flush=True)
+
+    def loss_of(batch: Sequence[Segment]) -> Any:
+        inputs, targets = model.prepare_sample(list(batch), stage="fit")
+        return model.compute_loss(model(**inputs), targets)
+
+    fit(model, loss_of, rows, settings)
     _write_checkpoint(folder, model, {**hparams, "pretrained_model": str(ENCODER)}, settings.steps)
     # Loading needs configuration and tokenizer only.
     (folder / ENCODER / "model.safetensors").unlink()

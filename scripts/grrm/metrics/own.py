@@ -62,7 +62,7 @@ def ask(
     more = _columns(function, spec, rows)
     try:
         scores = list(function(texts, references, sources, **more))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"{where}: {said(error)}") from error
     if len(scores) != len(texts):
         raise UserError(f"{where}: {len(scores)} scores, expected {len(texts)}, one for each segment")

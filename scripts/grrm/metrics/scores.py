@@ -91,49 +91,65 @@ def scores_document(
         means: by name, test sets whose scores are averaged; they stand in `by_set` beside single sets.
     """
     baseline, *others = systems
-    selections = _selections(baseline.parts, means or {})
+    means = means or {}
+    selections = _selections(baseline.parts, means)
     resampled = {system.name: _resample(system, bootstrap) for system in systems}
-    everything = range(len(baseline.parts))
     return {
         "task": task,
         "data": {"file": str(test_table), "sha256": sha256(test_table), "n": _size(baseline.parts)},
         "bootstrap": asdict(bootstrap),
         "systems": [
-            {
-                "name": system.name,
-                **system.origin,
-                "seeds": list(system.seeds),
-                **_scores(system, everything, resampled[system.name], bootstrap),
-                "by_set": {
-                    name: {
-                        **({"mean_of": list(means[name])} if means and name in means else {}),
-                        **_directions(system, members, resampled[system.name], bootstrap),
-                        **_scores(system, members, resampled[system.name], bootstrap),
-                    }
-                    for name, members in selections.items()
-                },
-                **system.details,
-            }
-            for system in systems
+            _system(system, selections, means, resampled[system.name], bootstrap) for system in systems
         ],
         "differences": [
             {
                 "baseline": baseline.name,
                 "system": system.name,
-                "metrics": _differences(
-                    resampled[baseline.name], resampled[system.name], everything, bootstrap
-                ),
-                "by_set": {
-                    name: {
-                        "metrics": _differences(
-                            resampled[baseline.name], resampled[system.name], members, bootstrap
-                        )
-                    }
-                    for name, members in selections.items()
-                },
+                **_compared(resampled[baseline.name], resampled[system.name], selections, bootstrap),
             }
             for system in others
         ],
+    }
+
+
+def _system(
+    system: System,
+    selections: Mapping[str, Sequence[int]],
+    means: Mapping[str, Sequence[str]],
+    resampled: Sequence[Resamples],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """A system's scores on everything, on each set and for each mean."""
+    return {
+        "name": system.name,
+        **system.origin,
+        "seeds": list(system.seeds),
+        **_scores(system, range(len(system.parts)), resampled, bootstrap),
+        "by_set": {
+            name: {
+                **({"mean_of": list(means[name])} if name in means else {}),
+                **_directions(system, members, resampled, bootstrap),
+                **_scores(system, members, resampled, bootstrap),
+            }
+            for name, members in selections.items()
+        },
+        **system.details,
+    }
+
+
+def _compared(
+    before: Sequence[Resamples],
+    after: Sequence[Resamples],
+    selections: Mapping[str, Sequence[int]],
+    bootstrap: Bootstrap,
+) -> dict[str, Any]:
+    """Differences on everything, on each set and of each mean."""
+    return {
+        "metrics": _differences(before, after, range(len(before)), bootstrap),
+        "by_set": {
+            name: {"metrics": _differences(before, after, members, bootstrap)}
+            for name, members in selections.items()
+        },
     }
 
 

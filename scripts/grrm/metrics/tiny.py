@@ -4,11 +4,13 @@ made by spoiling references."""
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grrm.files import UserError
 from grrm.schemas import read_table
 
 _VOCABULARY = 4000
@@ -25,6 +27,44 @@ class TinyModel:
     layers: int = 2
     heads: int = 4
     seed: int = 0
+
+
+def fit(
+    model: Any,
+    loss_of: Callable[[Sequence[Mapping[str, Any]]], Any],
+    rows: Sequence[Mapping[str, Any]],
+    settings: TinyModel,
+) -> None:
+    """Train a model on batches that are drawn by the seed, and say how the loss goes.
+
+    Args:
+        model: a torch module.
+        loss_of: the loss of a batch of rows.
+        rows: translations of known quality.
+        settings: steps, batches, learning rate, seed.
+    """
+    import torch
+
+    rng = random.Random(settings.seed)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    losses: list[float] = []
+    for step in range(1, settings.steps + 1):
+        loss = loss_of(rng.sample(list(rows), settings.batch_size))
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        if step % 50 == 0 or step == settings.steps:
+            recent = losses[-50:]
+            print(f"step {step}: loss {sum(recent) / len(recent):.4f}", file=sys.stderr, flush=True)
+
+
+def check_rows(rows: Sequence[Mapping[str, Any]], settings: TinyModel) -> None:
+    """Raise UserError if there are fewer rows than a batch."""
+    if len(rows) < settings.batch_size:
+        raise UserError(f"{len(rows)} training rows for batches of {settings.batch_size}: give more data")
 
 
 def write_vocabulary(path: Path, texts: Sequence[str], **options: Any) -> None:

@@ -18,6 +18,7 @@ from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.hub import check_hub, missing_bytes, models_read, needed_entries
 from grrm.preflight.jobs import Job, check_time, job
+from grrm.preflight.metrics import check_own_metrics
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.storage import Need, check_space, check_write, size_of
 from grrm.preflight.trainings import check_trainings
@@ -112,6 +113,8 @@ def check_experiment(
     nodes = max((one.asked.nodes for one in jobs), default=1)
     findings += _check_environments(config, workflow, locks, software, nodes)
     findings += _check_hub(config, workflow)
+    results = workflow / "results" / config["experiment"]
+    findings += check_own_metrics(config, results / "data/translation_test.parquet")
     return merge(findings)
 
 

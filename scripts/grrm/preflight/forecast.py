@@ -22,8 +22,8 @@ from grrm.cluster import load_resources, request
 from grrm.config import NEEDS, STAGES, taken_models, trained_stages
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
-from grrm.engines.resources import parameters as parameters_of
 from grrm.files import UserError, read_yaml
+from grrm.model_folder import parameters as parameters_of
 
 
 class Range(NamedTuple):

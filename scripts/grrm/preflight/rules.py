@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from grrm.catalogue.metrics import METRICS, metrics_of
-from grrm.config import STAGES, grpo_runs, has_alignment_judge, taken_models, trained_stages
+from grrm.catalogue.trainings import STAGES, TRAININGS, of_part
+from grrm.config import grpo_runs, has_alignment_judge, taken_models, trained_stages
 
 _LOCAL = {"download_dataset", "build_environment"}
 """Of the table, those that run where Snakemake does."""
@@ -27,19 +28,20 @@ def planned_rules(config: Mapping[str, Any], table: Mapping[str, Any]) -> list[s
 def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
     """Whether a rule runs, for those that do not always."""
     stages, taken, runs = set(trained_stages(config)), taken_models(config), grpo_runs(config)
+    own = TRAININGS[next(iter(runs))]
     if len(runs) > 1:  # of other kinds, whatever model the experiment's own training starts from
-        stages |= {"mt_sft", "mt_grpo"} - ({"mt_sft"} & set(taken))
+        stages |= {own.name} | ({own.start} - set(taken))
     scored, source = metrics_of(config), config["data"]["source"]
     comparison, judges = bool(config["reward_comparison"]), config["judges"] is not None
-    rewarded = {reward["kind"] for reward in runs.values()} if "mt_grpo" in stages else set()
+    rewarded = {reward["kind"] for reward in runs.values()} if own.name in stages else set()
     # With COMET kinds of reward are compared, and translations rewarded, whatever is evaluated.
     read = {*scored, *([METRICS["comet"]] if comparison or "comet" in rewarded else [])}
-    starts = {"grrm_base": "grrm_sft", "mt_base": "mt_sft"}
+    bases = {row.start for row in of_part("") if row.name in stages} - set(STAGES)
     return {
         "make_toy_world": source == "toy",
         "check_table": source == "hub",
         "collect_test_sets": source == "hub",
-        "make_base_models": any(stage in stages and base not in taken for base, stage in starts.items()),
+        "make_base_models": bool(bases - set(taken)),
         **{f"{verb}_{stage}": stage in stages for stage in STAGES for verb in ("prepare", "train")},
         "train_metric": any(metric.train and metric.name not in taken for metric in read),
         "score_segments": any(metric.environment == "comet" for metric in scored),
@@ -48,14 +50,18 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         "score_translations_of_reward_kinds": comparison,
         "rank_shuffled_candidates": config["evaluate"]["orders"] > 0,
         **_alignment(config["alignment"], taken),
-        **dict.fromkeys(("train_judge_sft", "train_judge_rl", "train_bradley_terry", "ask_judge"), judges),
+        **dict.fromkeys([*(f"train_{row.rule_name}" for row in of_part("judges")), "ask_judge"], judges),
     }
 
 
 def _alignment(alignment: Mapping[str, Any] | None, taken: Mapping[str, str]) -> dict[str, bool]:
+    trainings = [f"train_{row.rule_name}" for row in of_part("alignment")]
     if alignment is None:
-        names = ("make_toy_alignment", "train_alignment_sft", "prepare_alignment", "train_alignment_grpo")
-        return dict.fromkeys(names, False)
-    models = ["alignment_policy", *(["alignment_judge"] if has_alignment_judge(alignment) else [])]
-    trains = any(model not in taken for model in models)
-    return {"make_toy_alignment": trains or alignment["data"]["train"] is None, "train_alignment_sft": trains}
+        return dict.fromkeys(["make_toy_alignment", "prepare_alignment", *trainings], False)
+    *_, grpo = of_part("alignment")
+    models = {grpo.start, *([grpo.judge] if has_alignment_judge(alignment) else [])}
+    trains = bool(models - set(taken))
+    return {
+        "make_toy_alignment": trains or alignment["data"]["train"] is None,
+        **dict.fromkeys((f"train_{TRAININGS[model].rule_name}" for model in models), trains),
+    }

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grrm.catalogue.metrics import Metric
+from grrm.catalogue.trainings import COMPARED
+
+_BEFORE, _AFTER = COMPARED["translation"]
 
 
 def independent(metrics: Mapping[str, Metric]) -> list[Metric]:
@@ -18,7 +21,7 @@ def compare_reward(
     curves: Mapping[str, Sequence[Mapping[str, Any]]],
     differences: Sequence[Mapping[str, Any]],
     metrics: Mapping[str, Metric],
-    stage: str = "mt_grpo",
+    stage: str = _AFTER,
 ) -> dict[str, Any] | None:
     """How the reward went, and which metrics went which way.
 
@@ -54,8 +57,8 @@ def by_step(
     document: Mapping[str, Any] | None,
     scores: Sequence[Mapping[str, Any]],
     last_step: int,
-    before: str = "mt_sft",
-    after: str = "mt_grpo",
+    before: str = _BEFORE,
+    after: str = _AFTER,
 ) -> list[dict[str, Any]]:
     """The model at steps of its training: system, step, metrics (estimates by name), and what was logged.
 

@@ -17,6 +17,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from grrm.catalogue.metrics import METRICS, Metric, known_metrics
+from grrm.catalogue.trainings import TRAININGS
 from grrm.report.hacking import independent
 from grrm.report.numbers import duration, number, significant
 from grrm.report.samples import script_json
@@ -55,12 +56,7 @@ _VERDICTS = {
     "not_comparable": ("≠", "not comparable"),
     "not_run": ("–", "not run"),
 }
-SYSTEMS = {
-    "grrm_sft": "Judge after SFT",
-    "grrm_rlvr": "Judge after RLVR",
-    "mt_sft": "Translator after SFT",
-    "mt_grpo": "Translator after GRPO",
-}
+SYSTEMS = {row.name: row.label for row in TRAININGS.values() if row.label}
 
 
 def render_page(

@@ -16,6 +16,8 @@ from grrm.report.summary import labelled
 
 _FIELDS = {"src_text", "trg_text", "src_lang", "trg_lang", "raw", "translations", "candidates", "judgement"}
 
+_CHRF = CHRF(word_order=2)
+
 # Samples within the page itself, and in each of the files beside it that hold the others.
 IN_PAGE = 300
 IN_PART = 500
@@ -59,23 +61,15 @@ def collect_samples(
     Raises:
         UserError: a judged sample is not of its segment, or has scores but no valid answer.
     """
-    names = list(answers)
-    chrf = CHRF(word_order=2)
     rows = []
     for i, segment in enumerate(segments):
-        texts = [answers[name][i]["translation"] for name in names]
+        given = [by_system[i] for by_system in answers.values()]
+        texts = [answer["translation"] for answer in given]
         values = {
-            metric: [_scaled(metrics[metric], by_system[name][i]) for name in names]
-            for metric, by_system in scores.items()
-        } | {
-            "chrf++": [
-                round(float(chrf.sentence_score(text or "", [segment["trg_text"]]).score), 1)
-                for text in texts
-            ]
-        }
+            name: [_scaled(metrics[name], by_system[system][i]) for system in answers]
+            for name, by_system in scores.items()
+        } | {"chrf++": [_chrf(text, segment["trg_text"]) for text in texts]}
         main = next(iter(values))
-        first, last = (values[main][place] for place in (0, -1))
-        change = None if first is None or last is None else round(last - first, metrics[main].digits)
         rows.append(
             {
                 "row": i,
@@ -85,17 +79,26 @@ def collect_samples(
                 "ref": segment["trg_text"],
                 "out": texts,
                 # Where no translation was found, all that the model wrote.
-                "raw": [
-                    answers[name][i]["raw"] if text is None else None
-                    for name, text in zip(names, texts, strict=True)
-                ],
+                "raw": [answer["raw"] if answer["translation"] is None else None for answer in given],
                 "scores": values,
-                "change": change,
-                "gain": change and change * metrics[main].sign,
+                **_change(values[main], metrics[main]),
                 **_judgement(judged[i] if i < len(judged) else None, segment, texts),
             }
         )
     return sorted(rows, key=lambda row: (-abs(row["change"] or 0), row["row"]))
+
+
+def _change(values: Sequence[float | None], metric: Metric) -> dict[str, float | None]:
+    """From the first system to the last, and what is gained by it."""
+    first, last = values[0], values[-1]
+    if first is None or last is None:
+        return {"change": None, "gain": None}
+    change = round(last - first, metric.digits)
+    return {"change": change, "gain": change * metric.sign}
+
+
+def _chrf(text: str | None, reference: str) -> float:
+    return round(float(_CHRF.sentence_score(text or "", [reference]).score), 1)
 
 
 def _scaled(metric: Metric, score: float | None) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from grrm.catalogue.metrics import Metric, known_metrics
+from grrm.catalogue.trainings import TRAININGS
 from grrm.report.charts import Line, line_chart
 from grrm.report.hacking import independent
 from grrm.report.numbers import number, significant
@@ -17,12 +18,7 @@ def stage_panel(name: str, curves: Sequence[Mapping[str, Any]]) -> dict[str, Any
     """The curves of a stage as charts."""
     return {
         "name": name,
-        "title": {
-            "grrm_sft": "SFT of the judge",
-            "grrm_rlvr": "RLVR of the judge",
-            "mt_sft": "SFT of the translator",
-            "mt_grpo": "GRPO of the translator",
-        }.get(name, name),
+        "title": TRAININGS[name].title if name in TRAININGS else name,
         "curves": curves,
         "charts": [
             _chart(

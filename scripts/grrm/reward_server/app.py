@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grrm import __version__
 from grrm.files import UserError
-from grrm.reward_server.collect import Collector, IncompleteError, Reward, Score
-from grrm.reward_server.protocol import Health, Item, Problem, RewardRequest, RewardResponse, items
+from grrm.reward_server.protocol import Health, Problem, RewardRequest, RewardResponse, items
+from grrm.rewards.responses import Item
+from grrm.rewards.siblings import Collector, IncompleteError, Reward, Score
 
 _PROBLEMS = {
     400: "the body is no text in UTF-8",

@@ -8,17 +8,11 @@ long as the query; also `scores` and `extra_logs` where they are there. Headers 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue
 
-from grrm.files import UserError
-
-END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
-"""Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
+from grrm.rewards.responses import Item, items_of
 
 
 class RewardRequest(BaseModel):
@@ -76,54 +70,6 @@ class Problem(BaseModel):
     detail: Annotated[str, Field(description="a sentence")]
 
 
-@dataclass(frozen=True)
-class Item:
-    """A response to be rewarded.
-
-    Attributes:
-        prompt: as the policy saw it, with the marks of its chat template.
-        response: without the mark of its end.
-        label: what the training data say about the prompt; None if nothing.
-    """
-
-    prompt: str
-    response: str
-    label: JsonValue = None
-
-    @property
-    def group(self) -> str:
-        """The same for all responses to a prompt."""
-        return json.dumps([self.prompt, self.label], sort_keys=True)
-
-
-def items(request: RewardRequest, end_marks: Sequence[str] = END_MARKS) -> list[Item]:
-    """The responses of a request.
-
-    Args:
-        request: what was sent.
-        end_marks: left out where a response ends with them, as often as they stand there.
-
-    Raises:
-        UserError: the lists differ in length, or a query does not begin with its prompt.
-    """
-    count = len(request.query)
-    labels = [None] * count if request.labels is None else request.labels
-    for name, values in (("prompts", request.prompts), ("labels", labels)):
-        if len(values) != count:
-            raise UserError(f"{name}: {len(values)} for {count} of query; expected as many")
-    found = []
-    for number, (query, prompt, label) in enumerate(zip(request.query, request.prompts, labels, strict=True)):
-        if not query.startswith(prompt):
-            raise UserError(
-                f"query {number}: it does not begin with prompt {number}, so its response cannot be told "
-                "from it; send both as the same tokenizer decodes them"
-            )
-        found.append(Item(prompt, _without_end(query[len(prompt) :], end_marks), label))
-    return found
-
-
-def _without_end(response: str, end_marks: Sequence[str]) -> str:
-    text = response.rstrip()
-    while mark := next((mark for mark in end_marks if mark and text.endswith(mark)), None):
-        text = text.removesuffix(mark).rstrip()
-    return text
+def items(request: RewardRequest) -> list[Item]:
+    """The responses of a request; raises what `grrm.rewards.responses.items_of` raises."""
+    return items_of(request.query, request.prompts, request.labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from grrm.data.values import as_conversation, closed, messages_in
 from grrm.extract import without_thinking
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
@@ -24,7 +25,7 @@ def read_row(
     """A group without candidates.
 
     A translation has src_text, and src_lang, trg_lang, trg_text (its reference); anything else question, or x
-    (messages or a text), and turns (messages) and chosen (a text or messages).
+    (messages or a text), and turns (messages) and chosen (a text or messages); messages may be a JSON text.
 
     Args:
         info: the row's extra_info; all of it becomes `columns`.
@@ -41,11 +42,12 @@ def read_row(
     turns = info.get("turns")
     if turns is None or not len(turns):
         turns = info.get("x")
-    messages = () if turns is None or isinstance(turns, str) else tuple(dict(turn) for turn in turns)
-    question = info.get("question") or (turns if isinstance(turns, str) else None)
+    is_text = isinstance(turns, str) and messages_in(turns) is None
+    messages = () if is_text or turns is None or not len(turns) else as_conversation(turns, "x")
+    question = info.get("question") or (turns if is_text else None)
     if not question and messages:
         question = question_text(messages)
-    chosen = info.get("chosen")
+    chosen = None if info.get("chosen") is None else closed(info["chosen"], "chosen")[1]
     missing = "src_text" if task == "translation" else "question, x or src_text" if not question else ""
     if task == "conversation" and question and chosen is None:
         missing = "chosen"
@@ -54,8 +56,6 @@ def read_row(
             f"a row's extra_info has the keys {', '.join(info) or 'none'}, expected {missing}: "
             "a judge needs to know what is answered"
         )
-    if chosen is not None and not isinstance(chosen, str):
-        chosen = str(list(chosen)[-1]["content"])
     return Group(str(question), (), turns=messages, chosen=chosen, columns=columns)
 
 

@@ -40,7 +40,7 @@ class GroupRewardManager(RewardManager):
         rollout = config.actor_rollout_ref.rollout
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
         served = None if judge is None else Served(judge, config.reward.reward_model, judge_tokenizer)
-        self._rewards = GroupRewards(options, _ask(options, served))
+        self._rewards = GroupRewards(options, asking_of(options, served))
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of one rollout, once its group is judged."""
@@ -104,7 +104,7 @@ class Served:
         return len(tokens) <= int(self._rollout.prompt_length)
 
 
-def _ask(options: GroupOptions, served: Served | None) -> Ask:
+def asking_of(options: GroupOptions, served: Served | None = None) -> Ask:
     """What has groups judged: with the judge that verl serves, if it serves one, else as the options say."""
     scoring = options.scoring(is_served=served is not None)
     asking = None

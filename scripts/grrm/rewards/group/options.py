@@ -31,7 +31,7 @@ class GroupOptions:
     function: str = ""
     """See `ScoringOptions`, as the next two."""
     range: Sequence[float] | None = None
-    parts: Sequence[Mapping[str, Any]] = ()
+    parts: Sequence[Mapping[str, Any]] | Mapping[str, Mapping[str, Any]] = ()
     task: Task = "translation"
     """What the rows hold: translation (extra_info: src_text, src_lang, trg_lang, trg_text) or conversation
     (extra_info: question, chosen, turns)."""
@@ -74,6 +74,9 @@ class GroupOptions:
 
     def __post_init__(self) -> None:
         """Check ranges and relations of the values."""
+        if isinstance(self.parts, Mapping):
+            named = tuple({"name": name, **part} for name, part in self.parts.items())
+            object.__setattr__(self, "parts", named)
         if self.semantics not in ("strict", "paper"):
             raise UserError(f"reward: semantics is {self.semantics!r}, expected 'strict' or 'paper'")
         if self.task not in get_args(Task):
@@ -91,6 +94,9 @@ class GroupOptions:
             )
         if self.semantics == "paper" and not KINDS[self.kind].has_semantics:
             raise UserError(f"reward: semantics 'paper' is that of kind grrm, but kind is {self.kind!r}")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         if not 0 <= self.max_failure_rate <= 1:
             raise UserError(
                 f"reward: max_failure_rate is {self.max_failure_rate}, expected a share from 0 to 1"
@@ -134,7 +140,12 @@ class GroupOptions:
     @property
     def part_names(self) -> tuple[str, ...]:
         """Names of the parts of a mixture."""
-        return tuple(str(part.get("name") or part.get("kind")) for part in self.parts)
+        return tuple(str(part.get("name") or part.get("kind")) for part in self._parts)
+
+    @property
+    def _parts(self) -> Sequence[Mapping[str, Any]]:
+        assert not isinstance(self.parts, Mapping)  # each has its name among its keys
+        return self.parts
 
     @property
     def client(self) -> dict[str, Any]:
@@ -170,7 +181,7 @@ class GroupOptions:
         values = {name: getattr(self, name) for name in names}
         values["served"] = is_served and KINDS[self.kind].asks == "judge"
         values["parts"] = [
-            {"seed": self.seed, "served": is_served and _names_no_judge(part), **part} for part in self.parts
+            {"seed": self.seed, "served": is_served and _names_no_judge(part), **part} for part in self._parts
         ]
         return ScoringOptions.from_mapping(values, judge=self.client)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from grrm.judges.groups import Group
-from grrm.prompts import TRANSLATION_KINDS, load_translation_prompt
+from grrm.prompts import TRANSLATION_KINDS, check_columns, load_translation_prompt
 from grrm.rewards.kinds.options import ScoringOptions
 from grrm.rewards.kinds.scoring import Asking, Scoring
 from grrm.rewards.model_scores import Item, score_with_process
@@ -19,7 +19,13 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     def item(group: Group, text: str) -> Item:
         messages = group.messages
         if prompt is not None:
-            request = prompt.render(src_text=group.question, src_lang=group.src_lang, trg_lang=group.trg_lang)
+            check_columns(options.prompt, prompt.columns, group.columns)
+            request = prompt.render(
+                src_text=group.question,
+                src_lang=group.src_lang,
+                trg_lang=group.trg_lang,
+                columns=group.columns,
+            )
             messages = [{"role": "user", "content": request}]
         return {"messages": [*messages, {"role": "assistant", "content": text}]}
 

@@ -8,25 +8,20 @@ reason: an exception, another number of answers, what is no finite number.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import inspect
 import math
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
+from grrm.functions import Function, load_function, said
 from grrm.judges.groups import Group, GroupScores, Judged, judged_singly
 from grrm.rewards.kinds.options import ScoringOptions
 from grrm.rewards.kinds.scoring import Asking, Scoring
 
 VERL = ("data_source", "solution_str", "ground_truth")
 """Parameters by which a function for single responses is known."""
-
-Function = Callable[..., Any]
 
 
 def load(options: ScoringOptions, asking: Asking) -> Scoring:
@@ -51,39 +46,6 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
         thread.shutdown(wait=False, cancel_futures=True)
 
     return Scoring(score, close=close)
-
-
-def load_function(spec: str) -> Function:
-    """The function that path/to/file.py:function names; its file's folder is where it imports from, too.
-
-    Raises:
-        UserError: there is none, or its file cannot be imported.
-    """
-    file, _, name = spec.rpartition(":")
-    path = Path(file)
-    if not file.endswith(".py") or not name.isidentifier():
-        raise UserError(f"reward: function is {spec!r}, expected path/to/file.py:function")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a Python file with the function {name}")
-    # A name of its own: two files may be called the same.
-    module_name = f"grrm_reward_{path.stem}_{sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_name] = module
-    if (folder := str(path.resolve().parent)) not in sys.path:
-        sys.path.append(folder)
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(
-            f"{path}: cannot be imported ({_said(error)}); name packages that it needs in environments.extra"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{path}: no function {name}")
-    return function  # type: ignore[no-any-return]
 
 
 def takes_single_responses(spec: str, function: Function) -> bool:
@@ -142,7 +104,7 @@ async def _scores(
     try:
         answers = await ask(call, group)
     except Exception as error:
-        return GroupScores((None,) * len(group.candidates), (f"{name}: {_said(error)}",))
+        return GroupScores((None,) * len(group.candidates), (f"{name}: {said(error)}",))
     if len(answers) != len(group.candidates):
         reason = f"{name}: {len(answers)} answers for {len(group.candidates)} candidates"
         return GroupScores((None,) * len(group.candidates), (reason,))
@@ -181,7 +143,7 @@ def _read(answer: Any) -> tuple[float | None, str]:
     if isinstance(answer, Mapping):
         answer = answer.get("score")  # as verl reads it; what else is there is not logged
     if isinstance(answer, Exception):
-        return None, _said(answer)
+        return None, said(answer)
     if answer is None:
         return None, "no score (None)"
     try:
@@ -189,7 +151,3 @@ def _read(answer: Any) -> tuple[float | None, str]:
     except (TypeError, ValueError, OverflowError):
         score = math.nan
     return (score, "") if math.isfinite(score) else (None, f"{answer!r:.80} is no finite number")
-
-
-def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

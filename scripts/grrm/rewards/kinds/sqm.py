@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from grrm.judges.groups import Group, Judged
 from grrm.judges.translation import judge_quality
-from grrm.prompts import load_pointwise_prompt
+from grrm.prompts import check_columns, load_pointwise_prompt
 from grrm.rewards.kinds.options import ScoringOptions
 from grrm.rewards.kinds.scoring import Asking, Scoring
 
@@ -16,6 +16,8 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     prompt = load_pointwise_prompt(options.prompt)
 
     async def score(groups: Sequence[Group]) -> Judged:
+        for group in groups:
+            check_columns(options.prompt, prompt.columns, group.columns)
         return await judge_quality(asking.judge(), groups, prompt)
 
     return Scoring(score)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from grrm.reward_server.protocol import Item
+from grrm.rewards.responses import Item
 
 _UNCLAIMED = 10_000  # rewards kept for clients that went away
 

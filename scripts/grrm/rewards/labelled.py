@@ -14,9 +14,9 @@ from grrm.extract import code_block, last_line, without_thinking
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
-from grrm.reward_server.collect import Reward, Score
-from grrm.reward_server.protocol import Item
 from grrm.rewards.kinds import Scorer, ScoringOptions
+from grrm.rewards.responses import Item
+from grrm.rewards.siblings import Reward, Score
 
 Extract: TypeAlias = Literal["none", "thinking", "code_block", "last_line"]
 EXTRACTS: tuple[Extract, ...] = get_args(Extract)

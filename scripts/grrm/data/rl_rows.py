@@ -1,13 +1,12 @@
-"""From source tables to the rows each training stage reads.
+"""From source tables to the rows of reinforcement learning, in verl's layout.
 
-Supervised rows are chats, `{"messages": [user, assistant]}`, one line of JSON each. Rows for reinforcement
-learning have verl's layout. Ranking rows can be augmented, as in the paper's released preparation:
-`subgroup_augment` adds subsets of the candidates, `shuffle_augment` adds other orders of each. With 4 and 4,
-a group of two candidates gives 2 rows, of three 11, and of four 17.8 on average. Translation rows can be
-augmented across languages (CLA): for every pair, its source once more, with another target language.
+Ranking rows can be augmented, as in the paper's released preparation: `subgroup_augment` adds subsets of the
+candidates, `shuffle_augment` adds other orders of each. With 4 and 4, a group of two candidates gives 2 rows,
+of three 11, and of four 17.8 on average. Translation rows can be augmented across languages (CLA): for every
+pair, its source once more, with another target language.
 
-Everything is streamed. Rows for reinforcement learning are shuffled as a whole: the texts of the source table
-wait in a temporary file, a row is a few numbers until it is its turn, and a batch is made column by column.
+Everything is streamed. Rows are shuffled as a whole: the texts of the source table wait in a temporary file,
+a row is a few numbers until it is its turn, and a batch is made column by column.
 
 `semantics`: "strict", or "paper" for what the released preparation writes, its slips included (NJUNLP/GRRM
 1b81b29, scripts/).
@@ -15,11 +14,10 @@ wait in a temporary file, a row is a few numbers until it is its turn, and a bat
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,15 +37,11 @@ from grrm.data.columns import (
     ranking_prompts,
     translation_prompts,
 )
-from grrm.extract import code_block
+from grrm.data.sft_rows import Semantics
 from grrm.files import UserError, atomic_path
 from grrm.languages import language_code
-from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
+from grrm.prompts import RankingPrompt, TranslationPrompt
 from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_SCORE, labels
-from grrm.schemas import BadRows
-
-Semantics = Literal["strict", "paper"]
-Row = dict[str, Any]
 
 BATCH_ROWS = 8192
 
@@ -96,114 +90,7 @@ TRANSLATION_ROWS = _verl_schema(
 )
 
 
-def chat(user: list[dict[str, str]], answer: str) -> Row:
-    """One supervised example: the user's messages and the answer to learn."""
-    return {"messages": [*user, {"role": "assistant", "content": answer}]}
-
-
-# ---------------------------------------------------------------- supervised fine-tuning
-
-
-def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict") -> Row:
-    """A row of the grrm_sft table as a chat: the ranking prompt, then analysis, ranking and scores.
-
-    With semantics "paper" the analysis may be empty, or end with empty lines.
-
-    Raises:
-        ValueError: with semantics "strict" the analysis is empty.
-    """
-    shown = {name: row[name] for name in ("src_text", "mt_texts", "src_lang", "trg_lang")}
-    user = prompt.messages(**shown, columns=row)
-    if semantics == "paper":
-        return chat(user, f"{strip_mention(row['analysis'])}\n\n{ranking_verdict(row['scores'])}")
-    return chat(user, ranking_answer(strip_verdict(row["analysis"]), row["scores"]))
-
-
-def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
-    """A row of the mt_sft table as a chat: the translation prompt, then the response as it is."""
-    user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}, columns=row)
-    return chat(user, row["response"])
-
-
-def with_translation(row: Row) -> Row:
-    """A row of the mt_sft table whose response ends with the translation in a code block.
-
-    Raises:
-        ValueError: it does not.
-    """
-    if code_block(row["response"]) is None:
-        raise ValueError(
-            f"response is {row['response']!r}; expected an analysis, then the translation in one code block "
-            "at the end"
-        )
-    return row
-
-
-def prepared_rows(
-    tables: Iterable[pa.Table], prepare: Callable[[Row], Row], path: str | Path, bad_rows: BadRows
-) -> Iterator[Row]:
-    """What `prepare` makes of the rows of a table; a row for which it raises ValueError is bad.
-
-    Args:
-        tables: the pieces of the table.
-        prepare: makes one row.
-        path: where the rows come from, for messages.
-        bad_rows: "error" stops when all bad rows are counted; "drop" leaves them out and says how many.
-
-    Raises:
-        UserError: a row is bad or, with "drop", no row is good.
-    """
-    rows = bad = 0
-    first = ""
-    for table in tables:
-        for row in table.to_pylist():
-            try:
-                prepared = prepare(row)
-            except ValueError as error:
-                bad += 1
-                first = first or f"{path}, row {rows} (the first is 0): {error}"
-            else:
-                if bad_rows == "drop" or not bad:
-                    yield prepared
-            rows += 1
-    if bad and (bad_rows == "error" or bad == rows):
-        raise UserError(
-            f"{first} ({bad} of {rows} rows are bad); repair them, or leave them out with --bad-rows drop"
-        )
-    if bad:
-        print(f"{path}: {bad} of {rows} rows dropped, the first of them: {first}")
-
-
-_RANK = r"[A-Z](?:\s*[>=]\s*[A-Z])+"
-_SCORE = r"[A-Z]\s*[:=：]\s*\d+(?:\.\d+)?(?:\s*/\s*10)?"
-_HEADING = r"(?i:(?:final\s+|overall\s+)?(?:rankings?|scores?|scoring))\s*[:：]?"
-_VERDICT = re.compile(
-    rf"[#*\s]*(?:{_HEADING}[*\s]*(?:{_RANK}|{_SCORE}(?:\s*[,;，；]\s*{_SCORE})*)?"
-    rf"|{_RANK}|{_SCORE}(?:\s*[,;，；]\s*{_SCORE})+)[*.\s]*"
-)
-
-
-def is_verdict(line: str) -> bool:
-    """Whether a line is nothing but a ranking ("B > A"), scores ("A: 8, B: 9") or the heading of either."""
-    return _VERDICT.fullmatch(line) is not None
-
-
-def strip_verdict(analysis: str) -> str:
-    """Take the last line off an analysis if it is a ranking or score line; prose about scores stays."""
-    body, _, last = analysis.rstrip().rpartition("\n")
-    return body.rstrip() if body.strip() and is_verdict(last) else analysis.rstrip()
-
-
-_MENTION = re.compile("[Ss]core|[Ss]coring|[Rr]anking")
-
-
-def strip_mention(analysis: str) -> str:
-    """Take the last line off an analysis if it speaks of scores or of a ranking: what the paper does."""
-    lines = analysis.strip().splitlines()
-    return "\n".join(lines[:-1] if lines and _MENTION.search(lines[-1]) else lines)
-
-
-# ---------------------------------------------------------------- reinforcement learning: ranking
+# ---------------------------------------------------------------- ranking
 
 
 class RankedGroups:
@@ -294,8 +181,7 @@ def _ranking_batch(
 ) -> pa.RecordBatch:
     chosen, sizes, orders = plan.groups[rows], plan.sizes[rows].astype(np.int64), plan.orders[rows]
     shown = np.arange(orders.shape[1]) < sizes[:, None]
-    places = orders[shown]
-    candidates = np.repeat(groups.starts[chosen], sizes) + places
+    candidates = np.repeat(groups.starts[chosen], sizes) + orders[shown]
     bounds = np.concatenate([[0], sizes.cumsum()])
     # Position of each candidate in the prompt, that is, its label.
     labelled = np.arange(bounds[-1]) - np.repeat(bounds[:-1], sizes)
@@ -311,33 +197,47 @@ def _ranking_batch(
         fences=group_fences(groups.src_texts.fences[chosen], groups.mt_texts.fences[candidates], sizes),
         columns=column_texts(groups.further.take(chosen)),
     )
-    texts = as_lists(mt_texts, bounds)
+    texts, places = as_lists(mt_texts, bounds), as_lists(pa.array(orders[shown], pa.int64()), bounds)
+    languages = {"src_lang": src_langs, "trg_lang": trg_langs}
     extra: dict[str, pa.Array]
     if semantics == "strict":
         schema = RANKING_ROWS
         extra = {
             "group": pa.array(chosen, pa.int64()),
-            "src_lang": src_langs,
-            "trg_lang": trg_langs,
+            **languages,
             "src_text": src_texts,
             "mt_texts": texts,
-            "shuffle_indices": as_lists(pa.array(places, pa.int64()), bounds),
+            "shuffle_indices": places,
         }
     else:
-        assert groups.analyses is not None, "paper semantics need the analyses"
         schema = PAPER_RANKING_ROWS
-        ranks = orders.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")[shown]
-        moved = np.logical_or.reduceat(ranks != labelled, bounds[:-1])
-        extra = {
-            "src_lang": language_names(src_langs),
-            "trg_lang": language_names(trg_langs),
-            "analysis": groups.analyses.take(chosen),
-            "mt_texts": pc.if_else(pa.array(moved), pa.scalar(None, texts.type), texts),
-            "shuffle_indices": as_lists(pa.array(ranks, pa.int64()), bounds),
-        }
+        extra = _paper_columns(groups, chosen, languages, texts, orders, sizes)
     entries = _TRUTH.take(pa.array(labelled * (MAX_SCORE + 1) + groups.scores[candidates]))
     truths = pc.binary_join_element_wise("{", pc.binary_join(as_lists(entries, bounds), ", "), "}", "")
     return _verl_batch(schema, start, prompts, truths, data_source, "ranking", split, extra)
+
+
+def _paper_columns(
+    groups: RankedGroups,
+    chosen: npt.NDArray[np.int32],
+    languages: Mapping[str, pa.Array],
+    texts: pa.ListArray,
+    orders: npt.NDArray[np.integer[Any]],
+    sizes: npt.NDArray[np.int64],
+) -> dict[str, pa.Array]:
+    """As released: where candidates stand in their group, and their texts only where they stand as before."""
+    assert groups.analyses is not None, "paper semantics need the analyses"
+    places = np.arange(orders.shape[1])
+    ranks = orders.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+    shown = places < sizes[:, None]
+    moved = ((ranks != places) & shown).any(axis=1)
+    bounds = np.concatenate([[0], sizes.cumsum()])
+    return {
+        **{name: language_names(codes) for name, codes in languages.items()},
+        "analysis": groups.analyses.take(chosen),
+        "mt_texts": pc.if_else(pa.array(moved), pa.scalar(None, texts.type), texts),
+        "shuffle_indices": as_lists(pa.array(ranks[shown], pa.int64()), bounds),
+    }
 
 
 # '"A": 0' and so on: all that a ground truth can be made of.
@@ -346,7 +246,7 @@ _TRUTH = pa.array(
 )
 
 
-# ---------------------------------------------------------------- reinforcement learning: translation
+# ---------------------------------------------------------------- translation
 
 
 class SentencePairs:
