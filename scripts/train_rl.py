@@ -30,6 +30,7 @@ from grrm.engines import (
     verl_fork,
     verl_rewards,
     verl_runs,
+    verl_vllm,
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.options import add_train_options
@@ -58,9 +59,10 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
-    for model in verl.models_of_vllm_on_cpu(config):
-        check_processor()
-        check_heads(model)
+    if config.get(verl.DEVICE) == "cpu":
+        for model in verl_vllm.models(config):
+            check_processor()
+            check_heads(model)
     for options in verl_rewards.judges_over_http(config):
         JudgeOptions.from_mapping(options)  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grrm.engines.verl import vllm_on_cpu
+from grrm.engines.verl_vllm import vllm_on_cpu
 
 KV_CACHE = 256 << 20
 
@@ -29,7 +29,7 @@ SERVER_CHANGES = {
     "worker_extension_cls": "kernels that take weights as they are; oneDNN's are given packed ones",
     "distributed_executor_backend": "a worker process of its own for each GPU",
 }
-"""Of each vLLM server (`grrm.engines.verl.vllm_on_cpu`): the last part of the key -> the same."""
+"""Of each vLLM server (`grrm.engines.verl_vllm.vllm_on_cpu`): the last part of the key -> the same."""
 
 SERVERS = {
     "actor_rollout_ref.rollout": "actor_rollout_ref.rollout.name",

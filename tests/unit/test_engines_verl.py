@@ -12,7 +12,6 @@ from configurations import experiment
 from configurations import render_rl as render_stage
 from grrm.engines import verl_fork
 from grrm.engines.verl import (
-    KV_CACHE_MB,
     command,
     environment,
     hydra_arguments,
@@ -20,6 +19,7 @@ from grrm.engines.verl import (
     rl_overrides,
     total_steps,
 )
+from grrm.engines.verl_vllm import KV_CACHE_MB
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from grrm.catalogue import vllm
-from grrm.engines import verl_rewards
+from grrm.engines import verl_rewards, verl_vllm
 from grrm.engines.trainer import CPU
 from grrm.engines.verl_rewards import DEDICATED, Overrides, PartFiles
 
@@ -36,8 +35,6 @@ _TRAINER_MODE = "trainer.v1.trainer_mode"
 _PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
-# MiB for the KV cache of a vLLM server on a CPU: some ten thousand tokens of the demonstration's models.
-KV_CACHE_MB = 256
 _TOKENIZERS = 16  # processes; the number that the recipes give for SFT
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
@@ -236,40 +233,15 @@ def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bo
         f"{actor}.fsdp_config.model_dtype": "fp32",
         f"{actor}.fsdp_config.dtype": "float32",
         f"+{actor}.fsdp_config.mixed_precision": fp32,
-        **_cpu_server(rollout, settings["rollout_engine"], hardware),
+        **verl_vllm.cpu_server(rollout, settings["rollout_engine"], hardware),
         f"{rollout}.agent.num_workers": 1,
         # Each unit is a process that imports verl.
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
     if judged:
-        server = "reward.reward_model.rollout"
-        overrides |= _cpu_server(server, settings["reward"]["rollout_engine"], hardware)
+        engine = settings["reward"]["rollout_engine"]
+        overrides |= verl_vllm.cpu_server(verl_vllm.JUDGE_SERVER, engine, hardware)
     return overrides
-
-
-def _cpu_server(server: str, engine: str, hardware: Mapping[str, Any]) -> Overrides:
-    overrides: Overrides = {f"{server}.name": engine, f"{server}.dtype": "float32"}
-    if engine == "vllm":
-        cache = int(hardware.get("kv_cache_mb", KV_CACHE_MB)) << 20
-        overrides |= {f"{server}.enforce_eager": True, **vllm_on_cpu(server, cache)}
-    return overrides
-
-
-def vllm_on_cpu(server: str, cache: int) -> Overrides:
-    """What a vLLM server of verl's needs to run on a CPU at all.
-
-    Args:
-        server: the section of its configuration.
-        cache: bytes of its KV cache, which would else be a share of the machine's memory.
-    """
-    engine = f"+{server}.engine_kwargs.vllm"
-    return {
-        # The backend refuses it; calls of sleep and wake have no effect.
-        f"+{server}.enable_sleep_mode": False,
-        f"{engine}.kv_cache_memory_bytes": cache,
-        f"{engine}.worker_extension_cls": "grrm.verl_plugin.vllm_worker.CpuWorkerExtension",
-        f"{engine}.distributed_executor_backend": "uni",
-    }
 
 
 def _cuda(
@@ -378,28 +350,7 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
     return max(int(config.get(_DEVICES, 1)), int(judge))
 
 
-def models_of_vllm_on_cpu(config: Mapping[str, Any]) -> list[Path]:
-    """Folders of the models that vLLM is to run on a CPU."""
-    servers = {
-        MODEL: "actor_rollout_ref.rollout.name",
-        verl_rewards.JUDGE: "reward.reward_model.rollout.name",
-    }
-    return [
-        Path(config[model])
-        for model, name in servers.items()
-        if model in config and config.get(name) == "vllm" and config.get(DEVICE) == "cpu"
-    ]
-
-
 # ---------------------------------------------------------------- one launch
-
-# Which rollouts come out is chance either way: it does not make another training.
-_SEEDED = {
-    "actor_rollout_ref.rollout.agent.agent_loop_config_path": str(
-        Path(__file__).parents[1] / "verl_plugin/agent_loops.yaml"
-    ),
-    "actor_rollout_ref.rollout.agent.default_agent_loop": "seeded_single_turn",
-}
 
 
 def launch_overrides(
@@ -420,7 +371,7 @@ def launch_overrides(
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
-        **(_SEEDED if config["actor_rollout_ref.rollout.name"] == "vllm" else {}),
+        **verl_vllm.launch(config),
     }
     return overrides | verl_rewards.launch(config, ledger)
 
@@ -499,11 +450,9 @@ def environment(
     """
     inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    programs = [str(Path(python).absolute().parent)] if os.sep in python else []
     variables = {
         **inherited,
-        **vllm.EVERYWHERE,
-        "PATH": os.pathsep.join([*programs, os.environ.get("PATH", os.defpath)]),
+        **verl_vllm.environment(python),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),
