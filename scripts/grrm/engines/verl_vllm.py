@@ -57,7 +57,7 @@ def vllm_on_cpu(server: str, cache: int) -> Overrides:
 
 def launch(config: Mapping[str, Any]) -> Overrides:
     """What one launch adds to a rendered configuration: a seed of its own for each of vLLM's rollouts."""
-    return dict(_SEEDED) if config[f"{POLICY_SERVER}.name"] == "vllm" else {}
+    return dict(_SEEDED) if config.get(f"{POLICY_SERVER}.name") == "vllm" else {}
 
 
 def environment(python: str) -> dict[str, str]:
