@@ -23,6 +23,10 @@ CHANGES: dict[str, tuple[Any, str]] = {
 }
 """Of every run: key -> value on a CPU, and what the key has on GPUs that a CPU has not."""
 
+ONE_DEVICE = ("trainer.nnodes", "trainer.n_gpus_per_node")
+ONE_DEVICE_OF_A_JUDGE = ("reward.reward_model.nnodes", "reward.reward_model.n_gpus_per_node")
+"""Of a run on several GPUs: one training process and one server, which have no other to talk to."""
+
 SERVER_CHANGES = {
     "enable_sleep_mode": "memory that a CPU does not give back: calls of sleep and wake come, and do nothing",
     "kv_cache_memory_bytes": "the share gpu_memory_utilization of a GPU's memory",
@@ -40,6 +44,7 @@ SERVERS = {
 def on_cpu(rendered: Mapping[str, Any]) -> dict[str, Any]:
     """A rendered configuration for GPUs with the changes that a CPU needs."""
     changed = {key: value for key, (value, _) in CHANGES.items()}
+    changed |= {key: 1 for key in (*ONE_DEVICE, *ONE_DEVICE_OF_A_JUDGE) if rendered.get(key, 1) != 1}
     for server, name in SERVERS.items():
         if rendered.get(name) == "vllm":
             changed |= vllm_on_cpu(server, KV_CACHE)

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ import pytest
 import yaml
 
 from configurations import ROOT, experiment, render_rl
+from grrm.engines import verl
 from grrm.prompts import load_ranking_prompt
 from on_cpu import on_cpu
 from tiny_model import learn, save_tiny_model
@@ -33,7 +33,7 @@ TRANSLATIONS = ["```\ngreen\n```", "```\nfrog\n```"]
 VERDICTS = {"A": "good\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 9, B: 2\n"}
 VERDICTS["B"] = VERDICTS["A"].replace("A > B", "B > A").replace("A: 9, B: 2", "B: 9, A: 2")
 PROMPT = ROOT / "config/prompts/toy_ranking.yaml"
-BATCH = 64  # train_batch_size of config/one_gpu.yaml
+STEPS = 2
 
 
 def ranking_prompts() -> list[str]:
@@ -98,9 +98,17 @@ class Run:
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
 
 
-def trained(stage: str, models: dict[str, Path], folder: Path) -> Run:
-    """The run, killed once after its first checkpoint and then brought to its end."""
-    rendered = on_cpu(render_rl(experiment("paper", "small", "one_gpu"), stage))
+def rendered_run(kind: str, stage: str) -> dict[str, Any]:
+    """What a GPU would get, with what a CPU needs changed."""
+    config = experiment("paper", "small", "one_gpu") if kind == "one_gpu" else experiment("paper")
+    if kind == "dedicated":
+        config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
+    return on_cpu(render_rl(config, stage))
+
+
+def trained(kind: str, stage: str, models: dict[str, Path], folder: Path) -> Run:
+    """The run, killed once after its first step and then brought to its end."""
+    rendered = rendered_run(kind, stage)
     rendered |= {
         "actor_rollout_ref.model.path": str(models[stage]),
         "data.train_files": "rows.parquet",
@@ -114,14 +122,15 @@ def trained(stage: str, models: dict[str, Path], folder: Path) -> Run:
         # It has nothing to validate on, but verl reads a file all the same.
         rendered["data.val_files"] = "rows.parquet"
     (folder / "config.yaml").write_text(yaml.safe_dump(rendered, sort_keys=False))
-    for name, count in (("rows", 2 * BATCH), ("held_out", 16)):
+    epochs = int(rendered[verl.EPOCHS])
+    for name, count in (("rows", STEPS * int(rendered[verl.BATCH]) // epochs), ("held_out", 16)):
         split = "train" if name == "rows" else "validation"
         table = pa.Table.from_pylist([row(stage, index, split) for index in range(count)])
         pq.write_table(table, folder / f"{name}.parquet")
     run = Run(folder, stage)
-    first, tracker = run.start(), folder / "checkpoints/latest_checkpointed_iteration.txt"
+    first, metrics = run.start(), folder / "checkpoints/attempts/1/metrics.jsonl"
     deadline = time.monotonic() + 600
-    while not tracker.exists():
+    while not metrics.exists() or '"step":1,' not in metrics.read_text():
         assert first.poll() is None, run.log()[-6000:]
         assert time.monotonic() < deadline, run.log()[-6000:]
         time.sleep(0.1)
@@ -134,59 +143,46 @@ def trained(stage: str, models: dict[str, Path], folder: Path) -> Run:
     return run
 
 
-@pytest.fixture(scope="module")
-def rlvr(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return trained("grrm_rlvr", models, tmp_path_factory.mktemp("rlvr"))
+# What make test has time for; make test-full adds the paper's own batches, and a judge apart.
+KINDS = ["one_gpu", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("paper", "dedicated"))]
 
 
-@pytest.fixture(scope="module")
-def grpo(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return trained("mt_grpo", models, tmp_path_factory.mktemp("grpo"))
+@pytest.fixture(scope="module", params=KINDS[:2])
+def rlvr(request: pytest.FixtureRequest, models: dict[str, Path], tmp_path_factory: Any) -> Run:
+    return trained(request.param, "grrm_rlvr", models, tmp_path_factory.mktemp("rlvr"))
 
 
-@pytest.fixture(params=["rlvr", "grpo"])
-def run(request: pytest.FixtureRequest) -> Iterator[Run]:
-    return request.getfixturevalue(request.param)
+@pytest.fixture(scope="module", params=KINDS)
+def grpo(request: pytest.FixtureRequest, models: dict[str, Path], tmp_path_factory: Any) -> Run:
+    return trained(request.param, "mt_grpo", models, tmp_path_factory.mktemp("grpo"))
 
 
-@pytest.mark.timeout(1500)
-def test_every_step_is_made_once_and_its_rollouts_are_the_actors(run: Run) -> None:
-    curve = run.rows("curve.jsonl")
-    steps = [entry["step"] for entry in curve if "actor/grad_norm" in entry["data"]]
-    assert steps == [1, 2]
-    assert "goes on after step" not in run.log()
-    for entry in curve:
-        if "training/rollout_probs_diff_max" in entry["data"]:
-            # bf16 on both sides, by different kernels; another model's would be off by tenths.
-            assert entry["data"]["training/rollout_probs_diff_max"] < 0.1
-            assert entry["data"]["training/rollout_probs_diff_mean"] < 0.005
-
-
-@pytest.mark.timeout(1500)
-def test_the_finished_model_is_the_last_checkpoints(run: Run) -> None:
-    assert (run.folder / "checkpoints/latest_checkpointed_iteration.txt").read_text() == "2"
+def check(run: Run) -> list[dict[str, Any]]:
+    """What holds of both stages; the metrics of the steps."""
+    steps = [row for row in run.rows("curve.jsonl") if "actor/grad_norm" in row]
+    assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
+    for metrics in steps:
+        # bf16 on both sides, by different kernels; another model's would be off by tenths on the mean.
+        assert metrics["training/rollout_probs_diff_mean"] < 0.005
+        assert metrics["training/rollout_probs_diff_max"] < 0.5
+    assert run.log().count("sleep mode is not supported on CPU") >= 4  # told to sleep, and to wake
+    assert (run.folder / "checkpoints/latest_checkpointed_iteration.txt").read_text() == str(STEPS)
     assert (run.folder / "model/model.safetensors").exists()
+    return steps
 
 
 @pytest.mark.timeout(1500)
-def test_servers_are_told_to_sleep_and_to_wake(run: Run) -> None:
-    assert run.log().count("sleep mode is not supported on CPU") >= 4
+def test_rankings_are_learned_and_validated_before_the_first_step_and_after_the_last(rlvr: Run) -> None:
+    check(rlvr)
+    curve = rlvr.rows("curve.jsonl")
+    validated = [row["step"] for row in curve if any(key.startswith("val-core/") for key in row)]
+    assert validated == [0, 1, STEPS]  # and before the first step of the second attempt
 
 
 @pytest.mark.timeout(1500)
-def test_rankings_are_validated_before_the_first_step_and_after_the_last(rlvr: Run) -> None:
-    validated = [
-        entry["step"]
-        for entry in rlvr.rows("curve.jsonl")
-        if any(k.startswith("val-core/") for k in entry["data"])
-    ]
-    assert validated[-1] == 2 and "val-core/" in rlvr.log()
-
-
-@pytest.mark.timeout(1500)
-def test_every_group_is_judged_once_by_the_judge_beside_the_policy(grpo: Run) -> None:
-    judged = grpo.rows("judgements.jsonl")
-    assert len(judged) == 2 * BATCH
-    assert sorted({group["step"] for group in judged}) == [1, 2]
-    data = [entry["data"] for entry in grpo.rows("curve.jsonl") if "actor/grad_norm" in entry["data"]]
+def test_every_group_is_judged_once_by_the_judge_that_verl_serves(grpo: Run) -> None:
+    data = check(grpo)
     assert all("actor/sft_loss" in metrics for metrics in data)
+    judged = grpo.rows("judgements.jsonl")
+    batch = yaml.safe_load((grpo.folder / "config.yaml").read_text())[verl.BATCH]
+    assert [group["step"] for group in judged] == [step for step in range(1, STEPS + 1) for _ in range(batch)]
