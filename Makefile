@@ -5,6 +5,7 @@ SHELL := /bin/bash
 CORES ?= $(shell nproc)
 SEED ?= 0
 ENGINE ?= transformers
+$(if $(filter-out transformers vllm,$(ENGINE)),$(error ENGINE is $(ENGINE), expected transformers or vllm))
 DEMO := demo$(if $(filter vllm,$(ENGINE)),_vllm)
 EXPERIMENT ?= $(if $(filter 0,$(SEED)),$(DEMO),$(DEMO)_seed$(SEED))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
@@ -24,7 +25,6 @@ help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed, ENGINE=vllm)
-	@case $(ENGINE) in transformers|vllm) ;; *) echo "error: ENGINE=$(ENGINE), expected transformers or vllm"; exit 2;; esac
 	$(RUN) $(if $(filter vllm,$(ENGINE)),--configfile config/vllm.yaml) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
 		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
