@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import platform
 from pathlib import Path
@@ -62,10 +61,9 @@ def listen_nowhere() -> None:
     import torch.distributed
 
     original = torch.distributed.init_process_group
-    if hasattr(original, "__wrapped__"):
+    if original.__module__ == __name__:  # done before
         return
 
-    @functools.wraps(original)
     def initialize(*args: Any, **kwargs: Any) -> None:
         if kwargs.get("world_size") == 1 and str(kwargs.get("init_method", "")).startswith("tcp://"):
             kwargs |= {"init_method": None, "store": torch.distributed.HashStore()}
