@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -85,6 +86,12 @@ def test_a_text_is_continued_without_the_chat_template_and_never_cut(model: Path
     assert third == ("", "prompt_too_long")
     with closing(open_backend(model, Engine("transformers", threads=1))) as transformers:
         assert completed(transformers, requests, Decoding(8)) == [first, second, third]
+
+
+def test_nothing_listens(backend: Backend) -> None:
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        listening = [c for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+        assert not listening
 
 
 def test_what_is_made_of_a_piece_is_passed_on_before_the_next(backend: Any, monkeypatch) -> None:
