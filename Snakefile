@@ -13,6 +13,7 @@ report: "report/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/deployment.smk"
 include: "rules/environments.smk"
 include: "rules/prompts.smk"
 include: "rules/datasets.smk"

@@ -1,4 +1,4 @@
-# Shared by all stages: the checked configuration, names of files, interpreters of the stages.
+# Shared by all stages: the checked configuration, names of files, what belongs to a target.
 
 import json
 import os
@@ -121,21 +121,6 @@ PART = {
 WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
 
 
-def threads(rule):
-    """Cores of a rule on each node, from config/resources.yaml."""
-    return request(rule, RESOURCES, config).threads
-
-
-def resources(rule):
-    """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
-    asked = requests(rule, RESOURCES, config)
-    found = resources_of_runs(asked, config["cluster"])
-    if any(one.gpus for one in asked.values()):
-        # Which executor it is, is not known yet while this file is read.
-        found["gpu_jobs"] = lambda wildcards: 0 if on_slurm() else 1
-    return found
-
-
 def model(stage):
     return f"{RESULTS}/models/{stage}"
 
@@ -156,66 +141,6 @@ def prompt(kind):
     """File of a prompt: the one that the configuration names, or the authors' own."""
     path = config["prompts"][kind]
     return upstream_prompt(kind) if path == UPSTREAM else path
-
-
-def deployed_by():
-    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
-    methods = {
-        method.name.lower() for method in workflow.deployment_settings.deployment_method
-    }
-    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
-
-
-def on_slurm():
-    return (
-        workflow.executor_plugin is not None
-        and workflow.executor_plugin.name == "slurm"
-    )
-
-
-# Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,
-# unless --resources gpu_jobs=... says otherwise.
-if CUDA and "gpu_jobs" not in workflow.global_resources:
-    workflow.register_resource("gpu_jobs", 1)
-
-
-def preflight_options():
-    """Options of scripts/preflight.py: how and where jobs run."""
-    return ["--software", deployed_by(), *(["--slurm"] if on_slurm() else [])]
-
-
-def image(name):
-    """Container image of an environment, for --sdm apptainer."""
-    return f"{config['environments']['images']}/{name}.sif"
-
-
-def environment_folder(name):
-    return f"{config['environments']['folder']}/{name}"
-
-
-def environment_record(name):
-    return f"{environment_folder(name)}.json"
-
-
-def environment(name):
-    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
-    return [environment_record(name)] if deployed_by() == "uv" else []
-
-
-def python_of(name):
-    """Interpreter of the environment of a stage."""
-    if deployed_by() == "uv":
-        return f"{environment_folder(name)}/bin/python"
-    return "python"
-
-
-def rl_environment():
-    """Input of whatever runs verl; the fork's environment is the user's own."""
-    return [] if FORK else environment(RL)
-
-
-def rl_python():
-    return config["fork"]["python"] if FORK else python_of(RL)
 
 
 def option(name, value):
@@ -275,28 +200,6 @@ EVALUATIONS = [
     f"{RESULTS}/evaluation/translation.json",
     *([f"{RESULTS}/evaluation/checkpoints.json"] if CHECKPOINTS else []),
 ]
-
-
-# Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
-# every other kind that is compared.
-GRPO_RUNS = grpo_runs(config)
-# Those whose judge is asked about more of a row than its texts: the rows carry it.
-CARRYING = carrying_rewards(config)
-
-
-# Kind of reward, or its name in reward_comparison -> training with it, for those whose models are compared with the model before.
-_own_kind = (
-    {config["mt_grpo"]["reward"]["kind"]: "mt_grpo"}
-    if "mt_grpo" in TRAINED and "mt_sft" in COMPARISONS["translation"]
-    else {}
-)
-_compared = compared_runs(config) if config["reward_comparison"] else _own_kind
-COMPARED_KINDS = {
-    name: run
-    for run in GRPO_RUNS
-    for name, compared in _compared.items()
-    if compared == run
-}
 
 
 ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"

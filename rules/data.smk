@@ -68,7 +68,8 @@ else:
             **resources("check_table"),
         params:
             files=lambda wildcards: downloaded(*TRAINING_FILES[wildcards.stage]),
-            bad_rows=config["data"]["bad_rows"],
+            bad_rows=lambda wildcards: config["data"]["bad_rows"]
+            + further(wildcards.stage),
         message:
             "Checking the published rows of {wildcards.stage}"
         shell:
@@ -118,7 +119,8 @@ else:
         resources:
             **resources("collect_test_sets"),
         params:
-            tables=lambda wildcards: named(tests_of(wildcards)),
+            tables=lambda wildcards: named(tests_of(wildcards))
+            + further(f"{wildcards.kind}_test"),
         message:
             "Putting the {wildcards.kind} test sets together"
         shell:

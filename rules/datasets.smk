@@ -8,10 +8,18 @@ from grrm.data.datasets import (
     load_lock,
     with_models,
 )
+from grrm.judges.configured_prompts import tables_with_columns
 from grrm.report.reference import load_reference, means
 
 LOCK = "config/datasets.lock.yaml"
 DOWNLOADS = config["data"]["downloads"]
+# Tables of which not only the columns of their schema are kept.
+FURTHER = tables_with_columns(config)
+
+
+def further(table):
+    return " --further" if table in FURTHER else ""
+
 
 try:
     DATASETS = with_models(
@@ -84,6 +92,13 @@ if config["data"]["source"] == "hub":
     for kind in COMPARISONS:
         if kind not in KINDS.values():
             raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
+        if f"{kind}_test" in FURTHER and not any(
+            TEST_SETS[name].format == kind for name in KINDS
+        ):
+            raise WorkflowError(
+                f"a prompt names further columns of the {kind} test rows, but no test set in 'data.test_sets' is a "
+                f"table that may have them (format: {kind} in config/datasets.yaml)"
+            )
 
 
 try:

@@ -18,8 +18,12 @@ rule build_environment:
         **resources("build_environment"),
     params:
         folder=lambda wildcards, output: str(Path(output.record).with_suffix("")),
-        flash_attn=lambda wildcards: option(
-            "--flash-attn", config["environments"]["flash_attn"].get(wildcards.name)
+        flash_attn=lambda wildcards: (
+            option(
+                "--flash-attn",
+                config["environments"]["flash_attn"].get(wildcards.name),
+            )
+            + extra_packages(wildcards.name)
         ),
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"

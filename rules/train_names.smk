@@ -1,5 +1,26 @@
 # Names of what trainings read and make, each from its row (scripts/grrm/catalogue/trainings.py). Look-ups only.
 
+# Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
+# every other kind that is compared.
+GRPO_RUNS = grpo_runs(config)
+# Those whose judge is asked about more of a row than its texts: the rows carry it.
+CARRYING = carrying_rewards(config)
+
+
+# Kind of reward, or its name in reward_comparison -> training with it, for those whose models are compared with the model before.
+_own_kind = (
+    {config["mt_grpo"]["reward"]["kind"]: "mt_grpo"}
+    if "mt_grpo" in TRAINED and "mt_sft" in COMPARISONS["translation"]
+    else {}
+)
+_compared = compared_runs(config) if config["reward_comparison"] else _own_kind
+COMPARED_KINDS = {
+    name: run
+    for run in GRPO_RUNS
+    for name, compared in _compared.items()
+    if compared == run
+}
+
 
 def prepared(name):
     return f"{RESULTS}/{training_of(name).data}"

@@ -38,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
         metavar="WHEEL",
         help="also install flash-attn from this wheel (path or address), or compile it: build (needs nvcc)",
     )
+    parser.add_argument(
+        "--extra", nargs="+", default=[], metavar="REQUIREMENT", help="packages beside those of the lock"
+    )
     parser.add_argument("--uv", default=str(Path(sys.executable).with_name("uv")))
     args = parser.parse_args(argv)
 
@@ -68,6 +71,11 @@ def main(argv: list[str] | None = None) -> None:
         record["deepspeed"] = {"version": deepspeed[1], "kernels": "none built in; compiled if ever used"}
     if args.flash_attn:
         record["flash_attn"] = install_flash_attn(args.uv, python, wheel)
+    if args.extra:
+        # What is locked stays as it is: a package that needs other versions is an error.
+        constraints = ["--constraints", str(args.lock)]
+        _uv(args.uv, "pip", "install", "--python", str(python), *constraints, *args.extra)
+        record["extra"] = args.extra
     write_json(args.output, record)
 
 

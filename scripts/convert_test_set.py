@@ -17,11 +17,15 @@ _INPUTS = {
     "seedx": "a JSON-lines file",
     "flores": "the source's file, then the target's",
     "ranking": "a Parquet file",
+    "translation": "a Parquet file",
 }
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write a translation_test table, or with --format ranking a ranking_test table."""
+    """Write a translation_test table, or with --format ranking a ranking_test table.
+
+    Files that are such tables already (ranking, translation) are checked, and keep their further columns.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--format", required=True, choices=_INPUTS)
     parser.add_argument(
@@ -38,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     dropped: Counter[str] = Counter()
-    if args.format == "ranking":
-        table = read_table(_only(args.input), "ranking_test", args.bad_rows)
-        write_table(args.output, table, "ranking_test")
-        print(f"{args.output}: {table.num_rows} groups")
+    if args.format in ("ranking", "translation"):
+        table = read_table(_only(args.input), f"{args.format}_test", args.bad_rows)
+        write_table(args.output, table, f"{args.format}_test")
+        print(f"{args.output}: {table.num_rows} {'groups' if args.format == 'ranking' else 'segments'}")
         return
     rows: list[Row] = []
     if args.format == "wmt24pp":

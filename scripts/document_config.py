@@ -19,7 +19,9 @@ Written by `make docs` from `config/schemas/config.schema.yaml`; do not edit.
 
 `config/config.yaml` is the demonstration. Overlays are laid over it in the order they are named, and
 replace single keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`; `--config seed=1`
-comes last. A wrong key or value stops the workflow before anything runs.
+comes last. A wrong key or value stops the workflow before anything runs. So does what can be taken two ways:
+a key that stands twice or that YAML reads as no text (`on`, `1`), a number that is none (`.nan`), a date
+without quotes, an address without `http://`.
 
 | overlay | experiment |
 | --- | --- |
@@ -75,6 +77,9 @@ def _keys(section: Mapping[str, Any], root: Mapping[str, Any], prefix: str = "")
         yield prefix + name, part
         if "properties" in part:
             yield from _keys(part, root, f"{prefix}{name}.")
+        items = dereference(part.get("items", {}), root)
+        if "properties" in items:
+            yield from _keys(items, root, f"{prefix}{name}[].")
 
 
 def _table(keys: Any) -> str:

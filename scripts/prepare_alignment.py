@@ -1,4 +1,4 @@
-"""Prepare the rows of the alignment for verl, from rows {x, chosen, rejected, source, unique_id}."""
+"""Prepare the rows of the alignment for verl, from preferences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from grrm.process import run_main
 def main(argv: list[str] | None = None) -> None:
     """Write the rows of training, in random order, and of validation, in the file's."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--train", type=Path, required=True, help="rows to train on (Parquet or JSON lines)")
+    parser.add_argument(
+        "--train", type=Path, required=True, help="rows to train on, of any layout of preferences"
+    )
     parser.add_argument("--validation", type=Path, required=True, help="rows to validate on")
     parser.add_argument("--train-output", type=Path, required=True, help="prepared rows to write (Parquet)")
     parser.add_argument("--validation-output", type=Path, required=True, help="the same for validation")

@@ -18,24 +18,7 @@ from grrm.process import run_main
 
 def main(argv: list[str] | None = None) -> None:
     """Write the overrides of verl's trainer, one Hydra key a line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stage", required=True, help="name of the stage")
-    parser.add_argument("--engine", choices=["verl", "gen_rm_fork"], default="verl", help="default: verl")
-    add_render_options(parser, data="prepared rows (Parquet, verl's columns)", model="initial policy")
-    parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
-    parser.add_argument(
-        "--reward-model",
-        type=Path,
-        help="folder of the judge that verl serves, or of a checkpoint that scores",
-    )
-    parser.add_argument("--judge-prompt", help="prompt of the judge: its file, or path/to/file.py:function")
-    parser.add_argument("--scorer-python", default="", help="interpreter that runs the checkpoint")
-    for option, what in (("prompt", "prompt"), ("model", "checkpoint"), ("python", "its interpreter")):
-        help_text = f"of parts of a mixture: {what}"
-        parser.add_argument(f"--part-{option}", nargs="+", default=[], metavar="NAME=FILE", help=help_text)
-    parser.add_argument(
-        "--task", choices=["translation", "conversation"], default="translation", help="what the rows hold"
-    )
+    parser = _parser()
     args = parser.parse_args(argv)
     kind = args.settings.get("reward", {}).get("kind")
     if kind in JUDGED_KINDS and not args.judge_prompt:
@@ -84,6 +67,28 @@ def _parts(args: argparse.Namespace) -> dict[str, PartFiles]:
         name: PartFiles(prompts.get(name), models.get(name), str(pythons.get(name, "")))
         for name in [*prompts, *models]
     }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stage", required=True, help="name of the stage")
+    parser.add_argument("--engine", choices=["verl", "gen_rm_fork"], default="verl", help="default: verl")
+    add_render_options(parser, data="prepared rows (Parquet, verl's columns)", model="initial policy")
+    parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
+    parser.add_argument(
+        "--reward-model",
+        type=Path,
+        help="folder of the judge that verl serves, or of a checkpoint that scores",
+    )
+    parser.add_argument("--judge-prompt", help="prompt of the judge: its file, or path/to/file.py:function")
+    parser.add_argument("--scorer-python", default="", help="interpreter that runs the checkpoint")
+    for option, what in (("prompt", "prompt"), ("model", "checkpoint"), ("python", "its interpreter")):
+        help_text = f"of parts of a mixture: {what}"
+        parser.add_argument(f"--part-{option}", nargs="+", default=[], metavar="NAME=FILE", help=help_text)
+    parser.add_argument(
+        "--task", choices=["translation", "conversation"], default="translation", help="what the rows hold"
+    )
+    return parser
 
 
 if __name__ == "__main__":

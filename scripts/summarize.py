@@ -9,12 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from grrm import __version__
 from grrm.catalogue.metrics import known_metrics
 from grrm.data.datasets import load_lock
-from grrm.files import UserError, read_json, write_text
+from grrm.files import UserError, read_json, read_yaml, write_text
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
 from grrm.report.benchmarks import by_stage, read_benchmarks, with_used_gpu_hours
@@ -146,9 +144,9 @@ def _optional(path: Path | None) -> Any:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a resolved configuration ({error}); run write_config again") from error
+        config = read_yaml(path)
+    except UserError as error:
+        raise UserError(f"{error}; run write_config again") from error
     if not isinstance(config, dict) or not {"experiment", "seed", "hardware"} <= set(config):
         raise UserError(f"{path}: not a resolved configuration; run write_config again")
     return config

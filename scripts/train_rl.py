@@ -28,6 +28,7 @@ from grrm.engines import (
     trackers,
     verl,
     verl_fork,
+    verl_launch,
     verl_rewards,
     verl_runs,
     verl_vllm,
@@ -69,13 +70,14 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [args.data, initial, *judges, *verl_rewards.scoring_files(config)]
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
+    # Before the folder is this training's: with a repaired function it is another one.
+    _try_functions(args, config)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
                 resources.check_rl_memory(initial, judges)
             if verl_runs.prepare_resume(working, args.keep) != steps:
-                _try_functions(args, config)
                 _run(args, config, working, steps)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
@@ -213,7 +215,7 @@ def _train(
             cluster = ray_cluster(
                 find_allocation(verl.machines(config), verl.devices_per_machine(config)),
                 python=args.python,
-                offers=verl.ray_offers(config),
+                offers=verl_launch.ray_offers(config),
                 environment=environment,
                 temporary=temporary,
                 logs=attempt / "machines",
@@ -256,13 +258,13 @@ def _launch(
         )
         return verl_fork.command(args.python, overrides), environment
     cluster = _starts_cluster(config, address)
-    overrides = verl.launch_overrides(
+    overrides = verl_launch.launch_overrides(
         _with_attention(config, args.python),
         temporary=temporary,
         ledger=attempt / "judgements.jsonl",
         cluster=cluster,
     )
-    environment = verl.environment(
+    environment = verl_launch.environment(
         config,
         python=args.python,
         scripts=_SCRIPTS,
@@ -270,8 +272,8 @@ def _launch(
         metrics=attempt / "metrics.jsonl",
     )
     if not address:
-        return verl.command(args.python, overrides, cluster=cluster), environment
-    command = verl.command(args.python, ray_address.join_cluster(overrides, address))
+        return verl_launch.command(args.python, overrides, cluster=cluster), environment
+    command = verl_launch.command(args.python, ray_address.join_cluster(overrides, address))
     return ray_address.submit(command, environment, os.environ, address), environment
 
 

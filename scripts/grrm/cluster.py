@@ -75,7 +75,8 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
         table: see `load_resources`.
         config: the checked configuration.
         run: of the rule train_mt_grpo, which trains with every kind of reward that is compared
-            (`grrm.config.grpo_runs`); of no matter to other rules.
+            (`grrm.config.grpo_runs`; one of the user's own counts as the experiment's); of no matter to
+            other rules.
 
     Raises:
         UserError: the table names a key for the threads or the GPUs that the configuration does not have.
@@ -135,7 +136,8 @@ def _served_apart(rule: str, config: Mapping[str, Any], run: str) -> Mapping[str
     """The section reward of a training whose judge has nodes of its own; None for all others."""
     reward: Mapping[str, Any]
     if rule == "train_mt_grpo":
-        reward = grpo_runs(config)[run]
+        runs = grpo_runs(config)
+        reward = runs.get(run, next(iter(runs.values())))
         judge = scoring_model_of(reward)
     elif rule == "train_alignment_grpo" and config["alignment"] is not None:
         reward = config["alignment"]["grpo"]["reward"]

@@ -17,8 +17,8 @@ from verl.utils.config import validate_config
 from configurations import experiment
 from grrm.data.records import Preferred
 from grrm.engines.trl import bradley_terry_config
-from grrm.engines.verl import hydra_arguments, launch_overrides
 from grrm.engines.verl_judges import judge_overrides
+from grrm.engines.verl_launch import hydra_arguments, launch_overrides
 from grrm.files import UserError
 from grrm.rewards.consistency import ConsistencyRewardManager
 

@@ -1,5 +1,7 @@
 """Every override lands in verl's own configuration (run by the training environment's python)."""
 
+import json
+
 import pytest
 
 pytest.importorskip("verl")
@@ -13,7 +15,8 @@ from verl.utils.tracking import Tracking
 
 from configurations import ROOT, experiment, render_rl
 from grrm.engines import trackers
-from grrm.engines.verl import hydra_arguments, launch_overrides, rl_overrides
+from grrm.engines.verl import rl_overrides
+from grrm.engines.verl_launch import hydra_arguments, launch_overrides
 from grrm.rewards.group import GroupOptions, GroupRewardManager
 
 OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
@@ -130,6 +133,7 @@ def test_a_tracker_is_one_of_verls_loggers(tracker, tmp_path):
 
 JUDGE = {"model": "judge", "url": "http://127.0.0.1:9/v1", "cache": "cache.sqlite", "extra": {"seed": 1}}
 PAIRWISE = str(ROOT / "config/prompts/translation_pairwise.yaml")
+FUNCTION = "own_reward.py:shorter"
 # Section reward, folder of what scores, prompt.
 KINDS = {
     "bleu": ({"kind": "bleu"}, None, None),
@@ -137,6 +141,19 @@ KINDS = {
     "endpoint": ({"kind": "pairwise_dgr", "judge": JUDGE}, None, PAIRWISE),
     "served": ({"kind": "pairwise_elo", "swap": False}, "judge", PAIRWISE),
     "colocated": ({"kind": "pairwise_elo", "placement": "colocated"}, "judge", PAIRWISE),
+    "function": ({"kind": "function", "function": FUNCTION, "range": [0, 1]}, None, None),
+    "mixture": (
+        {
+            "kind": "mixture",
+            "normalise": "group",
+            "parts": [
+                {"kind": "bleu", "weight": 0.3},
+                {"kind": "function", "name": "mine", "function": FUNCTION, "normalise": "none"},
+            ],
+        },
+        None,
+        None,
+    ),
 }
 
 
@@ -154,6 +171,9 @@ def other_kind(name, tmp_path, stage="mt_grpo", hardware="cpu"):
         **reward,
         "judge": {**settings["reward"]["judge"], **reward.get("judge", {})},
     }
+    own = tmp_path / "own_reward.py"
+    own.write_text("def shorter(group):\n    return [-len(text) for text in group.candidates]\n")
+    reward = json.loads(json.dumps(reward).replace(own.name, str(own)))
     rendered = rl_overrides(
         {**settings, "reward": reward},
         stage=stage,

@@ -88,10 +88,10 @@ def test_a_text_is_continued_without_the_chat_template_and_never_cut(model: Path
         assert completed(transformers, requests, Decoding(8)) == [first, second, third]
 
 
-def test_nothing_listens(backend: Backend) -> None:
+def test_nothing_listens_beyond_this_machine(backend: Backend) -> None:
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         listening = [c for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
-        assert not listening
+        assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1"}
 
 
 def test_what_is_made_of_a_piece_is_passed_on_before_the_next(backend: Any, monkeypatch) -> None:

@@ -13,7 +13,7 @@ from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
 from configurations import experiment, render_rl
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
-from grrm.engines.verl import launch_overrides
+from grrm.engines.verl_launch import launch_overrides
 from grrm.verl_plugin.seeded_loop import SeededAgentLoop, rollout_seed
 
 ROW = {"raw_prompt": [{"role": "user", "content": "frog"}], "index": 3, "global_steps": 2, "session_id": 1}

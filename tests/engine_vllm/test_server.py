@@ -25,7 +25,8 @@ from verl.workers.rollout.replica import RolloutMode
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightSender
 
 from configurations import experiment, render_rl
-from grrm.engines.verl import MODEL, hydra_arguments
+from grrm.engines.verl import MODEL
+from grrm.engines.verl_launch import hydra_arguments
 from grrm.verl_plugin import vllm_replica
 from grrm.verl_plugin.vllm_replica import EndingServer
 

@@ -30,7 +30,14 @@ alignment:
 # Enough SFT that some rollouts hold a translation.
 COMPARISON = """
 experiment: compared
-reward_comparison: [bleu, comet]
+reward_comparison:
+- bleu
+- comet
+- {name: own, kind: function, function: my_rewards.py:score, range: [0, 1]}
+- name: mixed
+  kind: mixture
+  normalise: group
+  parts: [{kind: comet, weight: 2}, {kind: function, name: short, function: my_rewards.py:score}]
 data: {toy: {grrm_sft: 50, grrm_rlvr: 50, mt_sft: 1500, mt_grpo: 64, ranking_test: 10, translation_test: 20}}
 mt_sft: {max_steps: 120, batch_size: 32, learning_rate: 4.0e-3, save_steps: 40}
 mt_grpo: {steps: 1, train_batch_size: 8, mini_batch_size: 8, micro_batch_size: 32, save_steps: 1}
@@ -93,12 +100,20 @@ def test_a_policy_is_aligned_against_an_endpoint(
     assert seen == [], "the key is written nowhere"
 
 
-def test_two_kinds_of_reward_are_compared(workspace: Workspace) -> None:
+OWN = """
+def score(group):
+    assert group["src_lang"] and group["reference"]
+    return [1 / (1 + len(text)) for text in group["candidates"]]
+"""
+
+
+def test_kinds_of_reward_are_compared_those_of_ones_own_too(workspace: Workspace) -> None:
+    (workspace.folder / "my_rewards.py").write_text(OWN)
     config = overlay(workspace, "compared", COMPARISON)
     assert workspace.run("--configfile", config, "--", "reward_kinds") == 0, workspace.log[-3000:]
     results = workspace.folder / "results/compared"
     comparison = json.loads((results / "evaluation/reward_kinds.json").read_text())
-    assert [entry["kind"] for entry in comparison["kinds"]] == ["bleu", "comet"]
+    assert [entry["kind"] for entry in comparison["kinds"]] == ["bleu", "comet", "own", "mixed"]
     for entry in comparison["kinds"]:
         assert {"bleu", "chrf++", "comet", "format_rate"} <= entry["metrics"].keys()
         assert {"value", "low", "high", "n", "p_value"} <= entry["difference"]["comet"].keys()
@@ -107,5 +122,11 @@ def test_two_kinds_of_reward_are_compared(workspace: Workspace) -> None:
         groups = workspace.read_jsonl(f"results/compared/curves/mt_grpo_{entry['kind']}.judgements.jsonl")
         assert len(groups) == 8
         assert any(group["outcome"] == "judged" for group in groups), "some rollouts hold a translation"
+    mixed = workspace.read_jsonl("results/compared/curves/mt_grpo_mixed.judgements.jsonl")
+    assert all(group["parts"].keys() == {"comet", "short"} for group in mixed if group["outcome"] == "judged")
+    (step,) = [
+        row for row in workspace.read_jsonl("results/compared/curves/mt_grpo_mixed.jsonl") if row["step"]
+    ]
+    assert 0 < step["reward/part_short"] < 1 and step["reward/part_comet"] is not None
     logs = Path(results / "logs").glob("train_mt_grpo_*.log")
     assert all(not re.search(r"^error:", log.read_text(), re.M) for log in logs)

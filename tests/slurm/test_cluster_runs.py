@@ -311,6 +311,7 @@ GPUS = """
 configfile: "config/config.yaml"
 configfile: "config/cluster.yaml"
 include: "rules/common.smk"
+include: "rules/deployment.smk"
 rule train_mt_grpo:
     output: "gpus.txt"
     resources: **resources("train_mt_grpo")

@@ -94,3 +94,14 @@ def test_a_wheel_that_is_not_there_is_named(build: Any) -> None:
         UserError, match=r"absent\.whl: no such wheel; it is the key environments\.flash_attn"
     ):
         build("--flash-attn", "absent.whl")
+
+
+def test_packages_of_the_users_own_come_after_the_locked_ones_and_change_none(
+    build: Any, tmp_path: Path
+) -> None:
+    record = build("--extra", "wordfreq==3.1.1", "regex")
+    assert record["extra"] == ["wordfreq==3.1.1", "regex"]
+    *_, sync, install = (tmp_path / "asked").read_text().splitlines()
+    assert "pip sync --require-hashes" in sync
+    assert install.endswith(f"--constraints {tmp_path}/sft_cuda.txt wordfreq==3.1.1 regex")
+    assert "extra" not in build()

@@ -11,13 +11,16 @@ from sacrebleu.metrics import TER
 from test_compare import compare, make_experiment
 
 import report_example
+import score_segments
 import score_translations
 from grrm import catalogue
 from grrm.catalogue.metrics import ENTRIES, METRICS, NAMES, Metric, known_metrics, metrics_of
-from grrm.config import load_experiment, load_schema
-from grrm.files import read_json, write_jsonl
+from grrm.config import load_experiment, load_schema, taken_models
+from grrm.files import read_json, read_yaml, write_jsonl
 from grrm.metrics.ranking import JudgedGroup, score_order_sensitivity, score_rankings
+from grrm.metrics.segments import Scored
 from grrm.metrics.translation import sacrebleu
+from grrm.preflight.rules import planned_rules
 from report_example import ROOT, SHA
 
 LANGUAGES = {"src_lang": "xx", "trg_lang": "yy"}
@@ -88,6 +91,8 @@ def test_own_metrics_come_after_all_others():
     own = known_metrics(config)["ter"]
     assert (own.label, own.short, own.sign, own.environment) == ("ter (lower is better)", "ter", -1, "driver")
     assert "ter" not in METRICS
+    # Of an experiment that an older version made; and of none.
+    assert known_metrics({"evaluate": {"metrics": ["gone"]}}, {}) == METRICS
 
 
 # ---------------------------------------------------------------- one entry is all
@@ -149,6 +154,42 @@ def test_two_experiments_are_compared_by_a_new_entry(with_ter, tmp_path, capsys)
     make_experiment(tmp_path / "second", 20, 40)
     compare(tmp_path, "first", "second")
     assert re.search(r"^TER \(lower is better\) .* -\d+\.\d \[", capsys.readouterr().out, re.M)
+
+
+def wer(given):
+    """As somebody would write it whose metric scores segments."""
+    assert given.options == {"steps": 7}
+    return Scored([float(segment["mt"] != segment["ref"]) for segment in given.segments], "WER|…")
+
+
+def test_a_metric_of_segments_is_configured_planned_and_scored_by_its_entry_alone(tmp_path, monkeypatch):
+    entry = Metric(
+        *("wer", "WER", "lower"),
+        level="segment",
+        score=f"{__name__}:wer",
+        section=("comet",),
+        options=("steps",),
+    )
+    monkeypatch.setitem(METRICS, "wer", entry)
+    monkeypatch.setattr("grrm.catalogue.metrics.NAMES", (*NAMES, "wer"))
+    config = load_experiment(ROOT, changes={"evaluate": {"metrics": ["wer"]}})
+    assert metrics_of(config) == [entry]
+    assert "wer" not in taken_models(config)
+    rules = planned_rules(config, read_yaml(ROOT / "config/resources.yaml"))
+    assert {"score_segments_in_driver"} == {"score_segments", "score_segments_in_driver"} & set(rules)
+    folder = make_translated(tmp_path / "e")
+    output = folder / "wer.json"
+    score_segments.main(
+        [
+            *("--metric", "wer", "--settings", '{"steps": 7}'),
+            *("--reference", str(folder / "segments.parquet"), "--output", str(output)),
+            *("--translations", *(f"{name}={folder / name}.jsonl" for name in WRONG)),
+        ]
+    )
+    document = score(folder, "--segment-scores", f"wer={output}")
+    assert [system["metrics"]["wer"]["value"] for system in document["systems"]] == [1.0, 1.0]
+    report_example.run_summarize(folder)
+    assert "| WER | 1.0 [1.0, 1.0] |" in (folder / "summary.md").read_text(encoding="utf-8")
 
 
 def test_without_its_entry_it_is_not_there(tmp_path):

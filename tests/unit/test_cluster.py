@@ -104,6 +104,8 @@ def test_every_compared_kind_asks_for_the_nodes_of_its_own_judge(own: str, nodes
     for run, wanted in nodes.items():
         values = {name: value(SimpleNamespace(run=run), 1) for name, value in found.items()}  # type: ignore[operator]
         assert (values["nodes"], values["gres"]) == (wanted, "gpu:8")
+    # A run of the user's own, as the experiment's.
+    assert found["nodes"](SimpleNamespace(run="mt_grpo_again"), 1) == nodes["mt_grpo"]  # type: ignore[operator]
     # Where all ask for the same, nothing depends on wildcards.
     config["mt_grpo"]["reward"]["placement"] = "colocated"
     assert resources_of_runs(requests("train_mt_grpo", table(), config), config["cluster"])["nodes"] == 2

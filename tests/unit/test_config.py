@@ -162,6 +162,17 @@ def test_text_within_braces_of_the_command_line_is_read(
         ("grrm_rlvr.clip_low", 0, ["grrm_rlvr.clip_low", "above 0"]),
         ("evaluate.metrics", ["blue"], ["evaluate.metrics.0", "'blue'", "'comet', 'cometkiwi'", "'bleurt'"]),
         ("evaluate.checkpoints", "some", ["evaluate.checkpoints", "'some'", "^all$"]),
+        ("reward_comparison", ["tfas"], ["'reward_comparison.0' is 'tfas', expected one of 'grrm', 'sqm'"]),
+        ("reward_comparison", [{"name": "x"}], ["'reward_comparison.0': 'kind' is missing"]),
+        (
+            "reward_comparison",
+            [{"name": "a b", "kind": "blue", "weight": 1}],
+            [
+                "unknown key 'reward_comparison.0.weight'",
+                "'reward_comparison.0.kind' is 'blue'",
+                "'reward_comparison.0.name' is 'a b', expected small letters",
+            ],
+        ),
     ],
 )
 def test_a_wrong_key_or_value_is_named_with_what_is_allowed(
@@ -216,6 +227,15 @@ def test_keys_that_contradict_each_other_are_named(
         resolve_experiment(set_key(demo, path, value), SCHEMA)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["judges.sft", "alignment.policy_sft"])
+def test_any_training_warms_up_by_steps_or_by_a_share(section: str) -> None:
+    config = experiment("judges")
+    stage = at(config, section)
+    stage |= {"warmup_steps": 3, "warmup_ratio": 0.1}
+    with pytest.raises(UserError, match=f"{section}.warmup_steps and {section}.warmup_ratio are both set"):
+        resolve_experiment(config, SCHEMA)
 
 
 def test_a_secret_in_an_address_is_not_repeated(demo: dict[str, Any]) -> None:

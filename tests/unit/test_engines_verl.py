@@ -11,13 +11,12 @@ import render_rl
 from configurations import experiment
 from configurations import render_rl as render_stage
 from grrm.engines import verl_fork
-from grrm.engines.verl import (
+from grrm.engines.verl import rl_overrides, total_steps
+from grrm.engines.verl_launch import (
     command,
     environment,
     hydra_arguments,
     launch_overrides,
-    rl_overrides,
-    total_steps,
 )
 from grrm.engines.verl_vllm import KV_CACHE_MB
 

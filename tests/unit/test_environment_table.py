@@ -7,11 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from configurations import ROOT, experiment
 from grrm.asking.options import JudgeOptions
 from grrm.config import load_schema, resolve_experiment
-from grrm.config.environment import VARIABLES, judge_options, without_variables_of
+from grrm.config.environment import VARIABLES, Variable, judge_options, without_variables_of
 from grrm.files import UserError
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"
@@ -84,3 +86,31 @@ def test_an_address_has_a_scheme_and_a_host(key: str, value: str) -> None:
 def test_the_name_of_an_experiment_ends_with_its_last_character() -> None:
     with pytest.raises(UserError, match=r"key 'experiment' is 'demo\\n', expected text of the form"):
         resolve_experiment({**experiment(), "experiment": "demo\n"}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"), [("JUDGE_API_URL", "your-api-url"), ("MAX_RETRIES", "-1"), ("VERBOSE", "perhaps")]
+)
+def test_a_judge_that_evaluates_is_told_at_once_what_it_would_find_later(variable: str, text: str) -> None:
+    config = experiment()
+    assert resolve_experiment(config, SCHEMA, {variable: text}) == config, "nobody asks"
+    config["evaluate"] |= {"metrics": ["llm_judge"]}
+    config["evaluate"]["llm_judge"]["model"] = "judge"
+    with pytest.raises(UserError, match=f"{variable} is '{text}' in the environment, expected "):
+        resolve_experiment(config, SCHEMA, {variable: text})
+    fine = {"JUDGE_API_URL": "http://me:password@judge/v1", "MAX_TOKENS": "0"}
+    assert resolve_experiment(config, SCHEMA, fine) == config, "its own section says how many tokens"
+
+
+@given(st.sampled_from(VARIABLES), st.text() | st.integers().map(str) | st.floats().map(str))
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_taken_or_refused_by_its_name(variable: Variable, text: str) -> None:
+    environment = {**ASKED, variable.name: text}
+    try:
+        config = resolve_experiment(experiment("judges"), SCHEMA, environment)
+    except UserError as error:
+        # Or it contradicts a key: more machines than judges train on, one table of rows without the other.
+        assert re.search(rf"{variable.name}|hardware|alignment\.data|alignment\.grpo", str(error))
+        assert "\n" not in str(error)
+    else:
+        assert resolve_experiment(config, SCHEMA, environment) == config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -114,6 +115,14 @@ def test_groups_from_standard_input(grrm, stdin, text, options):
     assert (status, json.loads(out)["scores"]) == (0, [5, 9])
 
 
+def test_groups_in_csv_may_differ_in_size(tmp_path):
+    path = tmp_path / "in.csv.gz"
+    text = 'src_text,mt_texts.1,mt_texts.2,mt_texts.3\n"a, b",p,"q\nr",\ns,p,q,r\n'
+    path.write_bytes(gzip.compress(text.encode()))
+    rows = read_rows(str(path), candidates=2, src_lang="en", trg_lang="zh")
+    assert [row["mt_texts"] for row in rows] == [["p", "q\nr"], ["p", "q", "r"]]
+
+
 def test_lines_from_standard_input_become_lines_on_standard_output(grrm, stdin):
     stdin("eins\n\nzwei\r\ndrei")
     options = ["--input-format", "text", "--output-format", "text", "--runs", 2]
@@ -122,7 +131,7 @@ def test_lines_from_standard_input_become_lines_on_standard_output(grrm, stdin):
     assert "6 of 6 answers, 0 failed" in err
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "tsv", "parquet", "txt"])
+@pytest.mark.parametrize("ending", ["jsonl", "tsv", "csv", "parquet", "txt"])
 def test_files_are_read_by_their_ending(tmp_path, ending):
     path = tmp_path / f"in.{ending}"
     row = {"src_text": "s", "src_lang": "en", "trg_lang": "zh_CN"}
@@ -131,7 +140,9 @@ def test_files_are_read_by_their_ending(tmp_path, ending):
     elif ending == "jsonl":
         path.write_text(json.dumps({**row, "more": 1}))
     else:
-        path.write_text("s\n" if ending == "txt" else "src_text\tsrc_lang\ttrg_lang\tmore\ns\ten\tzh_CN\t1\n")
+        table = "src_text\tsrc_lang\ttrg_lang\tmore\ns\ten\tzh_CN\t1\n"
+        table = table.replace("\t", ",") if ending == "csv" else table
+        path.write_text("s\n" if ending == "txt" else table)
     assert read_rows(str(path), src_lang="en", trg_lang="zh_CN") == [row]
 
 

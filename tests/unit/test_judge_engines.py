@@ -14,8 +14,8 @@ from configurations import ROOT, experiment
 from grrm.config import resolve_experiment, taken_models
 from grrm.engines.ray_address import join_cluster, submit
 from grrm.engines.trl import bradley_terry_config, command, weights_dtype
-from grrm.engines.verl import launch_overrides
 from grrm.engines.verl_judges import judge_overrides
+from grrm.engines.verl_launch import launch_overrides
 from grrm.files import UserError
 from grrm.rewards import pairwise, pointwise
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from test_rows import FORMATS, written
 
+from grrm.data import layouts
 from grrm.data.alignment import verl_rows
 from grrm.data.judge_data import export_data, read_records, write_records
-from grrm.data.layouts import LAYOUTS, UnusedRow, layouts_for, parse_row
+from grrm.data.layouts import LAYOUTS, Layout, UnusedRow, layouts_for, parse_row
 from grrm.data.records import (
     Candidates,
     Compared,
@@ -165,6 +166,17 @@ def test_every_layout_has_an_example_and_is_told_apart() -> None:
     assert used == {id(layout) for layout in LAYOUTS}
 
 
+def test_the_documented_table_is_the_table() -> None:
+    lines = (Path(__file__).parents[2] / "docs/judges.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| layout | columns | and | read for |") + 2
+    for layout, line in zip(LAYOUTS, lines[start:], strict=False):
+        columns = ", ".join(" or ".join(f"`{name}`" for name in names) for names in layout.columns)
+        uses: list[Any] = ["pointwise", "pairwise", "bradley_terry", "sft", "grade"]
+        read = ", ".join(f"`{use}`" for use in uses if any(one is layout for one, _ in layouts_for(use)))
+        assert line == f"| {layout.name} | {columns} | {layout.more} | {read} |"
+    assert lines[start + len(LAYOUTS)] == ""
+
+
 @pytest.mark.parametrize("form", [lambda row: row, json.dumps], ids=["row", "JSON"])
 def test_the_label_of_a_published_row_is_that_which_rewards_go_by(form: Callable[[Any], Any]) -> None:
     for row, records in ROWS.values():
@@ -273,3 +285,22 @@ def test_unused_rows_are_left_out_of_an_alignment_and_counted(
     path = written(tmp_path, "jsonl", [tie, {**tie, "overall_preference": -1}])
     assert len(verl_rows(path, split="train")) == 1
     assert "1 rows left out: ties" in capsys.readouterr().out
+
+
+def test_a_new_layout_is_one_entry_for_every_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(row: Any) -> Preferred:
+        return Preferred(({"role": "user", "content": row["ask"]},), row["good"], row["bad"])
+
+    own = Layout("mine", (("ask",), ("good",), ("bad",)), {"bradley_terry": read})
+    monkeypatch.setattr(layouts, "LAYOUTS", (*LAYOUTS, own))
+    row = {"ask": "Why?", "good": "Because.", "bad": "No."}
+    asked = {"role": "user", "content": "Why?"}
+    for ending in FORMATS:
+        path = written(tmp_path, ending, [row])
+        assert read_records([path], "bradley_terry") == [Preferred((asked,), "Because.", "No.")]
+        assert {record.preference for record in read_records([path], "pairwise")} <= {"A", "B"}
+        assert verl_rows(path, split="test")[0]["extra_info"]["rejected"] == "No."
+        (_, found), = parse_rows(str(path))  # fmt: skip
+        assert grading.read_candidates(found, "row").responses == ("Because.", "No.")
+    with pytest.raises(UserError, match=r"or ask, good and bad \(mine\)"):
+        parse_row({"other": 1}, "bradley_terry")

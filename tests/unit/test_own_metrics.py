@@ -12,7 +12,7 @@ from test_compare import N, compare, make_experiment
 import report_example
 import score_segments
 import score_translations
-from grrm.catalogue.metrics import known_metrics
+from grrm.catalogue.metrics import known_metrics, metrics_of
 from grrm.config import load_experiment
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.functions import check_function, load_function
@@ -112,6 +112,13 @@ def test_less_of_it_is_better():
 def test_none_is_a_missing_score_and_no_zero(folder):
     write("def ter(translations, references, sources):\n    return [None, 10, 20.0, True]\n")
     assert score(folder)["systems"]["after"]["scores"] == [[None, 10.0, 20.0, 1.0]]
+
+
+def test_a_function_may_be_async(folder):
+    write(
+        "import asyncio\nasync def ter(*texts):\n    await asyncio.sleep(0)\n    return map(len, texts[0])\n"
+    )
+    assert score(folder)["systems"]["after"]["scores"] == [[11.0] * 4]
 
 
 def test_parameters_named_like_columns_get_them(folder):
@@ -214,6 +221,12 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
 def test_what_cannot_be_a_metric_is_named(metrics, message):
     with pytest.raises(UserError, match=message):
         load_experiment(ROOT, changes={"evaluate": {"metrics": metrics}})
+
+
+def test_numbers_from_the_command_line_are_numbers():
+    changes = {"evaluate": {"metrics": [{**ITEM, "factor": "100", "digits": "2"}]}}
+    (metric,) = metrics_of(load_experiment(ROOT, changes=changes))
+    assert (metric.factor, metric.digits) == (100, 2)
 
 
 @pytest.mark.parametrize(

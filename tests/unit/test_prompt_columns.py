@@ -19,8 +19,16 @@ import prepare_mt_grpo
 import prepare_mt_sft
 from configurations import experiment
 from grrm.files import UserError
+from grrm.inference import grading
 from grrm.inference.tables import read_rows
-from grrm.judges.configured_prompts import PAIR_COLUMNS, TEST_COLUMNS, carrying_rewards, check_prompts
+from grrm.judges.card import Pointwise
+from grrm.judges.configured_prompts import (
+    PAIR_COLUMNS,
+    TEST_COLUMNS,
+    carrying_rewards,
+    check_prompts,
+    tables_with_columns,
+)
 from grrm.judges.groups import Group
 from grrm.judges.prompts import load_judge_prompt
 from grrm.judges.questions import Verdict
@@ -291,6 +299,29 @@ def test_a_function_is_read_and_not_run_to_know_what_it_names(
     assert carrying_rewards(with_reward("pointwise", spec)) == ([f"pointwise={spec}"] if carries else [])
 
 
+def test_only_tables_whose_further_columns_are_asked_for_keep_them(tmp_path: Path) -> None:
+    for overlays in ((), ("paper",)):
+        assert tables_with_columns(experiment(*overlays)) == set()
+    config = experiment("paper")
+    config["prompts"]["translation"] = str(prompt_file(tmp_path, "translation.yaml"))
+    assert tables_with_columns(config) == {"mt_sft", "mt_grpo", "translation_test"}
+    config = experiment("paper")
+    config["prompts"]["ranking"] = str(prompt_file(tmp_path, "ranking.yaml"))
+    # The judge of rewards is asked with it, too.
+    assert tables_with_columns(config) == {
+        "grrm_sft",
+        "grrm_rlvr",
+        "ranking_test",
+        "translation_test",
+        "mt_grpo",
+    }
+    assert tables_with_columns(with_reward("sqm", str(prompt_file(tmp_path, "sqm.yaml")))) == {"mt_grpo"}
+    config = experiment("paper")
+    config["evaluate"]["metrics"] = ["llm_judge"]
+    config["evaluate"]["llm_judge"]["prompt"] = str(prompt_file(tmp_path, "judge_translation.yaml"))
+    assert tables_with_columns(config) == {"translation_test"}
+
+
 def test_the_columns_that_are_known_are_those_of_the_tables() -> None:
     assert set(PAIRS.names) == PAIR_COLUMNS
     assert set(TRANSLATION_TEST.names) == TEST_COLUMNS
@@ -308,3 +339,18 @@ def test_a_table_keeps_the_columns_that_the_prompt_names(tmp_path: Path) -> None
         UserError, match="line 1: no colour, which the prompt names; the columns are src_text, "
     ):
         read_rows(str(path), further={"colour"})
+
+
+def test_a_judge_is_asked_about_the_columns_that_its_card_names() -> None:
+    templates = yaml.safe_load(Path("config/prompts/toy_pointwise.yaml").read_text(encoding="utf-8"))
+    plain = Pointwise(templates, 0, 4, 64, 16)
+    used = replace(plain, prompt=templates | {"prompt": templates["prompt"] + "\n|{rubric}|"})
+    row = {"question": "q", "response": "r", "rubric": RUBRIC, "other": 1}
+    assert grading.columns_of(used) == {"rubric"}
+    assert grading.read_row(row, "row 0", grading.columns_of(plain)) == grading.read_row(row, "row 0")
+    asked = grading.read_row(row, "row 0", grading.columns_of(used))
+    assert asked == {**grading.read_row(row, "row 0"), "columns": {"rubric": RUBRIC}}
+    shown = grading._render(asked, (0,), used, False)
+    assert shown.rstrip().endswith(f"|{RUBRIC}|")
+    with pytest.raises(UserError, match=r"row 0: the judge's prompt: .*\{rubric\}.* rows are question, resp"):
+        grading.read_row({"question": "q", "response": "r"}, "row 0", grading.columns_of(used))

@@ -206,6 +206,10 @@ class Tokenizer:
         assert skip_special_tokens
         return "".join(map(chr, ids))
 
+    def apply_chat_template(self, messages: Any, **_: Any) -> list[str]:
+        words: list[str] = messages[0]["content"].split()
+        return words
+
 
 def manager(
     kind: str, url: str = "", n: int = 4, served: str | None = None, **reward: Any
@@ -233,7 +237,10 @@ def manager(
             ),
         ),
     )
-    return GroupRewardManager(config, Tokenizer(), reward_router_address=served)
+    tokenizer = Tokenizer()
+    return GroupRewardManager(
+        config, tokenizer, reward_router_address=served, reward_model_tokenizer=tokenizer
+    )
 
 
 class Data(list[Any]):
@@ -357,19 +364,33 @@ def test_a_judge_that_always_says_a_gives_no_signal_and_is_seen(kind: str) -> No
     assert metrics["reward/judge_failed"] == 0
 
 
-def test_one_failed_answer_is_missing_and_not_a_tie() -> None:
-    """Quality 1 is compared with nobody: it gets the mean of its siblings, which pulls it neither way."""
+def speechless_about_1(call: Call) -> Act:
+    return Act(status=400) if "quality 1" in call.prompt else truthful(call)
 
-    def script(call: Call) -> Act:
-        return Act(status=400) if "quality 1" in call.prompt else truthful(call)
+
+@pytest.mark.parametrize(("kind", "known"), [("sqm", [0.3, 0.9, 0.8]), ("pointwise", [2 / 9, 8 / 9, 7 / 9])])
+def test_a_candidate_without_a_score_gets_the_mean_of_its_siblings(kind: str, known: list[float]) -> None:
+    """Uneven siblings: their mean is neither the neutral reward nor one of theirs."""
+
+    async def use(url: str) -> Any:
+        return await step(kind, url, ("quality 3", "quality 9", "quality 1", "quality 8"), groups=1)()
+
+    (rewards, metrics), _ = with_server(speechless_about_1, use)
+    assert [rewards[0], rewards[1], rewards[3]] == pytest.approx(known)
+    assert rewards[2] == pytest.approx(np.mean(known))
+    assert abs(rewards[2] - 0.5) > 0.1, "not the neutral reward"
+    assert metrics["reward/judgement_failure_rate"] == pytest.approx(0.25)
+    assert metrics["reward/judged"] == pytest.approx(0.75)
+
+
+def test_one_failed_answer_is_missing_and_not_a_tie() -> None:
+    """Quality 1 is compared with nobody: what the others earn is not changed by it."""
 
     async def use(url: str) -> Any:
         return await step("pairwise_dgr", url, groups=1)()
 
-    (rewards, metrics), _ = with_server(script, use)
-    known = [rewards[0], rewards[1], rewards[3]]
-    assert rewards[2] == pytest.approx(np.mean(known))
-    assert sorted(known) == pytest.approx([0.0, 0.5, 1.0])
+    (rewards, metrics), _ = with_server(speechless_about_1, use)
+    assert [rewards[0], rewards[1], rewards[3]] == pytest.approx([0.0, 1.0, 0.5])
     assert metrics["reward/judgement_failure_rate"] == pytest.approx(0.5)
     assert metrics["reward/judged"] == pytest.approx(0.75)
 
@@ -449,6 +470,47 @@ def test_validation_with_one_response_compares_it_with_the_chosen_one() -> None:
     (worse, better), _ = with_server(truthful, use)
     assert (worse[0], better[0]) == (pytest.approx([0.0]), pytest.approx([1.0]))
     assert better[1][0]["above_chosen"] == 1
+
+
+# ---------------------------------------------------------------- the GRRM's judgement, wherever it is asked
+
+BOLD = ranking_answer("compared", [9, 3]).replace("### Scores:", "**Scores:**").replace(": 9", ": 9/10")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_and_serving_ask_the_grrm_the_same(seed: int) -> None:
+    async def use(url: str) -> None:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        await step("grrm", "", groups=2, served=address, seed=seed)()
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        async with Scorer(ScoringOptions("grrm", prompt=prompt_of("grrm"), judge=judge, seed=seed)) as scorer:
+            await scorer.score_groups([Group(f"s{n}", TEXTS[::-1], None, "de", "en") for n in range(2)])
+
+    _, server = with_server(truthful, use)
+    trained, served = [
+        sorted(call.prompt for call in calls) for calls in (server.calls[:2], server.calls[2:])
+    ]
+    assert trained == served
+
+
+def test_training_and_serving_read_the_grrms_answer_the_same() -> None:
+    async def use(url: str) -> Any:
+        address = url.removeprefix("http://").removesuffix("/v1")
+        texts = ("quality 3", "quality 9")
+        rewards, _ = await step("grrm", "", texts, groups=1, served=address)()
+        judge = JudgeOptions.from_mapping({**QUICK, "url": url})
+        scores = []
+        for tolerant in (False, True):
+            options = ScoringOptions("grrm", prompt=prompt_of("grrm"), judge=judge, tolerant=tolerant)
+            async with Scorer(options) as scorer:
+                scores.append(await scorer.score_group(Group("s", texts, None, "de", "en")))
+        return rewards, *scores
+
+    (rewards, strict, tolerant), _ = with_server(lambda _: Act(BOLD), use)
+    assert rewards == [0.5, 0.5]
+    assert strict.scores == (None, None)
+    assert strict.failures[0].startswith("malformed answer: header")
+    assert sorted(tolerant.scores) == [3, 9]
 
 
 # ---------------------------------------------------------------- a judge that verl itself serves

@@ -31,8 +31,8 @@ def stored(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def check(output: Path, *inputs: Path, bad_rows: str = "error") -> list[dict[str, Any]]:
-    flags = ["--schema", "mt_grpo", "--output", str(output), "--bad-rows", bad_rows]
+def check(output: Path, *inputs: Path, bad_rows: str = "error", more: str = "") -> list[dict[str, Any]]:
+    flags = ["--schema", "mt_grpo", "--output", str(output), "--bad-rows", bad_rows, *more.split()]
     check_table.main(["--input", *map(str, inputs), *flags])
     found: list[dict[str, Any]] = pq.read_table(output).to_pylist()
     return found
@@ -42,6 +42,31 @@ def test_a_checked_table_has_the_columns_of_its_schema(tmp_path: Path, pieces: N
     first = stored(tmp_path / "first.parquet", [{"id": n, **row} for n, row in enumerate(PAIRS[:9])])
     second = stored(tmp_path / "second.parquet", PAIRS[9:])
     assert check(tmp_path / "out.parquet", first, second) == PAIRS
+
+
+def test_further_columns_are_kept_where_they_are_wanted(tmp_path: Path, pieces: None) -> None:
+    rows = [{**row, "rubric": f"rubric {n}", "years": [n]} for n, row in enumerate(PAIRS)]
+    first = stored(tmp_path / "first.parquet", rows[:9])
+    second = stored(tmp_path / "second.parquet", [{"id": 1, **row} for row in rows[9:]])
+    assert check(tmp_path / "out.parquet", first, second, more="--further") == rows
+    for third in ([PAIRS[0]], [{**rows[0], "rubric": 3}]):
+        path = stored(tmp_path / "third.parquet", third)
+        with pytest.raises(UserError, match=r"third\.parquet: no column rubric of type string, which"):
+            check(tmp_path / "none.parquet", first, path, more="--further")
+    assert not (tmp_path / "none.parquet").exists()
+
+
+def test_test_sets_keep_further_columns_where_they_are_wanted(tmp_path: Path) -> None:
+    write_table(tmp_path / "one.parquet", [{**PAIRS[0], "rubric": "r", "test_set": "x"}], "translation_test")
+    write_table(tmp_path / "two.parquet", PAIRS[1:2], "translation_test")
+    output = tmp_path / "out.parquet"
+    inputs = [f"{name}={tmp_path / name}.parquet" for name in ("one", "two")]
+    flags = ["--schema", "translation_test", "--output", str(output)]
+    collect_test_sets.main(["--input", *inputs, *flags, "--further"])
+    rows = pq.read_table(output).to_pylist()
+    assert [(row["test_set"], row["rubric"]) for row in rows] == [("one", "r"), ("two", None)]
+    collect_test_sets.main(["--input", *inputs, *flags])
+    assert "rubric" not in pq.read_table(output).column_names
 
 
 def test_a_bad_row_far_down_is_named_and_nothing_is_written(tmp_path: Path, pieces: None) -> None:

@@ -17,7 +17,7 @@ import pytest
 from convert_test_set import main
 from grrm.data.test_sets import language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
 from grrm.files import UserError
-from grrm.schemas import read_table
+from grrm.schemas import read_table, write_table
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -317,3 +317,21 @@ def test_ranking_groups_are_checked_and_keep_their_further_columns(tmp_path: Pat
 def test_language_pairs() -> None:
     assert language_pair("en-zh_CN") == ("en", "zh")
     assert language_pair("zho_Hans-eng_Latn") == ("zh", "en")
+
+
+# --- tables ---
+
+
+def test_a_table_of_ones_own_keeps_its_columns(tmp_path: Path) -> None:
+    row = {"src_text": "one", "trg_text": "eins", "src_lang": "en", "trg_lang": "de", "style": "plain"}
+    write_table(tmp_path / "mine.parquet", [row], "translation_test")
+    convert(
+        "--format", "translation", "--input", tmp_path / "mine.parquet", "--output", tmp_path / "o.parquet"
+    )
+    assert rows_of(tmp_path / "o.parquet") == [{**row, "comment": None}]
+    write_table(tmp_path / "bad.parquet", [row, {**row, "trg_text": "x"}], "translation_test")
+    with pytest.raises(UserError, match="expected one input, found 2"):
+        convert(
+            *("--format", "translation", "--output", tmp_path / "o.parquet"),
+            *("--input", tmp_path / "mine.parquet", tmp_path / "bad.parquet"),
+        )

@@ -258,6 +258,32 @@ def test_too_many_failed_judgements_end_the_run_with_their_own_words(stage):
         run(killed=3, last_words=f"(RewardLoopWorker pid=7) {STOP_MARK} 33 of the last 64 judgements failed")
 
 
+def test_a_function_that_fails_on_the_first_row_ends_the_run_before_anything_is_claimed(stage):
+    """The engine here stands in for the interpreter that tries it: it is told what to try, and fails."""
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    config |= {"+reward.reward_kwargs.kind": "function", "+reward.reward_kwargs.function": "mine.py:score"}
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    Path("mine.py").write_text("def score(group): ...")
+    Path("python").write_text(
+        "#!/bin/sh\nprintf '%s ' \"$@\" > asked\necho 'error: mine.py:score: no score'\nexit 2\n"
+    )
+    Path("python").chmod(0o755)
+    arguments = [
+        "--config",
+        "config.yaml",
+        "--data",
+        "rows.parquet",
+        "--python",
+        str(Path("python").absolute()),
+    ]
+    with pytest.raises(UserError, match=r"^reward: the function cannot be used: mine\.py:score: no score$"):
+        train_rl.main([*arguments, "--model", "model", "--curve", "curve.jsonl"])
+    assert '"function": "mine.py:score"' in Path("asked").read_text()
+    assert not Path("checkpoints").exists()
+    run()  # repaired, it is another training, which nothing is in the way of
+    assert (stage / "model/model.safetensors").read_text() == "step 4"
+
+
 def test_fewer_rows_than_a_step_takes_are_refused(stage):
     pq.write_table(pa.table({"prompt": ["x"] * 3}), "rows.parquet")
     with pytest.raises(UserError, match=r"rows\.parquet: has 3 rows, a step takes 4"):

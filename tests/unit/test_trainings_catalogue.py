@@ -29,7 +29,6 @@ ALLOWED = {
     "scripts/grrm/catalogue/rewards.py": "the judge that the kind grrm takes unless told otherwise",
     "scripts/grrm/judges/configured_prompts.py": "the prompt of the reward of GRPO alone",
     "scripts/grrm/cluster.py": "the judge of GRPO alone may have machines of its own",
-    "scripts/grrm/report/efficiency.py": "runs of GRPO alone may hold different machines",
     "scripts/grrm/engines/verl.py": "says whose section its settings are",
     "scripts/grrm/rewards/group/options.py": "says whose section its options are",
     "scripts/grrm/data/sft_rows.py": "says what the rows of a table become",

@@ -13,6 +13,8 @@ RUNS = """
 configfile: "config/config.yaml"
 configfile: "config/cluster.yaml"
 include: "rules/common.smk"
+include: "rules/deployment.smk"
+include: "rules/train_names.smk"
 rule all:
     input: expand("{run}.txt", run=GRPO_RUNS)
 rule train_mt_grpo:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 
-from planner import snakemake
+from planner import ROOT, snakemake
 
 
 def dry_run(prompts: str, section: str = "prompts") -> subprocess.CompletedProcess[str]:
@@ -50,3 +54,47 @@ def test_a_prompt_that_will_not_do_stops_before_anything_runs(
     assert done.returncode != 0
     for word in words:
         assert word in done.stdout + done.stderr
+
+
+def test_tables_keep_the_columns_that_prompts_name(tmp_path: Path) -> None:
+    """Of published data, down to the test sets; which have to be tables that may have them."""
+    config = yaml.safe_load((ROOT / "config/datasets.yaml").read_text(encoding="utf-8"))
+    prompt = yaml.safe_load((ROOT / "config/prompts/translation.yaml").read_text(encoding="utf-8"))
+    styled = tmp_path / "styled.yaml"
+    styled.write_text(yaml.safe_dump(prompt | {"prompt": prompt["prompt"] + "\n{style}"}))
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"prompts": {"translation": str(styled)}}))
+    files = ("config/paper.yaml", str(overlay))
+    done = planned(ROOT, *files)
+    assert done.returncode != 0
+    words = "a prompt names further columns of the translation test rows, but no test set"
+    assert words in done.stdout + done.stderr
+    assert "(format: translation in config/datasets.yaml)" in done.stdout + done.stderr
+
+    for part in ("Snakefile", "rules", "scripts", "envs", "report"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    entry = {
+        "description": "ours",
+        "kind": "dataset",
+        "source": {"hub": "me/ours", "revision": "main"},
+        "files": {"test.parquet": None},
+        "licence": "ours",
+        "format": "translation",
+        "test_sets": {"ours": {"files": ["test.parquet"]}},
+        "used_by": ["evaluate_translation"],
+    }
+    (tmp_path / "config/datasets.yaml").write_text(yaml.safe_dump(config | {"ours": entry}))
+    more = {"data": {"test_sets": ["held_out", "ours"]}}
+    overlay.write_text(yaml.safe_dump({"prompts": {"translation": str(styled)}, **more}))
+    done = planned(tmp_path, *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    commands = [line for line in done.stdout.splitlines() if "--further" in line]
+    kept = {match[1] for line in commands if (match := re.search(r"--schema (\w+)", line))}
+    assert len(commands) == len(kept)
+    assert kept == {"mt_sft", "mt_grpo", "translation_test"}
+
+
+def planned(folder: Path, *files: str) -> subprocess.CompletedProcess[str]:
+    options = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds", "--configfile")
+    return snakemake(*options, *files, cwd=folder)

@@ -7,7 +7,7 @@ A metric of a user's own is an entry too, made of an item of `evaluate.metrics` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ class Metric:
         better: which way is better; None if neither is.
         factor: by which it is multiplied to be shown (100 for shares shown as per cent).
         digits: after the point, once multiplied.
-        task: what is scored, rankings or translations.
+        task: what is scored: rankings, translations, or what other judges say (`JUDGE_METRICS`).
         level: `corpus` if it is computed beside BLEU for every experiment, from statistics of the segments;
             `segment` if a rule of its own scores each segment, where `evaluate.metrics` names it.
         quality: whether it says how good translations are; if not, it is what a model may change to please a
@@ -32,8 +32,8 @@ class Metric:
         headline: whether it stands at the top of the page.
         score: `module:function` that computes it. Of a corpus (`grrm.metrics.translation.Corpus`) to its
             statistics and signature, None where it cannot be told; or of segments and what goes with them
-            (`grrm.metrics.segments.Given`) to scores and signature. Empty: of rankings, which
-            `grrm.metrics.ranking` scores in one go.
+            (`grrm.metrics.segments.Given`) to scores and signature. Empty: of rankings and
+            judges, which `grrm.metrics.ranking` and `grrm.metrics.judges` score in one go.
         train: `module:function` that trains a tiny model in place of a published one; empty if nothing does.
         environment: where it runs; `comet` holds torch and the metrics' libraries.
         needs_reference: whether it is shown the reference.
@@ -51,7 +51,7 @@ class Metric:
     better: Literal["higher", "lower"] | None = "higher"
     factor: float = 1
     digits: int = 1
-    task: Literal["ranking", "translation"] = "translation"
+    task: Literal["ranking", "translation", "judge"] = "translation"
     level: Literal["corpus", "segment"] = "corpus"
     quality: bool = True
     headline: bool = False
@@ -94,6 +94,12 @@ def _ranking(
     name: str, label: str, better: Literal["higher", "lower"] = "higher", headline: bool = False
 ) -> Metric:
     return Metric(name, label, better, 100, task="ranking", headline=headline)
+
+
+def _judge(
+    name: str, label: str, better: Literal["higher", "lower"] | None = "higher", factor: float = 100
+) -> Metric:
+    return Metric(name, label, better, factor, 1 if factor == 100 else 2, task="judge")
 
 
 def _comet(name: str, label: str, **more: Any) -> Metric:
@@ -199,6 +205,23 @@ ENTRIES: tuple[Metric, ...] = (
     ),
 )
 
+# Of judges that grade single responses or pairs, on a page of their own.
+JUDGE_METRICS: dict[str, Metric] = {
+    entry.name: entry
+    for entry in (
+        _judge("agreement", "Agreement (%)"),
+        _judge("agreement_both_orders", "Agreement, both orders together (%)"),
+        _judge("within_one", "Within one point (%)"),
+        _judge("mean_absolute_error", "Mean absolute error", "lower", 1),
+        _judge("bias", "Said less annotated", None, 1),
+        _judge("position_bias", "Position bias: the same place wins twice (%)", "lower"),
+        _judge("inconsistent", "Orders disagree (%)", "lower"),
+        _judge("says_first", "Answers that prefer the first (%)", None),
+        _judge("loss", "Loss", "lower", 1),
+        _judge("brier", "Brier score", "lower", 1),
+        _judge("valid_rate", "Valid answers (%)"),
+    )
+}
 METRICS: dict[str, Metric] = {entry.name: entry for entry in ENTRIES}
 NAMES: tuple[str, ...] = tuple(entry.name for entry in ENTRIES if entry.level == "segment")
 """What `evaluate.metrics` may name."""
@@ -222,15 +245,18 @@ def own(item: Mapping[str, Any]) -> Metric:
 
 
 def metrics_of(config: Mapping[str, Any]) -> list[Metric]:
-    """The metrics that `evaluate.metrics` names, in its order: the only reader of that key."""
-    return [
-        METRICS[item] if isinstance(item, str) else own(item)
-        for item in config.get("evaluate", {}).get("metrics", ())
-    ]
+    """The metrics that `evaluate.metrics` names, in its order."""
+    return [METRICS[item] if isinstance(item, str) else own(item) for item in _items(config)]
 
 
 def known_metrics(*configs: Mapping[str, Any]) -> dict[str, Metric]:
     """All metrics by name that experiments may have scores of, in the order of tables: every entry, and then
     their own."""
-    chosen: Iterable[Metric] = (metric for config in configs for metric in metrics_of(config))
-    return METRICS | {metric.name: metric for metric in chosen if metric.function}
+    return METRICS | {
+        item["name"]: own(item) for config in configs for item in _items(config) if isinstance(item, Mapping)
+    }
+
+
+def _items(config: Mapping[str, Any]) -> Sequence[str | Mapping[str, Any]]:
+    items: Sequence[str | Mapping[str, Any]] = config.get("evaluate", {}).get("metrics", ())
+    return items

@@ -24,8 +24,9 @@ class RewardKind:
         asks: a judge (a generative model behind HTTP, by default an endpoint of the user's unless
             `own_model` names one), a checkpoint that scores in a process of its own, nothing, or the parts
             of a mixture.
-        scale: the lowest and the highest score, in words where there are none.
-        range: lowest and highest score, brought to 0 and 10 points; None if the module makes points itself.
+        range: scores that become 0 and 10 points, the worst and the best; None if the module makes points
+            itself.
+        scale: the range in words.
         relative: whether scores say something within their group only, so that a lone candidate has none;
             "scale": as the option `scale` says (`group` is relative).
         needs_reference: whether candidates are compared with a reference; a checkpoint may do without one.
@@ -45,8 +46,8 @@ class RewardKind:
     label: str
     module: str
     asks: Asks
+    range: tuple[float, float] | None
     scale: str = ""
-    range: tuple[float, float] | None = None
     relative: bool | Literal["scale"] = False
     needs_reference: bool = False
     translation_only: bool = False
@@ -143,6 +144,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "a sequence-classification checkpoint",
         "grrm.rewards.kinds.bradley_terry",
         "checkpoint",
+        range=None,
         scale="logit",
         relative=True,
         prompt="translation",

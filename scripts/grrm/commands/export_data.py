@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input",
         type=Path,
         nargs="*",
-        help="files or folders (parquet, JSON lines, a JSON list; the last two also .gz); a layout that is "
-        "not known is an error",
+        help="files of rows, or folders of them (JSON lines or lists, Parquet, TSV, CSV; also .gz); a layout "
+        "that is not known is an error",
     )
     parser.add_argument(
         "--dataset",

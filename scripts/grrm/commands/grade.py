@@ -72,7 +72,11 @@ def run(args: argparse.Namespace) -> None:
     def rows() -> list[dict[str, Any]]:
         table = parse_rows(args.input, args.input_format)
         annotated.extend(grading.read_candidates(row, where) for where, row in table)
-        return [grading.asked_about(row, found) for (_, row), found in zip(table, annotated, strict=True)]
+        asked = grading.columns_of(used)
+        return [
+            grading.asked_about(row, found, where, asked)
+            for (where, row), found in zip(table, annotated, strict=True)
+        ]
 
     command.run(
         args,

@@ -10,13 +10,14 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.rewards import EVAL_MODES, PAIRWISE_MODES
 from grrm.catalogue.trainings import of_part
 from grrm.config.rewards import asks_endpoint, compared_rewards, family
-from grrm.config.stages import judged_stages, sft_stages
+from grrm.config.stages import devices_of, judged_stages, sft_stages
 from grrm.files import UserError
 from grrm.urls import secret_in
 
@@ -193,6 +194,26 @@ def lay_environment(
     return laid, origins
 
 
+def lay_for_evaluation(
+    config: Mapping[str, Any], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], Origins]:
+    """What the environment says about judges that evaluate, laid over keys of its sort: to be checked alone.
+
+    They read what their section leaves open while they score, hours later.
+
+    Raises:
+        UserError: a text is of another sort than its variable.
+    """
+    laid: dict[str, Any] = copy.deepcopy(dict(config))
+    origins: Origins = {}
+    for settings in (metric.settings(config) for metric in metrics_of(config)):
+        for variable in VARIABLES:
+            if "url" in settings and variable.option and settings.get(variable.option) is None:
+                kept_nowhere = replace(variable, guard="")
+                _lay(laid, f"mt_grpo.reward.{variable.reward}", kept_nowhere, environment, origins)
+    return laid, origins
+
+
 def _lay_reward(config: dict[str, Any], where: str, environment: Mapping[str, str], origins: Origins) -> None:
     for variable in VARIABLES:
         if variable.option:
@@ -261,11 +282,6 @@ def spread_rows(config: dict[str, Any], origins: Origins, devices_before: int) -
         for name, stage, _ in sft_stages(config):
             if name.startswith("judges."):
                 _spread(stage, rows, devices, f"TRAIN_BATCH_SIZE is {rows}: {name}")
-
-
-def devices_of(config: Mapping[str, Any]) -> int:
-    """Devices that the training stages run on."""
-    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
 
 
 def _spread(stage: dict[str, Any], rows: int, devices: int, what: str) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.config.environment import devices_of, lay_environment, spread_rows
+from grrm.config.environment import lay_environment, lay_for_evaluation, spread_rows
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
+from grrm.config.stages import devices_of
 from grrm.files import UserError, read_yaml
 
 
@@ -70,8 +71,9 @@ def resolve_experiment(
         read_yaml(path)
     schema = load_schema(schema_path)
     files = resolve(config, schema)
-    resolved, origins = lay_environment(files, environment or {})
-    check(resolved, schema, origins)
+    for lay in (lay_for_evaluation, lay_environment):
+        resolved, origins = lay(files, environment or {})
+        check(resolved, schema, origins)
     spread_rows(resolved, origins, devices_of(files))
     if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))

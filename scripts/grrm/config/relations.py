@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
+from grrm.catalogue.trainings import TRAININGS
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
 from grrm.config.schema import shown
-from grrm.config.stages import has_sft, rl_stages, rollout_engines, sft_stages, trained_stages
+from grrm.config.stages import (
+    base_trainings,
+    devices_of,
+    rl_stages,
+    rollout_engines,
+    sft_stages,
+    trained_stages,
+)
 from grrm.urls import secret_in
+
+Check: TypeAlias = Callable[[Mapping[str, Any]], Iterator[str]]
+"""What is wrong with a whole configuration, one message for each slip."""
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together, in words."""
-    yield from _unusable_metrics(config)
-    yield from _secrets_in_addresses(config["evaluate"])
-    yield from _unkept_checkpoints(config)
-    hardware = config["hardware"]
-    devices = hardware["nodes"] * hardware["gpus_per_node"]
-    for name, stage, steps in [*sft_stages(config), *rl_stages(config)]:
-        if (stage[steps] is None) == (stage["epochs"] is None):
-            yield (
-                f"{name}.{steps} is {shown(stage[steps])} and {name}.epochs is {shown(stage['epochs'])}, "
-                "expected a number for one of them and null for the other"
-            )
-    for name in ("grrm_sft", "mt_sft"):
-        if config[name]["warmup_steps"] and config[name]["warmup_ratio"]:
-            yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
-    for name, stage, _ in rl_stages(config):
-        batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
-        if batch % mini:
-            yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
-        if mini * stage["rollouts"] % devices:
-            yield (
-                f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
-                f"over {devices} devices"
-            )
-    if judges := config["judges"]:
-        yield from _inconsistent_pairs(judges["pairwise"])
-        if hardware["nodes"] > 1:
-            yield f"hardware.nodes is {hardware['nodes']}, expected 1 with judges: TRL trains on one machine"
-    yield from _wrong_for_device(config, hardware["device"])
-    if config["rl_engine"] == "gen_rm_fork":
-        yield from _wrong_for_fork(config)
-    bases = [config[f"{name}_sft"]["start_from"] for name in ("grrm", "mt") if has_sft(config, name)]
-    if len({base is None for base in bases}) == 2:
-        yield (
-            f"grrm_sft.start_from is {bases[0]!r} and mt_sft.start_from is {bases[1]!r}, "
-            "expected a model for both or null for both: base models are made in pairs"
-        )
+    for check in _CHECKS:
+        yield from check(config)
 
 
 def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
@@ -63,8 +40,9 @@ def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.metrics has an own metric {metric.name!r}, expected a name that nothing else has"
 
 
-def _secrets_in_addresses(evaluate: Mapping[str, Any]) -> Iterator[str]:
+def _secrets_in_addresses(config: Mapping[str, Any]) -> Iterator[str]:
     """The configuration is written to disk, and its addresses into commands."""
+    evaluate = config["evaluate"]
     for key, url, variable in (
         ("base_url", evaluate["base_url"], "OPENAI_API_KEY"),
         ("llm_judge.url", evaluate["llm_judge"]["url"], "JUDGE_API_KEY"),
@@ -88,9 +66,41 @@ def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.checkpoints has {step}, expected steps before the last, {stage['steps']}"
 
 
-def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
+def _steps_and_epochs(config: Mapping[str, Any]) -> Iterator[str]:
+    """A training ends after its steps, or after its epochs."""
+    for name, stage, steps in [*sft_stages(config), *rl_stages(config)]:
+        if (stage[steps] is None) == (stage["epochs"] is None):
+            yield (
+                f"{name}.{steps} is {shown(stage[steps])} and {name}.epochs is {shown(stage['epochs'])}, "
+                "expected a number for one of them and null for the other"
+            )
+
+
+def _two_warmups(config: Mapping[str, Any]) -> Iterator[str]:
+    """Of two lengths of the warm-up one would be passed over."""
+    for name, stage, _ in sft_stages(config):
+        if stage.get("warmup_steps") and stage["warmup_ratio"]:
+            yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
+
+
+def _uneven_batches(config: Mapping[str, Any]) -> Iterator[str]:
+    """A step is made of whole updates, and an update spreads over all devices."""
+    devices = devices_of(config)
+    for name, stage, _ in rl_stages(config):
+        batch, mini = stage["train_batch_size"], stage["mini_batch_size"]
+        if batch % mini:
+            yield f"{name}.mini_batch_size is {mini}, expected a divisor of train_batch_size {batch}"
+        if mini * stage["rollouts"] % devices:
+            yield (
+                f"{name}.mini_batch_size {mini} x rollouts {stage['rollouts']} do not spread evenly "
+                f"over {devices} devices"
+            )
+
+
+def _inconsistent_pairs(config: Mapping[str, Any]) -> Iterator[str]:
     """Both orders of a pair can only be compared if they are in one step."""
-    if stage["consistency"] == 0:
+    stage = (config["judges"] or {}).get("pairwise")
+    if stage is None or stage["consistency"] == 0:
         return
     for key, wrong, expected in (
         ("both_orders", not stage["both_orders"], "true"),
@@ -104,20 +114,37 @@ def _inconsistent_pairs(stage: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _wrong_for_device(config: Mapping[str, Any], device: str) -> Iterator[str]:
+def _machines_of_judges(config: Mapping[str, Any]) -> Iterator[str]:
+    """Bradley-Terry is trained on one machine."""
+    nodes = config["hardware"]["nodes"]
+    if config["judges"] and nodes > 1:
+        yield f"hardware.nodes is {nodes}, expected 1 with judges: TRL trains on one machine"
+
+
+def _wrong_backend(config: Mapping[str, Any]) -> Iterator[str]:
+    """A server that answers in the evaluation needs its address."""
     evaluate = config["evaluate"]
     if evaluate["backend"] == "openai" and not evaluate["base_url"]:
         yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
-    if device == "cuda":
+
+
+def _wrong_rollout_engines(config: Mapping[str, Any]) -> Iterator[str]:
+    """On GPUs vLLM alone generates rollouts, and the answers of judges."""
+    if config["hardware"]["device"] == "cuda":
         for key, engine in rollout_engines(config).items():
             if engine != "vllm":
                 yield f"{key} is {engine!r}, expected 'vllm' with hardware.device 'cuda'"
+
+
+def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
+    """On CPUs a machine trains in one process, in full precision, by verl, without DeepSpeed."""
+    hardware = config["hardware"]
+    if hardware["device"] != "cpu":
         return
-    yield from _heads_unknown_to_vllm(config)
-    if (processes := config["hardware"]["gpus_per_node"]) > 1:
-        yield f"hardware.gpus_per_node is {processes}, expected 1 with hardware.device 'cpu'"
-    if config["hardware"]["precision"] != "fp32":
-        yield "hardware.precision is 'bf16', expected 'fp32' with hardware.device 'cpu'"
+    if hardware["gpus_per_node"] > 1:
+        yield f"hardware.gpus_per_node is {hardware['gpus_per_node']}, expected 1 with hardware.device 'cpu'"
+    if hardware["precision"] != "fp32":
+        yield f"hardware.precision is {hardware['precision']!r}, expected 'fp32' with hardware.device 'cpu'"
     if config["rl_engine"] != "verl":
         yield f"rl_engine is {config['rl_engine']!r}, expected 'verl' with hardware.device 'cpu'"
     for name, stage, _ in sft_stages(config):
@@ -136,11 +163,15 @@ _RUN_BY = {
 
 def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
     """Shapes of base models that vLLM's attention on a CPU has no kernel for, where vLLM is to run them."""
+    if config["hardware"]["device"] != "cpu":
+        return
+    bases = [row for row in base_trainings(config) if config[row.section]["start_from"] is None]
+    made = {row.start.removesuffix("_base") for row in bases}
     engines = rollout_engines(config) | {"evaluate.backend": config["evaluate"]["backend"]}
     known = ", ".join(map(str, CPU_HEAD_SIZES))
     for key, keys in _RUN_BY.items():
         section, name = key.split(".")
-        if (name in ("grrm", "mt") and not has_sft(config, name)) or config[section] is None:
+        if (section == "base_models" and name not in made) or config[section] is None:
             continue
         shape = config[section][name]
         width, heads = shape["hidden_size"], shape["heads"]
@@ -153,8 +184,18 @@ def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
+    """Base models are made together, so both are made or both taken."""
+    bases = {row.section: config[row.section]["start_from"] for row in base_trainings(config)}
+    if len({base is None for base in bases.values()}) == 2:
+        found = " and ".join(f"{name}.start_from is {base!r}" for name, base in bases.items())
+        yield f"{found}, expected a model for both or null for both: base models are made in pairs"
+
+
+# ---------------------------------------------------------------- what the fork would pass over in silence
+
 _FORK = "with rl_engine 'gen_rm_fork'"
-# What the fork's group reward does, and has no key for.
+# What its group reward does, and has no key for.
 _FORK_REWARD: dict[str, tuple[Any, str]] = {
     "placement": ("colocated", "its judge shares the policy's GPUs"),
     "prompt": (None, "it asks the judge in the authors' own words"),
@@ -164,23 +205,59 @@ _FORK_REWARD: dict[str, tuple[Any, str]] = {
 }
 
 
-def _wrong_for_fork(config: Mapping[str, Any]) -> Iterator[str]:
-    """Settings that the fork's trainer would pass over without a word."""
-    trained = trained_stages(config)
-    for name in ("grrm_rlvr", "mt_grpo"):
+def _forked(config: Mapping[str, Any]) -> list[str]:
+    """Stages that the fork trains."""
+    if config["rl_engine"] != "gen_rm_fork":
+        return []
+    return [name for name in trained_stages(config) if TRAININGS[name].engine == "rl"]
+
+
+def _attention_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Its attention is its own."""
+    for name in _forked(config):
         attention = config[name]["attention"]
-        if name in trained and attention != "flash_attention_2":
+        if attention != "flash_attention_2":
             yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
-    if "mt_grpo" not in trained:
-        return
-    reward = config["mt_grpo"]["reward"]
-    for key, (expected, why) in _FORK_REWARD.items():
-        if reward[key] != expected:
-            yield (f"mt_grpo.reward.{key} is {shown(reward[key])}, expected {shown(expected)} {_FORK}: {why}")
-    taken = reward["model"] or config["evaluate"]["start_from"]["grrm_rlvr"]
-    if config["prompts"]["ranking"] != "upstream" and not taken:
-        yield (
-            f"prompts.ranking is {config['prompts']['ranking']!r}, expected 'upstream' {_FORK} "
-            "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
-            "(evaluate.start_from.grrm_rlvr): in these the fork asks it"
-        )
+
+
+def _reward_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Its group reward is the published one."""
+    for name in _forked(config):
+        reward = config[name].get("reward", {})
+        for key, (expected, why) in _FORK_REWARD.items():
+            if reward and reward[key] != expected:
+                found = shown(reward[key])
+                yield f"{name}.reward.{key} is {found}, expected {shown(expected)} {_FORK}: {why}"
+
+
+def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """It asks in the authors' own words, which a judge must have been trained on."""
+    ranking = config["prompts"]["ranking"]
+    for row in (TRAININGS[name] for name in _forked(config) if TRAININGS[name].judge):
+        taken = config[row.name]["reward"]["model"] or config["evaluate"]["start_from"][row.judge]
+        if ranking != "upstream" and not taken:
+            yield (
+                f"prompts.ranking is {ranking!r}, expected 'upstream' {_FORK} "
+                "(config/paper_fork.yaml), or a judge that was trained on the authors' own words "
+                f"(evaluate.start_from.{row.judge}): in these the fork asks it"
+            )
+
+
+_CHECKS: tuple[Check, ...] = (
+    _unusable_metrics,
+    _secrets_in_addresses,
+    _unkept_checkpoints,
+    _steps_and_epochs,
+    _two_warmups,
+    _uneven_batches,
+    _inconsistent_pairs,
+    _machines_of_judges,
+    _wrong_backend,
+    _wrong_rollout_engines,
+    _not_on_a_cpu,
+    _heads_unknown_to_vllm,
+    _attention_of_the_fork,
+    _reward_of_the_fork,
+    _prompt_of_the_fork,
+    _unpaired_bases,
+)

@@ -74,6 +74,8 @@ def _keys_of_kind(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
         inherited = key == "normalise" and "weight" in reward
         if key in reward and kind != wanted and not inherited:
             yield f"{where}.{key} is set, expected it with kind {wanted!r} only, not {kind!r}"
+    if kind in _KEYS and reward.get("prompt") is not None:
+        yield f"{where}.prompt is {reward['prompt']!r}, expected null for kind {kind!r}"
     if "range" in reward and not reward["range"][0] < reward["range"][1]:
         yield f"{where}.range is {reward['range']}, expected the lowest score, then the highest"
     names = [part.get("name", part["kind"]) for part in reward.get("parts", ())]

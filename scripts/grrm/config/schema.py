@@ -51,7 +51,8 @@ def check(
         origins: by the path of a key, the variable of the environment, and its text, that it has its value
             from: that is named instead.
     """
-    problems = {_explain(error, origins or {}) for error in validator(schema).iter_errors(config)}
+    errors = [leaf for error in validator(schema).iter_errors(config) for leaf in _leaves(error)]
+    problems = {_explain(error, origins or {}) for error in errors}
     if problems:
         raise UserError("configuration: " + "; ".join(sorted(problems)))
 
@@ -122,6 +123,8 @@ def _typed(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> An
             key: _typed(part, parts[key], root) if isinstance(parts[key], Mapping) else part
             for key, part in value.items()
         }
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        return [_typed(part, schema["items"], root) for part in value]
     allowed = schema.get("type", [])
     names = [allowed] if isinstance(allowed, str) else allowed
     if not isinstance(value, str) or names == ["string"]:
@@ -144,6 +147,22 @@ def dereference(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[s
         # What stands beside the reference (a default, a description) goes before what it points to.
         schema = {**target, **{key: part for key, part in schema.items() if key != "$ref"}}
     return schema
+
+
+def _leaves(error: Any) -> Iterator[Any]:
+    """What is wrong with a value that fits none of several schemas: with the first that is for its sort."""
+    if not error.context:
+        yield error
+        return
+    branches: dict[Any, list[Any]] = {}
+    for below in error.context:
+        branches.setdefault(below.schema_path[0], []).append(below)
+    for below in min(branches.values(), key=lambda errors: any(map(_is_of_another_sort, errors))):
+        yield from _leaves(below)
+
+
+def _is_of_another_sort(error: Any) -> bool:
+    return error.validator in ("type", "enum") and not error.relative_path
 
 
 def _explain(error: Any, origins: Mapping[tuple[str, ...], tuple[str, str]]) -> str:

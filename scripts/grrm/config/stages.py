@@ -9,8 +9,6 @@ from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
 from grrm.files import UserError
 
-JUDGES = tuple(row.section.rpartition(".")[2] for row in of_part("judges"))
-
 
 def value_of(config: Mapping[str, Any], path: str) -> Any:
     """What stands under a dotted path; None if nothing does."""
@@ -131,12 +129,9 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
 
 def rollout_engines(config: Mapping[str, Any]) -> dict[str, str]:
     """What generates rollouts and the answers of judges that verl serves: key -> transformers or vllm."""
-    engines = {f"{name}.rollout_engine": stage["rollout_engine"] for name, stage, _ in rl_stages(config)}
-    engines["mt_grpo.reward.rollout_engine"] = config["mt_grpo"]["reward"]["rollout_engine"]
-    if config["alignment"] is not None:
-        reward = config["alignment"]["grpo"]["reward"]
-        engines["alignment.grpo.reward.rollout_engine"] = reward["rollout_engine"]
-    return engines
+    stages = [(name, stage) for name, stage, _ in rl_stages(config)]
+    judges = [(f"{name}.reward", stage["reward"]) for name, stage in stages if "reward" in stage]
+    return {f"{name}.rollout_engine": section["rollout_engine"] for name, section in [*stages, *judges]}
 
 
 def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
@@ -150,10 +145,14 @@ def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
     return "train", "vllm_cpu" if "vllm" in runs else "train"
 
 
-def has_sft(config: Mapping[str, Any], name: str) -> bool:
-    """Whether the SFT of the base model of that name (grrm, mt) is part of the experiment."""
-    first = next(row.name for row in TRAININGS.values() if row.start == f"{name}_base")
-    after = next(row for row in TRAININGS.values() if row.start == first)
-    finished = config["evaluate"]["start_from"]
-    later = value_of(config, f"{after.section}.start_from") or finished[after.name] or finished[first]
-    return later is None
+def devices_of(config: Mapping[str, Any]) -> int:
+    """Devices that the training stages run on."""
+    return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])
+
+
+def base_trainings(config: Mapping[str, Any]) -> list[Training]:
+    """Trainings that start from base models, less those whose model, or the next one, is taken."""
+    taken = taken_models(config)
+    first = [row for row in of_part("") if row.start not in TRAININGS]
+    after = {row.start: row.name for row in of_part("") if row.start in TRAININGS}
+    return [row for row in first if row.name not in taken and after[row.name] not in taken]

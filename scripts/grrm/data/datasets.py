@@ -61,7 +61,8 @@ class TestSet:
     Attributes:
         name: its own name, unique in the table.
         entry: the entry that has its files.
-        format: as scripts/convert_test_set.py takes it; ranking for groups with scores.
+        format: as scripts/convert_test_set.py takes it; ranking for groups with scores, translation for
+            segments in tables like ours.
         files: paths in the entry's folder.
         pair: its languages, or None where the rows say them.
     """

@@ -23,7 +23,7 @@ def join_cluster(overrides: Mapping[str, Any], address: str) -> dict[str, Any]:
     """The overrides of one launch without a Ray of its own; a job finds the cluster by itself.
 
     Args:
-        overrides: what `grrm.engines.verl.launch_overrides` returns.
+        overrides: what `grrm.engines.verl_launch.launch_overrides` returns.
         address: of the cluster.
     """
     kept = {key: value for key, value in overrides.items() if not key.lstrip("+").startswith(_RAY_INIT)}

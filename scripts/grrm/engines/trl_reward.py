@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 from transformers.trainer_utils import get_last_checkpoint
@@ -24,7 +23,7 @@ from grrm.data.judge_data import read_records
 from grrm.data.records import Preferred
 from grrm.engines.stop_callback import StopWhenAsked
 from grrm.engines.trl import weights_dtype
-from grrm.files import UserError, write_jsonl
+from grrm.files import UserError, read_yaml, write_jsonl
 from grrm.inference.bradley_terry import load_tokenizer
 from grrm.judges.conversation import encode, with_response
 from grrm.process import run_main
@@ -35,7 +34,7 @@ LOG = "log.jsonl"
 def main(argv: list[str] | None = None) -> None:
     """Train, then write the model and the log of its steps into the working folder."""
     path, *tracker = sys.argv[1:] if argv is None else argv
-    config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    config = read_yaml(path)
     working = Path(config["output_dir"])
     arguments = RewardConfig(
         output_dir=str(working), max_length=None, report_to=tracker or "none", **config["training"]

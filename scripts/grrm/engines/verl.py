@@ -1,14 +1,12 @@
-"""verl 0.9.1: the configuration of a reinforcement learning stage and how it is launched.
+"""verl 0.9.1: the configuration of a reinforcement learning stage.
 
 A rendered configuration is a flat mapping from Hydra keys to values: what is trained, on what, to where. Keys
-that verl's own configuration does not have start with "+". What belongs to one launch (temporary folders,
-addresses, threads) is added by `launch_overrides` and `environment`: it does not make another training of it.
+that verl's own configuration does not have start with "+". What belongs to one launch is added by
+`grrm.engines.verl_launch`: it does not make another training of it.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,11 +26,9 @@ DEVICE = "trainer.device"
 ATTENTION = "+actor_rollout_ref.model.override_config.attn_implementation"
 FILTERED = "data.filter_overlong_prompts"
 _NODES, _DEVICES = "trainer.nnodes", "trainer.n_gpus_per_node"
-_VALIDATION_DATA = "data.val_files"
-_TRAINER_MODE = "trainer.v1.trainer_mode"
+VALIDATION_DATA = "data.val_files"
+TRAINER_MODE = "trainer.v1.trainer_mode"
 
-# Ray's workers need not share the launcher's working folder.
-_PATHS = (MODEL, DATA, _VALIDATION_DATA, CHECKPOINTS)
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
 _TOKENIZERS = 16  # processes; the number that the recipes give for SFT
@@ -106,7 +102,7 @@ def rl_overrides(
 def _data(settings: Mapping[str, Any], data: Path, seed: int) -> Overrides:
     return {
         DATA: str(data),
-        _VALIDATION_DATA: str(data),  # verl always loads a validation set; it is never run
+        VALIDATION_DATA: str(data),  # verl always loads a validation set; it is never run
         BATCH: settings["train_batch_size"],
         "data.max_prompt_length": settings["max_prompt_length"],
         "data.max_response_length": settings["max_response_length"],
@@ -129,7 +125,7 @@ def _policy(settings: Mapping[str, Any], model: Path, seed: int) -> Overrides:
         f"{actor}.fsdp_config.seed": seed,
         f"{actor}.ppo_mini_batch_size": settings["mini_batch_size"],
         f"{actor}.ppo_micro_batch_size_per_gpu": settings["micro_batch_size"],
-        f"{actor}.grad_clip": settings["max_grad_norm"],
+        f"{actor}.optim.clip_grad": settings["max_grad_norm"],  # verl reads no actor.grad_clip
         f"{actor}.optim.lr": settings["learning_rate"],
         f"{actor}.optim.lr_scheduler_type": settings["lr_scheduler"],
         f"{actor}.optim.lr_warmup_steps": settings["warmup_steps"],
@@ -214,7 +210,7 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
         "trainer.v1.sampler.custom_sampler.name": buffer,
         _NODES: 1,
         _DEVICES: 1,
-        **({_TRAINER_MODE: "sync_group_reward"} if colocated else {}),
+        **({TRAINER_MODE: "sync_group_reward"} if colocated else {}),
     }
 
 
@@ -228,10 +224,8 @@ def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bo
         "actor_rollout_ref.model.use_remove_padding": False,
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         ATTENTION: "sdpa",
-        f"{actor}.use_torch_compile": False,
         f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"{actor}.fsdp_config.dtype": "float32",
         f"+{actor}.fsdp_config.mixed_precision": fp32,
         **verl_vllm.cpu_server(rollout, settings["rollout_engine"], hardware),
         f"{rollout}.agent.num_workers": 1,
@@ -287,6 +281,7 @@ def _cuda(
     return overrides | {
         f"{server}.name": reward["rollout_engine"],
         f"{server}.dtype": _DTYPES[precision],
+        f"{server}.temperature": reward["temperature"],
         f"{server}.top_p": reward["top_p"],
         f"{server}.top_k": reward["top_k"],
         f"{server}.gpu_memory_utilization": reward["gpu_memory_utilization"],
@@ -315,7 +310,7 @@ def _validation(validation: Mapping[str, Any], data: Path | None) -> Overrides:
         raise ValueError("a validation needs its rows")
     rollout = "actor_rollout_ref.rollout.val_kwargs"
     return {
-        _VALIDATION_DATA: str(data),
+        VALIDATION_DATA: str(data),
         "data.val_batch_size": validation["batch_size"],
         "trainer.test_freq": validation["steps"],
         "trainer.val_before_train": validation["before_training"],
@@ -348,138 +343,3 @@ def devices_per_machine(config: Mapping[str, Any]) -> int:
         return 0
     judge = config["reward.reward_model.n_gpus_per_node"] if config.get(DEDICATED) else 0
     return max(int(config.get(_DEVICES, 1)), int(judge))
-
-
-# ---------------------------------------------------------------- one launch
-
-
-def launch_overrides(
-    config: Mapping[str, Any], *, temporary: Path, ledger: Path, cluster: bool = False
-) -> Overrides:
-    """The overrides of one launch of a rendered configuration.
-
-    Args:
-        config: the rendered configuration.
-        temporary: short path (40 characters at most: Ray puts sockets below it) removed after the launch.
-        ledger: file for judged groups; used only if rewards are given to groups. Calls of a judge over HTTP
-            are noted beside it, in judge_calls.jsonl.
-        cluster: Ray runs already, at the address in the environment; otherwise it is started on this machine.
-    """
-    overrides = {
-        **config,
-        **{key: str(Path(config[key]).absolute()) for key in _PATHS if key in config},
-        "hydra.run.dir": str(temporary / "hydra"),
-        "hydra.output_subdir": None,
-        **({} if cluster else _own_ray(config, temporary)),
-        **verl_vllm.launch(config),
-    }
-    return overrides | verl_rewards.launch(config, ledger)
-
-
-def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:
-    ray = "ray_kwargs.ray_init"
-    overrides = {
-        f"+{ray}.address": "local",  # never another run's cluster
-        f"+{ray}._temp_dir": str(temporary),
-        f"+{ray}._node_ip_address": "127.0.0.1",
-        f"+{ray}.include_dashboard": False,
-    }
-    if config[DEVICE] == "cpu":
-        offers = _logical_resources(config)
-        overrides |= {
-            f"+{ray}.object_store_memory": offers["object_store_memory"],
-            f"{ray}.num_cpus": offers["num_cpus"],
-            f"+{ray}.num_gpus": offers["num_gpus"],
-        }
-    return overrides
-
-
-def _logical_resources(config: Mapping[str, Any]) -> dict[str, int]:
-    """verl's actors ask for a processor each, and for a "GPU" per model with devices of its own."""
-    return {"object_store_memory": 500_000_000, "num_cpus": 8, "num_gpus": 2 if config.get(DEDICATED) else 1}
-
-
-def ray_offers(config: Mapping[str, Any]) -> dict[str, int]:
-    """Options of `ray start` on each machine; on GPUs Ray looks itself."""
-    if config.get(DEVICE) != "cpu":
-        return {}
-    return {f"--{name.replace('_', '-')}": value for name, value in _logical_resources(config).items()}
-
-
-def command(python: str, overrides: Mapping[str, Any], *, cluster: bool = False) -> list[str]:
-    """The command line of verl's trainer.
-
-    On a CPU, unless Ray runs already, through the launcher that starts Ray's workers quicker.
-    """
-    alone_on_cpu = overrides.get("trainer.device") == "cpu" and not cluster
-    module = "grrm.verl_plugin.main_ppo" if alone_on_cpu else "verl.trainer.main_ppo"
-    return [python, "-m", module, *hydra_arguments(overrides)]
-
-
-def hydra_arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides as Hydra reads them on the command line."""
-    return [f"{key}={_hydra_value(value)}" for key, value in overrides.items()]
-
-
-def _hydra_value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_hydra_value(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_hydra_value, value)) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    # Quoted, or Hydra reads "1e-5", "a,b" and "null" as something else than text.
-    return json.dumps(str(value), ensure_ascii=False)
-
-
-def environment(
-    config: Mapping[str, Any], *, python: str, scripts: Path, temporary: Path, metrics: Path
-) -> dict[str, str]:
-    """The environment of verl's trainer, which Ray hands on to its workers.
-
-    Args:
-        config: the rendered configuration.
-        python: interpreter of the environment; what is compiled on the way needs the programs beside it.
-        scripts: folder that holds the package grrm.
-        temporary: folder removed after the launch, for locks and caches.
-        metrics: file for verl's metrics (JSON lines), overwritten.
-    """
-    inherited = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    variables = {
-        **inherited,
-        **verl_vllm.environment(python),
-        "PYTHONPATH": os.pathsep.join(path),
-        "PYTHONUNBUFFERED": "1",
-        "TMPDIR": str(temporary),
-        "HF_DATASETS_CACHE": str(temporary / "datasets"),
-        "VERL_USE_EXTERNAL_MODULES": ",".join(_plugins(config)),
-        "VERL_FILE_LOGGER_PATH": str(metrics.absolute()),
-        "HF_HUB_OFFLINE": "1",
-        "HYDRA_FULL_ERROR": "1",
-        # A second thread stalls the training worker whenever anything else wants the core.
-        "OMP_NUM_THREADS": "1",
-        "TQ_NUM_THREADS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_prestart_worker_first_driver": "0",
-        # Ray's workers give way to everything (15) unless told otherwise; here they are the work itself.
-        "RAY_worker_niceness": "0",
-    }
-    if config[DEVICE] == "cpu":
-        variables |= {
-            "VERL_PLATFORM": "cpu",
-            "VERL_ENGINE_DEVICE": "cuda",  # the stock FSDP engine, which runs on any torch device
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        }
-    return variables
-
-
-def _plugins(config: Mapping[str, Any]) -> list[str]:
-    plugins = ["grrm.verl_plugin.register"]
-    if _TRAINER_MODE in config:
-        plugins.append("grrm.verl_plugin.colocated")
-    return plugins

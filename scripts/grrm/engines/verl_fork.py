@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.engines.verl import hydra_arguments
+from grrm.engines.verl_launch import hydra_arguments
 
 Overrides = dict[str, Any]
 

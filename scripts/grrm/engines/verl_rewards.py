@@ -181,7 +181,6 @@ def _served_judge(reward: Mapping[str, Any], judge: Path | None, seed: int) -> O
         f"{server}.tensor_model_parallel_size": 1,
         f"{server}.prompt_length": reward["max_prompt_length"],
         f"{server}.response_length": reward["max_response_length"],
-        f"{server}.temperature": reward["temperature"],
         f"{server}.top_p": 1.0,
         f"{server}.top_k": -1,
         f"{server}.seed": seed,

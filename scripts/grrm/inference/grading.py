@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -32,6 +32,7 @@ from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
 from grrm.judges.comparisons import Shown, agreed, orders_of, tournament_scores
 from grrm.judges.conversation import question_text, with_response
+from grrm.prompts import check_columns
 from grrm.tournament import Method
 from grrm.verdicts import Preference
 
@@ -109,7 +110,8 @@ def grade(
         UserError: the judge cannot be loaded or asked, was not trained for this, or a row cannot be graded.
     """
     used = judge_use(card or model, mode)
-    table = [read_row(row, f"row {number}") for number, row in enumerate(rows)]
+    asked = columns_of(used)
+    table = [read_row(row, f"row {number}", asked) for number, row in enumerate(rows)]
     with closing(open_judge(model, engine, used)) as judge:
         results = dict(
             grade_each(
@@ -147,16 +149,23 @@ def default_decoding(used: Use) -> Decoding:
 # ---------------------------------------------------------------- rows
 
 
-def read_row(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def columns_of(used: Use) -> frozenset[str]:
+    """Columns of a row that the judge's prompt names."""
+    return frozenset() if isinstance(used, BradleyTerry) else used.asks.columns
+
+
+def read_row(row: Mapping[str, Any], where: str, asked: Collection[str] = ()) -> dict[str, Any]:
     """A row to grade, of any layout (`grrm.data.layouts`).
 
     Returns:
-        id, messages (none where the row does not say what is answered), responses and reference.
+        id, messages (none where the row does not say what is answered), responses and reference; columns, if
+        some are asked for.
 
     Raises:
-        UserError: the layout is not known, or a value is of another type; `where` says in which row.
+        UserError: the layout is not known, a value is of another type, or a column is missing; `where` says
+            in which row.
     """
-    return asked_about(row, read_candidates(row, where))
+    return asked_about(row, read_candidates(row, where), where, asked)
 
 
 def read_candidates(row: Mapping[str, Any], where: str) -> Candidates:
@@ -173,14 +182,18 @@ def read_candidates(row: Mapping[str, Any], where: str) -> Candidates:
     return candidates
 
 
-def asked_about(row: Mapping[str, Any], candidates: Candidates) -> dict[str, Any]:
+def asked_about(
+    row: Mapping[str, Any], candidates: Candidates, where: str, asked: Collection[str] = ()
+) -> dict[str, Any]:
     """What a judge is asked about a row, as `read_row` returns it."""
-    return {
+    check_columns(f"{where}: the judge's prompt", asked, row)
+    about = {
         "id": row.get("id"),
         "messages": [dict(turn) for turn in candidates.conversation],
         "responses": list(candidates.responses),
         "reference": candidates.reference,
     }
+    return about | ({"columns": {name: row[name] for name in sorted(asked)}} if asked else {})
 
 
 # ---------------------------------------------------------------- grading
@@ -337,6 +350,7 @@ def _render(row: Row, responses: tuple[int, ...], used: Pointwise | Pairwise, re
     return used.asks.render(
         question=question_text(row["messages"]),
         reference=row["reference"] if reference else None,
+        columns=row.get("columns", {}),
         **{name: row["responses"][i] for name, i in zip(names, responses, strict=True)},
     )
 

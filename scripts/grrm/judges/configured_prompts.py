@@ -136,6 +136,28 @@ def carrying_rewards(config: Mapping[str, Any]) -> list[str]:
     return list(named)
 
 
+def tables_with_columns(config: Mapping[str, Any]) -> set[str]:
+    """Tables whose further columns are kept, as what is asked about their rows names them or may do so."""
+    asked: dict[tuple[str, ...], Collection[str]] = {
+        ("grrm_sft", "grrm_rlvr", "ranking_test", "translation_test"): _further(config, "ranking"),
+        ("mt_sft", "mt_grpo", "translation_test"): _further(config, "translation"),
+        ("mt_grpo",): carrying_rewards(config),
+    }
+    if "llm_judge" in config["evaluate"]["metrics"]:
+        templates = load_templates(config["evaluate"]["llm_judge"]["prompt"], "judge_translation")
+        asked[("translation_test",)] = asked_columns("judge_translation", templates) - TEST_COLUMNS
+    return {table for tables, names in asked.items() if names for table in tables}
+
+
+def _further(config: Mapping[str, Any], task: str) -> Collection[str]:
+    """Columns that the prompt of a task names beside those that its tables always have."""
+    file = config["prompts"][task]
+    if file == UPSTREAM:
+        return ()
+    load: Callable[[str], Prompt] = load_ranking_prompt if task == "ranking" else load_translation_prompt
+    return load(file).columns - SHARED_COLUMNS
+
+
 def _may_name_columns(kind: str, prompt: str) -> bool:
     file = prompt_file(prompt)
     if file == prompt:

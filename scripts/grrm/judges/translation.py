@@ -83,7 +83,7 @@ async def judge_ranking(
         UserError: too many failures, see `Decider.decide`.
         ValueError: a group has more than 26 distinct candidates.
     """
-    shown = [order(group) for group in groups]
+    pairs = [(group, order(group)) for group in groups]
     prompts = {
         number: prompt.render(
             src_text=group.question,
@@ -92,30 +92,31 @@ async def judge_ranking(
             trg_lang=group.trg_lang,
             columns=group.columns,
         )
-        for number, (group, indices) in enumerate(zip(groups, shown, strict=True))
+        for number, (group, indices) in enumerate(pairs)
         if len(indices) > 1
     }
     asked = [number for number, text in prompts.items() if fits(text)]
     verdicts = await client.decide(
-        [(prompts[number], _counting(read, len(shown[number]))) for number in asked]
+        [(prompts[number], _counting(read, len(pairs[number][1]))) for number in asked]
     )
     answers = dict(zip(asked, verdicts, strict=True))
-    results = []
-    for number, (group, indices) in enumerate(zip(groups, shown, strict=True)):
-        size = len(group.candidates)
-        verdict = answers.get(number)
-        if number not in prompts:
-            results.append(GroupScores((_MIDDLE,) * size))
-        elif verdict is None:
-            results.append(GroupScores((None,) * size, (PROMPT_TOO_LONG,)))
-        else:
-            scores = (
-                (None,) * size if verdict.value is None else spread(group.candidates, indices, verdict.value)
-            )
-            failures = () if verdict.value is not None else (_failure(verdict),)
-            results.append(GroupScores(scores, failures, answer=verdict.text, retries=verdict.retries))
+    results = [_ranked(group, indices, answers.get(number)) for number, (group, indices) in enumerate(pairs)]
     failed = len(prompts) - sum(verdict.value is not None for verdict in verdicts)
     return Judged(tuple(results), common_metrics(results, len(prompts), failed))
+
+
+def _ranked(group: Group, shown: list[int], verdict: Verdict[Sequence[float]] | None) -> GroupScores:
+    """What became of a group; without a verdict it was not asked about."""
+    size = len(group.candidates)
+    if len(shown) < 2:
+        return GroupScores((_MIDDLE,) * size)
+    if verdict is None:
+        return GroupScores((None,) * size, (PROMPT_TOO_LONG,))
+    if verdict.value is None:
+        why = (_failure(verdict),)
+        return GroupScores((None,) * size, why, answer=verdict.text, retries=verdict.retries)
+    scores = spread(group.candidates, shown, verdict.value)
+    return GroupScores(scores, answer=verdict.text, retries=verdict.retries)
 
 
 def _counting(read: Read, count: int) -> Callable[[str], Sequence[float]]:

@@ -2,16 +2,17 @@
 
     def ter(translations: list[str], references: list[str], sources: list[str]) -> list[float | None]
 
-It is called once for each system and run, with all segments of the test table in its order; a translation
-that failed is an empty text. It answers one number for each segment, None where it cannot tell. Parameters
-after these three get the column of the test table that they are named like, as a list.
+It may be async. It is called once for each system and run, with all segments of the test table in order; a
+translation that failed is an empty text. It answers one number for each segment, None where it cannot tell.
+Parameters after these three get the column of the test table that they are named like, as a list.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from grrm.files import UserError, sha256
@@ -61,12 +62,17 @@ def ask(
     where = f"metric {spec}, translations of {system}"
     more = _columns(function, spec, rows)
     try:
-        scores = list(function(texts, references, sources, **more))
+        answer = function(texts, references, sources, **more)
+        scores = list(asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
     except (Exception, SystemExit) as error:
         raise UserError(f"{where}: {said(error)}") from error
     if len(scores) != len(texts):
         raise UserError(f"{where}: {len(scores)} scores, expected {len(texts)}, one for each segment")
     return [_number(score, f"{where}, row {row}") for row, score in enumerate(scores)]
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
 
 
 def _columns(function: Function, spec: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from grrm.catalogue.metrics import METRICS, metrics_of
+from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import STAGES, TRAININGS, of_part
-from grrm.config import grpo_runs, has_alignment_judge, taken_models, trained_stages
+from grrm.config import grpo_runs, has_alignment_judge, pieces_of, taken_models, trained_stages
 
 _LOCAL = {"download_dataset", "build_environment"}
 """Of the table, those that run where Snakemake does."""
@@ -33,9 +34,11 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         stages |= {own.name} | ({own.start} - set(taken))
     scored, source = metrics_of(config), config["data"]["source"]
     comparison, judges = bool(config["reward_comparison"]), config["judges"] is not None
-    rewarded = {reward["kind"] for reward in runs.values()} if own.name in stages else set()
+    pieces = [piece for reward in runs.values() for piece in pieces_of(reward).values()]
+    rewarded = {KINDS[piece["kind"]].own_model for piece in pieces} if own.name in stages else set()
     # With COMET kinds of reward are compared, and translations rewarded, whatever is evaluated.
-    read = {*scored, *([METRICS["comet"]] if comparison or "comet" in rewarded else [])}
+    others = rewarded | ({"comet"} if comparison else set())
+    read = {*scored, *(METRICS[name] for name in others & METRICS.keys())}
     bases = {row.start for row in of_part("") if row.name in stages} - set(STAGES)
     return {
         "make_toy_world": source == "toy",

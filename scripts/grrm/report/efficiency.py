@@ -14,7 +14,6 @@ from typing import Any
 
 from grrm.catalogue.trainings import training_of
 from grrm.cluster import devices, load_resources
-from grrm.config import grpo_runs
 from grrm.engines.sessions import read_sessions
 from grrm.preflight.forecast import Range, Stage, forecast_experiment, load_assumptions
 from grrm.report.benchmarks import read_benchmarks
@@ -106,27 +105,19 @@ def measure_efficiency(
     benchmarks = {entry["job"]: entry["seconds"] for entry in read_benchmarks(results / "benchmarks")}
 
     launches = {f"train_{name}": sessions for name, sessions in _trainings(results).items()}
+    used = {
+        job: _time(launches.get(job, []), benchmarks.get(job), accounting)
+        for job in dict.fromkeys([*benchmarks, *launches])
+    }
     stages = []
     for stage in forecasts:
         rule = f"train_{stage.name}"
-        sessions = launches.get(rule, [])
-        used = _time(sessions, benchmarks.get(rule), accounting)
-        stages.append(
-            {
-                **_stage(stage, devices(rule, resources, config), used, cuda=cuda),
-                "hardware": _hardware(sessions),
-            }
-        )
+        held = devices(rule, resources, config)
+        measured = _stage(stage, held, used.get(rule, (None, 0, None)), cuda=cuda)
+        stages.append({**measured, "hardware": _hardware(launches.get(rule, []))})
     trained = {f"train_{stage.name}" for stage in forecasts}
-    runs = {f"train_{run}": run for run in grpo_runs(config)}
-    other = []
-    for job in dict.fromkeys([*benchmarks, *launches]):
-        hours, _, _ = _time(launches.get(job, []), benchmarks.get(job), accounting)
-        if job in trained or hours is None:
-            continue
-        held = devices(_rule_of(job, resources), resources, config, runs.get(job, "mt_grpo"))
-        gpu_hours = hours * held if cuda else None
-        other.append({"job": job, "devices": held, "hours": hours, "gpu_hours": gpu_hours})
+    rest = {job: hours for job, (hours, _, _) in used.items() if job not in trained and hours is not None}
+    other = [_other(job, hours, resources, config) for job, hours in rest.items()]
     used_hours = [entry["gpu_hours"] for entry in [*stages, *other]]
     known = [stage.gpu_hours for stage in forecasts if stage.gpu_hours is not None]
     return {
@@ -141,6 +132,12 @@ def measure_efficiency(
             ),
         },
     }
+
+
+def _other(job: str, hours: float, resources: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    held = devices(_rule_of(job, resources), resources, config, job.removeprefix("train_"))
+    on_gpus = config["hardware"]["device"] == "cuda"
+    return {"job": job, "devices": held, "hours": hours, "gpu_hours": hours * held if on_gpus else None}
 
 
 def _rule_of(job: str, resources: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue.metrics import JUDGE_METRICS, Metric
 from grrm.files import UserError, read_json
 from grrm.report.pages import Block
 
@@ -13,20 +14,6 @@ KINDS = {
     "judge_pointwise": "Scores from 0 to 4",
     "judge_pairwise": "Comparisons",
     "judge_bradley_terry": "Chosen and rejected (Bradley-Terry)",
-}
-# Name in tables, and the factor by which shares are shown as per cent.
-METRICS = {
-    "agreement": ("Agreement (%)", 100),
-    "agreement_both_orders": ("Agreement, both orders together (%)", 100),
-    "within_one": ("Within one point (%)", 100),
-    "mean_absolute_error": ("Mean absolute error", 1),
-    "bias": ("Said less annotated", 1),
-    "position_bias": ("Position bias: the same place wins twice (%)", 100),
-    "inconsistent": ("Orders disagree (%)", 100),
-    "says_first": ("Answers that prefer the first (%)", 100),
-    "loss": ("Loss", 1),
-    "brier": ("Brier score", 1),
-    "valid_rate": ("Valid answers (%)", 100),
 }
 
 
@@ -78,13 +65,13 @@ def judges_page(
 
 
 def _headline(document: Mapping[str, Any]) -> list[str]:
-    before, after = document["systems"][0], document["systems"][-1]
+    metric = JUDGE_METRICS["agreement"]
+    before, after = (document["systems"][place]["metrics"][metric.name] for place in (0, -1))
     return [
         f"{KINDS[document['task']]}: agreement (%)",
-        _number(before["metrics"]["agreement"], 100),
-        _number(after["metrics"]["agreement"], 100),
-        _difference(document, "agreement", 100),
-        str(after["metrics"]["agreement"]["n"]),
+        *(_number(estimate, metric.factor, metric.digits) for estimate in (before, after)),
+        _difference(document, metric),
+        str(after["n"]),
     ]
 
 
@@ -94,11 +81,11 @@ def _kind(document: Mapping[str, Any]) -> Iterator[Block]:
     header = ["", *(system["name"] for system in systems), "difference"]
     rows = [
         [
-            label,
-            *(_number(system["metrics"].get(name), factor) for system in systems),
-            _difference(document, name, factor),
+            metric.label,
+            *(_number(system["metrics"].get(name), metric.factor, metric.digits) for system in systems),
+            _difference(document, metric),
         ]
-        for name, (label, factor) in METRICS.items()
+        for name, metric in JUDGE_METRICS.items()
         if any(name in system["metrics"] for system in systems)
     ]
     yield Block("table", [header, *rows])
@@ -129,7 +116,7 @@ def _alignment(document: Mapping[str, Any]) -> Iterator[Block]:
         rows = [
             [
                 str(row["step"]),
-                _number(row.get("above_chosen"), 100),
+                _number(row.get("above_chosen")),
                 *("–" if name not in row else f"{row[name]:.2f}" for name in ("judge_score", "chosen_score")),
                 "–" if "valid" not in row else f"{100 * row['valid']:.1f}",
             ]
@@ -157,16 +144,16 @@ def _alignment(document: Mapping[str, Any]) -> Iterator[Block]:
 def _calibration(task: str, system: Mapping[str, Any]) -> Iterator[Block]:
     if not system["calibration"]:
         return
-    words, column, factor = {
-        "judge_pointwise": ("the mean annotated score where a score was said", "annotated", 1),
-        "judge_pairwise": ("how often a verdict is right where it was given", "right (%)", 100),
-        "judge_bradley_terry": ("how often the higher score is right, by confidence", "right (%)", 100),
+    words, column, scale = {
+        "judge_pointwise": ("the mean annotated score where a score was said", "annotated", (1, 2)),
+        "judge_pairwise": ("how often a verdict is right where it was given", "right (%)", (100, 1)),
+        "judge_bradley_terry": ("how often the higher score is right, by confidence", "right (%)", (100, 1)),
     }[task]
     yield Block("text", f"`{system['name']}`, calibration: {words}.")
     rows = [
         [
             str(row["said"]) if "said" in row else f"{100 * row['confidence']:.1f} % sure",
-            _number(row, factor),
+            _number(row, *scale),
             str(row["n"]),
         ]
         for row in system["calibration"]
@@ -178,16 +165,15 @@ def _calibration(task: str, system: Mapping[str, Any]) -> Iterator[Block]:
         )
 
 
-def _difference(document: Mapping[str, Any], metric: str, factor: float) -> str:
+def _difference(document: Mapping[str, Any], metric: Metric) -> str:
     for difference in document["differences"]:
-        if metric in difference["metrics"]:
-            return _number(difference["metrics"][metric], factor, sign="+")
+        if metric.name in difference["metrics"]:
+            return _number(difference["metrics"][metric.name], metric.factor, metric.digits, sign="+")
     return "–"
 
 
-def _number(estimate: Mapping[str, Any] | None, factor: float, sign: str = "") -> str:
+def _number(estimate: Mapping[str, Any] | None, factor: float = 100, digits: int = 1, sign: str = "") -> str:
     if estimate is None:
         return "–"
-    digits = 1 if factor == 100 else 2
     value, low, high = (factor * estimate[key] for key in ("value", "low", "high"))
     return f"{value:{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

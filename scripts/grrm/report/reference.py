@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
+from grrm.config.schema import load_schema, validator
 from grrm.files import UserError, read_yaml
 
 Settings = Sequence[Mapping[str, Any]]
@@ -62,8 +61,8 @@ def load_reference(path: str | Path, schema: str | Path) -> dict[str, Any]:
             with another number of values than columns.
     """
     reference = read_yaml(path)
-    validator = jsonschema.Draft202012Validator(read_yaml(schema))
-    for error in sorted(validator.iter_errors(reference), key=lambda error: list(map(str, error.path))):
+    errors = validator(load_schema(schema)).iter_errors(reference)
+    for error in sorted(errors, key=lambda error: list(map(str, error.path))):
         raise UserError(f"{path}, {'.'.join(map(str, error.absolute_path)) or 'top level'}: {error.message}")
     for name, table in reference["tables"].items():
         if table["source"] not in reference["sources"]:

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-
 from grrm.catalogue.metrics import Metric, known_metrics
-from grrm.files import UserError, read_json, read_yaml
+from grrm.config.schema import load_schema, validator
+from grrm.files import UserError, read_json
 from grrm.ranking import labels
 from grrm.report.pages import Block
 
@@ -181,11 +180,10 @@ def check_summary(summary: Mapping[str, Any], schema: Path) -> None:
     Raises:
         UserError: they do not fit; the message names the entry.
     """
-    rules = read_yaml(schema)
+    rules = load_schema(schema)
     rules["$defs"]["metric"]["enum"] = list(known_metrics(summary.get("configuration", {})))
-    validator = jsonschema.Draft202012Validator(rules)
     problems = sorted(
-        validator.iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
+        validator(rules).iter_errors(summary), key=lambda error: [str(part) for part in error.absolute_path]
     )
     if problems:
         where = ".".join(str(part) for part in problems[0].absolute_path) or "the whole"

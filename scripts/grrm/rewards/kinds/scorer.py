@@ -44,6 +44,7 @@ class Scorer:
         self._scoring: Scoring = resolve(f"{options.entry.module}:load")(
             options, asking or Asking(self._judge)
         )
+        assert self._scoring.points or options.points_range, f"{options.kind}: neither a range nor points"
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,0 +1,89 @@
+# Where rules run: in which environment, on which machines, with how much of them. Look-ups only.
+
+
+def threads(rule):
+    """Cores of a rule on each node, from config/resources.yaml."""
+    return request(rule, RESOURCES, config).threads
+
+
+def resources(rule):
+    """What a rule asks for, from config/resources.yaml and, on a cluster, config/cluster.yaml."""
+    asked = requests(rule, RESOURCES, config)
+    found = resources_of_runs(asked, config["cluster"])
+    if any(one.gpus for one in asked.values()):
+        # Which executor it is, is not known yet while this file is read.
+        found["gpu_jobs"] = lambda wildcards: 0 if on_slurm() else 1
+    return found
+
+
+def deployed_by():
+    """What provides the stages' software: conda or apptainer (--sdm), or uv and the rule build_environment."""
+    methods = {
+        method.name.lower() for method in workflow.deployment_settings.deployment_method
+    }
+    return next((name for name in ("apptainer", "conda") if name in methods), "uv")
+
+
+def on_slurm():
+    return (
+        workflow.executor_plugin is not None
+        and workflow.executor_plugin.name == "slurm"
+    )
+
+
+# Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,
+# unless --resources gpu_jobs=... says otherwise.
+if CUDA and "gpu_jobs" not in workflow.global_resources:
+    workflow.register_resource("gpu_jobs", 1)
+
+
+def preflight_options():
+    """Options of scripts/preflight.py: how and where jobs run."""
+    return ["--software", deployed_by(), *(["--slurm"] if on_slurm() else [])]
+
+
+def image(name):
+    """Container image of an environment, for --sdm apptainer."""
+    return f"{config['environments']['images']}/{name}.sif"
+
+
+def environment_folder(name):
+    return f"{config['environments']['folder']}/{name}"
+
+
+def environment_record(name):
+    return f"{environment_folder(name)}.json"
+
+
+def environment(name):
+    """Input of whatever runs in the environment of a stage: its record, unless Snakemake provides it."""
+    return [environment_record(name)] if deployed_by() == "uv" else []
+
+
+def python_of(name):
+    """Interpreter of the environment of a stage."""
+    if deployed_by() == "uv":
+        return f"{environment_folder(name)}/bin/python"
+    return "python"
+
+
+def rl_environment():
+    """Input of whatever runs verl; the fork's environment is the user's own."""
+    return [] if FORK else environment(RL)
+
+
+def rl_python():
+    return config["fork"]["python"] if FORK else python_of(RL)
+
+
+def extra_packages(name):
+    """Option of build_environment for packages of the user's own; nothing without."""
+    packages = config["environments"].get("extra", {}).get(name, [])
+    return f" --extra {' '.join(map(shlex.quote, packages))}" if packages else ""
+
+
+if config["environments"].get("extra") and deployed_by() != "uv":
+    raise WorkflowError(
+        "environments.extra names packages, which conda and apptainer do not install: run without --sdm, or "
+        "add them to the recipe"
+    )
