@@ -1,11 +1,10 @@
-"""vLLM's CPU backend: whether this processor can run it, and what of it must not be as it comes."""
+"""vLLM's CPU backend: whether this processor, and a model, can run on it."""
 
 from __future__ import annotations
 
 import json
 import platform
 from pathlib import Path
-from typing import Any
 
 from grrm.catalogue.vllm import CPU_FLAGS, CPU_HEAD_SIZES
 from grrm.files import UserError
@@ -51,22 +50,3 @@ def check_heads(model: Path) -> None:
         raise UserError(
             f"{model}: attention heads of {width:g} numbers, expected one of {known} for vLLM on a CPU"
         )
-
-
-def listen_nowhere() -> None:
-    """torch/distributed, `init_process_group`: vLLM's group of one process needs no listener.
-
-    The store behind tcp:// listens on all addresses of the machine, whatever address it is given.
-    """
-    import torch.distributed
-
-    original = torch.distributed.init_process_group
-    if original.__module__ == __name__:  # done before
-        return
-
-    def initialize(*args: Any, **kwargs: Any) -> None:
-        if kwargs.get("world_size") == 1 and str(kwargs.get("init_method", "")).startswith("tcp://"):
-            kwargs |= {"init_method": None, "store": torch.distributed.HashStore()}
-        original(*args, **kwargs)
-
-    torch.distributed.init_process_group = initialize

@@ -21,7 +21,8 @@ from grrm.inference.backends import (
     unfinished,
 )
 from grrm.inference.tokens import encode, stop_tokens
-from grrm.vllm_cpu import check_heads, check_processor, listen_nowhere
+from grrm.listeners import listen_nowhere
+from grrm.vllm_cpu import check_heads, check_processor
 
 # vLLM fills its own batches; it is handed this many times the batch size at once, and what it has made of
 # them is passed on. Larger pieces keep the GPU fuller, smaller ones lose less when a run is interrupted.

@@ -11,8 +11,8 @@ from typing import Any
 import vllm.model_executor.layers.utils as layers
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
+from grrm.listeners import listen_nowhere
 from grrm.verl_plugin.compatibility import check_signature
-from grrm.vllm_cpu import listen_nowhere
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
