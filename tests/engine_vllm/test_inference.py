@@ -59,6 +59,7 @@ def test_three_hundred_answers_are_those_of_transformers(model: Path, backend: B
 def test_a_checkpoint_keeps_its_precision(model: Path, backend: Any, tmp_path: Path) -> None:
     assert precision(model) == "float32"
     assert backend._llm.llm_engine.model_config.dtype == torch.float32
+    assert backend.origin()["dtype"] == "float32"  # what a journal is of
     half = tmp_path / "half"
     half.mkdir()
     for file in model.iterdir():

@@ -97,8 +97,9 @@ class VllmBackend:
                 yield i, Completion(text) if ended else unfinished(text)
 
     def origin(self) -> dict[str, Any]:
-        """Folder and digest of the weights."""
-        return folder_origin(self._model, self._model)
+        """Folder and digest of the weights, and the precision that they are used in."""
+        precision_used = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
+        return folder_origin(self._model, self._model) | {"dtype": precision_used}
 
     def context(self) -> int:
         """Longest sequence that the engine was made for."""
