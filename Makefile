@@ -94,5 +94,5 @@ dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
 	touch $@
 
 .venv/.dev: .venv/.driver envs/dev.txt
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python envs/dev.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python envs/dev.txt
 	touch $@

@@ -159,6 +159,7 @@ rule render_alignment_grpo:
         **resources("render_alignment_grpo"),
     params:
         **stage_params("alignment_grpo"),
+        **CLIPPED,
         hardware=settings("hardware"),
         validation=(
             option("--validation-data", ALIGNMENT_ROWS["validation"])

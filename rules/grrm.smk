@@ -124,6 +124,7 @@ rule render_grrm_rlvr:
         **resources("render_grrm_rlvr"),
     params:
         **stage_params("grrm_rlvr"),
+        **CLIPPED,
         hardware=settings("hardware"),
         engine=config["rl_engine"],
         validation=option("--validation-data", VALIDATION),

@@ -141,6 +141,7 @@ rule render_judge_rl:
     resources:
         **resources("render_judge_rl"),
     params:
+        **CLIPPED,
         settings=lambda wildcards: stage_settings(f"judge_{wildcards.kind}"),
         hardware=settings("hardware"),
         model=lambda wildcards: start_of(f"judge_{wildcards.kind}"),

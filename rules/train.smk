@@ -79,6 +79,7 @@ rule render_rl:
     resources:
         **resources("render_rl"),
     params:
+        **CLIPPED,
         settings=lambda wildcards: json.dumps(
             {**config["mt_grpo"], "reward": run_reward(wildcards.run)}
         ),

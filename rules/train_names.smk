@@ -50,6 +50,11 @@ def stage_params(name):
     }
 
 
+# Gradients were clipped by nothing while verl read no key of those rendered. It is no option of a program: with it
+# Snakemake renders, and trains, the RL stages of such results anew.
+CLIPPED = {} if FORK else {"clipped_by": "actor.optim.clip_grad"}
+
+
 def rendered(name):
     return {"config": f"{RESULTS}/configs/{name}.yaml"}
 

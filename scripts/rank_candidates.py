@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
 from pathlib import Path
 
-from grrm.inference import open_backend
-from grrm.inference.journal import Journal
-from grrm.inference.options import (
-    add_decoding_options,
-    add_engine_options,
-    add_stale_option,
-    decoding_of,
-    engine_of,
-    retries_of,
-)
-from grrm.inference.progress import Progress
-from grrm.inference.runs import rank_rows, settings
+from grrm.inference.runs import rank_rows
+from grrm.inference.whole_sets import add_common_options, answer_all
 from grrm.process import run_main
 from grrm.prompts import find_ranking_prompt
 from grrm.schemas import select_columns
@@ -36,31 +25,13 @@ def main(argv: list[str] | None = None) -> None:
         default="row",
         help="show candidates as the test set has them (default), or shuffled by the seed",
     )
-    add_decoding_options(parser)
-    add_engine_options(parser)
-    add_stale_option(parser)
+    add_common_options(parser)
     args = parser.parse_args(argv)
 
     prompt = find_ranking_prompt(args.prompt)
     columns = ["src_text", "src_lang", "trg_lang", "mt_texts"]
     rows = select_columns(args.input, "ranking_test", columns, args.prompt, prompt.columns)
-    decoding, retries = decoding_of(args), retries_of(args)
-    with closing(open_backend(args.model, engine_of(args))) as backend:
-        made_from = settings(
-            "rank", backend, rows, prompt, decoding, retries, args.runs, candidate_order=args.candidate_order
-        )
-        with (
-            Journal(
-                args.output, made_from, args.runs, len(rows), discard_stale=args.discard_stale
-            ) as journal,
-            Progress(journal.total) as progress,
-        ):
-            tally = rank_rows(
-                backend, rows, prompt, decoding, journal,
-                retries=retries, candidate_order=args.candidate_order, watch=progress,
-            )  # fmt: skip
-            journal.publish()
-    print(tally)
+    answer_all(args, "rank", rows, prompt, rank_rows, candidate_order=args.candidate_order)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def load_function(spec: str) -> Function:
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise UserError(f"{path}: cannot be imported ({said(error)})") from error
+        raise UserError(
+            f"{path}: cannot be loaded ({said(error)}); import what only some environments have inside {name}"
+        ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise UserError(f"{path}: no function {name}")

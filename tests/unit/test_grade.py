@@ -20,6 +20,7 @@ from grrm.data.judge_data import export_data
 from grrm.files import UserError, read_jsonl, write_jsonl
 from grrm.inference import Completion, Decoding, Request, Retries, grading
 from grrm.inference.agreement import Agreement
+from grrm.inference.journal import rows_digest
 from grrm.judges.card import BradleyTerry, JudgeCard, Pairwise, Pointwise, write_card
 from judge_server import Act, JudgeServer
 
@@ -187,6 +188,19 @@ def test_a_lone_response_cannot_be_compared() -> None:
 def test_a_row_that_cannot_be_graded_is_named(content: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=f"line 3: .*{words}"):
         grading.read_row(content, "line 3")
+
+
+def test_rows_are_told_apart_as_ever_so_that_earlier_journals_go_on() -> None:
+    rows = [
+        {"id": "a1", "question": "2 + 2?", "response": "4", "score": 3},
+        {
+            "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "[q"}],
+            "responses": ["4", "[5"],
+            "reference": "4",
+        },
+    ]
+    digest = rows_digest([grading.read_row(row, "row") for row in rows])
+    assert digest == "c7086b12c412594940c0daf36350e29b62dcce5f13802a40bacd80f4227ea873"
 
 
 # ---------------------------------------------------------------- agreement with labels

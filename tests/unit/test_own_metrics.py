@@ -158,7 +158,7 @@ def test_a_parameter_that_is_no_column_is_named(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("import nothing_of_that_name", "cannot be imported .*nothing_of_that_name"),
+        ("import nothing_of_that_name", "cannot be loaded .*nothing_of_that_name"),
         ("def bleu(): pass", "no function ter"),
     ],
 )

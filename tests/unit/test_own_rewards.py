@@ -111,7 +111,7 @@ def test_what_is_no_score_is_a_failed_judgement_with_its_reason(
     ("text", "message"),
     [
         ("def other(group): ...", "no function score"),
-        ("import no_such_package", "cannot be imported .*no_such_package"),
+        ("import no_such_package", "cannot be loaded .*no_such_package"),
         ("def score(a, b): ...", "takes a, b; expected one parameter, the group, or data_source"),
         ("def score(group, *, strict): ...", "takes group, strict; expected one parameter"),
     ],

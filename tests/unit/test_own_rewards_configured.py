@@ -252,6 +252,6 @@ def test_a_training_whose_function_fails_ends_before_verl_begins(tmp_path: Path)
     arguments = ["--config", "c", "--data", rows(tmp_path), "--python", sys.executable]
     arguments += ["--model", "m", "--curve", "c"]
     with pytest.raises(
-        UserError, match=r"function cannot be used: .*mine\.py: cannot be imported .*no_such_package"
+        UserError, match=r"function cannot be used: .*mine\.py: cannot be loaded .*no_such_package"
     ):
         train_rl._try_functions(train_rl._parser().parse_args(arguments), config)

@@ -255,6 +255,20 @@ def test_rows_carry_what_the_prompts_of_rewards_name_and_nothing_else(tmp_path: 
         carried(f"pointwise={tmp_path}/mine.py:odd")
 
 
+def test_a_rubric_goes_from_the_table_into_the_question_to_the_judge(tmp_path: Path) -> None:
+    prompt = prompt_file(tmp_path, "ranking.yaml")
+    out = tmp_path / "rows.parquet"
+    args = ["--input", str(write(tmp_path, {**PAIR, "rubric": RUBRIC})), "--output", str(out)]
+    prepare_mt_grpo.main([*args, "--prompt", "config/prompts/translation.yaml", "--carry", f"grrm={prompt}"])
+    (row,) = pq.read_table(out).to_pylist()
+    judge = Listener()
+    scorer = Scorer(ScoringOptions("grrm", prompt=str(prompt), served=True), asking=Asking(lambda: judge))
+    group = read_row(row["extra_info"], row, task="translation")
+    asyncio.run(scorer.score_groups([replace(group, candidates=("eins", "zwei"))]))
+    (asked,) = judge.asked
+    assert asked.rstrip().endswith(f"`````{RUBRIC}`````")
+
+
 # ---------------------------------------------------------------- what is planned
 
 

@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -291,6 +291,25 @@ def test_a_prompt_in_chatml_is_a_conversation() -> None:
     assert read_group("pointwise", [item("4", PROMPT)]).question == "2 + 2?"
     assert read_group("pointwise", [item("4", "plain")]).question == "plain"
     assert conversation("<|im_start|>user\nunfinished") == []
+
+
+@pytest.mark.parametrize("form", [lambda value: value, json.dumps], ids=["messages", "JSON"])
+def test_a_label_may_be_a_published_row(form: Callable[[Any], Any]) -> None:
+    turns = [
+        {"role": "user", "content": "2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "[And] 3?"},
+    ]
+    closed = [*turns, {"role": "assistant", "content": "5"}]
+    for label in ({"x": form(turns), "chosen": form(closed)}, {"messages": form(turns), "chosen": "5"}):
+        group = read_group("pointwise", [Item("p", "6", form(label))])
+        assert (list(group.turns), group.reference) == (turns, "5")
+        assert group.question == "User: 2 + 2?\n\nAssistant: 4\n\nUser: [And] 3?"
+
+
+@pytest.mark.parametrize("text", ["{oops", "[1]", "4", "null", '"x"'])
+def test_a_text_is_the_reference_whatever_it_begins_with(text: str) -> None:
+    assert read_group("pointwise", [Item("p", "6", text)]).reference == text
 
 
 @pytest.mark.parametrize("as_text", [False, True])

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,18 @@ def test_a_missing_file_and_a_folder_without_rows(tmp_path: Path) -> None:
     for name in ("b.csv", "a.jsonl.gz", "c.parquet"):
         (tmp_path / name).touch()
     assert [path.name for path in row_files(tmp_path)] == ["a.jsonl.gz", "b.csv", "c.parquet"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv.gz", "parquet"])
+def test_a_pipe_is_read_once(tmp_path: Path, ending: str) -> None:
+    rows = [{"a": "x"}, {"a": "y"}]
+    content = written(tmp_path, ending, rows).read_bytes()
+    pipe = tmp_path / f"pipe.{ending}"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    assert list(read_rows(pipe)) == rows
+    writer.join()
 
 
 def test_rows_are_read_one_by_one(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -78,8 +77,8 @@ def test_gpus_have_environments_of_their_own() -> None:
     assert "environments/train" not in output
 
 
-@pytest.mark.parametrize(("configuration", "seconds"), [("", 3), ("paper", 5), ("paper paper_released", 5)])
-def test_a_plan_takes_seconds_and_imports_nothing_heavy(configuration: str, seconds: float) -> None:
+@pytest.mark.parametrize("configuration", ["", "paper", "paper paper_released"])
+def test_a_plan_imports_nothing_heavy(configuration: str) -> None:
     code = (
         "import sys\n"
         # Of Snakemake's Slurm executor; it brings pyarrow.
@@ -94,16 +93,8 @@ def test_a_plan_takes_seconds_and_imports_nothing_heavy(configuration: str, seco
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     command = [sys.executable, "-c", code, str(ROOT / "Snakefile"), *overlay(configuration)]
-    before = _processor_time_of_children()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    # Not the time on the clock: a busy machine must not fail it.
-    assert _processor_time_of_children() - before < seconds
-
-
-def _processor_time_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def test_metrics_by_name_bring_their_models_and_what_these_lack(tmp_path: Path) -> None:

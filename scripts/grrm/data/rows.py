@@ -19,6 +19,7 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -64,7 +65,7 @@ def numbered_rows(source: str | Path, file_format: str | None = None) -> Iterato
     """
     name = "standard input" if str(source) == STDIN else str(source)
     known = file_format or ENDINGS.get(_ending(source)) or ("jsonl" if str(source) == STDIN else None)
-    if known is None and not Path(source).is_file():
+    if known is None and not Path(source).exists():
         raise _unknown(source)
     try:
         with _opened(source) as file:
@@ -92,20 +93,21 @@ def _ending(path: str | Path) -> str:
     return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
 
 
-def _opened(source: str | Path) -> IO[bytes]:
-    """The uncompressed bytes of a file, from its beginning."""
-    if str(source) == STDIN:
-        content = sys.stdin.buffer.read()
-        return io.BytesIO(gzip.decompress(content) if content.startswith(_GZIP) else content)
-    with Path(source).open("rb") as file:
-        compressed = file.read(len(_GZIP)) == _GZIP
-    return gzip.open(source, "rb") if compressed else Path(source).open("rb")  # type: ignore[return-value]
+@contextmanager
+def _opened(source: str | Path) -> Iterator[Any]:
+    """The uncompressed bytes of a file, which may be a pipe: it is opened and read once."""
+    whole = io.BytesIO(sys.stdin.buffer.read()) if str(source) == STDIN else None
+    with io.BufferedReader(whole) if whole else Path(source).open("rb") as file:
+        if file.peek(len(_GZIP)).startswith(_GZIP):
+            with gzip.GzipFile(fileobj=file) as inner:
+                yield inner
+        else:
+            yield file
 
 
-def _found(source: str | Path, file: IO[bytes]) -> str:
+def _found(source: str | Path, file: Any) -> str:
     """The format of what a file holds."""
-    start = file.read(_PEEKED)
-    file.seek(0)
+    start = file.peek(_PEEKED)[:_PEEKED]
     if start.startswith(_PARQUET):
         return "parquet"
     if start.decode("utf-8-sig", "replace").lstrip()[:1] in ("{", "["):
@@ -220,8 +222,9 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
 
     try:
         number = 0
-        # Its reader begins at the end: what is compressed has to be held whole.
-        with pq.ParquetFile(io.BytesIO(file.read()) if isinstance(file, gzip.GzipFile) else file) as table:
+        # Its reader begins at the end: what is compressed, or a pipe, has to be held whole.
+        whole = isinstance(file, gzip.GzipFile) or not file.seekable()
+        with pq.ParquetFile(io.BytesIO(file.read()) if whole else file) as table:
             for batch in table.iter_batches(_BATCH):
                 for row in batch.to_pylist():
                     yield f"row {number} (the first is 0)", row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
+from grrm.functions import load_function
 from grrm.prompts import (
     LANGUAGES,
     asked_columns,
@@ -104,7 +104,7 @@ def load_judge_prompt(spec: str, kind: PromptKind) -> JudgePrompt:
     path, colon, name = spec.rpartition(":")
     if not (colon and path.endswith(".py")):
         return load_template_prompt(spec, kind)
-    function = _load_function(Path(path), name)
+    function = load_function(f"{path}:{name}")
     prompt = _function_prompt(spec, function, kind)
     return _with_tag_shown(spec, prompt, kind, is_named=hasattr(function, "tag"))
 
@@ -262,23 +262,3 @@ def _check_languages(missing: Iterable[str]) -> None:
             f"the judge's prompt asks for {', '.join(missing)}, but what is judged is no translation; use a "
             "prompt without"
         )
-
-
-def _load_function(path: Path, name: str) -> Callable[..., str]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; expected a Python file with the function {name}")
-    spec = importlib.util.spec_from_file_location(f"judge_prompt_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(
-            f"{path}: cannot be loaded ({type(error).__name__}: {error}); import what only some environments "
-            f"have inside {name}"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{path}: no function {name}")
-    return function  # type: ignore[no-any-return]

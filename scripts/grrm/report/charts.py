@@ -60,39 +60,9 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoo
     steps = [x for line in lines for x in line.x]
     y_scale, y_ticks = _scale(min(values), max(values), _HEIGHT - _BOTTOM, _TOP, whole=True)
     x_scale, x_ticks = _scale(min(steps), max(steps), _LEFT, _WIDTH - _RIGHT)
-    parts = []
-    for tick in y_ticks:
-        y = y_scale(tick)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(
-            f'<text class="tick" x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{_round(tick)}</text>'
-        )
-    for tick in x_ticks:
-        x = x_scale(tick)
-        anchor = "end" if x > _WIDTH - 2 * _RIGHT else "middle"
-        parts.append(
-            f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 9}" text-anchor="{anchor}">{_round(tick)}</text>'
-        )
-    parts.append(f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>')
+    parts = _axes(x_scale, x_ticks, y_scale, y_ticks)
     for number, line in enumerate(lines, 1):
-        drawn = thin(line.x, line.y)
-        if len(line.low):
-            there = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.high, strict=True)]
-            back = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.low, strict=True)]
-            parts.append(f'<path class="band s{number}" d="M{"L".join(there + back[::-1])}Z"/>')
-        window = len(line.y) // 20 * 2 + 1
-        faint = smoothed and window > 1
-        parts.append(
-            f'<path class="line s{number}{" raw" if faint else ""}" d="{_path(*drawn, x_scale, y_scale)}"/>'
-        )
-        if faint:
-            drawn = thin(line.x, smooth(line.y, window), MAX_POINTS // 2)
-            parts.append(f'<path class="line s{number}" d="{_path(*drawn, x_scale, y_scale)}"/>')
-        if len(line.y) <= 12:
-            parts += [
-                f'<circle class="dot s{number}" cx="{x_scale(a):.1f}" cy="{y_scale(b):.1f}" r="3"/>'
-                for a, b in zip(line.x, line.y, strict=True)
-            ]
+        parts += _drawn(number, line, x_scale, y_scale, smoothed)
     data = {
         "x": x_label,
         "lines": [
@@ -112,6 +82,56 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", smoo
         f'aria-label="{escape(f"{title}, {x_label} {_round(min(steps))} to {_round(max(steps))}: {said}")}" '
         f'data-points="{escape(json.dumps(data, separators=(",", ":")))}">{"".join(parts)}</svg>'
     )
+
+
+def _axes(
+    x_scale: Callable[[float], float],
+    x_ticks: Sequence[float],
+    y_scale: Callable[[float], float],
+    y_ticks: Sequence[float],
+) -> list[str]:
+    parts = []
+    for tick in y_ticks:
+        y = y_scale(tick)
+        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
+        parts.append(
+            f'<text class="tick" x="{_LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{_round(tick)}</text>'
+        )
+    for tick in x_ticks:
+        x = x_scale(tick)
+        anchor = "end" if x > _WIDTH - 2 * _RIGHT else "middle"
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 9}" text-anchor="{anchor}">{_round(tick)}</text>'
+        )
+    return [*parts, f'<path class="axis" d="M{_LEFT} {_HEIGHT - _BOTTOM}H{_WIDTH - _RIGHT}"/>']
+
+
+def _drawn(
+    number: int,
+    line: Line,
+    x_scale: Callable[[float], float],
+    y_scale: Callable[[float], float],
+    smoothed: bool,
+) -> list[str]:
+    """A line, the band of its intervals below it, and its points where there are few."""
+    parts = []
+    if len(line.low):
+        there = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.high, strict=True)]
+        back = [f"{x_scale(a):.1f} {y_scale(b):.1f}" for a, b in zip(line.x, line.low, strict=True)]
+        parts.append(f'<path class="band s{number}" d="M{"L".join(there + back[::-1])}Z"/>')
+    window = len(line.y) // 20 * 2 + 1
+    faint = smoothed and window > 1
+    drawn = _path(*thin(line.x, line.y), x_scale, y_scale)
+    parts.append(f'<path class="line s{number}{" raw" if faint else ""}" d="{drawn}"/>')
+    if faint:
+        drawn = _path(*thin(line.x, smooth(line.y, window), MAX_POINTS // 2), x_scale, y_scale)
+        parts.append(f'<path class="line s{number}" d="{drawn}"/>')
+    if len(line.y) <= 12:
+        parts += [
+            f'<circle class="dot s{number}" cx="{x_scale(a):.1f}" cy="{y_scale(b):.1f}" r="3"/>'
+            for a, b in zip(line.x, line.y, strict=True)
+        ]
+    return parts
 
 
 def _scale(

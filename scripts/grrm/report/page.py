@@ -83,8 +83,6 @@ def render_page(
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
-    translators = _systems(summary, "translation")
-    metrics, scored = known_metrics(summary["configuration"]), samples[0]["scores"] if samples else {}
     return environment.get_template("index.html.j2").render(
         summary=summary,
         css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
@@ -105,23 +103,24 @@ def render_page(
         samples={
             "total": total,
             "sets": list(sets),
-            "json": Markup(
-                script_json(
-                    {
-                        "systems": translators,
-                        "names": [system_name(name) for name in translators],
-                        "metrics": {name: metrics[name].short for name in scored},
-                        # Of the first metric, in which changes are counted: -1 if lower is better.
-                        "sign": metrics[next(iter(scored))].sign if scored else 1,
-                        "total": total,
-                        "parts": parts,
-                        "rows": samples,
-                    }
-                )
-            ),
+            "json": Markup(script_json({**_shown_in(summary, samples), "total": total, "parts": parts})),
         },
         run=_run(summary),
     )
+
+
+def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the browser of samples reads: models, metrics, rows."""
+    translators = _systems(summary, "translation")
+    metrics, scored = known_metrics(summary["configuration"]), samples[0]["scores"] if samples else {}
+    return {
+        "systems": translators,
+        "names": [system_name(name) for name in translators],
+        "metrics": {name: metrics[name].short for name in scored},
+        # Of the first metric, in which changes are counted: -1 if lower is better.
+        "sign": metrics[next(iter(scored))].sign if scored else 1,
+        "rows": samples,
+    }
 
 
 def system_name(name: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from grrm.catalogue.rewards import KINDS
+from grrm.data.records import Conversation
+from grrm.data.values import as_conversation, closed, decoded
 from grrm.extract import code_block, last_line, without_thinking
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
@@ -17,6 +18,8 @@ from grrm.judges.groups import Group
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.responses import Item
 from grrm.rewards.siblings import Reward, Score
+
+T = TypeVar("T")
 
 Extract: TypeAlias = Literal["none", "thinking", "code_block", "last_line"]
 EXTRACTS: tuple[Extract, ...] = get_args(Extract)
@@ -30,7 +33,7 @@ _EXTRACTORS: dict[Extract, Callable[[str], str | None]] = {
 _CHATML = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>\n?", re.DOTALL)
 _CHATML_OPEN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n*(?:</think>\n*)?)?")
 _FIELDS = {
-    "question": ("src_text", "question"),
+    "question": ("src_text",),
     "reference": ("trg_text", "reference"),
     "src_lang": ("src_lang",),
     "trg_lang": ("trg_lang",),
@@ -65,8 +68,8 @@ def read_group(kind: str, items: Sequence[Item], candidates: Sequence[str] = ())
     """The group of responses to one prompt.
 
     The label may be an object, or one as JSON text, with src_text, src_lang, trg_lang and trg_text for a
-    translation, else question and reference; any other text is the reference. Without a question in it the
-    prompt is the question; of a prompt in ChatML its conversation.
+    translation, else question, x or messages (a text or messages) and reference or chosen; any other text is
+    the reference. Without a question in it the prompt is; of a prompt in ChatML its conversation.
 
     Args:
         kind: of the reward.
@@ -83,6 +86,10 @@ def read_group(kind: str, items: Sequence[Item], candidates: Sequence[str] = ())
         if found is not None and not isinstance(found, str):
             raise UserError(f"labels: {names[0]} is {found!r}, expected a text")
         values[field] = found or ""
+    if not values["reference"] and label.get("chosen"):
+        values["reference"] = _read(closed, label["chosen"], "chosen")[1]
+    turns = () if values["question"] else _asked(label)
+    values["question"] = values["question"] or question_text(turns)
     entry = KINDS[kind]
     if entry.translation_only:
         missing = [_FIELDS[field][0] for field in ("question", "src_lang", "trg_lang") if not values[field]]
@@ -93,14 +100,15 @@ def read_group(kind: str, items: Sequence[Item], candidates: Sequence[str] = ())
             )
     if entry.needs_reference and entry.asks != "checkpoint" and not values["reference"]:
         raise UserError(f"labels: no trg_text; {kind} compares with a reference")
-    turns = [] if values["question"] else conversation(items[0].prompt)
+    if not values["question"]:
+        turns = tuple(conversation(items[0].prompt))
     return Group(
-        question=values["question"] or (question_text(turns) if turns else items[0].prompt),
+        question=values["question"] or question_text(turns) or items[0].prompt,
         candidates=tuple(candidates),
         reference=values["reference"] or None,
         src_lang=values["src_lang"],
         trg_lang=values["trg_lang"],
-        turns=tuple(turns),
+        turns=turns,
         columns=label,
     )
 
@@ -151,6 +159,19 @@ def checker(kind: str) -> Callable[[Item], None]:
     return check
 
 
+def _asked(label: Mapping[str, Any]) -> Conversation:
+    """The conversation in a label; empty if it holds none."""
+    name = next((name for name in ("question", "x", "messages") if label.get(name)), None)
+    return _read(as_conversation, label[name], name) if name else ()
+
+
+def _read(read: Callable[[Any, str], T], value: Any, name: str) -> T:
+    try:
+        return read(value, name)
+    except UserError as error:
+        raise UserError(f"labels: {error}") from error
+
+
 def _object(label: Any) -> dict[str, Any]:
     if isinstance(label, dict):
         return label
@@ -158,11 +179,5 @@ def _object(label: Any) -> dict[str, Any]:
         return {}
     if not isinstance(label, str):
         raise UserError(f"labels: {label!r}, expected an object or a text")
-    if label.lstrip().startswith("{"):
-        try:
-            value = json.loads(label)
-        except ValueError:
-            return {"reference": label}
-        if isinstance(value, dict):
-            return value
-    return {"reference": label}
+    value = decoded(label)
+    return value if isinstance(value, dict) else {"reference": label}

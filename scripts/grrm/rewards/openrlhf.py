@@ -129,7 +129,7 @@ def reward_function(
     extract: Any = "none",
     invalid_reward: float | None = None,
     points: bool = False,
-    patience: float = 150.0,
+    patience: float = 3600.0,
     concurrency: int = 64,
     **options: Any,
 ) -> RewardFunction:
@@ -141,7 +141,8 @@ def reward_function(
         extract: what of a response is judged (`grrm.rewards.labelled.Reading`), as the next two.
         invalid_reward: reward of a response in which there is no such part.
         points: rewards from 0 to 10 whatever the kind.
-        patience: seconds a response waits for its siblings.
+        patience: seconds a response waits for its siblings, which nobody asks about again: longer than the
+            longest generation.
         concurrency: groups scored at once.
         **options: kind and the other options of `grrm.rewards.kinds.ScoringOptions`.
 
