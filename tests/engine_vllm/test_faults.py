@@ -113,10 +113,10 @@ def test_a_killed_engine_ends_the_run_by_name(folder: Path, tmp_path: Path, whic
         both = engines(run)
         assert len(both) == 2
         both[which].kill()
-        assert process.wait(timeout=PATIENCE) == 1
+        assert process.wait(timeout=PATIENCE) == 2
         said = log.read_text(errors="replace")
         ended = (
-            r"the last error it reported is: .*(training ended: vllm_server|EngineDeadError|prompts failed)"
+            r"the last error it reported is: .*(training ended: vllm_server|EngineDeadError)"
         )
         assert re.search(ended, said), said[-6000:]
         _, alive = psutil.wait_procs(before, timeout=15)

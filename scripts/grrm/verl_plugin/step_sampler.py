@@ -6,6 +6,7 @@ WatchingReplayBuffer where the judge shares the trainer's devices (colocated.py 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -34,12 +35,14 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
-        if gone := self._actors.gone(time.monotonic()):
+        failed = [uid for uids in self.failure_keys.values() for uid in uids]
+        # A process that ended says more than the rollouts that it leaves behind.
+        if gone := self._actors.gone(math.inf if failed else time.monotonic()):
             raise RuntimeError(
                 f"processes of the training ended: {', '.join(gone)} (Ray actors), perhaps for want of "
                 "memory: see what is reported about them above"
             )
-        if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
+        if failed:
             raise RuntimeError(
                 f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
             )
