@@ -115,9 +115,7 @@ def test_a_killed_engine_ends_the_run_by_name(folder: Path, tmp_path: Path, whic
         both[which].kill()
         assert process.wait(timeout=PATIENCE) == 2
         said = log.read_text(errors="replace")
-        ended = (
-            r"the last error it reported is: .*(training ended: vllm_server|EngineDeadError)"
-        )
+        ended = r"the last error it reported is: .*(training ended: vllm_server|EngineDeadError)"
         assert re.search(ended, said), said[-6000:]
         _, alive = psutil.wait_procs(before, timeout=15)
         assert not alive
