@@ -19,6 +19,8 @@ from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 from grrm.verl_plugin.save_clock import checkpoint_in_time
 
+_GRACE = 3.0  # seconds
+
 
 class WatchingReplayBuffer(FastPollReplayBuffer):
     """verl goes on if a rollout or its reward fails, with fewer rollouts, and waits for ever if one of its
@@ -36,7 +38,8 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
         failed = [uid for uids in self.failure_keys.values() for uid in uids]
-        # A process that ended says more than the rollouts that it leaves behind.
+        if failed:  # a process that has ended says more; a server ends a second after its engine
+            time.sleep(_GRACE)
         if gone := self._actors.gone(math.inf if failed else time.monotonic()):
             raise RuntimeError(
                 f"processes of the training ended: {', '.join(gone)} (Ray actors), perhaps for want of "
