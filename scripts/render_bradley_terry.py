@@ -6,7 +6,7 @@ import argparse
 
 import yaml
 
-from grrm.engines.options import add_deepspeed, add_render_options, read_deepspeed
+from grrm.engines.command_line import add_deepspeed, add_render_options, read_deepspeed
 from grrm.engines.trl import bradley_terry_config
 from grrm.files import write_text
 from grrm.process import run_main

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.engines.options import add_render_options, write_overrides
+from grrm.engines.command_line import add_render_options, write_overrides
 from grrm.engines.verl_judges import judge_overrides
 from grrm.judges.prompts import load_judge_prompt
 from grrm.process import run_main

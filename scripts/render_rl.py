@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grrm.catalogue.rewards import JUDGED_KINDS
 from grrm.config import pieces_of, prompt_file
-from grrm.engines.options import add_render_options, write_overrides
+from grrm.engines.command_line import add_render_options, write_overrides
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.engines.verl_rewards import PartFiles

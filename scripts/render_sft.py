@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from grrm.engines.command_line import add_deepspeed, add_render_options, read_deepspeed
 from grrm.engines.llamafactory import dataset_info, sft_config
-from grrm.engines.options import add_deepspeed, add_render_options, read_deepspeed
 from grrm.files import write_json, write_text
 from grrm.process import run_main
 

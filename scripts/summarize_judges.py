@@ -7,7 +7,7 @@ from pathlib import Path
 
 from grrm.files import write_text
 from grrm.process import run_main
-from grrm.report.judges import judges_page, read_alignment, read_judge_scores
+from grrm.report.judge_blocks import judges_page, read_alignment, read_judge_scores
 from grrm.report.pages import to_html, to_markdown
 
 

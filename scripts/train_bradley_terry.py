@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grrm.engines import trl
-from grrm.engines.options import add_train_options
+from grrm.engines.command_line import add_train_options
 from grrm.engines.supervised import Launch, train
 from grrm.engines.trainer import engine_environment
 from grrm.files import read_jsonl, read_yaml

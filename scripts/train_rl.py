@@ -34,7 +34,7 @@ from grrm.engines import (
     verl_vllm,
 )
 from grrm.engines.attention import has_flash_attn
-from grrm.engines.options import add_train_options
+from grrm.engines.command_line import add_train_options
 from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model

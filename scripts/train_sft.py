@@ -9,8 +9,8 @@ from typing import Any
 
 from grrm.engines import trackers
 from grrm.engines.attention import has_flash_attn
+from grrm.engines.command_line import add_train_options
 from grrm.engines.llamafactory import launch_environment
-from grrm.engines.options import add_train_options
 from grrm.engines.supervised import Launch, train
 from grrm.files import read_json, read_yaml
 from grrm.preflight.probes import require_gpus

@@ -17,7 +17,7 @@ from grrm import catalogue
 from grrm.catalogue.metrics import ENTRIES, METRICS, NAMES, Metric, known_metrics, metrics_of
 from grrm.config import load_experiment, load_schema, taken_models
 from grrm.files import read_json, read_yaml, write_jsonl
-from grrm.metrics.ranking import JudgedGroup, score_order_sensitivity, score_rankings
+from grrm.metrics.ranking_accuracy import JudgedGroup, score_order_sensitivity, score_rankings
 from grrm.metrics.segments import Scored
 from grrm.metrics.translation import sacrebleu
 from grrm.preflight.rules import planned_rules

@@ -20,7 +20,7 @@ from grrm.data.records import conversation_key
 from grrm.data.toy_judges import make_judge_tables
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.judges.prompts import load_judge_prompt
-from grrm.report.judges import read_alignment
+from grrm.report.judge_blocks import read_alignment
 from grrm.verdicts import swap
 
 USER = {"role": "user", "content": "Explain it."}

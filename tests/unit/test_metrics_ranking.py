@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grrm.metrics.bootstrap import Bootstrap
-from grrm.metrics.ranking import (
+from grrm.metrics.ranking_accuracy import (
     JudgedGroup,
     accuracy,
     accuracy_by_position,

@@ -16,7 +16,7 @@ from grrm.catalogue.metrics import known_metrics, metrics_of
 from grrm.config import load_experiment
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.functions import check_function, load_function
-from grrm.preflight.metrics import check_own_metrics
+from grrm.preflight.own_metrics import check_own_metrics
 from grrm.report.hacking import compare_reward
 from report_example import ROOT
 

@@ -15,12 +15,12 @@ from configurations import empty_model, experiment
 from grrm.config import resolve_experiment
 from grrm.data.datasets import Locked, LockedFile, load_datasets
 from grrm.files import UserError, sha256, write_json
-from grrm.preflight import checks, hub, probes, storage
+from grrm.preflight import checks, downloads, probes, storage
 from grrm.preflight.environments import check_environment, check_images
 from grrm.preflight.findings import Finding, failed, format_table, merge, ok
 from grrm.preflight.gpus import check_gpus, chosen_gpus, cuda_of_lock, parse_gpus
+from grrm.preflight.held_folders import check_trainings
 from grrm.preflight.storage import Need, check_space, check_write
-from grrm.preflight.trainings import check_trainings
 from hub_server import TOKEN, HubServer, serve
 
 ROOT = Path(__file__).parents[2]
@@ -284,7 +284,7 @@ MODEL = ENTRIES["qwen2_5_0_5b"]
 
 def test_what_an_experiment_reads() -> None:
     def needed(*overlays: str) -> set[str]:
-        return {entry.name for entry in hub.needed_entries(experiment(*overlays), ENTRIES)}
+        return {entry.name for entry in downloads.needed_entries(experiment(*overlays), ENTRIES)}
 
     assert needed() == set()
     paper = needed("paper")
@@ -304,7 +304,7 @@ def test_a_model_that_the_environment_names_is_looked_for() -> None:
     judges = experiment("paper", "judges_paper")
     config = resolve_experiment(judges, schema, {"MODEL_PATH": "Qwen/Qwen3-32B"})
     entries, _ = checks._tables(config, ROOT)
-    needed = {entry.hub for entry in hub.needed_entries(config, entries)}
+    needed = {entry.hub for entry in downloads.needed_entries(config, entries)}
     assert "Qwen/Qwen3-32B" in needed and "Qwen/Qwen3-8B" not in needed
 
 
@@ -331,25 +331,25 @@ def test_a_revoked_token_is_one_failure_without_the_token(
 ) -> None:
     lock = {MODEL.name: locked(server)}
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    good = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    good = downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)
     assert statuses(good) == ["ok", "ok"] and "HF_TOKEN is that of someone" in good[0].found
     monkeypatch.setenv("HF_TOKEN", "hf_revoked_yesterday")
-    (finding,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    (finding,) = downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)
     assert finding.status == "failed" and "does not accept HF_TOKEN (401)" in finding.found
     assert "hf_revoked" not in f"{finding.found}{finding.remedy}"
 
 
 def test_what_is_private_or_moved_is_found(server: HubServer, tmp_path: Path) -> None:
     lock = {MODEL.name: locked(server)}
-    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    assert statuses(downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
     server.repository("Qwen/Qwen2.5-0.5B").private = True
-    (private,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    (private,) = downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)
     assert private.status == "failed" and "HF_TOKEN is not set" in private.found
     server.repository("Qwen/Qwen2.5-0.5B").private = False
     server.repository("Qwen/Qwen2.5-0.5B").commits.clear()
-    (moved,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    (moved,) = downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)
     assert moved.status == "failed" and "no longer has that revision" in moved.found
-    assert statuses(hub.check_hub([MODEL], {}, Path("lock"), tmp_path)) == ["failed"]
+    assert statuses(downloads.check_hub([MODEL], {}, Path("lock"), tmp_path)) == ["failed"]
 
 
 def test_nothing_is_asked_for_what_is_there(server: HubServer, tmp_path: Path) -> None:
@@ -359,10 +359,10 @@ def test_nothing_is_asked_for_what_is_there(server: HubServer, tmp_path: Path) -
         name: {"sha256": file.sha256, "size": file.size} for name, file in lock[MODEL.name].files.items()
     }
     write_json(tmp_path / f"{MODEL.name}.json", {**record, "files": files, "licence": "x"})
-    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    assert statuses(downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
     assert server.requests == []
-    assert hub.missing_bytes([MODEL], lock, tmp_path) == 0
-    assert hub.missing_bytes([MODEL], lock, tmp_path / "elsewhere") == 9
+    assert downloads.missing_bytes([MODEL], lock, tmp_path) == 0
+    assert downloads.missing_bytes([MODEL], lock, tmp_path / "elsewhere") == 9
 
 
 def test_an_unreachable_hub_is_one_failure(
@@ -373,7 +373,7 @@ def test_an_unreachable_hub_is_one_failure(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     lock = {MODEL.name: locked(server)}
-    (finding,) = hub.check_hub([MODEL, ENTRIES["qwen2_5_7b"]], lock, Path("lock"), tmp_path)
+    (finding,) = downloads.check_hub([MODEL, ENTRIES["qwen2_5_7b"]], lock, Path("lock"), tmp_path)
     assert finding.status == "failed"
     assert "cannot be reached, for qwen2_5_0_5b, qwen2_5_7b" in finding.found
 
@@ -389,12 +389,12 @@ def test_offline_the_cache_must_be_complete(
     snapshot = tmp_path / "cache/models--Qwen--Qwen2.5-0.5B/snapshots" / lock[MODEL.name].revision
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_bytes(b"{}")
-    (half,) = hub.check_hub([MODEL], lock, Path("lock"), tmp_path)
+    (half,) = downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)
     assert half.status == "failed" and "1 of 2 files are not in the cache (model.safetensors)" in half.found
     assert "hf download Qwen/Qwen2.5-0.5B" in half.remedy
     (snapshot / "model.safetensors").write_bytes(b"weights")
-    assert statuses(hub.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
-    (unlocked,) = hub.check_hub([MODEL], {}, Path("lock"), tmp_path)
+    assert statuses(downloads.check_hub([MODEL], lock, Path("lock"), tmp_path)) == ["ok"]
+    (unlocked,) = downloads.check_hub([MODEL], {}, Path("lock"), tmp_path)
     assert unlocked.status == "failed" and "not locked yet" in unlocked.found
     assert server.requests == []
 

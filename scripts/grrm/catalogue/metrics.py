@@ -33,7 +33,7 @@ class Metric:
         score: `module:function` that computes it. Of a corpus (`grrm.metrics.translation.Corpus`) to its
             statistics and signature, None where it cannot be told; or of segments and what goes with them
             (`grrm.metrics.segments.Given`) to scores and signature. Empty: of rankings and
-            judges, which `grrm.metrics.ranking` and `grrm.metrics.judges` score in one go.
+            judges, which `grrm.metrics.ranking_accuracy` and `grrm.metrics.judges` score in one go.
         train: `module:function` that trains a tiny model in place of a published one; empty if nothing does.
         environment: where it runs; `comet` holds torch and the metrics' libraries.
         needs_reference: whether it is shown the reference.

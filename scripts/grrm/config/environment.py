@@ -18,7 +18,7 @@ from grrm.catalogue.rewards import EVAL_MODES, PAIRWISE_MODES
 from grrm.catalogue.trainings import of_part
 from grrm.config.rewards import asks_endpoint, compared_rewards, family
 from grrm.config.stages import devices_of, judged_stages, sft_stages
-from grrm.files import UserError
+from grrm.files import UserError, is_text
 from grrm.urls import secret_in
 
 _TRUTH = {
@@ -93,6 +93,8 @@ class Variable:
         text = environment.get(self.name, "").strip()
         if not text:
             return None
+        if not is_text(text):
+            raise UserError(f"{self.name} is {text!r} in the environment, expected text in UTF-8")
         if not isinstance(self.reads, str):
             if text in self.reads:
                 return text

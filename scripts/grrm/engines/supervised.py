@@ -41,7 +41,7 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], launch: Launch) -
     """Train, resuming from the last checkpoint; publish model folder and curve, each whole or not at all.
 
     Args:
-        args: see `grrm.engines.options.add_train_options`.
+        args: see `grrm.engines.command_line.add_train_options`.
         config: the rendered configuration.
         launch: how.
 

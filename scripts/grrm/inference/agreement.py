@@ -13,7 +13,7 @@ from grrm.data.records import Candidates
 from grrm.inference.judge_backend import Use
 from grrm.judges.card import Pairwise, Pointwise
 from grrm.metrics.bootstrap import Bootstrap, Stratum, mean
-from grrm.metrics.ranking import JudgedGroup, accuracy
+from grrm.metrics.ranking_accuracy import JudgedGroup, accuracy
 from grrm.verdicts import Preference
 
 Scores = Sequence[float | None]

@@ -14,7 +14,6 @@ from grrm.files import UserError
 from grrm.inference.answers import Row
 from grrm.inference.attempts import DEFAULT_RETRIES
 from grrm.inference.backends import Backend, Decoding, Engine, fit, open_backend
-from grrm.inference.environment import enter
 from grrm.inference.journal import Journal, Printer
 from grrm.inference.options import (
     add_decoding_options,
@@ -23,6 +22,7 @@ from grrm.inference.options import (
     engine_of,
     retries_of,
 )
+from grrm.inference.process_environment import enter
 from grrm.inference.progress import Progress
 from grrm.inference.runs import Tally
 from grrm.inference.tables import FORMATS

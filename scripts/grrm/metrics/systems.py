@@ -9,7 +9,7 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.metrics.bootstrap import Bootstrap, Stratum, mean_of_known
-from grrm.metrics.ranking import (
+from grrm.metrics.ranking_accuracy import (
     JudgedGroup,
     accuracy_by_position,
     best_found_by_position,

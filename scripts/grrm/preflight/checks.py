@@ -12,16 +12,16 @@ from grrm.config import stage_environments, trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
+from grrm.preflight.downloads import check_hub, missing_bytes, models_read, needed_entries
 from grrm.preflight.environments import check_environment, check_images, not_looked_at
 from grrm.preflight.findings import Finding, failed, merge, unknown
 from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
-from grrm.preflight.hub import check_hub, missing_bytes, models_read, needed_entries
+from grrm.preflight.held_folders import check_trainings
 from grrm.preflight.jobs import Job, check_time, job
-from grrm.preflight.metrics import check_own_metrics
+from grrm.preflight.own_metrics import check_own_metrics
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.storage import Need, check_space, check_write, size_of
-from grrm.preflight.trainings import check_trainings
 
 Software = Literal["uv", "conda", "apptainer"]
 
