@@ -19,6 +19,7 @@ from grrm.extract import code_block
 from grrm.files import UserError
 from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
 from grrm.schemas import BadRows
+from grrm.texts import mark_messages
 
 Semantics = Literal["strict", "paper"]
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 
 def chat(user: list[dict[str, str]], answer: str) -> Row:
     """One supervised example: the user's messages and the answer to learn."""
-    return {"messages": [*user, {"role": "assistant", "content": answer}]}
+    return {"messages": [*user, *mark_messages([{"role": "assistant", "content": answer}])]}
 
 
 def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict") -> Row:
@@ -45,9 +46,9 @@ def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict
 
 
 def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
-    """A row of the mt_sft table as a chat: the translation prompt, then the response as it is."""
+    """A row of the mt_sft table as a chat: the translation prompt, then the response, stripped."""
     user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}, columns=row)
-    return chat(user, row["response"])
+    return chat(user, row["response"].strip())
 
 
 def with_translation(row: Row) -> Row:

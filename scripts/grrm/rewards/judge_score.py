@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from grrm import event_loop
 from grrm.config import kind_of_environment
 from grrm.extract import code_block
 from grrm.files import UserError
@@ -32,6 +33,7 @@ from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.rows import read_row, response_text
+from grrm.texts import unmark
 
 _MEMORY = 1024
 """Judged responses that are remembered, for those that cannot be judged."""
@@ -156,7 +158,7 @@ def compute_scores(
             rows = list(zip(solution_strs, ground_truths, extra_infos, strict=True))
             return await _score(scorer, deque(maxlen=max(_MEMORY, len(rows))), rows, chosen)
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 async def _score(
@@ -164,7 +166,10 @@ async def _score(
 ) -> list[dict[str, float]]:
     """The rewards of `rows`; their points are added to what is `known`."""
     extract = code_block if options.code_block else response_text
-    texts = [extract(response) if isinstance(response, str) else None for response, _, _ in rows]
+    texts = [
+        unmark(extract(response) or "") or None if isinstance(response, str) else None
+        for response, _, _ in rows
+    ]
     # Rows about the same question are one group.
     contexts = [read_context(truth, info) for _, truth, info in rows]
     groups: dict[tuple[str, str | None], list[int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from grrm.asking.client import JudgeClient
@@ -16,6 +17,7 @@ from grrm.rewards.group.plan import Rollout
 from grrm.rewards.kinds import Asking, Scorer
 from grrm.rewards.rows import read_row
 from grrm.rewards.verl_manager import Response, RewardManager
+from grrm.texts import encode_chat
 
 
 class GroupRewardManager(RewardManager):
@@ -39,18 +41,22 @@ class GroupRewardManager(RewardManager):
         self._task = options.task
         rollout = config.actor_rollout_ref.rollout
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
+        data = getattr(config, "data", None)
+        self._step_groups = int(data.train_batch_size) if data is not None else 0
         served = None if judge is None else Served(judge, config.reward.reward_model, judge_tokenizer)
         self._rewards = GroupRewards(options, asking_of(options, served))
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of one rollout, once its group is judged."""
         info = response.row["extra_info"]
+        trains = info["split"] == "train"
         reward = await self._rewards.reward(
             str(response.row["uid"]),
             Rollout(response.text, response.length),
             read_row(info, response.row, task=self._task),
-            expected=self._train_size if info["split"] == "train" else self._validation_size,
+            expected=self._train_size if trains else self._validation_size,
             step=int(response.row.get("global_steps", -1)),
+            groups=self._step_groups if trains else 0,
         )
         return reward.value, reward.info
 
@@ -67,6 +73,8 @@ class Served:
     def __init__(self, address: str, server: Any, tokenizer: Any) -> None:
         self._address, self._tokenizer = address, tokenizer
         self._model, self._rollout = server.model_path, server.rollout
+        files = str(getattr(tokenizer, "name_or_path", ""))
+        self._files = files if Path(files).is_dir() else ""
 
     def client(self, options: GroupOptions) -> JudgeOptions:
         """How it is asked by kinds that make many calls a group."""
@@ -81,6 +89,7 @@ class Served:
             "deadline": 4 * options.timeout,  # all calls of a step may stand in the server's queue
             "max_concurrency": 256,
             "required": True,
+            "tokenizer": self._files,
         }
         values = {**options.client, **options.judge, **served}
         return JudgeOptions.from_mapping(values, environment={})
@@ -93,14 +102,12 @@ class Served:
             "top_k": self._rollout.top_k,
             "max_tokens": self._rollout.response_length,
         }
-        return served_judge(self._address, request, options.timeout)
+        return served_judge(self._address, request, options.timeout, tokenizer=self._files)
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough for it."""
         message = {"role": "user", "content": prompt}
-        tokens = self._tokenizer.apply_chat_template(
-            [message], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        tokens = encode_chat(self._tokenizer, [message], add_generation_prompt=True)
         return len(tokens) <= int(self._rollout.prompt_length)
 
 
