@@ -234,7 +234,8 @@ def needs_installed(model: str) -> Iterator[None]:
         raise UserError(
             f"{model}: {error.name} is not installed here, and runs it; install the extra infer "
             "(pip install 'grrm[infer]', from a checkout '.[infer]'), use the python of an environment "
-            "of the workflow (.snakemake/environments/train/bin/python), or name a server (base_url)"
+            "of the workflow (.snakemake/environments/train/bin/python; vLLM is in rl_cuda and vllm_cpu), or "
+            "name a server (base_url)"
         ) from error
 
 
