@@ -12,6 +12,7 @@ from typing import Any
 from grrm.catalogue.rewards import KINDS
 from grrm.config import pieces_of, prompt_file
 from grrm.config.rewards import asks_endpoint
+from grrm.files import UserError
 
 Overrides = dict[str, Any]
 
@@ -30,7 +31,7 @@ _ENDPOINT = re.compile(rf"({_PART}judge\.)max_tokens")
 # How a judge is reached, not what it is: may change from one launch to the next.
 _TRANSPORT = re.compile(
     rf"{_PART}judge\.(?:url|max_concurrency|timeout|deadline|retries|requests_per_minute|tokens_per_minute"
-    "|cache|tokenizer|replay|prompt_price|completion_price|verbose)"
+    "|cache|tokenizer|replay|prompt_price|completion_price|budget|verbose)"
 )
 
 
@@ -47,6 +48,27 @@ class PartFiles:
     prompt: str | Path | None = None
     model: Path | None = None
     python: str = ""
+
+
+MOST_HELD = 32_768
+"""Rollouts that one reward worker can hold while they wait for their siblings."""
+
+
+def check_held(settings: Mapping[str, Any], stage: str) -> None:
+    """Refuse more rollouts at once than can wait in the one worker where siblings meet.
+
+    Raises:
+        UserError: the stage has too many.
+    """
+    sizes = [("train_batch_size", settings["train_batch_size"], settings["rollouts"])]
+    if (validation := settings.get("validation")) is not None:
+        sizes.append(("validation.batch_size", validation["batch_size"], validation["rollouts"]))
+    for name, batch, rollouts in sizes:
+        if batch * rollouts > MOST_HELD:
+            raise UserError(
+                f"{stage}: {name} {batch} x {rollouts} rollouts are {batch * rollouts} at once, expected at "
+                f"most {MOST_HELD}: all wait for their siblings in one reward worker; take a smaller batch"
+            )
 
 
 def is_served(reward: Mapping[str, Any]) -> bool:
@@ -122,6 +144,7 @@ def group_reward(
         **_function(_KWARGS, reward),
         **_parts(reward, parts, served=served),
         **({f"{_KWARGS}task": task} if task != "translation" else {}),
+        **{f"{_KWARGS}{name}": reward[name] for name in ("chosen", "tolerant") if name in reward},
     }
 
 
@@ -144,6 +167,7 @@ def _parts(reward: Mapping[str, Any], parts: Mapping[str, PartFiles], *, served:
             **(_endpoint(key, piece) if entry.asks == "judge" and name != by_verl else {}),
             **_checkpoint(key, piece, files),
             **_function(key, piece),
+            **({f"{key}tolerant": piece["tolerant"]} if "tolerant" in piece else {}),
         }
     return overrides
 

@@ -23,7 +23,7 @@ from grrm.judges.groups import (
 from grrm.judges.prompts import JudgePrompt
 from grrm.judges.questions import Decider, Verdict
 from grrm.tournament import Comparison, Method, solve_feedback_arc_set
-from grrm.verdicts import Preference, parse_preference, swap
+from grrm.verdicts import Preference, lenient_preference, parse_preference, swap
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ async def judge_pairwise(
     prompt: JudgePrompt,
     method: Method = "dgr",
     both_orders: bool = True,
+    *,
+    tolerant: bool = False,
 ) -> Judged:
     """Compare all pairs of distinct candidates of all groups at once.
 
@@ -65,6 +67,7 @@ async def judge_pairwise(
         method: how comparisons become scores, see `grrm.tournament`.
         both_orders: ask about each pair in both orders: if the answers disagree it is a tie, if one is
             missing the comparison is. Else the order is drawn from the texts, not from the indices.
+        tolerant: take the words of judges that were not trained on the form (`lenient_preference`).
 
     Returns:
         scores, and the metrics of `common_metrics` besides ties; says_a, the share of answers that prefer the
@@ -74,11 +77,12 @@ async def judge_pairwise(
     Raises:
         UserError: too many failures, see `Decider.decide`.
     """
+    read = lenient_preference if tolerant else parse_preference
     matches = [match for index, group in enumerate(groups) for match in _matches(index, group, both_orders)]
     questions = [question for match in matches for question in match.questions]
     verdicts = await client.decide(
         [
-            (_render(prompt, groups[question.group], question), partial(parse_preference, name=prompt.tag))
+            (_render(prompt, groups[question.group], question), partial(read, name=prompt.tag))
             for question in questions
         ]
     )
@@ -144,11 +148,15 @@ def _score(group: Group, comparisons: list[Comparison], failed: list[str], metho
     chosen = distinct(group.candidates)
     if len(chosen) < 2:
         return GroupScores((0.0,) * len(group.candidates))
-    values = tournament_scores(len(group.candidates), comparisons, method)
-    known, local = compared(comparisons)
+    place = {index: position for position, index in enumerate(chosen)}
+    among = [(place[i], place[j], None if w is None else place[w]) for i, j, w in comparisons]
+    values = tournament_scores(len(chosen), among, method)
+    known, local = compared(among)
+    # Of one that was never compared, the failures of its pairs say enough.
+    few = [index for position, index in enumerate(chosen) if values[position] is None and position in known]
     return GroupScores(
-        spread(group.candidates, chosen, [values[index] for index in chosen]),
-        tuple(failed),
+        spread(group.candidates, chosen, values),
+        (*failed, *(f"candidate {index}: fewer than half of its pairs were answered" for index in few)),
         tuple(comparisons),
         solve_feedback_arc_set(len(known), local).conflicts if method == "dgr" else 0,
     )

@@ -43,6 +43,11 @@ class GroupOptions:
     """Options of the judge's client (`JudgeOptions`)."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Options of a checkpoint that scores (`ModelOptions`)."""
+    tolerant: bool = False
+    """See `ScoringOptions`."""
+    chosen: Literal["among", "alone"] = "among"
+    """When the chosen response of a row is judged among the candidates: always, or where there is but one
+    (validation), so that training compares rollouts with each other only."""
     semantics: Literal["strict", "paper"] = "strict"
     seed: int = 0
     score_scale: float = 0.01
@@ -65,8 +70,9 @@ class GroupOptions:
     timeout: float = 600.0
     """Seconds the judge may take for one answer."""
     max_failure_rate: float = 0.5
-    """Share of failed judgements among the last `failure_window` past which the run stops."""
+    """Share of failed judgements past which the run stops, taken over whole steps: see `failure_window`."""
     failure_window: int = 64
+    """Judgements of which the rate is taken at least: steps with fewer are taken together."""
     ledger: str = ""
     """File (JSON lines) to which every group is appended; empty is off."""
     ledger_texts: int = 2
@@ -101,6 +107,8 @@ class GroupOptions:
             raise UserError(
                 f"reward: max_failure_rate is {self.max_failure_rate}, expected a share from 0 to 1"
             )
+        if self.chosen not in ("among", "alone"):
+            raise UserError(f"reward: chosen is {self.chosen!r}, expected among or alone")
         for name in ("score_scale", "deadline", "timeout", "failure_window"):
             if getattr(self, name) <= 0:
                 raise UserError(f"reward: {name} is {getattr(self, name)}, expected a number above 0")
@@ -148,10 +156,18 @@ class GroupOptions:
         return self.parts
 
     @property
+    def asks_often(self) -> bool:
+        """Whether a group is more than one question to a judge, some of which may fail."""
+        entry = KINDS[self.kind]
+        parts = [KINDS.get(str(part.get("kind"))) for part in self._parts]
+        own = entry.asks == "judge" and not entry.has_semantics
+        return own or any(part is not None and part.asks == "judge" for part in parts)
+
+    @property
     def client(self) -> dict[str, Any]:
         """Options of every judge's client that the section `judge` does not name."""
         return {
-            "max_failure_share": self.max_failure_rate,
+            "max_failure_share": 1.0,  # counted by steps, which a client knows nothing of
             "parse_retries": self.retries,
             "retry_temperature": self.retry_temperature,
         }
@@ -172,6 +188,7 @@ class GroupOptions:
             "swap",
             "scale",
             "reference",
+            "tolerant",
             "function",
             "range",
             "judge",
