@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
     # Before the folder is this training's: with a repaired function it is another one.
-    _try_functions(args, config)
+    _try_reward(args, config)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
@@ -104,25 +104,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _try_functions(args: argparse.Namespace, config: dict[str, Any]) -> None:
-    """Have the user's own functions score one row, in the environment and folder that they will score in."""
-    if not verl_rewards.has_functions(config):
-        return
-    options = json.dumps(verl_rewards.reward_kwargs(config))
+def _try_reward(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """What can be told of the reward before verl begins: whether the user's functions score a row, in the
+    environment and folder that they will score in, and whether the judge can be shown the rows."""
+    options = verl_rewards.reward_kwargs(config)
+    if verl_rewards.has_functions(config):
+        _try(args, options, "try_functions", [], "the function cannot be used")
+    if (lengths := verl_rewards.judge_lengths(config)) is not None:
+        _try(args, options, "try_lengths", lengths, "the judge cannot be shown the rows")
+
+
+def _try(
+    args: argparse.Namespace, options: Mapping[str, Any], module: str, arguments: Sequence[str], fault: str
+) -> None:
     said: list[str] = []
-    command = [
-        args.python,
-        "-m",
-        "grrm.rewards.try_functions",
-        "--options",
-        options,
-        "--data",
-        str(args.data),
-    ]
+    rows = ["--options", json.dumps(options), "--data", str(args.data)]
+    command = [args.python, "-m", f"grrm.rewards.{module}", *rows, *arguments]
     path = os.pathsep.join(filter(None, [str(_SCRIPTS), os.environ.get("PYTHONPATH")]))
     if run_engine(command, env={**os.environ, "PYTHONPATH": path}, on_line=said.append) != 0:
         why = said[-1].removeprefix("error: ") if said else "the process that tries it said nothing"
-        raise UserError(f"reward: the function cannot be used: {why}")
+        raise UserError(f"reward: {fault}: {why}")
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:
