@@ -31,6 +31,7 @@ from grrm.engines import (
     verl_launch,
     verl_rewards,
     verl_runs,
+    verl_vllm,
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
@@ -42,6 +43,7 @@ from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster, ray_token
+from grrm.vllm_cpu import check_heads, check_processor
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -58,6 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    if config.get(verl.DEVICE) == "cpu":
+        for model in verl_vllm.models(config):
+            check_processor()
+            check_heads(model)
     for options in verl_rewards.judges_over_http(config):
         JudgeOptions.from_mapping(options)  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
@@ -260,7 +266,11 @@ def _launch(
         cluster=cluster,
     )
     environment = verl_launch.environment(
-        config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+        config,
+        python=args.python,
+        scripts=_SCRIPTS,
+        temporary=temporary,
+        metrics=attempt / "metrics.jsonl",
     )
     if not address:
         return verl_launch.command(args.python, overrides, cluster=cluster), environment
