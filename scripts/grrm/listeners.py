@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.distributed
-
 
 def listen_nowhere() -> None:
     """torch/distributed, `init_process_group`: vLLM's group of one process needs no listener.
 
     The store behind tcp:// listens on all addresses of the machine, whatever address it is given.
     """
+    import torch.distributed
+
     original = torch.distributed.init_process_group
     if original.__module__ == __name__:  # done before
         return
