@@ -24,6 +24,7 @@ from grrm.prompts import (
     code_fence,
     column_texts,
     fill_template,
+    keeping_layout,
     load_templates,
 )
 from grrm.verdicts import parse_quality
@@ -124,16 +125,17 @@ def _render(
     own = column_texts(asked, row)
     hints = row.get("comment") or ""
     fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
+    keep = keeping_layout(*(templates[key] for key in ("prompt", "reference", "hints")))
     return fill_template(
         templates["prompt"],
         {
             **own,
             "source_language": language_name(row["src_lang"]),
             "target_language": language_name(row["trg_lang"]),
-            "source": segment["src"],
-            "translation": segment["mt"],
-            "reference": _filled(templates["reference"], "reference", segment["ref"], fence, own),
-            "hints": _filled(templates["hints"], "hints", hints, fence, own),
+            "source": keep(segment["src"]),
+            "translation": keep(segment["mt"]),
+            "reference": _filled(templates["reference"], "reference", keep(segment["ref"]), fence, own),
+            "hints": _filled(templates["hints"], "hints", keep(hints), fence, own),
             "fence": fence,
         },
     )
