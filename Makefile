@@ -33,8 +33,8 @@ smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
 
-check: lint types ## Lint, types, units, dry runs (under three minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
+check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow tests/attacks
 
 test: check environments test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
