@@ -34,7 +34,7 @@ environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
 
 check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow tests/attacks
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
 test: check environments test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
