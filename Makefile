@@ -40,7 +40,7 @@ environments: .venv/.driver ## Build the environments of the stages
 environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (Linux, x86-64 with AVX2)
 	$(RUN) environments --configfile config/vllm.yaml
 
-check: lint types ## Lint, types, units, dry runs (under three minutes)
+check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
 	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
 test: check environments-vllm test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
