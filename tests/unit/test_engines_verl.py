@@ -344,3 +344,4 @@ def test_the_fork_reads_its_own_reward_functions_and_nothing_of_ours(tmp_path, m
     assert (path[0], path[-1]) == (str(tmp_path), str(ROOT / "scripts"))
     assert "VERL_USE_EXTERNAL_MODULES" not in variables
     assert "RAY_ADDRESS" not in variables
+    assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
