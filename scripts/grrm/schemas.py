@@ -343,7 +343,7 @@ def _faults(table: pa.Table, schema: pa.Schema) -> Iterator[_Fault]:
         column = table[field.name].combine_chunks()
         if field.name in _LANGUAGE_COLUMNS:
             yield _Fault(
-                field.name, _unknown_languages(column), "the code of a known language, such as en or zh_CN"
+                field.name, _unknown_languages(column), "the tag of a known language, such as en or zh_TW"
             )
         elif field.name == "mt_texts":
             size = pc.list_value_length(column)
