@@ -212,13 +212,16 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from grrm.arrow_types import usual
+
     try:
         number = 0
         # Its reader begins at the end: what is compressed, or a pipe, has to be held whole.
         whole = isinstance(file, GzipFile) or not file.seekable()
         with pq.ParquetFile(io.BytesIO(file.read()) if whole else file) as table:
             for batch in table.iter_batches(_BATCH):
-                for row in batch.to_pylist():
+                columns = [usual(column) for column in batch.columns]
+                for row in pa.table(columns, batch.schema.names).to_pylist():
                     yield f"row {number} (the first is 0)", row
                     number += 1
     except (pa.ArrowException, OSError) as error:

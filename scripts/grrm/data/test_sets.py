@@ -278,6 +278,8 @@ def _text(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value.strip():
         raise _BadRowError(where, f"key {key!r}", value, "a text that is not empty")
+    if "\0" in value:
+        raise _BadRowError(where, f"key {key!r}", value, "a text without the character NUL")
     return value
 
 

@@ -54,8 +54,8 @@ class Corpus:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The hypotheses, empty where there is none."""
-        return [text or "" for text in self.hypotheses]
+        """The hypotheses, empty where there is none, without NUL, where tokenisers in C would end."""
+        return [(text or "").replace("\0", " ") for text in self.hypotheses]
 
     @cached_property
     def bleu(self) -> tuple[Stratum, str]:
