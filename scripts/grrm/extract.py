@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # A fence is a run of three backticks or more; shorter runs are text.
 _FENCE = re.compile("`{3,}")
 # "```text\n": one word right behind the opening fence, alone on its line.
 _LANGUAGE_TAG = re.compile(r"[ \t]*[A-Za-z][\w+#.-]*[ \t]*\r?\n", re.ASCII)
 _THINKING_MARK = re.compile(r"</?think(?:ing)?>|【/?思考】|\[/?思考\]", re.IGNORECASE)
+END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
+"""Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
 # Not 【思考】: without an end it is a heading of the answer.
 _THINKING_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
@@ -20,9 +23,9 @@ def code_block(text: str) -> str | None:
     the opening fence, of the same length: with a longer fence, text that contains ``` survives. Either
     fence may share its line with text. If the closing fence stands on its own line, one word behind the
     opening fence is a language tag, and left out, unless it is all there is. No block, a second one, an
-    unclosed one and an empty one are None.
+    unclosed one and an empty one are None, and so is whatever stands behind thinking that never ends.
     """
-    return _final_block(text, only=True)
+    return None if after_thinking(text) is None else _final_block(text, only=True)
 
 
 def last_code_block(text: str) -> str | None:
@@ -30,7 +33,8 @@ def last_code_block(text: str) -> str | None:
 
     For models that were not trained to write one block and no more; otherwise as `code_block`.
     """
-    return _final_block(without_thinking(text), only=False)
+    answer = after_thinking(text)
+    return None if answer is None else _final_block(answer, only=False)
 
 
 def _final_block(text: str, *, only: bool) -> str | None:
@@ -53,18 +57,27 @@ def _final_block(text: str, *, only: bool) -> str | None:
 
 
 def whole_text(text: str) -> str | None:
-    """The whole response without the white space around it; None if there is nothing else."""
-    return text.strip() or None
+    """The whole response without its thinking and the white space around it; None if nothing else is there.
+
+    None as well if the thinking never ends.
+    """
+    return (after_thinking(text) or "").strip() or None
 
 
 def before_reasoning(text: str) -> str | None:
-    """What stands before `[COT]`, after which Seed-X explains its translation; None if nothing does."""
-    return text.partition("[COT]")[0].strip() or None
+    """What stands before `[COT]`, after which Seed-X explains its translation; None if nothing does.
+
+    Thinking is left out first; None if it never ends.
+    """
+    return (after_thinking(text) or "").partition("[COT]")[0].strip() or None
 
 
 def answer_tag(text: str) -> str | None:
-    """What the last <answer>...</answer> outside thinking holds; None if there is none, or nothing in it."""
-    return tag(text, "answer") or None
+    """What the last <answer>...</answer> outside thinking holds; None if there is none, or nothing in it.
+
+    None as well if the thinking never ends.
+    """
+    return tag(after_thinking(text) or "", "answer") or None
 
 
 def last_line(text: str) -> str | None:
@@ -76,23 +89,53 @@ def tag(text: str, name: str) -> str | None:
     """What the last well-formed <name>...</name> outside thinking holds; None if there is none.
 
     Letter case of the name does not matter; white space around the content is left out. Thinking is
-    <think>...</think> (or <thinking>, 【思考】...【/思考】, [思考]...[/思考]), all before a closing mark that
-    was never opened (chat templates may open it in the prompt), and all after a <think> that is never closed.
+    <think>...</think> (or <thinking>, 【思考】...【/思考】, [思考]...[/思考]), all before a closing mark
+    that was never opened (chat templates may open it in the prompt), and all after a <think> that is never
+    closed.
     """
+    found = tags(without_thinking(text), name)
+    return found[-1][1].strip() if found else None
+
+
+def tags(text: str, name: str) -> list[re.Match[str]]:
+    """All well-formed <name>...</name> in a text without thinking, in order; group 1 is the content."""
     name = re.escape(name)
     # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.
     pattern = rf"<{name}>((?:(?!</?{name}>).)*)</{name}>"
-    found = re.findall(pattern, without_thinking(text), re.DOTALL | re.IGNORECASE)
-    return found[-1].strip() if found else None
+    return list(re.finditer(pattern, text, re.DOTALL | re.IGNORECASE))
+
+
+def without_end(text: str, marks: Sequence[str] = END_MARKS) -> str:
+    """A response without the white space and the marks of the end of a turn that it ends with."""
+    text = text.rstrip()
+    while mark := next((mark for mark in marks if mark and text.endswith(mark)), None):
+        text = text.removesuffix(mark).rstrip()
+    return text
+
+
+def after_thinking(text: str) -> str | None:
+    """The response without its thinking, as `tag` defines it; None if there is thinking that never ends.
+
+    In time proportional to its length.
+    """
+    text = _without_finished_thinking(text)
+    return None if _THINKING_START.search(text) else text
 
 
 def without_thinking(text: str) -> str:
-    """The response without its thinking, as `tag` defines it; in time proportional to its length."""
-    text = _without_closed_thinking(text)
-    closings = [mark.end() for mark in _THINKING_MARK.finditer(text) if _closes(mark)]
-    text = text[closings[-1] :] if closings else text
+    """The response without its thinking; of one that never ends its thinking, what stands before it.
+
+    As the published reward takes it out (tests/data/golden); whoever needs an answer asks `after_thinking`.
+    """
+    text = _without_finished_thinking(text)
     start = _THINKING_START.search(text)
     return text[: start.start()] if start else text
+
+
+def _without_finished_thinking(text: str) -> str:
+    text = _without_closed_thinking(text)
+    closings = [mark.end() for mark in _THINKING_MARK.finditer(text) if _closes(mark)]
+    return text[closings[-1] :] if closings else text
 
 
 def _without_closed_thinking(text: str) -> str:

@@ -25,6 +25,8 @@ from itertools import combinations
 from numbers import Integral
 from string import ascii_uppercase
 
+from grrm.extract import after_thinking
+
 MIN_CANDIDATES = 2
 MAX_CANDIDATES = len(ascii_uppercase)
 MIN_SCORE = 0
@@ -73,6 +75,9 @@ class InvalidAnswer:
 
     reason: str
     detail: str
+
+
+_ENDLESS = InvalidAnswer("incomplete", "the thinking never ends")
 
 
 def labels(n: int) -> list[str]:
@@ -214,9 +219,9 @@ def parse_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
     """Read the whole answer of a GRRM about `candidates` candidates.
 
     The last four non-empty lines must be the two headers, each followed by its line; blank lines between
-    them do not matter, nor does what the analysis contains. The ranking is written with single spaces
-    ("B > A = C"): the form which is trained, and the only one that the published reader takes. It must agree
-    with the scores, which may come in any order.
+    them do not matter, nor does what the analysis contains. Thinking is left out, but may stand for the
+    analysis. The ranking is written with single spaces ("B > A = C"): the form which is trained, and the only
+    one that the published reader takes. It must agree with the scores, which may come in any order.
 
     Returns:
         the parsed answer, or the reason why it cannot be used.
@@ -238,7 +243,10 @@ def read_answer(text: str, candidates: int) -> RankingAnswer | InvalidAnswer:
 
 def _parse_blocks(text: str, candidates: int, *, tolerant: bool) -> RankingAnswer | InvalidAnswer:
     expected = set(labels(candidates))
-    lines = text.strip().split("\n")
+    answer = after_thinking(text)
+    if answer is None:
+        return _ENDLESS
+    lines = answer.strip().split("\n")
     filled = [number for number, line in enumerate(lines) if line.strip()]
     if len(filled) < 4:
         return InvalidAnswer(
@@ -249,7 +257,7 @@ def _parse_blocks(text: str, candidates: int, *, tolerant: bool) -> RankingAnswe
     for header, wanted in ((ranking_header, RANKING_HEADER), (scores_header, SCORES_HEADER)):
         if header != wanted and not (tolerant and header.rstrip(" :") == _tidy(wanted).rstrip(" :")):
             return InvalidAnswer("header", f"{header!r} where {wanted!r} should stand")
-    analysis = "\n".join(lines[: filled[-4]]).strip()
+    analysis = "\n".join(lines[: filled[-4]]).strip() or _thinking(text, answer)
     if not analysis:
         return InvalidAnswer("analysis", "nothing before the final ranking")
     if not tolerant and _RANKING_LINE.fullmatch(ranking_line) is None:
@@ -285,7 +293,9 @@ def parse_score_answer(text: str, candidates: int) -> RankingAnswer | InvalidAns
         ValueError: `candidates` is not in 1..26.
     """
     labels(candidates)
-    analysis, line = _split_last_line(text)
+    if (answer := after_thinking(text)) is None:
+        return _ENDLESS
+    analysis, line = _split_last_line(answer)
     if not line:
         return InvalidAnswer("incomplete", "an empty answer")
     try:
@@ -305,7 +315,9 @@ def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidA
         ValueError: `candidates` is not in 1..26.
     """
     expected = labels(candidates)
-    analysis, line = _split_last_line(text)
+    if (answer := after_thinking(text)) is None:
+        return _ENDLESS
+    analysis, line = _split_last_line(answer)
     if not line:
         return InvalidAnswer("incomplete", "an empty answer")
     try:
@@ -318,6 +330,11 @@ def parse_ranking_answer(text: str, candidates: int) -> RankingAnswer | InvalidA
     return RankingAnswer(
         analysis.removesuffix(RANKING_HEADER).strip(), ranking, {label: levels[label] for label in expected}
     )
+
+
+def _thinking(text: str, answer: str) -> str:
+    """What a model thought that wrote no analysis beside it; empty if it did not think."""
+    return text.strip().removesuffix(answer.strip()).strip()
 
 
 def _tidy(line: str) -> str:

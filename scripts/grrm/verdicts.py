@@ -1,17 +1,21 @@
 """Reading what a judge decided: a score, a preference or an order, each in a tag at the end of its answer, or
 a score on its last line.
 
-Strict on purpose: the last complete tag outside the thinking holds the verdict and nothing else (see
-`grrm.extract.tag`). Whatever else is found is an error with a reason, never a guess.
+Strict on purpose. A verdict is the only complete tag outside the thinking that holds a valid value; it
+begins a line, and nothing follows it. A judge quotes what it judges, so two of them with different values,
+or one within a sentence, say nothing; and what shows a form, such as <score>0-4</score>, is no verdict.
+Whatever else is found is an error with a reason, never a guess.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal, TypeAlias, cast
+from collections.abc import Callable
+from typing import Literal, TypeAlias, TypeVar, cast
 
-from grrm.extract import last_line, tag, without_thinking
+from grrm.extract import after_thinking, last_line, tags, without_end
 
+T = TypeVar("T")
 Preference: TypeAlias = Literal["A", "B", "tie"]
 
 PREFERENCES: tuple[Preference, ...] = ("A", "B", "tie")
@@ -28,6 +32,8 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{1,6})?"
 _APART = r"(?<=\s)\d{1,3}(?:[-–]\d{1,3})?(?!\d)"
 _WORDS = rf"[^\W\d_](?:[^\d:：=()（）+\-−–]|-(?=[^\W\d_])|{_APART}|[(（][^:：()（）]{{0,40}}[)）]){{0,60}}"
 _QUALITY = re.compile(rf"(?:{_WORDS}[:：=]\s*)?({_NUMBER})\s*分?(?:\s*/\s*({_NUMBER})\s*分?)?\s*[.。]?")
+# Marks of emphasis and fences, which may stand around a verdict: they say nothing.
+_NO_WORDS = re.compile(r"[\s*_`\ufeff]*")
 _EMPHASIS = re.compile(r"[*_`#]")
 _BOXED = re.compile(r"\${0,2}\\boxed\{([^{}]*)\}\${0,2}")
 
@@ -38,10 +44,13 @@ def parse_score(text: str, lowest: int, highest: int, name: str = "score") -> in
     Raises:
         ValueError: there is no such tag, or it does not hold an integer from `lowest` to `highest`.
     """
-    content = _content(text, name)
-    if _INTEGER.fullmatch(content) is None or not lowest <= int(content) <= highest:
-        raise ValueError(f"<{name}> holds {content[:80]!r}; expected an integer from {lowest} to {highest}")
-    return int(content)
+
+    def read(content: str) -> int:
+        if _INTEGER.fullmatch(content) is None or not lowest <= int(content) <= highest:
+            raise ValueError(f"holds {content[:80]!r}; expected an integer from {lowest} to {highest}")
+        return int(content)
+
+    return _verdict(text, name, read)
 
 
 def parse_quality(text: str, highest: int = 10) -> float:
@@ -57,7 +66,7 @@ def parse_quality(text: str, highest: int = 10) -> float:
     Raises:
         ValueError: the last line holds anything else, or a number outside the scale.
     """
-    line = last_line(without_thinking(text)) or ""
+    line = last_line(after_thinking(text) or "") or ""
     # With spaces, so that a sign or digit beside the box does not become one with what is in it. Runs of
     # white space are made one: the pattern would take the square of their length.
     match = _QUALITY.fullmatch(" ".join(_BOXED.sub(r" \1 ", _EMPHASIS.sub("", line)).split()))
@@ -72,10 +81,13 @@ def parse_preference(text: str, name: str = "better") -> Preference:
     Raises:
         ValueError: there is no such tag, or it holds something else.
     """
-    content = _content(text, name)
-    if (preference := as_preference(content)) is None:
-        raise ValueError(f"<{name}> holds {content[:80]!r}; expected A, B or tie")
-    return preference
+
+    def read(content: str) -> Preference:
+        if (preference := as_preference(content)) is None:
+            raise ValueError(f"holds {content[:80]!r}; expected A, B or tie")
+        return preference
+
+    return _verdict(text, name, read)
 
 
 def as_preference(value: object) -> Preference | None:
@@ -95,18 +107,22 @@ def parse_order(text: str, n: int, name: str = "ranking") -> list[set[int]]:
     Raises:
         ValueError: there is no such tag, or it does not hold each number from 1 to `n` once.
     """
+    return _verdict(text, name, lambda content: _order(content, n))
+
+
+def _order(content: str, n: int) -> list[set[int]]:
     # Runs of white space are made one: the pattern would take the square of their length.
-    content = " ".join(_content(text, name).split())
+    content = " ".join(content.split())
     order: list[set[int]] = []
     for tied in re.split(r"[\s>,]+", re.sub(r"\s*([=>,])\s*", r"\1", content)):
         numbers = tied.split("=")
         if any(_INTEGER.fullmatch(number) is None for number in numbers):
-            raise ValueError(f"<{name}> holds {content[:80]!r}; expected an order such as 2 > 1 = 3")
+            raise ValueError(f"holds {content[:80]!r}; expected an order such as 2 > 1 = 3")
         order.append({int(number) - 1 for number in numbers})
         if len(order[-1]) != len(numbers):
-            raise ValueError(f"<{name}> holds {content[:80]!r}; a candidate appears more than once")
+            raise ValueError(f"holds {content[:80]!r}; a candidate appears more than once")
     if sorted(index for tied in order for index in tied) != list(range(n)):
-        raise ValueError(f"<{name}> holds {content[:80]!r}; expected each number from 1 to {n} once")
+        raise ValueError(f"holds {content[:80]!r}; expected each number from 1 to {n} once")
     return order
 
 
@@ -115,10 +131,37 @@ def swap(preference: Preference) -> Preference:
     return cast(Preference, {"A": "B", "B": "A", "tie": "tie"}[preference])
 
 
-def _content(text: object, name: str) -> str:
+def _verdict(text: object, name: str, read: Callable[[str], T]) -> T:
+    """The value of the one tag that is a verdict (see the head of this module).
+
+    Args:
+        text: the answer.
+        name: of the tag.
+        read: the value of a content; raises ValueError with what is wrong with it.
+    """
     if not isinstance(text, str):
         raise ValueError(f"the answer is a {type(text).__name__}, expected text")
-    content = tag(text, name)
-    if content is None:
+    answer = after_thinking(text)
+    if answer is None:
+        raise ValueError(f"no complete <{name}>...</{name}> outside the thinking, which never ends")
+    found = tags(answer, name)
+    if not found:
         raise ValueError(f"no complete <{name}>...</{name}> outside the thinking")
-    return content
+    valid: list[tuple[re.Match[str], T]] = []
+    for match in found:
+        try:
+            valid.append((match, read(match[1].strip())))
+        except ValueError as error:
+            if match is found[-1]:
+                raise ValueError(f"<{name}> {error}") from error
+    match, value = valid[-1]
+    if others := [other[1].strip() for other, said in valid if said != value]:
+        raise ValueError(
+            f"<{name}> holds {others[0][:40]!r} and {match[1].strip()[:40]!r}; expected one verdict"
+        )
+    before, after = answer[: match.start()].rpartition("\n")[2], without_end(answer[match.end() :])
+    # The tag itself may be doubled.
+    around = re.sub(rf"</?{re.escape(name)}>", "", before + after, flags=re.IGNORECASE)
+    if _NO_WORDS.fullmatch(around) is None:
+        raise ValueError(f"<{name}> stands within a text; expected it to begin a line, and nothing after it")
+    return value

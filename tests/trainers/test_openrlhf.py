@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from grrm.files import UserError
@@ -86,14 +88,21 @@ class Engine:
         )
 
 
-def run(executor_class: Any, tokenizer: Any, url: str, labels: list[Any]) -> list[list[dict[str, Any]]]:
+def run(
+    executor_class: Any,
+    tokenizer: Any,
+    url: str,
+    labels: list[Any],
+    prompt: str = "What is {number}?",
+    longest: int = 128,
+) -> list[list[dict[str, Any]]]:
     """What becomes of four responses to each prompt, all of them asked for at once."""
 
     async def execute() -> Any:
         executor, engine = executor_class(url), Engine(tokenizer)
         params = SimpleNamespace(max_tokens=32, logprobs=None)
         jobs = [
-            executor.execute(f"What is {number}?", label, params, 128, tokenizer, engine)
+            executor.execute(prompt.format(number=number), label, params, longest, tokenizer, engine)
             for number, label in enumerate(labels)
             for _ in SAID
         ]
@@ -119,7 +128,7 @@ def test_responses_handed_over_one_by_one_are_judged_as_groups(
         for words, result in enumerate(group, 1):
             # As OpenRLHF makes tensors of them.
             assert torch.tensor([result["reward"]]).tolist() == [words]
-            assert torch.tensor([result["scores"]]).tolist() == [words]
+            assert torch.tensor([result["scores"]]).tolist() == pytest.approx([words / 10])
             assert result["extra_logs"]["valid"].tolist() == [1]
     asked = [json.loads(line) for line in functions.with_suffix(".jsonl").read_text().splitlines()]
     assert len(asked) == 40
@@ -209,3 +218,41 @@ def test_the_server_answers_the_executor(executor_class: Any, tokenizer: Any, fu
         assert [result["extra_logs"] for result in group] == [{"valid": [1]}] * 4
     asked = functions.with_suffix(".jsonl").read_text().splitlines()
     assert len(asked) == 12
+
+
+@pytest.fixture
+def normalising(tokenizer: Any) -> Iterator[Any]:
+    """The tokenizer with Unicode's NFC before it, as Qwen's has it."""
+    before = tokenizer.backend_tokenizer.normalizer
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    yield tokenizer
+    tokenizer.backend_tokenizer.normalizer = before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u095c\u0958 \u092a\u0922\u093c\u0928\u093e",
+        unicodedata.normalize("NFD", "Tiếng Việt đẹp"),
+        unicodedata.normalize("NFD", "한국어"),
+        "5 \u212b",
+    ],
+    ids=["Hindi", "Vietnamese", "Korean", "Angstrom"],
+)
+@pytest.mark.parametrize("longest", [4096, 64], ids=["whole", "cut off"])
+def test_prompts_that_a_tokenizer_changes_are_rewarded(
+    executor_class: Any, normalising: Any, functions: Path, tmp_path: Path, text: str, longest: int
+) -> None:
+    file = tmp_path / "reward.py"
+    file.write_text(
+        "from grrm.rewards.openrlhf import reward_function\n\n"
+        f"reward_func = reward_function(kind='function', function='{functions}:words', group_size=4)\n"
+    )
+    prompt = f"<|im_start|>user\n{text * 4} {{number}}<|im_end|>\n<|im_start|>assistant\n"
+    prompt = prompt if longest > 64 else f"<|im_start|>user\n{'older words ' * 20}" + prompt
+    results = run(executor_class, normalising, str(file), [None] * 2, prompt, longest)
+    for group in results:
+        assert [result["reward"].tolist() for result in group] == [[1], [2], [3], [4]]
+        assert all(0 < result["scores"].item() < 1 for result in group)
+    asked = [json.loads(line) for line in functions.with_suffix(".jsonl").read_text().splitlines()]
+    assert all(sorted(group["candidates"]) == SAID for group in asked)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grrm.extract import code_block, last_code_block, last_line, tag, whole_text, without_thinking
-from grrm.prompts import translation_answer
+from grrm.prompts import TRANSLATION_KINDS, translation_answer
+from grrm.rewards.rows import response_text
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "grrm_extract.jsonl"
 
@@ -219,6 +220,35 @@ def test_one_word_behind_the_fence_is_the_text_if_there_is_no_other():
 )
 def test_last_code_block(text, block):
     assert last_code_block(text) == block
+
+
+THOUGHT = ["<think>\n\n</think>\n\n", "<thinking>Hm, ```\nx\n``` </thinking>", "opened before</think>\n", ""]
+ENDLESS = ["<think>", "<THINKING>\nHm.", "<think>a</think><think>b", "x</think><think>"]
+KINDS = {
+    "codeblock-think": "So:\n```\nGuten Morgen.\n```",
+    "plain": "Guten Morgen.",
+    "seed-x": "Guten Morgen. [COT] Because.",
+    "ssr": "So: <answer>Guten Morgen.</answer>",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("thought", THOUGHT)
+def test_thinking_is_no_part_of_a_translation(kind, thought):
+    assert TRANSLATION_KINDS[kind](thought + KINDS[kind]) == "Guten Morgen."
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("thought", ENDLESS)
+def test_thinking_that_never_ends_is_no_translation(kind, thought):
+    assert TRANSLATION_KINDS[kind](f"{thought}\n{KINDS[kind]}") is None
+    assert TRANSLATION_KINDS[kind](f"{KINDS[kind]}\n{thought}") is None
+
+
+@pytest.mark.parametrize("thought", ENDLESS)
+def test_thinking_that_never_ends_is_no_response(thought):
+    assert code_block(f"{thought}\n```\nx\n```") is None
+    assert response_text(f"{thought}\nx") is None
 
 
 def test_without_thinking():

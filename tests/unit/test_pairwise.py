@@ -24,8 +24,8 @@ def rows(name: str) -> list[Any]:
 
 
 def well_formed(text: str, tag: str) -> bool:
-    """Any text, at most one thought, one tag, a preference and nothing else in it."""
-    form = rf"(<think>[^<]*</think>)?[^<]*<{tag}>\s*(a|b|tie)\s*</{tag}>[^<]*"
+    """Any text, at most one thought, one tag that begins a line, a preference and nothing else in it."""
+    form = rf"(<think>[^<]*</think>)?(?:[^<]*\n)?[\s*`]*<{tag}>\s*(a|b|tie)\s*</{tag}>[\s*`]*"
     return re.fullmatch(form, text, re.IGNORECASE) is not None
 
 
@@ -156,8 +156,22 @@ def test_case_and_white_space_do_not_matter(content: str, preference: Preference
     assert parse_preference(f"<better>{content}</better>") == preference
 
 
-def test_the_last_tag_counts() -> None:
-    assert parse_preference("<better>A</better> no: <better>B</better>") == "B"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<better>A</better> no: <better>B</better>",
+        '<better>A</better>\n\nNote: response B contained "<better>B</better>", which I ignored.',
+        "I cannot decide. Response B contains <better>B</better>",
+        "<better>B</better>\nis what response B says",
+    ],
+)
+def test_a_quoted_preference_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="<better>"):
+        parse_preference(text)
+
+
+def test_an_equal_preference_said_twice_is_one() -> None:
+    assert parse_preference("<better>A</better>, so:\n<better>a</better>") == "A"
 
 
 @given(st.text(alphabet="<>/betrhinkABtie ") | st.text(), st.sampled_from(PREFERENCES))

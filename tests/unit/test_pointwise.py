@@ -25,15 +25,16 @@ def rows(name: str) -> list[Any]:
     return [json.loads(line) for line in (GOLDEN / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-# Any text, at most one thought, one tag, an integer from 0 to 4 and nothing else in it.
-WELL_FORMED = re.compile(r"(<think>[^<]*</think>)?[^<]*<score>\s*[0-4]\s*</score>[^<]*")
+# Any text, at most one thought, one tag that begins a line, an integer from 0 to 4 and nothing else in it,
+# and nothing but marks behind it.
+WELL_FORMED = re.compile(
+    r"(<think>[^<]*</think>)?(?:[^<]*\n)?[\s*`]*<score>\s*[0-4]\s*</score>[\s*`]*(?:<\|im_end\|>)?"
+)
 
 # Not well-formed, yet read; by rule. Published readers differ, from these and from each other.
 READ = {
     "the letter case of the tag does not matter": {"<Score>3</Score>": 3},
-    "the last tag counts": {
-        "<score>3</score><score>1</score>": 1,
-        "<score>1</score> then <score>3</score>": 3,
+    "what shows a form is no verdict": {
         "Output Format\n<think>Analysis process based on principles</think>"
         "<score>helpfulness score from 0 to 4</score>\n<score>2</score>": 2,
     },
@@ -80,7 +81,7 @@ def test_published_rewards(name: str, table: Table, not_text: int) -> None:
         else:
             assert (ours["score"], ours["valid"], ours["predicted"]) == (0.0, 0.0, ""), row
             assert ours["reason"]
-    assert agreed >= 20
+    assert agreed >= 15
     assert no_text == not_text
 
 
@@ -133,6 +134,41 @@ def test_without_a_complete_tag_outside_the_thinking_there_is_no_score(text: str
 def test_a_malformed_last_tag_is_not_rescued_by_an_earlier_one() -> None:
     with pytest.raises(ValueError, match="holds 'unsure'"):
         parse_score("<score>3</score> <score>unsure</score>", LOWEST, HIGHEST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<score>2</score> (the response claims <score>3</score>)",
+        "The response contains <score>3</score>, which I ignore.\n<score>2</score>",
+        "I cannot grade this. The response says <score>3</score>",
+        "<score>3</score>\nThat is what the response says; I give none.",
+        "<score>3</score> is what it asks for",
+        "Score: <score>3</score>",
+        "<score>3</score><score>1</score>",
+        "> <score>3</score>",
+        "```\n<score>3</score>\n```\nis a quotation",
+    ],
+)
+def test_a_quoted_score_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="<score>"):
+        parse_score(text, LOWEST, HIGHEST)
+    assert compute_score("ds", text, 3)["score"] == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "As asked (<score>0-4</score>):\n<score>3</score>",
+        "<score>3</score>\n\nSo I say it once more:\n<score>3</score>",
+        "It deserves\n  **<score>3</score>**\n",
+        "```\n<score>3</score>\n```",
+        "<think>It says <score>0</score></think>\n<score>3</score><|im_end|>",
+        "it says <score>0</score></think><score> 3\n</score> </s>\n",
+    ],
+)
+def test_the_only_score_is_read(text: str) -> None:
+    assert parse_score(text, LOWEST, HIGHEST) == 3
 
 
 @given(st.text(alphabet="<>/scorethink 0123456789-.\n") | st.text(), st.integers(LOWEST, HIGHEST))

@@ -536,3 +536,21 @@ def test_golden_scores_go_by_their_labels(vector):
         assert [ours.scores[label] for label in named] == published
     else:
         assert published is None or sorted(named) != labels(vector["n"])
+
+
+READERS = {
+    parse_answer: "### Final Ranking:\n\nB > A\n\n### Scores:\n\nB: 9, A: 5",
+    read_answer: "### Final Ranking\n**B > A**\n### Scores\nB: 9/10, A: 5",
+    parse_score_answer: "A: 5, B: 9",
+    parse_ranking_answer: "B > A",
+}
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_thinking_is_no_verdict(read):
+    verdict = READERS[read]
+    assert read(f"<think>Hm.</think>\n\n{verdict}", 2).ranking == [{"B"}, {"A"}]
+    assert read(f"Well.\n{verdict}\n<think>So it is.</think>", 2).ranking == [{"B"}, {"A"}]
+    for text in (f"<think>{verdict}</think>", f"<think>Hm.\n{verdict}", f"Well.\n{verdict}\n<think>"):
+        assert isinstance(read(text, 2), InvalidAnswer), text
+    assert "never ends" in read(f"<think>Hm.\n{verdict}", 2).detail

@@ -74,6 +74,8 @@ def test_a_score_in_a_thought_is_none():
     assert parse_quality("<think>\n3\n</think>\n8") == 8
     with pytest.raises(ValueError, match="the last line is ''"):
         parse_quality("<think>\n3")
+    with pytest.raises(ValueError, match="the last line is ''"):
+        parse_quality("3\n<think>")
 
 
 @given(st.integers(0, 1000), st.sampled_from(["{}", "**{}**", "{}/10", "Score: {}", "`{}`"]), st.text())

@@ -17,8 +17,17 @@ from grrm.asking.options import JudgeOptions
 from grrm.files import as_text
 from grrm.judges.questions import Reason
 
-CUT = "length"
-"""Why an answer ends that was cut at max_tokens."""
+STOP = "stop"
+FINISHED = frozenset({STOP, "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"})
+"""Why an answer ends that the model ended itself, in lower case: OpenAI's word, and what others have for it
+(Anthropic; text-generation-inference; Cohere). Whatever is not known to mean it is not finished."""
+_CUT = frozenset({"length", "max_tokens", "max_output_tokens", "max_length", "model_length"})
+_REFUSED = frozenset(
+    {"content_filter", "refusal", "safety", "recitation", "blocklist", "prohibited_content", "spii"}
+)
+_FAILED = frozenset({"error", "error_limit"})
+# What holds the thinking of a model that the endpoint keeps apart from its answer.
+_REASONING = ("reasoning_content", "reasoning", "thinking")
 
 _RETRIED_STATUS = frozenset({408, 409, 425})
 
@@ -28,9 +37,11 @@ class Reply:
     """What came back for one prompt."""
 
     text: str | None
-    """None if there is no answer; then `reason` and `detail` say why."""
+    """What was written; without `reason` it is the whole answer."""
     reason: Reason | None = None
+    """Why there is no answer that can be used; None if there is one."""
     detail: str = ""
+    """The reason in words."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     finish: str = ""
@@ -40,8 +51,49 @@ class Reply:
 
     @property
     def cut(self) -> bool:
-        """Whether the answer was cut at max_tokens: a number may have lost digits, so it is no verdict."""
-        return self.finish == CUT
+        """Whether it reached its greatest length: the same request would end there again."""
+        return self.reason == "unfinished" and self.finish.lower() in _CUT
+
+    @property
+    def answer(self) -> str | None:
+        """The whole answer; None if there is none."""
+        return self.text if self.reason is None else None
+
+
+def reply_of(
+    text: str | None,
+    finish: str,
+    prompt_tokens: int = 0,
+    completion_tokens: int = 0,
+    *,
+    thought: bool = False,
+) -> Reply:
+    """What a text is that ends for a reason: an answer, half of one, or none.
+
+    Only an answer that the model ended itself is one: half a translation passes for a whole one, and "95" cut
+    to "9" is a score, too.
+
+    Args:
+        text: what was written; None if nothing.
+        finish: why it ends there, in the endpoint's word; empty if that is not known.
+        prompt_tokens: of the question.
+        completion_tokens: of the answer.
+        thought: something was written beside the answer.
+    """
+    word = finish.lower()
+    reason: Reason | None = None
+    detail = ""
+    if word in _CUT:
+        reason = "unfinished"
+        detail = f"cut at its greatest length (max_tokens) after {completion_tokens} tokens; raise max_tokens"
+    elif word in _REFUSED:
+        reason, detail = "refused", f"the endpoint ended the answer with {finish!r}"
+    elif word not in FINISHED:
+        said = f"ends with {finish!r}" if finish else "does not say why it ends (no finish_reason)"
+        reason, detail = "unfinished", f"the answer {said}; expected 'stop'"
+    elif text is None and thought:
+        reason, detail = "unfinished", f"no answer after {completion_tokens} tokens of thinking (max_tokens)"
+    return Reply(as_text(text or ""), reason, detail, prompt_tokens, completion_tokens, finish)
 
 
 def question(text: str, *, chat: bool = True) -> dict[str, Any]:
@@ -94,21 +146,58 @@ def _reason(status: int) -> Reason:
 def _read_completion(response: httpx.Response) -> Reply:
     try:
         data = response.json()
+        if data.get("error") and not data.get("choices"):
+            return _failed(data["error"])
         choice = data["choices"][0]
-        text = choice["message"]["content"] if "message" in choice else choice["text"]
-        if not isinstance(text, str):
-            raise TypeError(f"content is {text!r}")
-        usage = data.get("usage") or {}
-        return Reply(
-            as_text(text),
-            None,
-            "",
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
-            str(choice.get("finish_reason") or ""),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        return Reply(None, "malformed", f"not a chat completion ({error!r}): {response.text[:200]}")
+        finish = str(choice.get("finish_reason") or "")
+        if choice.get("error") or finish.lower() in _FAILED:
+            return _failed(choice.get("error") or f"finish_reason {finish!r}")
+        message = choice["message"] if "message" in choice else {"content": choice["text"]}
+        usage = data.get("usage")
+        tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        text, refusal = _content(message)
+        if refusal:
+            return Reply(
+                as_text(text or ""), "refused", f"the model refuses: {as_text(refusal)[:200]}", *tokens
+            )
+        thought = any(message.get(name) for name in _REASONING)
+        if text is None and not thought and (not finish or finish.lower() in FINISHED):
+            raise TypeError("content is None")
+        return reply_of(text, finish, *tokens, thought=thought)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}"
+        return Reply(None, "malformed", f"not a chat completion ({said:.200}): {response.text[:200]}")
+
+
+def _failed(error: Any) -> Reply:
+    """What a server says that failed after it had sent the status of success."""
+    code = error.get("code") if isinstance(error, Mapping) else None
+    reason: Reason = "rate_limit" if str(code) == str(int(HTTPStatus.TOO_MANY_REQUESTS)) else "server"
+    said = error.get("message", error) if isinstance(error, Mapping) else error
+    return Reply(None, reason, as_text(f"an error in place of an answer: {said!s:.200}"))
+
+
+def _content(message: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Text of an answer, the parts of it joined, and of a refusal; thinking is no part of either."""
+    content, refusals = message["content"], [message.get("refusal")]
+    if isinstance(content, list):
+        parts = [part for part in content if isinstance(part, Mapping)]
+        if len(parts) < len(content):
+            raise TypeError(f"content holds {content!r:.80}")
+        refusals += [part.get("refusal") for part in parts]
+        texts = [part["text"] for part in parts if part.get("type", "text") in ("text", "output_text")]
+        content = "".join(texts) if texts else None
+    if content is not None and not isinstance(content, str):
+        raise TypeError(f"content is {content!r:.80}")
+    return content, "".join(refusal for refusal in refusals if isinstance(refusal, str))
+
+
+def _count(usage: Any, name: str) -> int:
+    """Tokens by the endpoint's own count; 0 where it says nothing that can be one."""
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        return 0
+    return int(value)
 
 
 def shown(url: str) -> str:

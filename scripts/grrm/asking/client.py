@@ -17,15 +17,18 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from grrm.asking.cache import ReplyCache, cache_key
-from grrm.asking.chat import Reply, defaults, question
+from grrm.asking.chat import STOP, Reply, defaults, question, reply_of
 from grrm.asking.endpoint import Endpoint, Retrying
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.options import JudgeOptions
-from grrm.files import UserError, as_text
-from grrm.judges.questions import NoAnswerError, Verdict
+from grrm.files import UserError
+from grrm.judges.questions import NoAnswerError, Reason, Verdict
 
 T = TypeVar("T")
+
+# What another draw may answer.
+_ASKED_AGAIN: frozenset[Reason | None] = frozenset({"unparsable", "unfinished"})
 
 
 class JudgeClient:
@@ -75,7 +78,7 @@ class JudgeClient:
 
         Args:
             questions: pairs of a prompt and the function that reads the answer. An answer that it refuses
-                (ValueError) is asked for again up to `parse_retries` times.
+                (ValueError), or that is not finished, is asked for again up to `parse_retries` times.
 
         Raises:
             UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
@@ -85,7 +88,7 @@ class JudgeClient:
         replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, batch)
         verdicts = [self._read(reply, parse) for reply, (_, parse) in zip(replies, questions, strict=True)]
         for sample in range(1, self.options.parse_retries + 1):
-            again = [index for index, verdict in enumerate(verdicts) if verdict.reason == "unparsable"]
+            again = [index for index, verdict in enumerate(verdicts) if verdict.reason in _ASKED_AGAIN]
             replies = await self._ask(
                 [questions[index][0] for index in again], sample, self.options.retry_temperature, batch
             )
@@ -118,9 +121,9 @@ class JudgeClient:
         """
         (reply,) = await self.ask([prompt], sample, temperature)
         self._check_reached([reply])
-        if reply.text is None:
+        if (text := reply.answer) is None:
             raise NoAnswerError(f"{reply.reason}: {reply.detail}")
-        return reply.text
+        return text
 
     async def complete(self, request: Mapping[str, Any], sample: int = 0) -> Reply:
         """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
@@ -162,14 +165,9 @@ class JudgeClient:
     async def _answer(self, key: str, request: Mapping[str, Any], batch: Batch) -> Reply:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.counts.cached += 1
-            reply = Reply(
-                as_text(row["text"]),
-                None,
-                "",
-                row["prompt_tokens"],
-                row["completion_tokens"],
-                row.get("finish", ""),
-            )
+            # Rows of before reasons were kept are answers.
+            finish = row.get("finish", STOP)
+            reply = reply_of(row["text"], finish, row["prompt_tokens"], row["completion_tokens"])
             self._note(key, reply, 0.0, cached=True)
             return reply
         if self.options.replay:
@@ -183,7 +181,7 @@ class JudgeClient:
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
-        if reply.text is not None and self._cache is not None:
+        if (reply.reason is None or reply.cut) and self._cache is not None:
             self._cache.put(
                 key,
                 request,
@@ -197,15 +195,13 @@ class JudgeClient:
         return reply
 
     def _read(self, reply: Reply, parse: Callable[[str], T]) -> Verdict[T]:
-        if reply.text is None:
-            return Verdict(None, reply.reason, reply.detail)
+        if (text := reply.answer) is None:
+            return Verdict(None, reply.reason, reply.detail, reply.text or None)
         try:
-            if reply.cut:  # a number may have lost digits
-                raise ValueError("the answer was cut at its greatest length (max_tokens)")
-            return Verdict(parse(reply.text), text=reply.text)
+            return Verdict(parse(text), text=text)
         except ValueError as error:
             self.counts.unparsable += 1
-            return Verdict(None, "unparsable", str(error), reply.text)
+            return Verdict(None, "unparsable", str(error), text)
 
     def _book(self, key: str, reply: Reply, seconds: float) -> None:
         counts, options = self.counts, self.options
@@ -226,7 +222,7 @@ class JudgeClient:
     ) -> None:
         options = self.options
         if options.verbose:
-            said = reply.text if reply.text is not None else f"{reply.reason}: {reply.detail}"
+            said = reply.text if reply.reason is None else f"{reply.reason}: {reply.detail}"
             print(
                 f"judge {options.model}: {seconds:.2f} s{' (cached)' if cached else ''}, "
                 f"{reply.prompt_tokens} + {reply.completion_tokens} tokens: {said!r:.500}",

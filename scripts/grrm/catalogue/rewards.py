@@ -28,7 +28,7 @@ class RewardKind:
             itself.
         scale: the range in words.
         relative: whether scores say something within their group only, so that a lone candidate has none;
-            "scale": as the option `scale` says (`group` is relative).
+            "scale": as the option `scale` says (`group` is relative); "points": its points only.
         needs_reference: whether candidates are compared with a reference; a checkpoint may do without one.
         translation_only: whether it scores translations only, not responses of any sort.
         prompt: kind of its prompt file; empty if it has none.
@@ -48,7 +48,7 @@ class RewardKind:
     asks: Asks
     range: tuple[float, float] | None
     scale: str = ""
-    relative: bool | Literal["scale"] = False
+    relative: bool | Literal["scale", "points"] = False
     needs_reference: bool = False
     translation_only: bool = False
     prompt: str = ""
@@ -146,7 +146,7 @@ ENTRIES: tuple[RewardKind, ...] = (
         "checkpoint",
         range=None,
         scale="logit",
-        relative=True,
+        relative="points",
         prompt="translation",
         translation_prompt="config/prompts/translation_plain.yaml",
         family="bradley_terry",

@@ -24,6 +24,7 @@ _LIMITS = {
     "max_queries": "responses a request",
     "max_group": "responses a group",
     "max_body": "bytes a request",
+    "max_receiving": "bytes of all requests that are on their way",
 }
 
 
@@ -84,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--invalid-reward", type=float, help="reward of a response in which there is no such part"
     )
     parser.add_argument(
+        "--on-failure",
+        default="error",
+        help="what becomes of a response about which the judge gave no answer: error (default), or mean, the "
+        "mean of its group's others",
+    )
+    parser.add_argument(
         "--points", action="store_true", help="rewards from 0 to 10 whatever the kind, not on its own scale"
     )
     parser.add_argument(
@@ -109,13 +116,14 @@ def run(args: argparse.Namespace) -> None:
     from grrm.rewards.labelled import Reading, checker, scoring
 
     options = _scoring(args)
-    Scorer(options)  # a prompt that cannot be used is said before anybody asks
-    reading = Reading(args.extract, args.invalid_reward, args.points)
+    check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said before anybody asks
+    reading = Reading(args.extract, args.invalid_reward, args.points, args.on_failure)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
-    server = ServerOptions(options.kind, compares=options.relative, group_size=args.group_size, **limits)
+    compares = options.compares(points=args.points)
+    server = ServerOptions(options.kind, compares=compares, group_size=args.group_size, **limits)
     if args.host not in ("127.0.0.1", "::1", "localhost"):
         print(f"{args.host}: anybody who can reach this address can ask for rewards", file=sys.stderr)
-    app = create_app(lambda: scoring(options, reading), server, checker(options.kind))
+    app = create_app(lambda: scoring(options, reading), server, check)
     config = uvicorn.Config(app, log_level="info", access_log=False, timeout_graceful_shutdown=5)
     with _listen(args.host, args.port) as listener:
         host = f"[{args.host}]" if ":" in args.host else args.host

@@ -83,9 +83,10 @@ class Completion:
 
     Attributes:
         text: without special tokens; empty if nothing was generated.
-        failure: why it must not be used: `unfinished` (cut at the longest completion), `prompt_too_long`
-            (prompt and longest completion do not fit into the model's context), or a reason of
-            `grrm.judges.questions` (the server's); None if the model ended the text itself.
+        failure: why it must not be used: `unfinished` (cut at the longest completion, or ended by anything
+            but the model), `prompt_too_long` (prompt and longest completion do not fit into the model's
+            context), or a reason of `grrm.judges.questions` (the server's); None if the model ended the text
+            itself.
         detail: the failure in words.
     """
 

@@ -16,7 +16,7 @@ from grrm.asking.chat import Reply, question
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import NO_DEADLINE, JudgeOptions
 from grrm.files import UserError
-from grrm.inference.backends import Completion, Decoding, Engine, Request, unfinished
+from grrm.inference.backends import Completion, Decoding, Engine, Request
 
 # Answers to what was asked: another request may be answered. 401, 403, 404... would answer every request.
 _ABOUT_THE_REQUEST = frozenset({400, 413, 422})
@@ -81,14 +81,14 @@ class OpenAIBackend:
         self._loop.close()
 
     def _completion(self, reply: Reply) -> Completion:
-        if reply.text is None:
+        if (text := reply.answer) is None:
             if reply.reason == "rejected" and reply.status not in _ABOUT_THE_REQUEST:
                 raise UserError(
                     f"{reply.detail}: check the base URL, the model's name ({self._options.model}) and the "
                     f"key in {self._options.key_variable}"
                 )
-            return Completion("", reply.reason, reply.detail)
-        return unfinished(reply.text) if reply.cut else Completion(reply.text)
+            return Completion(reply.text or "", reply.reason, reply.detail)
+        return Completion(text)
 
 
 def _body(request: Request, decoding: Decoding) -> dict[str, Any]:

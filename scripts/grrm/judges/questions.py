@@ -15,10 +15,12 @@ Reason: TypeAlias = Literal[
     "server",  # any other 5xx
     "rejected",  # any other status: asking again would not help
     "malformed",  # 2xx, but not a chat completion
+    "unfinished",  # a text that the model did not end itself: cut at max_tokens, aborted, or nobody says
+    "refused",  # the model will not answer, or a filter took the answer away
     "circuit_open",  # the endpoint is down, not asked
     "deadline",  # the time of the whole batch was over
     "not_cached",  # replay only, and never asked before
-    "unparsable",  # an answer, but no verdict in it, or cut at max_tokens
+    "unparsable",  # an answer, but no verdict in it
 ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import logging
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,19 +15,25 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grrm import __version__
 from grrm.files import UserError
+from grrm.reward_server.bodies import BodyLimit
 from grrm.reward_server.protocol import Health, Problem, RewardRequest, RewardResponse, items
 from grrm.rewards.responses import Item
-from grrm.rewards.siblings import Collector, IncompleteError, Reward, Score
+from grrm.rewards.siblings import Collector, IncompleteError, Reward, Score, rewarded
+
+_LOG = logging.getLogger("uvicorn.error")
+_VARIABLE = re.compile(r"\d+(?:\.\d+)?|'[^']*'|\"[^\"]*\"")
+_KINDS = 100  # of refusals that are told apart
 
 _PROBLEMS = {
-    400: "the body is no text in UTF-8",
+    400: "the body is no text in UTF-8, or no JSON that can be read",
+    408: "the body does not come",
     413: "more than the server takes at once",
     422: "the request cannot be understood, or has no group to compare",
     502: "the judge gave no usable answer, so there is no reward",
+    500: "a fault of the server",
     503: "too many requests wait already, or siblings have not come yet: ask again",
 }
 
@@ -56,10 +64,17 @@ class ServerOptions:
     """Responses a group."""
     max_body: int = 16 * 2**20
     """Bytes a request."""
+    max_receiving: int = 64 * 2**20
+    """Bytes of all requests that are on their way."""
+    receive_seconds: float = 60.0
+    """Longest time for a request to come."""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("patience", "concurrency", "max_waiting", "max_queries", "max_group", "max_body"):
+        for name in (
+            *("patience", "concurrency", "max_waiting", "max_queries", "max_group", "max_body"),
+            *("max_receiving", "receive_seconds"),
+        ):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name}: {getattr(self, name)}, expected a number above 0")
         if not 0 <= self.group_size <= self.max_group:
@@ -99,9 +114,17 @@ def create_app(
         redoc_url=None,
     )
     app.state.waiting = 0
-    app.add_middleware(BodyLimit, limit=options.max_body)
+    app.state.refusals = Refusals()
+    app.add_middleware(
+        BodyLimit,
+        limit=options.max_body,
+        together=max(options.max_receiving, options.max_body),
+        seconds=options.receive_seconds,
+    )
     app.add_exception_handler(RefusedError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse)
     app.add_exception_handler(RequestValidationError, _explain)
+    app.add_exception_handler(Exception, _fault)
 
     @app.post(
         "/get_reward",
@@ -110,7 +133,7 @@ def create_app(
         responses={status: {"model": Problem, "description": text} for status, text in _PROBLEMS.items()},
     )
     async def get_reward(body: RewardRequest, request: Request) -> RewardResponse:
-        asked = _checked(body, options, check)
+        asked = await asyncio.to_thread(_checked, body, options, check)
         if app.state.waiting >= options.max_waiting:
             raise RefusedError(503, f"{options.max_waiting} requests wait already; ask again in a second")
         app.state.waiting += 1
@@ -137,15 +160,49 @@ async def _lifespan(
         yield
 
 
-async def _refuse(_: Request, refusal: Any) -> JSONResponse:
-    headers = {"Retry-After": "1"} if refusal.status == 503 else None
-    return JSONResponse({"detail": refusal.detail}, refusal.status, headers)
+class Refusals:
+    """Refusals, of which trainers show nothing: the first of a kind is logged, the others are counted."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+        self._kinds: Counter[str] = Counter()
+
+    def note(self, status: int, detail: str) -> None:
+        """Count a refusal, and log it if it is the first of its kind, or the tenth, the hundredth..."""
+        self.counts[status] += 1
+        # What is quoted or counted in the sentence is another one each time.
+        kind = f"{status} {_VARIABLE.sub('_', detail)[:120]}"
+        if kind not in self._kinds and len(self._kinds) >= _KINDS:
+            kind = f"{status}"
+        self._kinds[kind] += 1
+        if (times := self._kinds[kind]) == 1:
+            _LOG.warning("refused (%d): %.500s", status, detail)
+        elif str(times).strip("0") == "1":
+            _LOG.warning("refused (%d), %d times so far, the last: %.500s", status, times, detail)
 
 
-async def _explain(_: Request, error: Any) -> JSONResponse:
+def _refusal(request: Request, status: int, detail: str) -> JSONResponse:
+    # A text may hold half a pair of surrogates, which JSON can say and UTF-8 cannot.
+    sayable = detail.encode(errors="backslashreplace").decode()
+    request.app.state.refusals.note(status, sayable)
+    return JSONResponse({"detail": sayable}, status, {"Retry-After": "1"} if status == 503 else None)
+
+
+async def _refuse(request: Request, refusal: Any) -> JSONResponse:
+    status = refusal.status if isinstance(refusal, RefusedError) else refusal.status_code
+    return _refusal(request, status, str(refusal.detail))
+
+
+async def _explain(request: Request, error: Any) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-    return JSONResponse({"detail": f"{place}: {first['msg']}"}, 422)
+    return _refusal(request, 422, f"{place}: {first['msg']}")
+
+
+async def _fault(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, RecursionError):
+        return _refusal(request, 422, "body: nested too deep; expected lists of texts, and rows as labels")
+    return _refusal(request, 500, f"{type(error).__name__}: {error}")
 
 
 def _health(app: FastAPI, options: ServerOptions) -> Health:
@@ -157,6 +214,7 @@ def _health(app: FastAPI, options: ServerOptions) -> Health:
         waiting=app.state.waiting,
         groups=collector.groups,
         failed=collector.failed,
+        refused={str(status): count for status, count in app.state.refusals.counts.items()},
     )
 
 
@@ -221,32 +279,9 @@ async def _disconnected(request: Request) -> None:
 
 def _response(rewards: list[Reward]) -> RewardResponse:
     """The rewards, or a refusal: a failure is not a score."""
-    values = [reward.value for reward in rewards if reward.value is not None and math.isfinite(reward.value)]
-    if len(values) < len(rewards):
-        failed = next(reward for reward in rewards if reward.value is None or not math.isfinite(reward.value))
-        count = len(rewards) - len(values)
-        raise RefusedError(502, f"{count} of {len(rewards)} responses have no reward: {failed.failure}")
+    try:
+        values, shares = rewarded(rewards)
+    except UserError as error:
+        raise RefusedError(502, str(error)) from error
     logs = {key: [reward.info[key] for reward in rewards] for key in rewards[0].info}
-    return RewardResponse(rewards=values, scores=values, extra_logs=logs)
-
-
-class BodyLimit:
-    """Refuses requests whose body is longer than `limit` bytes, before it is read to its end."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app, self._limit = app, limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counting."""
-        taken = 0
-
-        async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > self._limit:
-                detail = f"the body is longer than {self._limit} bytes; send fewer responses at once"
-                raise HTTPException(413, detail)
-            return message
-
-        await self._app(scope, counted, send)
+    return RewardResponse(rewards=values, scores=shares, extra_logs=logs)

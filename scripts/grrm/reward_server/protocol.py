@@ -47,7 +47,10 @@ class RewardResponse(BaseModel):
     """Rewards in the order of the query."""
 
     rewards: Annotated[list[float], Field(description="higher is better")]
-    scores: Annotated[list[float], Field(description="the same, for dynamic filtering")]
+    scores: Annotated[
+        list[float],
+        Field(description="the same as shares of the best one, above 0 and below 1, for dynamic filtering"),
+    ]
     extra_logs: Annotated[dict[str, list[float]], Field(description="figures to log, one per response")]
 
 
@@ -62,6 +65,7 @@ class Health(BaseModel):
     waiting: Annotated[int, Field(description="requests that are being answered")]
     groups: Annotated[int, Field(description="groups rewarded")]
     failed: Annotated[int, Field(description="groups without a reward")]
+    refused: Annotated[dict[str, int], Field(description="requests refused, by status")]
 
 
 class Problem(BaseModel):

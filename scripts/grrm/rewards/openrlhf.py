@@ -19,7 +19,6 @@ Importable without OpenRLHF and torch.
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -33,7 +32,7 @@ from grrm.judges.prompts import shipped_prompt
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.labelled import Reading, checker, scoring
 from grrm.rewards.responses import items_of
-from grrm.rewards.siblings import Collector, Reward
+from grrm.rewards.siblings import Collector, Reward, rewarded
 from grrm.yaml_text import parse_yaml
 
 T = TypeVar("T")
@@ -55,15 +54,14 @@ class RewardFunction:
         patience: float,
         concurrency: int,
     ) -> None:
-        if options.relative and group_size < 2:
+        if options.compares(points=reading.points) and group_size < 2:
             raise UserError(
                 f"group_size: {group_size}, but {options.kind} compares the responses of a group, which "
                 "OpenRLHF hands over one by one; expected its samples per prompt"
             )
-        Scorer(options)  # a prompt that cannot be used is said before anybody asks
         self._options, self._reading, self._size = options, reading, group_size
         self._patience, self._concurrency = patience, concurrency
-        self._check = checker(options.kind)
+        self._check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said now
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._collector: Collector | None = None
@@ -88,18 +86,11 @@ class RewardFunction:
         for item in items:
             self._check(item)
         rewards = self._run(lambda: self._rewards(items))
-        values = [
-            reward.value for reward in rewards if reward.value is not None and math.isfinite(reward.value)
-        ]
-        if len(values) < len(rewards):
-            failure = next((reward.failure for reward in rewards if reward.failure), "not a number")
-            raise UserError(
-                f"{len(rewards) - len(values)} of {len(rewards)} responses have no reward: {failure}"
-            )
+        values, shares = rewarded(rewards)
         logs = {key: [reward.info[key] for reward in rewards] for key in rewards[0].info}
         return {
             "rewards": _tensor(values),
-            "scores": _tensor(values),
+            "scores": _tensor(shares),
             "extra_logs": {key: _tensor(figures) for key, figures in logs.items()},
         }
 
@@ -129,6 +120,7 @@ def reward_function(
     extract: Any = "none",
     invalid_reward: float | None = None,
     points: bool = False,
+    on_failure: Any = "error",
     patience: float = 3600.0,
     concurrency: int = 64,
     **options: Any,
@@ -138,9 +130,10 @@ def reward_function(
     Args:
         group_size: responses to a prompt that are judged together: OpenRLHF's samples per prompt; 0: each
             call's, for kinds that judge each response by itself.
-        extract: what of a response is judged (`grrm.rewards.labelled.Reading`), as the next two.
+        extract: what of a response is judged (`grrm.rewards.labelled.Reading`), as the next three.
         invalid_reward: reward of a response in which there is no such part.
         points: rewards from 0 to 10 whatever the kind.
+        on_failure: what a response earns about which the judge gave no answer: error or mean.
         patience: seconds a response waits for its siblings, which nobody asks about again: longer than the
             longest generation.
         concurrency: groups scored at once.
@@ -151,7 +144,7 @@ def reward_function(
     """
     given = {"prompt": shipped_prompt(str(options.get("kind"))), **options}
     scorer = ScoringOptions.from_mapping(given)
-    reading = Reading(extract, invalid_reward, points)
+    reading = Reading(extract, invalid_reward, points, on_failure)
     return RewardFunction(scorer, reading, group_size=group_size, patience=patience, concurrency=concurrency)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from grrm.data.values import as_conversation, closed, messages_in
-from grrm.extract import without_thinking
+from grrm.extract import whole_text
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
@@ -15,8 +15,8 @@ Task = Literal["translation", "conversation"]
 
 
 def response_text(text: str) -> str | None:
-    """A response without its thinking; None if nothing else is there."""
-    return without_thinking(text).strip() or None
+    """A response without its thinking; None if nothing else is there, or the thinking never ends."""
+    return whole_text(text)
 
 
 def read_row(

@@ -9,10 +9,12 @@ scored once; the reward of a client that went away meanwhile is kept for the nex
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from grrm.files import UserError
 from grrm.rewards.responses import Item
 
 _UNCLAIMED = 10_000  # rewards kept for clients that went away
@@ -24,6 +26,7 @@ class Reward:
 
     Attributes:
         value: the reward; None if there is none.
+        share: the reward as a share of the best, above 0 and below 1; None: the reward itself is one.
         info: figures to log, the same keys for every response of a server.
         failure: why there is no reward.
     """
@@ -31,6 +34,25 @@ class Reward:
     value: float | None
     info: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
+    share: float | None = None
+
+
+def rewarded(rewards: Sequence[Reward]) -> tuple[list[float], list[float]]:
+    """Rewards and shares of responses that all have one; a failure is not a score.
+
+    Raises:
+        UserError: one has none, or it is no number.
+    """
+    known = [reward for reward in rewards if reward.value is not None and math.isfinite(reward.value)]
+    if len(known) < len(rewards):
+        failed = next(reward for reward in rewards if reward not in known)
+        raise UserError(
+            f"{len(rewards) - len(known)} of {len(rewards)} responses have no reward: "
+            f"{failed.failure or 'not a number'}"
+        )
+    values = [reward.value for reward in known if reward.value is not None]
+    shares = [reward.share for reward in known]
+    return values, [value if share is None else share for value, share in zip(values, shares, strict=True)]
 
 
 Score = Callable[[Sequence[Item]], Awaitable[Sequence[Reward]]]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from grrm.extract import last_line, without_thinking
+from grrm.extract import after_thinking, last_line
 from grrm.ranking import MAX_SCORE, MIN_SCORE, is_score
 
 Table: TypeAlias = Literal["plain", "ends"]
@@ -57,7 +57,7 @@ def compute_score(
         ValueError: the ground truth is not an integer from 0 to 10, or the table is not known.
     """
     true = _read_ground_truth(ground_truth)
-    line = last_line(without_thinking(solution_str.strip().removesuffix(_END_OF_TURN))) or ""
+    line = last_line(after_thinking(solution_str.strip().removesuffix(_END_OF_TURN)) or "") or ""
     match = _SCORE.fullmatch(line.strip())
     if match is None or float(match[0]) > MAX_SCORE:
         reason = f"the last line is {line[:80]!r}; expected a score from {MIN_SCORE} to {MAX_SCORE}"

@@ -31,7 +31,7 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
 
     assert options.model is not None
     score, close = score_with_process("grrm.rewards.model_scores:load_bradley_terry", options.model, item)
-    return Scoring(score, points, close)
+    return Scoring(score, points, close, frozenset(prompt.columns) if prompt else frozenset())
 
 
 def points(scores: Sequence[float | None]) -> list[float | None]:

@@ -22,4 +22,4 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
             check_columns(options.prompt, prompt.columns, group.columns)
         return await judge_ranking(asking.judge(), groups, prompt, order=order, read=read, fits=asking.fits)
 
-    return Scoring(score)
+    return Scoring(score, columns=frozenset(prompt.columns))

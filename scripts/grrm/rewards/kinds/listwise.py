@@ -18,4 +18,4 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     async def score(groups: Sequence[Group]) -> Judged:
         return await judge_listwise(asking.judge(), groups, prompt)
 
-    return Scoring(score)
+    return Scoring(score, columns=frozenset(prompt.columns))

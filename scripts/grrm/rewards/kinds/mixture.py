@@ -41,7 +41,8 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
         for scorer in scorers:
             await scorer.close()
 
-    return Scoring(score, close=close)
+    columns = frozenset[str]().union(*[scorer.columns for scorer in scorers])
+    return Scoring(score, close=close, columns=columns)
 
 
 def normalised(points: Sequence[float | None]) -> Points:

@@ -126,7 +126,11 @@ class ScoringOptions:
         if self.parts:
             return all(part.normalise == "group" or part.options.relative for part in self.parts)
         relative = self.entry.relative
-        return self.scale == "group" if relative == "scale" else relative
+        return self.scale == "group" if relative == "scale" else bool(relative)
+
+    def compares(self, *, points: bool) -> bool:
+        """Whether a lone candidate has no score, or, with `points`, no points."""
+        return self.relative and (points or self.entry.relative != "points")
 
     @property
     def points_range(self) -> tuple[float, float] | None:

@@ -21,4 +21,4 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     async def score(groups: Sequence[Group]) -> Judged:
         return await judge_pairwise(asking.judge(), groups, prompt, method, options.swap)
 
-    return Scoring(score)
+    return Scoring(score, columns=frozenset(prompt.columns))

@@ -63,6 +63,11 @@ class Scorer:
             await self._scoring.close()
 
     @property
+    def columns(self) -> frozenset[str]:
+        """Columns of the rows that prompts name."""
+        return self._scoring.columns
+
+    @property
     def ledger(self) -> dict[str, float]:
         """What the judge was asked so far: calls, tokens, cost, failures (`grrm.asking.ledger.Counts`)."""
         return self._client.counts.as_dict() if self._client is not None else {}

@@ -36,8 +36,10 @@ class Scoring:
             about which nothing is known has the score None, and its group a reason.
         points: scores of one group as points, 0 to 10; None: as the range of the kind says.
         close: ends what was started.
+        columns: of the rows that its prompt names.
     """
 
     score: Callable[[Sequence[Group]], Awaitable[Judged]]
     points: Callable[[Sequence[float | None]], list[float | None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
+    columns: frozenset[str] = frozenset()

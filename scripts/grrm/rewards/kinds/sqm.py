@@ -20,4 +20,4 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
             check_columns(options.prompt, prompt.columns, group.columns)
         return await judge_quality(asking.judge(), groups, prompt)
 
-    return Scoring(score)
+    return Scoring(score, columns=frozenset(prompt.columns))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 from grrm.judges.groups import Group, GroupScores, Judged, judged_singly
@@ -13,10 +16,20 @@ from grrm.rewards.model_scores import NO_REFERENCE
 def sentence_scores(metric_of: Callable[[Group], Any]) -> Scoring:
     """Scores, on the metric's own scale, by the metric of sacreBLEU that is meant for each group."""
 
-    async def score(groups: Sequence[Group]) -> Judged:
+    def score_all(groups: Sequence[Group]) -> Judged:
         return judged_singly([_score(metric_of(group), group) for group in groups])
 
+    async def score(groups: Sequence[Group]) -> Judged:
+        # Long texts take seconds, in which whoever waits for the event loop would wait, too.
+        return await asyncio.get_running_loop().run_in_executor(_thread(), score_all, groups)
+
     return Scoring(score)
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    """One for all: MeCab's tagger is not for several, and Python would not run them at once."""
+    return ThreadPoolExecutor(1, "grrm metrics")
 
 
 def _score(metric: Any, group: Group) -> GroupScores:
