@@ -7,7 +7,7 @@ API key are those of `grrm.asking`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,9 +59,8 @@ class OpenAIBackend:
                 position, reply = self._loop.run_until_complete(answered.get())
                 yield position, self._completion(reply)
         finally:
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            if not self._loop.is_closed():  # who was interrupted may have closed it before
+                self._cancel(tasks)
 
     def origin(self) -> dict[str, Any]:
         """Name of the model, and where it is served; its weights cannot be seen from here."""
@@ -76,9 +75,17 @@ class OpenAIBackend:
         return
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, whatever still waits for an answer."""
+        if self._loop.is_closed():
+            return
+        self._cancel(asyncio.all_tasks(self._loop))
         self._loop.run_until_complete(self._client.__aexit__(None, None, None))
         self._loop.close()
+
+    def _cancel(self, tasks: Collection[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
 
     def _completion(self, reply: Reply) -> Completion:
         if (text := reply.answer) is None:
