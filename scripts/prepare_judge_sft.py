@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.data.judge_data import read_records, write_records
+from grrm.data.prepare_judges import marked
 from grrm.process import run_main
 
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="rows to write (JSON lines)")
     args = parser.parse_args(argv)
     records = read_records(args.input, "sft", args.bad_rows)
-    print(f"{args.output}: {write_records(args.output, records)} rows")
+    print(f"{args.output}: {write_records(args.output, map(marked, records))} rows")
 
 
 if __name__ == "__main__":

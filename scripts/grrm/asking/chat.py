@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -16,6 +16,7 @@ import httpx
 from grrm.asking.options import JudgeOptions
 from grrm.files import as_text
 from grrm.judges.questions import Reason
+from grrm.texts import Filled, mark
 
 STOP = "stop"
 FINISHED = frozenset({STOP, "end_turn", "stop_sequence", "eos", "eos_token", "complete", "completed"})
@@ -96,8 +97,14 @@ def reply_of(
     return Reply(as_text(text or ""), reason, detail, prompt_tokens, completion_tokens, finish)
 
 
-def question(text: str, *, chat: bool = True) -> dict[str, Any]:
-    """What a request asks: a conversation of one user message, or a text to be continued."""
+def question(text: str, *, chat: bool = True, marked: Callable[[str], str] = mark) -> dict[str, Any]:
+    """What a request asks: a conversation of one user message, or a text to be continued.
+
+    It is the endpoint that makes tokens of it, so special strings of the texts in it are broken by `marked`
+    (see `grrm.texts`). What is to be continued may hold some of its own.
+    """
+    if chat or isinstance(text, Filled):
+        text = marked(text)
     return {"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}
 
 

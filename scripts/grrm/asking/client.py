@@ -22,6 +22,7 @@ from grrm.asking.endpoint import Endpoint, Retrying
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.options import JudgeOptions
+from grrm.asking.tokens import marking
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
 
@@ -53,6 +54,7 @@ class JudgeClient:
         self.options = options
         self.counts = Counts()
         key = environment.get(options.key_variable, "").strip()
+        self._marked = marking(options.tokenizer)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
@@ -146,7 +148,11 @@ class JudgeClient:
         return list(
             await asyncio.gather(
                 *[
-                    self._share(question(prompt) | defaults(self.options, temperature), sample, batch)
+                    self._share(
+                        question(prompt, marked=self._marked) | defaults(self.options, temperature),
+                        sample,
+                        batch,
+                    )
                     for prompt in prompts
                 ]
             )

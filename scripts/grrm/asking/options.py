@@ -62,6 +62,9 @@ class JudgeOptions:
 
     They go before the options above; None leaves a field out.
     """
+    tokenizer: str = ""
+    """Of the model: a folder, or a model's name on the hub. Its special strings are broken in what is judged
+    (`grrm.texts`); if it is not known, those of the known families of models are."""
     max_concurrency: int = 64
     timeout: float = 60.0
     """Longest time for one call."""
@@ -135,6 +138,8 @@ class JudgeOptions:
             raise UserError(f"judge: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         laid = judge_options(environment)
         merged = {**values, **laid}
+        if merged.get("tokenizer", "") is None:  # it is not known
+            del merged["tokenizer"]
         if "model" not in merged:
             raise UserError("judge: model is missing; set it, or JUDGE_MODEL_NAME")
         try:

@@ -12,7 +12,11 @@ from grrm.asking.options import NO_DEADLINE, UNLIMITED, JudgeOptions
 
 
 def served_judge(
-    address: str, request: Mapping[str, Any], timeout: float, pauses: Sequence[float] = (1.0, 4.0, 10.0)
+    address: str,
+    request: Mapping[str, Any],
+    timeout: float,
+    pauses: Sequence[float] = (1.0, 4.0, 10.0),
+    tokenizer: str = "",
 ) -> Callable[[str, float], Awaitable[str]]:
     """A function that asks a served judge: from a prompt and a temperature to the answer's text.
 
@@ -25,11 +29,13 @@ def served_judge(
         request: fields of every request besides messages and temperature, such as model, top_k, max_tokens.
         timeout: longest time for one call, in seconds.
         pauses: seconds between the tries to reach it.
+        tokenizer: of the judge, as in `JudgeOptions`.
     """
     options = JudgeOptions(
         model=request.get("model", "judge"),
         url=f"http://{address}/v1",
         extra={"top_p": None, "max_tokens": None, **request},
+        tokenizer=tokenizer,
         timeout=timeout,
         deadline=NO_DEADLINE,
         max_concurrency=UNLIMITED,

@@ -22,6 +22,7 @@ from grrm.data.rows import read_rows
 from grrm.data.values import closed
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
+from grrm.texts import mark_messages
 
 Row = dict[str, Any]
 
@@ -106,7 +107,7 @@ def _verl_row(row: Mapping[str, Any], index: int, split: str) -> Row:
     messages = [dict(turn) for turn in turns]
     return {
         "data_source": str(row.get("source") or DEFAULT_SOURCE),
-        "prompt": messages,
+        "prompt": mark_messages(messages),
         "ability": "alignment",
         "reward_model": {"style": "model", "ground_truth": ""},
         "extra_info": {

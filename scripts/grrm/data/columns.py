@@ -15,8 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from grrm.languages import base_language, language_name
-from grrm.prompts import RankingPrompt, TranslationPrompt, check_columns, column_text
+from grrm.prompts import (
+    RankingPrompt,
+    TranslationPrompt,
+    as_it_is,
+    check_columns,
+    column_text,
+    keeping_layout,
+)
 from grrm.ranking import MAX_CANDIDATES, labels
+from grrm.texts import FAMILIES, mark
 
 Numbers = npt.NDArray[np.int64]
 
@@ -169,7 +177,7 @@ def ranking_prompts(
     fences: npt.NDArray[np.integer],
     columns: Mapping[str, pa.StringArray] = MappingProxyType({}),
 ) -> pa.StringArray:
-    """The prompts for many groups: what `prompt.render` gives for each.
+    """The prompts for many groups: what `prompt.messages` gives for each.
 
     Args:
         prompt: the prompt.
@@ -184,13 +192,15 @@ def ranking_prompts(
     starts = np.concatenate([[0], sizes.cumsum()])
     places = np.arange(starts[-1]) - np.repeat(starts[:-1], sizes)
     fence = _fence_texts(with_fences(fences, columns))
+    templates = prompt.prompt, prompt.candidate
+    columns = {name: placed(column) for name, column in columns.items()}
     groups = pa.array(np.repeat(np.arange(len(sizes)), sizes))
     candidates = fill_column(
         prompt.candidate,
         {
             **{name: column.take(groups) for name, column in columns.items()},
             "label": _LABELS.take(pa.array(places)),
-            "text": mt_texts,
+            "text": placed(mt_texts, *templates),
             "fence": fence.take(groups),
         },
     )
@@ -200,7 +210,7 @@ def ranking_prompts(
             **columns,
             "source_language": language_names(src_langs),
             "target_language": language_names(trg_langs),
-            "source": src_texts,
+            "source": placed(src_texts, *templates),
             "candidates": pc.binary_join(as_lists(candidates, starts), "\n"),
             "fence": fence,
             "count": pa.array(sizes).cast(pa.string()),
@@ -219,15 +229,15 @@ def translation_prompts(
     fences: npt.NDArray[np.integer],
     columns: Mapping[str, pa.StringArray] = MappingProxyType({}),
 ) -> pa.StringArray:
-    """The prompts for many segments: what `prompt.render` gives for each (see `ranking_prompts`)."""
+    """The prompts for many segments: what `prompt.messages` gives for each (see `ranking_prompts`)."""
     return fill_column(
         prompt.prompt,
         {
-            **columns,
+            **{name: placed(column) for name, column in columns.items()},
             "source_language": language_names(src_langs),
             "target_language": language_names(trg_langs),
             "target_code": language_codes(trg_langs),
-            "source": src_texts,
+            "source": placed(src_texts),
             "fence": _fence_texts(with_fences(fences, columns)),
         },
     )
@@ -240,6 +250,32 @@ def with_fences(
     for column in columns.values():
         fences = np.maximum(fences, _fence_lengths(column.cast(pa.large_string())))
     return fences
+
+
+def placed(texts: pa.StringArray, *templates: str) -> pa.StringArray:
+    """Texts as they stand in prompts for an engine to render: kept in their place, and marked.
+
+    What `grrm.prompts.keeping_layout` and `grrm.texts.mark` give for each.
+    """
+    keep = keeping_layout(*templates)
+    numbers = np.arange(len(texts))
+    if keep is as_it_is:
+        # Few texts hold what is marked; those that do are looked at one by one.
+        numbers = np.flatnonzero(
+            pc.match_substring_regex(texts, FAMILIES.pattern).to_numpy(zero_copy_only=False)
+        )
+    found = texts.take(pa.array(numbers)).to_pylist()
+    changed = {
+        number: text
+        for number, old in zip(numbers.tolist(), found, strict=True)
+        if (text := mark(keep(old))) != old
+    }
+    if not changed:
+        return texts
+    mask = np.zeros(len(texts), bool)
+    mask[list(changed)] = True
+    values = pa.array([changed[number] for number in sorted(changed)], texts.type)
+    return pc.replace_with_mask(texts, pa.array(mask), values)
 
 
 def fill_column(template: str, values: Mapping[str, pa.StringArray | pa.StringScalar]) -> pa.StringArray:

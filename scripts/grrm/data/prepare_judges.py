@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from grrm.data.records import Compared, Graded, conversation_key, distinct_pairs
+from grrm.data.records import Compared, Demonstration, Graded, conversation_key, distinct_pairs
 from grrm.files import UserError, atomic_path
 from grrm.judges.conversation import question_text
 from grrm.judges.prompts import JudgePrompt
+from grrm.texts import mark_messages
+
+
+def marked(record: Demonstration) -> Demonstration:
+    """A conversation to imitate as an engine is to render it (`grrm.texts.mark`)."""
+    return replace(record, messages=tuple(mark_messages(record.messages)))
 
 
 def judge_prompt(record: Graded | Compared, prompt: JudgePrompt) -> str:
@@ -51,7 +58,7 @@ def judge_rows(
             rows.append(
                 {
                     "data_source": record.source or "judge",
-                    "prompt": [{"role": "user", "content": judge_prompt(place, prompt)}],
+                    "prompt": mark_messages([{"role": "user", "content": judge_prompt(place, prompt)}]),
                     "ability": "judge",
                     "reward_model": {"style": "rule", "ground_truth": truth},
                     "extra_info": {

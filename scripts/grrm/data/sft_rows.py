@@ -19,6 +19,7 @@ from grrm.extract import code_block
 from grrm.files import UserError
 from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
 from grrm.schemas import BadRows
+from grrm.texts import mark_messages
 
 Semantics = Literal["strict", "paper"]
 Row = dict[str, Any]
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 
 def chat(user: list[dict[str, str]], answer: str) -> Row:
     """One supervised example: the user's messages and the answer to learn."""
-    return {"messages": [*user, {"role": "assistant", "content": answer}]}
+    return {"messages": [*user, *mark_messages([{"role": "assistant", "content": answer}])]}
 
 
 def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict") -> Row:

@@ -21,6 +21,7 @@ _KWARGS = "+reward.reward_kwargs."
 _PART = rf"{re.escape(_KWARGS)}(?:parts\.\w+\.)?"
 # What a kind is given, or a part of a mixture; `+reward.reward_kwargs.parts.<name>.` is before its keys.
 _PATH_KEYS = re.compile(rf"{_PART}(?:prompt|function|model\.model|judge\.cache)")
+_TOKENIZER = re.compile(rf"{_PART}judge\.tokenizer")
 _SCORER = re.compile(rf"{_PART}model\.model")
 _SCORER_PYTHON = re.compile(rf"{_PART}model\.python")
 _PROMPT = re.compile(rf"{_PART}(?:prompt|function)")
@@ -29,7 +30,7 @@ _ENDPOINT = re.compile(rf"({_PART}judge\.)max_tokens")
 # How a judge is reached, not what it is: may change from one launch to the next.
 _TRANSPORT = re.compile(
     rf"{_PART}judge\.(?:url|max_concurrency|timeout|deadline|retries|requests_per_minute|tokens_per_minute"
-    "|cache|replay|prompt_price|completion_price|verbose)"
+    "|cache|tokenizer|replay|prompt_price|completion_price|verbose)"
 )
 
 
@@ -271,6 +272,7 @@ def launch(config: Mapping[str, Any], ledger: Path) -> Overrides:
         ledger: file for judged groups; calls of a judge over HTTP are noted beside it, in judge_calls.jsonl.
     """
     paths = [key for key in config if key == JUDGE or _PATH_KEYS.fullmatch(key)]
+    paths += [key for key in config if _TOKENIZER.fullmatch(key) and Path(config[key]).is_dir()]
     overrides: Overrides = {key: str(Path(config[key]).absolute()) for key in paths}
     overrides |= {key: _program(config[key]) for key in config if _SCORER_PYTHON.fullmatch(key)}
     if f"{_KWARGS}semantics" in config:

@@ -7,6 +7,7 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.backends import Request
+from grrm.texts import encode_chat, encode_text
 
 
 def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
@@ -20,14 +21,12 @@ def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
             f"{tokenizer.name_or_path}: the tokenizer has no chat template, so a prompt cannot be put as a "
             "chat; use a prompt of a kind that is continued as it is (seed-x, ssr), or another model"
         )
-    return [_encode_chat(tokenizer, r.text) if r.chat else tokenizer(r.text)["input_ids"] for r in requests]
-
-
-def _encode_chat(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=True, return_dict=True
-    )["input_ids"]
-    return ids
+    return [
+        encode_chat(tokenizer, [{"role": "user", "content": r.text}], add_generation_prompt=True)
+        if r.chat
+        else encode_text(tokenizer, r.text)
+        for r in requests
+    ]
 
 
 def stop_tokens(tokenizer: Any, *declared: Any) -> set[int]:

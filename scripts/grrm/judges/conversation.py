@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from grrm.texts import encode_chat
+
 # {"role": "system" | "user" | "assistant", "content": a text}
 Message: TypeAlias = Mapping[str, str]
 
@@ -35,5 +37,4 @@ def encode(tokenizer: Any, conversation: Sequence[Message], max_length: int) -> 
         conversation: messages, oldest first.
         max_length: longest conversation in tokens; of a longer one the beginning is cut off.
     """
-    tokens = tokenizer.apply_chat_template(list(conversation), tokenize=True, return_dict=True)["input_ids"]
-    return list(tokens[-max_length:])
+    return encode_chat(tokenizer, conversation)[-max_length:]

@@ -20,6 +20,8 @@ from grrm.prompts import (
     code_fence,
     column_texts,
     fill_template,
+    joined,
+    keeping_layout,
     load_templates,
 )
 
@@ -151,6 +153,9 @@ def template_prompt(
     """
     languages = frozenset(name for name in LANGUAGES if f"{{{name}}}" in templates["prompt"])
     asked = asked_columns(kind, templates)
+    keep = keeping_layout(
+        *(templates[key] for key in ("prompt", "reference", "candidate") if key in templates)
+    )
 
     def render(
         *,
@@ -164,16 +169,18 @@ def template_prompt(
         check_columns(where, asked, columns)
         own = column_texts(asked, columns)
         fence = code_fence(question, reference or "", *candidates, *responses.values(), *own.values())
-        values = {**own, "fence": fence, "question": question, "reference": "", "candidates": ""} | responses
+        values = {**own, "fence": fence, "question": keep(question), "reference": "", "candidates": ""}
+        # The names of languages are no texts of a user's.
+        values |= {name: text if name in LANGUAGES else keep(text) for name, text in responses.items()}
         if reference is not None:
             values["reference"] = fill_template(
-                templates["reference"], {**own, "reference": reference, "fence": fence}
+                templates["reference"], {**own, "reference": keep(reference), "fence": fence}
             )
         if candidates:
             values["count"] = str(len(candidates))
-            values["candidates"] = "\n".join(
+            values["candidates"] = joined(
                 fill_template(
-                    templates["candidate"], {**own, "number": str(number), "text": text, "fence": fence}
+                    templates["candidate"], {**own, "number": str(number), "text": keep(text), "fence": fence}
                 )
                 for number, text in enumerate(candidates, 1)
             )

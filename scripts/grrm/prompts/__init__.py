@@ -40,6 +40,7 @@ from grrm.prompts.tasks import (
 )
 from grrm.prompts.templates import (
     LANGUAGES,
+    as_it_is,
     asked_columns,
     check_columns,
     check_templates,
@@ -47,6 +48,8 @@ from grrm.prompts.templates import (
     column_text,
     column_texts,
     fill_template,
+    joined,
+    keeping_layout,
     load_templates,
 )
 
@@ -60,6 +63,7 @@ __all__ = [
     "PointwisePrompt",
     "RankingPrompt",
     "TranslationPrompt",
+    "as_it_is",
     "asked_columns",
     "check_columns",
     "check_templates",
@@ -71,6 +75,8 @@ __all__ = [
     "find_ranking_prompt",
     "find_translation_prompt",
     "gqm_prompt",
+    "joined",
+    "keeping_layout",
     "load_pointwise_prompt",
     "load_ranking_prompt",
     "load_templates",

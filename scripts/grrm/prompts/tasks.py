@@ -9,7 +9,14 @@ from typing import Any, TypeAlias
 
 from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
 from grrm.languages import base_language, language_name
-from grrm.prompts.templates import asked_columns, code_fence, column_texts, fill_template
+from grrm.prompts.templates import (
+    asked_columns,
+    code_fence,
+    column_texts,
+    fill_template,
+    joined,
+    keeping_layout,
+)
 from grrm.ranking import (
     MAX_CANDIDATES,
     MAX_SCORE,
@@ -21,6 +28,7 @@ from grrm.ranking import (
     parse_score_answer,
     read_answer,
 )
+from grrm.texts import mark_messages, unmark
 from grrm.verdicts import parse_quality
 
 # Kind of prompt -> what reads the answer to it.
@@ -84,8 +92,9 @@ class RankingPrompt:
         names = labels(len(mt_texts))
         own = column_texts(self.columns, columns)
         fence = code_fence(src_text, *mt_texts, *own.values())
-        candidates = "\n".join(
-            fill_template(self.candidate, {**own, "label": label, "text": text, "fence": fence})
+        keep = keeping_layout(self.prompt, self.candidate)
+        candidates = joined(
+            fill_template(self.candidate, {**own, "label": label, "text": keep(text), "fence": fence})
             for label, text in zip(names, mt_texts, strict=True)
         )
         return fill_template(
@@ -94,7 +103,7 @@ class RankingPrompt:
                 **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
-                "source": src_text,
+                "source": keep(src_text),
                 "candidates": candidates,
                 "fence": fence,
                 "count": str(len(names)),
@@ -104,7 +113,7 @@ class RankingPrompt:
         )
 
     def messages(self, **row: Any) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; takes and raises what `render` does."""
+        """For an engine to render: `render` as the one message of a user, marked (`grrm.texts.mark`)."""
         return _user(self.render(**row))
 
     def read(self, answer: str, candidates: int) -> RankingAnswer | InvalidAnswer:
@@ -155,7 +164,7 @@ class PointwisePrompt:
         )
 
     def messages(self, **row: Any) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; takes and raises what `render` does."""
+        """For an engine to render: `render` as the one message of a user, marked (`grrm.texts.mark`)."""
         return _user(self.render(**row))
 
     def read(self, answer: str) -> float:
@@ -211,13 +220,14 @@ class TranslationPrompt:
         )
 
     def messages(self, **row: Any) -> list[dict[str, str]]:
-        """The same as a conversation of one user message; takes and raises what `render` does."""
+        """For an engine to render: `render` as the one message of a user, marked (`grrm.texts.mark`)."""
         return _user(self.render(**row))
 
     def read(self, answer: str) -> str | None:
-        """The translation in a model's answer; None if there is none."""
-        return TRANSLATION_KINDS[self.kind](answer)
+        """The translation in a model's answer, without marks; None if there is none."""
+        translation = TRANSLATION_KINDS[self.kind](answer)
+        return None if translation is None else unmark(translation)
 
 
 def _user(content: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": content}]
+    return mark_messages([{"role": "user", "content": content}])

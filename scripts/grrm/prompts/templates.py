@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, read_yaml
+from grrm.texts import MARK, Filled
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 # Placeholders for the names of the languages of a translation.
@@ -58,6 +60,8 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
         **_JUDGE,
     },
 }
+NO_TEXTS = LANGUAGES | {"target_code", "fence", "label", "number", "count", "labels", "example"}
+"""Placeholders whose values are this project's own, unless a column of a row is called so."""
 _MAY_BE_LEFT_OUT = {"example"}
 # These are shown as they are.
 _PLAIN = {"example", "tag"}
@@ -157,7 +161,7 @@ def column_texts(asked: Iterable[str], row: Mapping[str, Any]) -> dict[str, str]
     """
     asked = list(asked)
     check_columns("prompt", asked, row)
-    return {name: column_text(row[name]) for name in asked}
+    return {name: Filled([(column_text(row[name]), True)]) for name in asked}
 
 
 def column_text(value: Any) -> str:
@@ -181,13 +185,88 @@ def _read_yaml(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def fill_template(template: str, values: Mapping[str, str]) -> str:
+def fill_template(template: str, values: Mapping[str, str]) -> Filled:
     """Put values in the places of {names}, in one pass: braces in a value are never read again.
+
+    Whatever is not known to be none is a user's text.
 
     Raises:
         KeyError: the template names a value that is not there.
     """
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    # Text and names of placeholders take turns.
+    parts = _PLACEHOLDER.split(template)
+    return Filled(
+        (values[part], part not in NO_TEXTS) if number % 2 else (part, False)
+        for number, part in enumerate(parts)
+    )
+
+
+def joined(filled: Iterable[Filled]) -> Filled:
+    """Filled templates, one a line."""
+    pieces = [piece for each in filled for piece in (("\n", False), (each, False))]
+    return Filled(pieces[1:])
+
+
+def as_it_is(text: str) -> str:
+    """The text."""
+    return text
+
+
+def keeping_layout(*templates: str) -> Callable[[str], str]:
+    """What keeps a text in its place where no fence does: it may hold what begins another place ("B: ").
+
+    Such a beginning behind a line end, or behind any white space if the template has it within a line, gets
+    `grrm.texts.MARK`, and the line end becomes a space. All other texts stay as they are.
+
+    Args:
+        templates: of one prompt; those with a {fence} need no more.
+    """
+    return _keeping_layout(tuple(template for template in templates if "{fence}" not in template))
+
+
+@lru_cache(maxsize=64)
+def _keeping_layout(templates: tuple[str, ...]) -> Callable[[str], str]:
+    heads = [head for template in templates for head in _heads(template)]
+    if not heads:
+        return as_it_is
+    line = "|".join(head for head, _ in heads)
+    inner = "|".join(head for head, within in heads if within) or "(?!)"
+    begins = re.compile(rf"[^\S{_LINE_ENDS}]*[{_LINE_ENDS}]\s*(?=(?:{line}))|(?<=\s)(?=(?:{inner}))")
+
+    def keep(text: str) -> str:
+        return begins.sub(lambda found: f" {MARK}" if found[0] else MARK, text)
+
+    return keep
+
+
+_LINE_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_COUNTED = {"label": "[A-Z]", "number": r"\d+"}
+
+
+def _heads(template: str) -> Iterable[tuple[str, bool]]:
+    """Patterns of what a template has before the places of texts, each with whether it is within a line.
+
+    A text alone in its prompt has no other place that it could begin.
+    """
+    parts = _PLACEHOLDER.split(template)
+    texts = [number for number in range(1, len(parts), 2) if parts[number] not in NO_TEXTS]
+    is_counted = not _COUNTED.keys().isdisjoint(parts[1::2])
+    for number in texts if len(texts) > 1 or is_counted else ():
+        before = parts[number - 1]
+        line_start, head = "\n" in before or number == 1, before.rpartition("\n")[2]
+        pattern = re.escape(head.strip())
+        if "\n" not in before and number > 2 and parts[number - 2] in _COUNTED:
+            outer = parts[number - 3]
+            line_start = "\n" in outer or number == 3
+            pattern = (
+                re.escape(outer.rpartition("\n")[2].lstrip()) + _COUNTED[parts[number - 2]] + rf"\s*{pattern}"
+            )
+        elif not any(c.isalnum() for c in head):
+            continue
+        elif not line_start or len(head.split()) > 1:
+            # Words before it on its line may be of the sentence before.
+            pattern, line_start = re.escape(head.split()[-1]), False
+        yield pattern, not line_start
 
 
 def code_fence(*texts: str) -> str:

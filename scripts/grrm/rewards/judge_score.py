@@ -32,6 +32,7 @@ from grrm.judges.groups import Group
 from grrm.judges.prompts import shipped_prompt
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.rows import read_row, response_text
+from grrm.texts import unmark
 
 _MEMORY = 1024
 """Judged responses that are remembered, for those that cannot be judged."""
@@ -164,7 +165,10 @@ async def _score(
 ) -> list[dict[str, float]]:
     """The rewards of `rows`; their points are added to what is `known`."""
     extract = code_block if options.code_block else response_text
-    texts = [extract(response) if isinstance(response, str) else None for response, _, _ in rows]
+    texts = [
+        unmark(extract(response) or "") or None if isinstance(response, str) else None
+        for response, _, _ in rows
+    ]
     # Rows about the same question are one group.
     contexts = [read_context(truth, info) for _, truth, info in rows]
     groups: dict[tuple[str, str | None], list[int]] = {}

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from grrm.sampling import SamplingParams
+from grrm.texts import encode_chat
 from grrm.verl_plugin.generation import Request
 
 # Fields of a chat request that are no sampling parameters, with the values that are accepted (None: any).
@@ -116,11 +117,9 @@ class ChatEndpoint:
 
     def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
         try:
-            text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return encode_chat(self._tokenizer, messages, add_generation_prompt=True)
         except Exception as error:  # a template raises whatever it likes on roles it does not know
             raise ValueError(f"the chat template refuses these messages: {error}") from error
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
 
 
 def split_body(body: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from grrm.asking.client import JudgeClient
@@ -16,6 +17,7 @@ from grrm.rewards.group.plan import Rollout
 from grrm.rewards.kinds import Asking, Scorer
 from grrm.rewards.rows import read_row
 from grrm.rewards.verl_manager import Response, RewardManager
+from grrm.texts import encode_chat
 
 
 class GroupRewardManager(RewardManager):
@@ -67,6 +69,8 @@ class Served:
     def __init__(self, address: str, server: Any, tokenizer: Any) -> None:
         self._address, self._tokenizer = address, tokenizer
         self._model, self._rollout = server.model_path, server.rollout
+        files = str(getattr(tokenizer, "name_or_path", ""))
+        self._files = files if Path(files).is_dir() else ""
 
     def client(self, options: GroupOptions) -> JudgeOptions:
         """How it is asked by kinds that make many calls a group."""
@@ -81,6 +85,7 @@ class Served:
             "deadline": 4 * options.timeout,  # all calls of a step may stand in the server's queue
             "max_concurrency": 256,
             "required": True,
+            "tokenizer": self._files,
         }
         values = {**options.client, **options.judge, **served}
         return JudgeOptions.from_mapping(values, environment={})
@@ -93,14 +98,12 @@ class Served:
             "top_k": self._rollout.top_k,
             "max_tokens": self._rollout.response_length,
         }
-        return served_judge(self._address, request, options.timeout)
+        return served_judge(self._address, request, options.timeout, tokenizer=self._files)
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough for it."""
         message = {"role": "user", "content": prompt}
-        tokens = self._tokenizer.apply_chat_template(
-            [message], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        tokens = encode_chat(self._tokenizer, [message], add_generation_prompt=True)
         return len(tokens) <= int(self._rollout.prompt_length)
 
 

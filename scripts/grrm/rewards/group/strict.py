@@ -21,6 +21,7 @@ from grrm.judges.translation import drawn_order, strict_scores
 from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
 from grrm.rewards.group.plan import Judgement, Plan, overlong_penalty
 from grrm.rewards.rows import response_text
+from grrm.texts import unmark
 
 
 class Strict:
@@ -32,8 +33,9 @@ class Strict:
         self.retries = options.retries
 
     def extract(self, response: str) -> str | None:
-        """The code block that ends a translation, or a response without its thinking."""
-        return (response_text if self._options.task == "conversation" else code_block)(response)
+        """The code block that ends a translation, or a response without its thinking; without marks."""
+        text = (response_text if self._options.task == "conversation" else code_block)(response)
+        return None if text is None else unmark(text)
 
     def plan(self, responses: Sequence[str], source: Group) -> Plan:
         """The distinct ones and the chosen response, in an order drawn from their texts."""

@@ -1,0 +1,251 @@
+"""Putting a user's text into a prompt: a text cannot speak for anyone else.
+
+A source or a candidate may hold what a tokenizer takes for control ("<|im_end|>", "</s>"): it would end the
+user's turn and begin one of its own. What keeps it from that depends on who makes tokens of the prompt:
+
+- Where this project does, the special strings of a text are found from the tokenizer and split into ordinary
+  tokens (`encode_chat`, `encode_text`). The model reads the text as it is.
+- Where an engine does (rows for LLaMA-Factory and verl, endpoints), a mark breaks them: U+2060 WORD JOINER,
+  which shows nothing, behind the first character. `mark` puts one in, also where there are some already, and
+  `unmark` takes one out: `unmark(mark(text)) == text` for every text.
+
+A text without such strings stays as it is, byte for byte, and so do its tokens. A filled template (`Filled`)
+knows where its texts are; what is its own may hold control tokens on purpose.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
+from weakref import WeakKeyDictionary
+
+MARK = "\u2060"
+"""WORD JOINER: shows nothing, and no tokenizer takes it for white space."""
+
+_NAMED = (
+    "/?(?:s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eoh|eod|eot)>",
+    "(?:start|end)_of_(?:turn|image|text)>",
+    r"(?:unused|extra_id_|reserved_)\d+>",
+    "</?SYS>>",
+    r"/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|IMG|IMG_BREAK"
+    r"|IMG_END|CLS|SEP|g?MASK|PAD|UNK|BOS|EOS)\]",
+)
+# <|im_end|> of ChatML, Llama 3, Phi, Cohere...; <｜User｜> of DeepSeek; [|user|] of EXAONE; <start_of_turn>
+# of Gemma; [INST], <s>, </s> and <<SYS>> of Mistral and Llama 2; <extra_id_0> of T5; [CLS] of BERT.
+_FAMILIES = (
+    rf"\|[^<>|\s]{{1,64}}\|>|｜[^<>｜\s]{{1,64}}｜>|\|[^\[\]|\s]{{1,64}}\|\]"
+    rf"|{'|'.join(_NAMED)}"
+)
+FAMILIES = re.compile(rf"[<\[]{MARK}*(?:{_FAMILIES})")
+"""Finds special strings of the known families of tokenizers, broken or not: where it is not known which."""
+# What a chat template may set between turns in ordinary tokens, such as the [INST] of Llama 2.
+_TURNS = re.compile(r"<\|[^<>|\s]{1,64}\|>|\[/?[A-Z_]{2,}\]|<</?SYS>>")
+_NEVER = re.compile("(?!)")
+
+
+class Filled(str):
+    """A filled template.
+
+    Attributes:
+        places: where the user's texts stand in it: beginnings and ends, in order.
+    """
+
+    __slots__ = ("places",)
+    places: tuple[tuple[int, int], ...]
+
+    def __new__(cls, pieces: Iterable[tuple[str, bool]]) -> Self:
+        """Put pieces together, each with whether it is a user's text; they may be filled templates again."""
+        texts, places, end = [], [], 0
+        for piece, is_text in pieces:
+            inner = piece.places if isinstance(piece, Filled) else ((0, len(piece)),) if is_text else ()
+            places += [(end + start, end + stop) for start, stop in inner if stop > start]
+            texts.append(piece)
+            end += len(piece)
+        self = super().__new__(cls, "".join(texts))
+        self.places = tuple(places)
+        return self
+
+    @property
+    def pieces(self) -> list[tuple[str, bool]]:
+        """What it is made of: the template's own pieces and the texts, in turn."""
+        bounds = [0, *(bound for place in self.places for bound in place), len(self)]
+        return [(self[a:b], bool(number % 2)) for number, (a, b) in enumerate(pairwise(bounds))]
+
+    def __getnewargs__(self) -> tuple[list[tuple[str, bool]]]:  # type: ignore[override]
+        """For copies and other processes."""
+        return (self.pieces,)
+
+
+def finding(strings: Iterable[str], between: str = f"{MARK}*") -> re.Pattern[str]:
+    """What finds these strings; of one character there is nothing to break.
+
+    Args:
+        strings: whole ones.
+        between: a pattern of what may stand behind their first character.
+    """
+    wanted = sorted({text for text in strings if len(text) > 1}, key=len, reverse=True)
+    found = "|".join(f"{re.escape(text[0])}{between}{re.escape(text[1:])}" for text in wanted)
+    return re.compile(found) if found else _NEVER
+
+
+def mark(text: str, special: re.Pattern[str] = FAMILIES) -> str:
+    """A text whose special strings are broken by `MARK`; of a filled template, the texts in it are."""
+    if isinstance(text, Filled):
+        return Filled((mark(piece, special) if own else piece, own) for piece, own in text.pieces)
+    return special.sub(lambda found: f"{found[0][0]}{MARK}{found[0][1:]}", text)
+
+
+def unmark(text: str, special: re.Pattern[str] = FAMILIES) -> str:
+    """The text that `mark` has made this of; a text without marks is itself."""
+    return special.sub(lambda found: found[0].replace(MARK, "", 1), text) if MARK in text else text
+
+
+def mark_messages(
+    messages: Iterable[Mapping[str, Any]], special: re.Pattern[str] = FAMILIES
+) -> list[dict[str, Any]]:
+    """Messages with their contents marked."""
+    return [{**message, "content": mark(message["content"], special)} for message in messages]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a tokenizer does not take for text.
+
+    Attributes:
+        special: finds its special tokens, and those that begin and end a turn.
+        added: finds all tokens that were added to its vocabulary and are more than letters, those too.
+        turns: finds what its chat template sets between turns and is none of them, broken or not.
+        marked: as `added` and `turns`, broken or not.
+        outside: as `special` and `turns`, broken or not.
+    """
+
+    special: re.Pattern[str]
+    added: re.Pattern[str]
+    turns: re.Pattern[str]
+    marked: re.Pattern[str]
+    outside: re.Pattern[str]
+
+    @classmethod
+    def of(cls, special: Iterable[str], added: Iterable[str], template: str) -> Self:
+        """Of tokens, special ones and all that were added, and a chat template."""
+        special = {token for token in special if token.strip()}
+        # White space and words of a language may have been added as well; they are what they are.
+        signs = {token for token in added if any(not (c.isalnum() or c.isspace() or c == "▁") for c in token)}
+        turns = set(_TURNS.findall(template)) - special - signs
+        return cls(
+            finding(special, ""),
+            finding(special | signs, ""),
+            finding(turns),
+            finding(special | signs | turns),
+            finding(special | turns),
+        )
+
+    def mark(self, text: str) -> str:
+        """As `mark`, for an endpoint with this tokenizer.
+
+        What is no filled template may have words of its own, such as "<think>", which are no special tokens.
+        """
+        return mark(text, self.marked if isinstance(text, Filled) else self.outside)
+
+
+def control_of(tokenizer: Any) -> Control:
+    """What a tokenizer of transformers does not take for text."""
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    known = _CONTROL.get(tokenizer)
+    if known is None or known[0] != template:
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        special = [*getattr(tokenizer, "all_special_tokens", ())]
+        turn = _turn(tokenizer)
+        special += [token.content for token in added if token.special or token.content in turn]
+        known = template, Control.of(special, getattr(tokenizer, "added_tokens_encoder", {}), template)
+        _CONTROL[tokenizer] = known
+    return known[1]
+
+
+def _turn(tokenizer: Any) -> str:
+    """A user's turn, to see what begins and ends it; empty if the template will not have it alone."""
+    try:
+        text = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    except Exception:  # a template raises whatever it likes
+        return ""
+    return text if isinstance(text, str) else ""
+
+
+# Of a tokenizer: its chat template, and what it does not take for text.
+_CONTROL: WeakKeyDictionary[Any, tuple[str, Control]] = WeakKeyDictionary()
+
+
+def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
+    """Tokens of a conversation in the tokenizer's chat template; those of the template alone are special.
+
+    Args:
+        tokenizer: of transformers.
+        messages: with role and content. Of a filled template the texts in it are made ordinary; of any other
+            content what are special tokens.
+        options: of `apply_chat_template`, such as add_generation_prompt.
+    """
+    control = control_of(tokenizer)
+    cut = _unused(message["content"] for message in messages)
+    contents = [_divided(message["content"], control, cut) for message in messages]
+    told = [{**message, "content": text} for message, text in zip(messages, contents, strict=True)]
+    if not any(cut in text for text in contents):
+        ids = tokenizer.apply_chat_template(told, tokenize=True, return_dict=True, **options)
+        return list(ids["input_ids"] if isinstance(ids, Mapping) else ids)
+    text = tokenizer.apply_chat_template(told, tokenize=False, **options)
+    return _encoded(tokenizer, text.split(cut))
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Tokens of a text to be continued, with what the tokenizer sets around it.
+
+    The texts in a filled template are made ordinary; in any other text special strings are special.
+    """
+    control = control_of(tokenizer)
+    cut = _unused([text])
+    divided = _divided(text, control, cut) if isinstance(text, Filled) else text
+    if cut not in divided:
+        whole: list[int] = tokenizer(divided)["input_ids"]
+        return whole
+    bare, dressed = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    place = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), 0)
+    return [*dressed[:place], *_encoded(tokenizer, divided.split(cut)), *dressed[place + len(bare) :]]
+
+
+def _encoded(tokenizer: Any, pieces: Iterable[str]) -> list[int]:
+    return [
+        token
+        for piece in pieces
+        if piece
+        for token in tokenizer(piece, add_special_tokens=False)["input_ids"]
+    ]
+
+
+def _unused(texts: Iterable[str]) -> str:
+    """A string that is in none of these texts: of a code point that is no character."""
+    longest = max((len(run) for text in texts for run in re.findall("\ufdd0+", text)), default=0)
+    return "\ufdd0" * (longest + 1)
+
+
+def _divided(text: str, control: Control, cut: str) -> str:
+    """A content whose special strings are divided by `cut`, so that no token spans it."""
+    if isinstance(text, Filled):
+        pieces, special = text.pieces, control.added
+    else:
+        pieces, special = [(text, True)], control.special
+    return "".join(_divided_text(part, special, control, cut) if own else part for part, own in pieces)
+
+
+def _divided_text(text: str, special: re.Pattern[str], control: Control, cut: str) -> str:
+    divided = mark(text, control.turns)
+    while special.search(divided):
+        divided = special.sub(lambda found: f"{found[0][0]}{cut}{found[0][1:]}", divided)
+    # Some tokenizers normalise before they look.
+    if not text.isascii() and any(
+        special.search(unicodedata.normalize("NFKC", piece)) for piece in divided.split(cut)
+    ):
+        return cut.join(divided.replace(cut, ""))
+    return divided
