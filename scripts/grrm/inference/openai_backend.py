@@ -83,9 +83,12 @@ class OpenAIBackend:
         self._loop.close()
 
     def _cancel(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        async def end() -> None:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        self._loop.run_until_complete(end())
 
     def _completion(self, reply: Reply) -> Completion:
         if (text := reply.answer) is None:
