@@ -11,11 +11,10 @@ _prompts = {name: alignment_prompt_of(part) for name, part in _parts.items()}
 _prompts = {name: file for name, file in _prompts.items() if file is not None}
 _checkpoints = {name: ALIGNMENT_JUDGE for name in part_checkpoints_of(ALIGNMENT_REWARD)}
 ALIGNMENT_SERVED = None if _checkpoints else ALIGNMENT_JUDGE
-ALIGNMENT_PARTS = "".join(
-    f" {flag} {named(files)}"
-    for flag, files in (("--part-prompt", _prompts), ("--part-model", _checkpoints))
-    if files
-)
+ALIGNMENT_PARTS = [
+    *option("--part-prompt", named(_prompts)),
+    *option("--part-model", named(_checkpoints)),
+]
 ALIGNMENT_FILES = [
     *(prompt_file(file) for file in [ALIGNMENT_PROMPT, *_prompts.values()] if file),
     *function_files_of(ALIGNMENT_REWARD),
@@ -55,17 +54,17 @@ rule make_toy_alignment:
         **resources("make_toy_alignment"),
     params:
         python=python_of("train"),
-        rows=" ".join(
-            f"--{name}-rows {rows}" for name, rows in ALIGNMENT["data"]["toy"].items()
+        rows=flags(
+            {f"--{name}-rows": rows for name, rows in ALIGNMENT["data"]["toy"].items()}
         ),
         size=model_size(ALIGNMENT["base_model"]),
         seed=config["seed"],
     message:
         "Making the toy data and the base model of the alignment"
     shell:
-        "{params.python} scripts/make_toy_alignment.py --judge-prompt {input.prompt} --train {output.train} "
-        "--validation {output.validation} --policy {output.policy} --judge {output.judge} "
-        "--model {output.model} {params.rows} --size {params.size} --seed {params.seed} > {log} 2>&1"
+        "{params.python:q} scripts/make_toy_alignment.py --judge-prompt {input.prompt:q} --train {output.train:q} "
+        "--validation {output.validation:q} --policy {output.policy:q} --judge {output.judge:q} "
+        "--model {output.model:q} {params.rows:q} --size {params.size:q} --seed {params.seed:q} > {log:q} 2>&1"
 
 
 rule render_alignment_sft:
@@ -90,8 +89,8 @@ rule render_alignment_sft:
         "Rendering {output.config}"
     shell:
         "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
-        "--model {params.model} --data {params.data} --checkpoints {params.checkpoints} "
-        "--seed {params.seed} --output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
+        "--model {params.model:q} --data {params.data:q} --checkpoints {params.checkpoints:q} "
+        "--seed {params.seed:q} --output {output.config:q} --dataset-info {output.dataset_info:q} > {log:q} 2>&1"
 
 
 rule train_alignment_sft:
@@ -117,11 +116,12 @@ rule train_alignment_sft:
         **resources("train_alignment_sft"),
     params:
         python=python_of(SFT),
+        bad_rows=too_long(ALIGNMENT["data"]),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
-        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "--model {output.model} --curve {output.curve} > {log} 2>&1"
+        "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "{params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 rule prepare_alignment:
@@ -143,9 +143,9 @@ rule prepare_alignment:
     message:
         "Preparing the rows of the alignment"
     shell:
-        "python scripts/prepare_alignment.py --train {input.train} --validation {input.validation} "
-        "--train-output {output.train} --validation-output {output.validation} "
-        "--bad-rows {params.bad_rows} --seed {params.seed} > {log} 2>&1"
+        "python scripts/prepare_alignment.py --train {input.train:q} --validation {input.validation:q} "
+        "--train-output {output.train:q} --validation-output {output.validation:q} "
+        "--bad-rows {params.bad_rows:q} --seed {params.seed:q} > {log:q} 2>&1"
 
 
 rule render_alignment_grpo:
@@ -164,7 +164,7 @@ rule render_alignment_grpo:
         validation=(
             option("--validation-data", ALIGNMENT_ROWS["validation"])
             if ALIGNMENT["grpo"]["validation"]
-            else ""
+            else []
         ),
         judge=option("--reward-model", ALIGNMENT_SERVED) + ALIGNMENT_PARTS,
         judge_prompt=option("--judge-prompt", ALIGNMENT_PROMPT),
@@ -173,9 +173,9 @@ rule render_alignment_grpo:
         "Rendering {output.config}"
     shell:
         "python scripts/render_rl.py --stage alignment_grpo --task conversation "
-        "--settings {params.settings:q} --hardware {params.hardware:q} --model {params.model} "
-        "--data {params.data} {params.validation} {params.judge} {params.judge_prompt} "
-        "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+        "--settings {params.settings:q} --hardware {params.hardware:q} --model {params.model:q} "
+        "--data {params.data:q} {params.validation:q} {params.judge:q} {params.judge_prompt:q} "
+        "--checkpoints {params.checkpoints:q} --seed {params.seed:q} --output {output.config:q} > {log:q} 2>&1"
 
 
 rule train_alignment_grpo:
@@ -205,9 +205,9 @@ rule train_alignment_grpo:
     message:
         "Training {output.model} with verl against a judge (progress: {log})"
     shell:
-        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--ray-from-environment --model {output.model} --curve {output.curve} "
-        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"
+        "python scripts/train_rl.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "--ray-from-environment --model {output.model:q} --curve {output.curve:q} "
+        "--judgements {output.judgements:q} --judge-calls {output.judge_calls:q} > {log:q} 2>&1"
 
 
 rule summarize_alignment:
@@ -229,6 +229,6 @@ rule summarize_alignment:
     message:
         "Summing up the alignment: {output.summary}"
     shell:
-        "python scripts/summarize_alignment.py --curve {input.curve} --judge-calls {input.judge_calls} "
-        "--validation {input.validation} --kind {params.kind} --seed {params.seed} "
-        "--output {output.summary} > {log} 2>&1"
+        "python scripts/summarize_alignment.py --curve {input.curve:q} --judge-calls {input.judge_calls:q} "
+        "--validation {input.validation:q} --kind {params.kind:q} --seed {params.seed:q} "
+        "--output {output.summary:q} > {log:q} 2>&1"

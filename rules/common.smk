@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -39,9 +38,11 @@ from grrm.config import (
     translation_prompt_of,
     value_of,
 )
+from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
@@ -138,13 +139,19 @@ def prompt(kind):
 
 
 def option(name, value):
-    """A command-line option, or nothing if it has no value."""
-    return f"{name} {value}" if value else ""
+    """Words of a command-line option with its value or values, none without; {params.x:q} quotes each."""
+    values = value if isinstance(value, list) else [value]
+    return [name, *map(str, values)] if value else []
 
 
-def words(values):
-    """Values as words of a command line."""
-    return " ".join(map(shlex.quote, values))
+def too_long(data):
+    """Words of what becomes of rows over cutoff_len, where they are to be dropped (the default refuses them)."""
+    return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
+
+
+def flags(given):
+    """Words of options, each with one value."""
+    return [str(word) for pair in given.items() for word in pair]
 
 
 def answering(kind):
@@ -153,17 +160,27 @@ def answering(kind):
     backend = asked["backend"]
     if backend == "auto":
         backend = "openai" if asked["base_url"] else "vllm" if CUDA else "transformers"
-    return (
-        # Snakemake asks again after a change of model or settings: what is left from before is of no use.
-        f"--discard-stale --max-new-tokens {how['max_new_tokens']} --temperature {how['temperature']} --top-p {how['top_p']} "
-        f"--retries {asked['retries']} --backend {backend} --batch-size {asked['batch_size']} "
-        f"--gpus {asked['gpus']} {option('--base-url', asked['base_url'] and shlex.quote(asked['base_url']))}"
-    )
+    given = {
+        "--max-new-tokens": how["max_new_tokens"],
+        "--temperature": how["temperature"],
+        "--top-p": how["top_p"],
+        "--retries": asked["retries"],
+        "--backend": backend,
+        "--batch-size": asked["batch_size"],
+        "--gpus": asked["gpus"],
+    }
+    # Snakemake asks again after a change of model or settings: what is left from before is of no use.
+    return ["--discard-stale", *flags(given), *option("--base-url", asked["base_url"])]
 
 
 def preparation():
     """How source rows become rows of training."""
-    return f"--semantics {config['data']['semantics']} --bad-rows {config['data']['bad_rows']}"
+    return flags(
+        {
+            f"--{key.replace('_', '-')}": config["data"][key]
+            for key in ("semantics", "bad_rows")
+        }
+    )
 
 
 def base_model_size(name):
@@ -172,7 +189,7 @@ def base_model_size(name):
 
 
 def model_size(size):
-    return f"{size['hidden_size']} {size['layers']} {size['heads']} {2 * size['hidden_size']}"
+    return [size["hidden_size"], size["layers"], size["heads"], 2 * size["hidden_size"]]
 
 
 def answers(kind, stages):
@@ -235,7 +252,8 @@ def judge_targets(*paths):
 
 
 def named(files):
-    return " ".join(f"{name}={path}" for name, path in files.items())
+    """Words name=path, one for each."""
+    return [f"{name}={path}" for name, path in files.items()]
 
 
 def settings(*path):

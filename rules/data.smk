@@ -15,16 +15,18 @@ if config["data"]["source"] == "toy":
             **resources("make_toy_world"),
         params:
             folder=lambda wildcards, output: str(Path(output[0]).parent),
-            rows=" ".join(
-                f"--{name.replace('_', '-')} {rows}"
-                for name, rows in config["data"]["toy"].items()
+            rows=flags(
+                {
+                    f"--{name.replace('_', '-')}": rows
+                    for name, rows in config["data"]["toy"].items()
+                }
             ),
             seed=config["seed"],
         message:
             "Making the toy world: six tables of a synthetic language pair"
         shell:
-            "python scripts/make_toy_world.py --output-folder {params.folder} {params.rows} --seed {params.seed} "
-            "> {log} 2>&1"
+            "python scripts/make_toy_world.py --output-folder {params.folder:q} {params.rows:q} --seed {params.seed:q} "
+            "> {log:q} 2>&1"
 
 elif config["data"]["source"] == "sample":
 
@@ -48,8 +50,8 @@ elif config["data"]["source"] == "sample":
         message:
             "Splitting the sample of real languages into six tables"
         shell:
-            "python scripts/make_sample_data.py --rankings {input.rankings} "
-            "--translations {input.translations} --output-folder {params.folder} --seed {params.seed} > {log} 2>&1"
+            "python scripts/make_sample_data.py --rankings {input.rankings:q} "
+            "--translations {input.translations:q} --output-folder {params.folder:q} --seed {params.seed:q} > {log:q} 2>&1"
 
 else:
 
@@ -68,13 +70,15 @@ else:
             **resources("check_table"),
         params:
             files=lambda wildcards: downloaded(*TRAINING_FILES[wildcards.stage]),
-            bad_rows=lambda wildcards: config["data"]["bad_rows"]
-            + further(wildcards.stage),
+            bad_rows=lambda wildcards: [
+                config["data"]["bad_rows"],
+                *further(wildcards.stage),
+            ],
         message:
             "Checking the published rows of {wildcards.stage}"
         shell:
-            "python scripts/check_table.py --input {params.files} --schema {wildcards.stage} "
-            "--bad-rows {params.bad_rows} --output {output.table} > {log} 2>&1"
+            "python scripts/check_table.py --input {params.files:q} --schema {wildcards.stage:q} "
+            "--bad-rows {params.bad_rows:q} --output {output.table:q} > {log:q} 2>&1"
 
     rule convert_test_set:
         input:
@@ -102,8 +106,8 @@ else:
         message:
             "Converting the test set {wildcards.test_set}"
         shell:
-            "python scripts/convert_test_set.py --format {params.format} --input {params.files} {params.pair} "
-            "--bad-rows {params.bad_rows} --output {output.table} > {log} 2>&1"
+            "python scripts/convert_test_set.py --format {params.format:q} --input {params.files:q} {params.pair:q} "
+            "--bad-rows {params.bad_rows:q} --output {output.table:q} > {log:q} 2>&1"
 
     rule collect_test_sets:
         input:
@@ -124,8 +128,8 @@ else:
         message:
             "Putting the {wildcards.kind} test sets together"
         shell:
-            "python scripts/collect_test_sets.py --input {params.tables} --schema {wildcards.kind}_test "
-            "--output {output.table} > {log} 2>&1"
+            "python scripts/collect_test_sets.py --input {params.tables:q} --schema {wildcards.kind:q}_test "
+            "--output {output.table:q} > {log:q} 2>&1"
 
 
 # A gate: rows are prepared only if test sets are not in the training data, but for what data.max_leakage allows.
@@ -152,8 +156,8 @@ rule check_leakage:
     message:
         "Comparing what is trained on with what is tested on"
     shell:
-        "python scripts/check_leakage.py --train {params.train} --test {params.test} "
-        "--max-share {params.limits} --output {output.found} --table {output.table} > {log} 2>&1"
+        "python scripts/check_leakage.py --train {params.train:q} --test {params.test:q} "
+        "--max-share {params.limits:q} --output {output.found:q} --table {output.table:q} > {log:q} 2>&1"
 
 
 LEAKAGE = ancient(rules.check_leakage.output.found)
@@ -189,7 +193,7 @@ rule make_base_models:
     message:
         "Making the tokenizer and the two tiny base models"
     shell:
-        "{params.python} scripts/make_base_models.py --data-folder {params.folder} "
-        "--ranking-prompt {input.ranking_prompt} --translation-prompt {input.translation_prompt} "
-        "--grrm-size {params.grrm} --mt-size {params.mt} --max-position-embeddings {params.max_positions} "
-        "--seed {params.seed} --grrm-output {output.grrm} --mt-output {output.mt} > {log} 2>&1"
+        "{params.python:q} scripts/make_base_models.py --data-folder {params.folder:q} "
+        "--ranking-prompt {input.ranking_prompt:q} --translation-prompt {input.translation_prompt:q} "
+        "--grrm-size {params.grrm:q} --mt-size {params.mt:q} --max-position-embeddings {params.max_positions:q} "
+        "--seed {params.seed:q} --grrm-output {output.grrm:q} --mt-output {output.mt:q} > {log:q} 2>&1"

@@ -18,7 +18,7 @@ FURTHER = tables_with_columns(config)
 
 
 def further(table):
-    return " --further" if table in FURTHER else ""
+    return ["--further"] if table in FURTHER else []
 
 
 try:
@@ -46,7 +46,7 @@ def download_record(dataset):
 
 
 def downloaded(dataset, files):
-    return " ".join(f"{DOWNLOADS}/{dataset}/{file}" for file in files)
+    return [f"{DOWNLOADS}/{dataset}/{file}" for file in files]
 
 
 def lock_of(wildcards):

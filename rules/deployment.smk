@@ -78,8 +78,7 @@ def rl_python():
 
 def extra_packages(name):
     """Option of build_environment for packages of the user's own; nothing without."""
-    packages = config["environments"].get("extra", {}).get(name, [])
-    return f" --extra {' '.join(map(shlex.quote, packages))}" if packages else ""
+    return option("--extra", config["environments"].get("extra", {}).get(name, []))
 
 
 if config["environments"].get("extra") and deployed_by() != "uv":

@@ -32,7 +32,7 @@ rule lock_data:
     message:
         "Locking revision, size and SHA-256 of the published data"
     shell:
-        "python scripts/lock_data.py --lock {output.lock} --only {params.names} > {log} 2>&1"
+        "python scripts/lock_data.py --lock {output.lock:q} --only {params.names:q} > {log:q} 2>&1"
 
 
 # The files are no declared outputs: those that are there already and right survive a change of the lock.
@@ -53,5 +53,5 @@ rule download_dataset:
     message:
         "Downloading {wildcards.dataset} (progress: {log})"
     shell:
-        "python scripts/download_dataset.py --name {wildcards.dataset} --lock {input.lock} "
-        "--output {params.folder} --record {output.record} > {log} 2>&1"
+        "python scripts/download_dataset.py --name {wildcards.dataset:q} --lock {input.lock:q} "
+        "--output {params.folder:q} --record {output.record:q} > {log:q} 2>&1"

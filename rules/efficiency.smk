@@ -24,5 +24,5 @@ rule measure_efficiency:
     message:
         "Comparing what was used with what was forecast"
     shell:
-        "python scripts/measure_efficiency.py --config {input.config} --overlay {params.changes:q} "
-        "--output {output.efficiency} > {log} 2>&1"
+        "python scripts/measure_efficiency.py --config {input.config:q} --overlay {params.changes:q} "
+        "--output {output.efficiency:q} > {log:q} 2>&1"

@@ -28,5 +28,5 @@ rule build_environment:
     message:
         "Building the environment {wildcards.name} (downloads its packages the first time)"
     shell:
-        "python scripts/build_environment.py --lock {input.lock} --folder {params.folder} {params.flash_attn} "
-        "--output {output.record} > {log} 2>&1"
+        "python scripts/build_environment.py --lock {input.lock:q} --folder {params.folder:q} {params.flash_attn:q} "
+        "--output {output.record:q} > {log:q} 2>&1"

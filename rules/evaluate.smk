@@ -50,9 +50,9 @@ rule rank_candidates:
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
-        "{params.python} scripts/rank_candidates.py --model {input.model} --input {input.groups} "
-        "--prompt {input.prompt} {params.answering} --runs {params.runs} --candidate-order {params.order} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "{params.python:q} scripts/rank_candidates.py --model {input.model:q} --input {input.groups:q} "
+        "--prompt {input.prompt:q} {params.answering:q} --runs {params.runs:q} --candidate-order {params.order:q} "
+        "--seed {params.seed:q} --threads {threads} --output {output.answers:q} > {log:q} 2>&1"
 
 
 use rule rank_candidates as rank_shuffled_candidates with:
@@ -100,8 +100,8 @@ rule score_rankings:
     message:
         "Scoring the rankings, before and after RLVR"
     shell:
-        "python scripts/score_rankings.py --reference {input.groups} --rankings {params.rankings} "
-        "--shuffled {params.shuffled} --means {params.means} --samples {params.samples} --seed {params.seed} --output {output.scores} > {log} 2>&1"
+        "python scripts/score_rankings.py --reference {input.groups:q} --rankings {params.rankings:q} "
+        "--shuffled {params.shuffled:q} --means {params.means:q} --samples {params.samples:q} --seed {params.seed:q} --output {output.scores:q} > {log:q} 2>&1"
 
 
 rule translate_segments:
@@ -131,9 +131,9 @@ rule translate_segments:
     message:
         "Translating the held-out segments with {wildcards.translator}"
     shell:
-        "{params.python} scripts/translate_segments.py --model {input.model} --input {input.segments} "
-        "--prompt {input.prompt} {params.answering} --runs {params.runs} --seed {params.seed} "
-        "--threads {threads} --output {output.answers} > {log} 2>&1"
+        "{params.python:q} scripts/translate_segments.py --model {input.model:q} --input {input.segments:q} "
+        "--prompt {input.prompt:q} {params.answering:q} --runs {params.runs:q} --seed {params.seed:q} "
+        "--threads {threads} --output {output.answers:q} > {log:q} 2>&1"
 
 
 rule train_metric:
@@ -160,8 +160,8 @@ rule train_metric:
     message:
         "Training a tiny {wildcards.trained} checkpoint on translations of known quality"
     shell:
-        "{params.python} scripts/train_metric.py --metric {wildcards.trained} --data {input.pairs} "
-        "--steps {params.steps} --seed {params.seed} --threads {threads} --output {output.model} > {log} 2>&1"
+        "{params.python:q} scripts/train_metric.py --metric {wildcards.trained:q} --data {input.pairs:q} "
+        "--steps {params.steps:q} --seed {params.seed:q} --threads {threads} --output {output.model:q} > {log:q} 2>&1"
 
 
 # Metrics that are checkpoints, in their own environment.
@@ -196,9 +196,9 @@ rule score_segments:
     message:
         "Scoring the translations with {wildcards.metric}"
     shell:
-        "{params.python} scripts/score_segments.py {params.metric} {params.model} "
-        "--reference {input.segments} --translations {params.translations} --threads {threads} "
-        "--output {output.scores} > {log} 2>&1"
+        "{params.python:q} scripts/score_segments.py {params.metric:q} {params.model:q} "
+        "--reference {input.segments:q} --translations {params.translations:q} --threads {threads} "
+        "--output {output.scores:q} > {log:q} 2>&1"
 
 
 # Metrics that need no more than the driver's software: an endpoint, a function of one's own.
@@ -249,10 +249,10 @@ rule score_translations:
     message:
         "Scoring the translations, before and after GRPO"
     shell:
-        "python scripts/score_translations.py --reference {input.segments} "
-        "--translations {params.translations} --segment-scores {params.segment_scores} "
-        "--means {params.means} --samples {params.samples} --seed {params.seed} --output {output.scores} "
-        "> {log} 2>&1"
+        "python scripts/score_translations.py --reference {input.segments:q} "
+        "--translations {params.translations:q} --segment-scores {params.segment_scores:q} "
+        "--means {params.means:q} --samples {params.samples:q} --seed {params.seed:q} --output {output.scores:q} "
+        "> {log:q} 2>&1"
 
 
 rule take_checkpoint:
@@ -271,11 +271,12 @@ rule take_checkpoint:
         **resources("take_checkpoint"),
     params:
         source=f"{checkpoints('mt_grpo')}/kept/{{step}}",
+        reference="mt_grpo, step {step}",
     message:
         "Taking the translation model after step {wildcards.step} of GRPO"
     shell:
-        "python scripts/take_model.py --source {params.source} "
-        "--reference 'mt_grpo, step {wildcards.step}' --output {output.model} > {log} 2>&1"
+        "python scripts/take_model.py --source {params.source:q} "
+        "--reference {params.reference:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule score_checkpoints:
@@ -306,7 +307,7 @@ rule score_checkpoints:
     message:
         "Scoring the translation model on the way of GRPO"
     shell:
-        "python scripts/score_checkpoints.py --reference {input.segments} {params.before} "
-        "--checkpoints {params.checkpoints} --steps {params.steps} --after {params.after} "
-        "--segment-scores {params.segment_scores} --curve {input.curve} --samples {params.samples} "
-        "--seed {params.seed} --output {output.scores} > {log} 2>&1"
+        "python scripts/score_checkpoints.py --reference {input.segments:q} {params.before:q} "
+        "--checkpoints {params.checkpoints:q} --steps {params.steps:q} --after {params.after:q} "
+        "--segment-scores {params.segment_scores:q} --curve {input.curve:q} --samples {params.samples:q} "
+        "--seed {params.seed:q} --output {output.scores:q} > {log:q} 2>&1"

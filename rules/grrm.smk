@@ -25,8 +25,8 @@ rule prepare_grrm_sft:
     message:
         "Preparing the rows of the GRRM's SFT"
     shell:
-        "python scripts/prepare_grrm_sft.py --input {input.table} --prompt {input.prompt} {params.rows} "
-        "--output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_grrm_sft.py --input {input.table:q} --prompt {input.prompt:q} {params.rows:q} "
+        "--output {output.rows:q} > {log:q} 2>&1"
 
 
 use rule render_sft as render_grrm_sft with:
@@ -81,10 +81,10 @@ rule prepare_grrm_rlvr:
     message:
         "Preparing the rows of the GRRM's RLVR"
     shell:
-        "python scripts/prepare_grrm_rlvr.py --input {input.table} --prompt {input.prompt} "
-        "--subgroup-augment {params.subgroup} --shuffle-augment {params.shuffle} {params.rows} "
-        "--seed {params.seed} "
-        "--output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_grrm_rlvr.py --input {input.table:q} --prompt {input.prompt:q} "
+        "--subgroup-augment {params.subgroup:q} --shuffle-augment {params.shuffle:q} {params.rows:q} "
+        "--seed {params.seed:q} "
+        "--output {output.rows:q} > {log:q} 2>&1"
 
 
 # The held-out groups as they are, for validation during training.
@@ -109,8 +109,8 @@ rule prepare_grrm_rlvr_validation:
     message:
         "Preparing the held-out groups for the validation of the GRRM's RLVR"
     shell:
-        "python scripts/prepare_grrm_rlvr.py --input {input.table} --table ranking_test "
-        "--prompt {input.prompt} --split test --output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_grrm_rlvr.py --input {input.table:q} --table ranking_test "
+        "--prompt {input.prompt:q} --split test --output {output.rows:q} > {log:q} 2>&1"
 
 
 rule render_grrm_rlvr:
@@ -133,9 +133,9 @@ rule render_grrm_rlvr:
         "Rendering {output.config}"
     shell:
         "python scripts/render_rl.py --stage grrm_rlvr --settings {params.settings:q} "
-        "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
-        "--data {params.data} {params.validation} --checkpoints {params.checkpoints} --seed {params.seed} "
-        "--output {output.config} > {log} 2>&1"
+        "--hardware {params.hardware:q} --engine {params.engine:q} --model {params.model:q} "
+        "--data {params.data:q} {params.validation:q} --checkpoints {params.checkpoints:q} --seed {params.seed:q} "
+        "--output {output.config:q} > {log:q} 2>&1"
 
 
 rule train_grrm_rlvr:
@@ -161,9 +161,9 @@ rule train_grrm_rlvr:
         **resources("train_grrm_rlvr"),
     params:
         python=rl_python(),
-        fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
+        fork=option("--fork", config["fork"]["checkout"]) if FORK else [],
     message:
         "Training {output.model} with verl against verified rankings (progress: {log})"
     shell:
-        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.fork} --model {output.model} --curve {output.curve} > {log} 2>&1"
+        "python scripts/train_rl.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "{params.fork:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"

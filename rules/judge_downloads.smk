@@ -21,6 +21,6 @@ rule split_judge_data:
     message:
         "Splitting the published rows of kind {wildcards.kind}"
     shell:
-        "python scripts/split_judge_data.py --kind {wildcards.kind} --input {params.rows} "
-        "--test-share {params.share} --seed {params.seed} --bad-rows {params.bad_rows} "
-        "--train {output.train} --test {output.test} > {log} 2>&1"
+        "python scripts/split_judge_data.py --kind {wildcards.kind:q} --input {params.rows:q} "
+        "--test-share {params.share:q} --seed {params.seed:q} --bad-rows {params.bad_rows:q} "
+        "--train {output.train:q} --test {output.test:q} > {log:q} 2>&1"

@@ -30,9 +30,9 @@ rule ask_judge:
     message:
         "Asking {wildcards.judge} about the held-out {wildcards.kind} rows"
     shell:
-        "{params.python} scripts/ask_judge.py --mode {wildcards.kind} --model {input.model} "
-        "--card {input.card} --input {input.rows} --batch-size {params.batch_size} "
-        "--seed {params.seed} --threads {threads} --output {output.answers} > {log} 2>&1"
+        "{params.python:q} scripts/ask_judge.py --mode {wildcards.kind:q} --model {input.model:q} "
+        "--card {input.card:q} --input {input.rows:q} --batch-size {params.batch_size:q} "
+        "--seed {params.seed:q} --threads {threads} --output {output.answers:q} > {log:q} 2>&1"
 
 
 rule score_judges:
@@ -54,9 +54,9 @@ rule score_judges:
     message:
         "Scoring the {wildcards.kind} judge, before and after its training"
     shell:
-        "python scripts/score_judges.py --mode {wildcards.kind} --reference {input.rows} "
-        "--answers {params.answers} --samples {params.samples} --seed {params.seed} "
-        "--output {output.scores} > {log} 2>&1"
+        "python scripts/score_judges.py --mode {wildcards.kind:q} --reference {input.rows:q} "
+        "--answers {params.answers:q} --samples {params.samples:q} --seed {params.seed:q} "
+        "--output {output.scores:q} > {log:q} 2>&1"
 
 
 rule summarize_judges:
@@ -85,9 +85,9 @@ rule summarize_judges:
     message:
         "Gathering what the judges have learnt"
     shell:
-        "python scripts/summarize_judges.py --experiment {params.experiment} --seed {params.seed} "
-        "--scores {params.scores} {params.alignment} --output-markdown {output.markdown} --output-html {output.page} "
-        "> {log} 2>&1"
+        "python scripts/summarize_judges.py --experiment {params.experiment:q} --seed {params.seed:q} "
+        "--scores {params.scores:q} {params.alignment:q} --output-markdown {output.markdown:q} --output-html {output.page:q} "
+        "> {log:q} 2>&1"
 
 
 # Of the judges alone: the rest of the chain need not be run for them.
@@ -110,15 +110,17 @@ rule write_judge_provenance:
         locks=named(
             {name: f"envs/{name}.txt" for name in ["driver", *sorted({SFT, RL})]}
         ),
-        records=(
-            ""
-            if deployed_by() != "uv"
-            else "--records "
-            + named({name: environment_record(name) for name in sorted({SFT, RL})})
+        records=option(
+            "--records",
+            (
+                named({name: environment_record(name) for name in sorted({SFT, RL})})
+                if deployed_by() == "uv"
+                else []
+            ),
         ),
         data=lambda wildcards, input: option("--data-lock", input.data),
     message:
         "Keeping what made the judges"
     shell:
-        "python scripts/write_provenance.py --config {input.config} --locks {params.locks} "
-        "{params.records} {params.data} --output {output.folder} > {log} 2>&1"
+        "python scripts/write_provenance.py --config {input.config:q} --locks {params.locks:q} "
+        "{params.records:q} {params.data:q} --output {output.folder:q} > {log:q} 2>&1"

@@ -25,25 +25,29 @@ def judge_sources(kind):
 
 def judge_limits(kind):
     settings = JUDGES[kind]
-    return f"{settings['max_prompt_length']} {settings['max_response_length']}"
+    return [settings["max_prompt_length"], settings["max_response_length"]]
 
 
 def judge_card_options(stage):
     """What a judge can be asked: after SFT, both things that the demonstrations may show."""
     if stage == "judge_bradley_terry":
-        return f"--bradley-terry-length {JUDGES['bradley_terry']['max_length']}"
+        return option("--bradley-terry-length", JUDGES["bradley_terry"]["max_length"])
     kinds = [
         kind
         for kind in ("pointwise", "pairwise")
         if stage in ("judge_sft", f"judge_{kind}")
     ]
     options = [
-        f"--{kind}-prompt {JUDGES['prompts'][kind]} --{kind}-limits {judge_limits(kind)}"
+        word
         for kind in kinds
+        for word in [
+            *option(f"--{kind}-prompt", JUDGES["prompts"][kind]),
+            *option(f"--{kind}-limits", judge_limits(kind)),
+        ]
     ]
     if "pairwise" in kinds and not JUDGES["pairwise"]["both_orders"]:
         options.append("--one-order")
-    return " ".join(options)
+    return options
 
 
 def judge_validation(kind):

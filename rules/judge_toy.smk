@@ -22,9 +22,9 @@ rule make_judge_world:
     message:
         "Making toy data for judges"
     shell:
-        "python scripts/make_judge_world.py --pointwise-prompt {input.pointwise} "
-        "--pairwise-prompt {input.pairwise} --rows {params.rows:q} --seed {params.seed} "
-        "--output-folder {params.folder} > {log} 2>&1"
+        "python scripts/make_judge_world.py --pointwise-prompt {input.pointwise:q} "
+        "--pairwise-prompt {input.pairwise:q} --rows {params.rows:q} --seed {params.seed:q} "
+        "--output-folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule make_judge_base:
@@ -49,5 +49,5 @@ rule make_judge_base:
     message:
         "Making the tokenizer and the tiny base model of the judges"
     shell:
-        "{params.python} scripts/make_judge_base.py --sft {input.sft} --preferences {input.preferences} "
-        "--size {params.size} --seed {params.seed} --output {output.model} > {log} 2>&1"
+        "{params.python:q} scripts/make_judge_base.py --sft {input.sft:q} --preferences {input.preferences:q} "
+        "--size {params.size:q} --seed {params.seed:q} --output {output.model:q} > {log:q} 2>&1"

@@ -30,8 +30,8 @@ rule prepare_judge_sft:
     message:
         "Preparing the conversations of the judges' SFT"
     shell:
-        "python scripts/prepare_judge_sft.py --input {params.rows} --bad-rows {params.bad_rows} "
-        "--output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_judge_sft.py --input {params.rows:q} --bad-rows {params.bad_rows:q} "
+        "--output {output.rows:q} > {log:q} 2>&1"
 
 
 use rule render_sft as render_judge_sft with:
@@ -65,8 +65,8 @@ rule write_judge_card:
     message:
         "Writing down what {wildcards.judge} is trained to answer"
     shell:
-        "python scripts/write_judge_card.py --stage {wildcards.judge} {params.options} "
-        "--output {output.card} > {log} 2>&1"
+        "python scripts/write_judge_card.py --stage {wildcards.judge:q} {params.options:q} "
+        "--output {output.card:q} > {log:q} 2>&1"
 
 
 rule train_judge_sft:
@@ -89,12 +89,13 @@ rule train_judge_sft:
         **resources("train_judge_sft"),
     params:
         python=python_of(SFT),
-        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
+        bad_rows=too_long(JUDGES["data"]),
+        hardware=devices(),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
-        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.hardware} --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
+        "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "{params.hardware:q} --card {input.card:q} {params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 rule prepare_judge_rl:
@@ -114,17 +115,17 @@ rule prepare_judge_rl:
         **resources("prepare_judge_rl"),
     params:
         orders=lambda wildcards: (
-            "--both-orders"
+            ["--both-orders"]
             if wildcards.kind == "pairwise" and JUDGES["pairwise"]["both_orders"]
-            else ""
+            else []
         ),
         seed=config["seed"],
     message:
         "Preparing the {wildcards.split} rows of the {wildcards.kind} judge"
     shell:
-        "python scripts/prepare_judge_rl.py --kind {wildcards.kind} --input {input.rows} "
-        "--prompt {input.prompt} {params.orders} --split {wildcards.split} --seed {params.seed} "
-        "--output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_judge_rl.py --kind {wildcards.kind:q} --input {input.rows:q} "
+        "--prompt {input.prompt:q} {params.orders:q} --split {wildcards.split:q} --seed {params.seed:q} "
+        "--output {output.rows:q} > {log:q} 2>&1"
 
 
 rule render_judge_rl:
@@ -154,10 +155,10 @@ rule render_judge_rl:
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_judge_rl.py --kind {wildcards.kind} --settings {params.settings:q} "
-        "--hardware {params.hardware:q} --prompt {input.prompt} --model {params.model} --data {params.data} "
-        "{params.validation} --checkpoints {params.checkpoints} --seed {params.seed} "
-        "--output {output.config} > {log} 2>&1"
+        "python scripts/render_judge_rl.py --kind {wildcards.kind:q} --settings {params.settings:q} "
+        "--hardware {params.hardware:q} --prompt {input.prompt:q} --model {params.model:q} --data {params.data:q} "
+        "{params.validation:q} --checkpoints {params.checkpoints:q} --seed {params.seed:q} "
+        "--output {output.config:q} > {log:q} 2>&1"
 
 
 rule train_judge_rl:
@@ -188,8 +189,8 @@ rule train_judge_rl:
     message:
         "Training {output.model} with verl against what is annotated (progress: {log})"
     shell:
-        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "--ray-from-environment --card {input.card} --model {output.model} --curve {output.curve} > {log} 2>&1"
+        "python scripts/train_rl.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "--ray-from-environment --card {input.card:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 rule render_bradley_terry:
@@ -212,8 +213,8 @@ rule render_bradley_terry:
         "Rendering {output.config}"
     shell:
         "python scripts/render_bradley_terry.py --settings {params.settings:q} "
-        "--hardware {params.hardware:q} {params.deepspeed} --model {params.model} --data {params.data} "
-        "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+        "--hardware {params.hardware:q} {params.deepspeed:q} --model {params.model:q} --data {params.data:q} "
+        "--checkpoints {params.checkpoints:q} --seed {params.seed:q} --output {output.config:q} > {log:q} 2>&1"
 
 
 rule train_bradley_terry:
@@ -241,6 +242,6 @@ rule train_bradley_terry:
     message:
         "Training {output.model} with TRL (progress: {log})"
     shell:
-        "python scripts/train_bradley_terry.py --config {input.config} --data {input.data} "
-        "--python {params.python} --card {input.card} --model {output.model} --curve {output.curve} "
-        "> {log} 2>&1"
+        "python scripts/train_bradley_terry.py --config {input.config:q} --data {input.data:q} "
+        "--python {params.python:q} --card {input.card:q} --model {output.model:q} --curve {output.curve:q} "
+        "> {log:q} 2>&1"

@@ -29,7 +29,9 @@ def which_metric(name):
     """Options of score_segments that say what scores: the metric, or a function of one's own, and its settings."""
     metric = SEGMENT_METRICS[name]
     if metric.function:
-        return f"--function {shlex.quote(metric.function)}"
+        return ["--function", metric.function]
     settings = {key: metric.settings(config)[key] for key in metric.options}
-    said = option("--settings", settings and shlex.quote(json.dumps(settings)))
-    return f"--metric {name} {said}".strip()
+    return [
+        *("--metric", name),
+        *option("--settings", settings and json.dumps(settings)),
+    ]

@@ -17,6 +17,12 @@ PARTS = {
 }
 
 
+def own_folders(name):
+    """Folders of the user's own that a model is taken from."""
+    places = [SOURCES[name], *([PARTS[name][1:]] if name in PARTS else [])]
+    return [folder for folder, record in places if folder == record]
+
+
 if TAKEN:
 
     localrules:
@@ -46,13 +52,17 @@ if TAKEN:
             source=lambda wildcards: SOURCES[wildcards.taken][0],
             reference=lambda wildcards: TAKEN[wildcards.taken],
             part=lambda wildcards: (
-                "--{} {}".format(*PARTS[wildcards.taken])
+                option(f"--{PARTS[wildcards.taken][0]}", PARTS[wildcards.taken][1])
                 if wildcards.taken in PARTS
-                else ""
+                else []
             ),
-            metric=lambda wildcards: "--metric" if wildcards.taken in METRICS else "",
+            # No option: with other files in a folder of the user's own it is taken anew. Downloads have their record.
+            content=lambda wildcards: [
+                model_hash(folder) for folder in own_folders(wildcards.taken)
+            ],
+            metric=lambda wildcards: ["--metric"] if wildcards.taken in METRICS else [],
         message:
             "Taking {params.reference} as {wildcards.taken}"
         shell:
-            "python scripts/take_model.py --source {params.source} --reference {params.reference} "
-            "{params.metric} {params.part} --output {output.model} > {log} 2>&1"
+            "python scripts/take_model.py --source {params.source:q} --reference {params.reference:q} "
+            "{params.metric:q} {params.part:q} --output {output.model:q} > {log:q} 2>&1"

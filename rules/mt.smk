@@ -21,9 +21,9 @@ rule prepare_mt_sft:
     message:
         "Preparing the rows of the translation model's SFT"
     shell:
-        "python scripts/prepare_mt_sft.py --input {input.table} --prompt {input.prompt} "
-        "--bad-rows {params.bad_rows} "
-        "--output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_mt_sft.py --input {input.table:q} --prompt {input.prompt:q} "
+        "--bad-rows {params.bad_rows:q} "
+        "--output {output.rows:q} > {log:q} 2>&1"
 
 
 use rule render_sft as render_mt_sft with:
@@ -72,18 +72,18 @@ rule prepare_mt_grpo:
     resources:
         **resources("prepare_mt_grpo"),
     params:
-        rows=f"{preparation()} {option('--carry', words(CARRYING))}".strip(),
+        rows=[*preparation(), *option("--carry", CARRYING)],
         languages=(
-            "--cross-lingual-augmentation"
+            ["--cross-lingual-augmentation"]
             if config["mt_grpo"]["cross_lingual_augmentation"]
-            else ""
+            else []
         ),
         seed=config["seed"],
     message:
         "Preparing the rows of the translation model's GRPO"
     shell:
-        "python scripts/prepare_mt_grpo.py --input {input.table} --prompt {input.prompt} {params.rows} "
-        "{params.languages} --seed {params.seed} --output {output.rows} > {log} 2>&1"
+        "python scripts/prepare_mt_grpo.py --input {input.table:q} --prompt {input.prompt:q} {params.rows:q} "
+        "{params.languages:q} --seed {params.seed:q} --output {output.rows:q} > {log:q} 2>&1"
 
 
 # The same training with every kind of reward that is compared: {run} is mt_grpo or mt_grpo_<kind>.
@@ -103,9 +103,5 @@ use rule train_rl as train_mt_grpo with:
     params:
         keep=lambda wildcards: option(
             "--keep",
-            (
-                " ".join(map(str, CHECKPOINTS.values()))
-                if wildcards.run == "mt_grpo"
-                else ""
-            ),
+            [*CHECKPOINTS.values()] if wildcards.run == "mt_grpo" else [],
         ),

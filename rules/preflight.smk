@@ -26,13 +26,14 @@ rule preflight:
     message:
         "Looking whether the experiment can run here"
     shell:
-        "python scripts/preflight.py --config {input.config} --overlay {params.where:q} {params.options} "
-        "--output {output.findings} 2>&1 | tee {log}"
+        "python scripts/preflight.py --config {input.config:q} --overlay {params.where:q} {params.options:q} "
+        "--output {output.findings:q} 2>&1 | tee {log:q}"
 
 
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
 # made anew because a disk was looked at.
 onstart:
+    hold_workflow()
     jobs = list(workflow.dag.needrun_jobs())
     # Without Slurm all of them are local.
     rules_run = sorted(

@@ -23,5 +23,5 @@ rule fetch_upstream:
     message:
         "Reading the authors' prompts out of {params.checkout}"
     shell:
-        "python scripts/fetch_upstream.py --upstream {input.upstream} --checkout {params.checkout:q} "
-        "--ranking {output.ranking} --translation {output.translation} > {log} 2>&1"
+        "python scripts/fetch_upstream.py --upstream {input.upstream:q} --checkout {params.checkout:q} "
+        "--ranking {output.ranking:q} --translation {output.translation:q} > {log:q} 2>&1"

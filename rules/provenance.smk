@@ -39,16 +39,18 @@ rule write_provenance:
         **resources("write_provenance"),
     params:
         locks=named(ENVIRONMENT_LOCKS),
-        records=(
-            ""
-            if deployed_by() != "uv"
-            else "--records "
-            + named({name: environment_record(name) for name in ENVIRONMENTS})
+        records=option(
+            "--records",
+            (
+                named({name: environment_record(name) for name in ENVIRONMENTS})
+                if deployed_by() == "uv"
+                else []
+            ),
         ),
-        fork=option("--pythons", f"fork={config['fork']['python']}") if FORK else "",
+        fork=option("--pythons", f"fork={config['fork']['python']}") if FORK else [],
         data=lambda wildcards, input: option("--data-lock", input.data),
     message:
         "Keeping what made the results"
     shell:
-        "python scripts/write_provenance.py --config {input.config} --locks {params.locks} {params.records} "
-        "{params.fork} {params.data} --output {output.folder} > {log} 2>&1"
+        "python scripts/write_provenance.py --config {input.config:q} --locks {params.locks:q} {params.records:q} "
+        "{params.fork:q} {params.data:q} --output {output.folder:q} > {log:q} 2>&1"

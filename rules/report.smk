@@ -38,9 +38,9 @@ rule judge_translations:
     message:
         "Asking the judge about the translations before and after GRPO"
     shell:
-        "{params.python} scripts/judge_translations.py --model {input.model} --reference {input.segments} "
-        "--translations {params.translations} --prompt {input.prompt} --limit {params.limit} "
-        "{params.answering} --seed {params.seed} --threads {threads} --output {output.samples} > {log} 2>&1"
+        "{params.python:q} scripts/judge_translations.py --model {input.model:q} --reference {input.segments:q} "
+        "--translations {params.translations:q} --prompt {input.prompt:q} --limit {params.limit:q} "
+        "{params.answering:q} --seed {params.seed:q} --threads {threads} --output {output.samples:q} > {log:q} 2>&1"
 
 
 rule plot_curves:
@@ -62,8 +62,8 @@ rule plot_curves:
     message:
         "Plotting the curves of {wildcards.stage}"
     shell:
-        "python scripts/plot_curves.py --curve {input.curve} --title {wildcards.stage} "
-        "--output {output.figure} > {log} 2>&1"
+        "python scripts/plot_curves.py --curve {input.curve:q} --title {wildcards.stage:q} "
+        "--output {output.figure:q} > {log:q} 2>&1"
 
 
 rule summarize:
@@ -91,18 +91,19 @@ rule summarize:
     params:
         curves=named({stage: curve(stage) for stage in TRAINED}),
         benchmarks=BENCHMARKS,
-        parts=lambda wildcards, input: " ".join(
-            option(f"--{part}", input.get(part.replace("-", "_")))
+        parts=lambda wildcards, input: [
+            word
             for part in ("checkpoints", "reward-kinds", "efficiency")
-        ),
+            for word in option(f"--{part}", input.get(part.replace("-", "_")))
+        ],
     message:
         "Gathering scores, curves and times"
     shell:
-        "python scripts/summarize.py --config {input.config} --provenance {input.provenance} "
-        "--ranking {input.ranking} --translation {input.translation} --leakage {input.leakage} "
-        "--curves {params.curves} --samples {input.samples} --benchmarks {params.benchmarks} "
-        "--published {input.published} {params.parts} --output-json {output.summary} "
-        "--output-markdown {output.markdown} > {log} 2>&1"
+        "python scripts/summarize.py --config {input.config:q} --provenance {input.provenance:q} "
+        "--ranking {input.ranking:q} --translation {input.translation:q} --leakage {input.leakage:q} "
+        "--curves {params.curves:q} --samples {input.samples:q} --benchmarks {params.benchmarks:q} "
+        "--published {input.published:q} {params.parts:q} --output-json {output.summary:q} "
+        "--output-markdown {output.markdown:q} > {log:q} 2>&1"
 
 
 rule render_page:
@@ -134,9 +135,9 @@ rule render_page:
     message:
         "Rendering the page of the report"
     shell:
-        "python scripts/render_page.py --summary {input.summary} --segments {input.segments} "
-        "--translations {params.translations} --segment-scores {params.segment_scores} --judged {input.samples} "
-        "--output {output.page} --samples {output.samples} > {log} 2>&1"
+        "python scripts/render_page.py --summary {input.summary:q} --segments {input.segments:q} "
+        "--translations {params.translations:q} --segment-scores {params.segment_scores:q} --judged {input.samples:q} "
+        "--output {output.page:q} --samples {output.samples:q} > {log:q} 2>&1"
 
 
 rule write_config:
@@ -153,7 +154,7 @@ rule write_config:
     message:
         "Keeping the resolved configuration"
     shell:
-        "python scripts/write_config.py --config {params.config:q} --output {output.config} > {log} 2>&1"
+        "python scripts/write_config.py --config {params.config:q} --output {output.config:q} > {log:q} 2>&1"
 
 
 rule render_report:
@@ -177,5 +178,5 @@ rule render_report:
     message:
         "Rendering Snakemake's report"
     shell:
-        "python scripts/render_report.py --configfile {input.config} --targets {params.targets} "
-        "--output {output.report} {output.archive} > {log} 2>&1"
+        "python scripts/render_report.py --configfile {input.config:q} --targets {params.targets:q} "
+        "--output {output.report:q} {output.archive:q} > {log:q} 2>&1"

@@ -21,8 +21,8 @@ if config["reward_comparison"]:
             **resources("score_comet_of_reward_kinds"),
         params:
             python=python_of("comet"),
-            metric="--metric comet",
-            model=f"--model {model('comet')}",
+            metric=["--metric", "comet"],
+            model=option("--model", model("comet")),
             translations=named(COMPARED_TRANSLATIONS),
         message:
             "Scoring the translations of every kind of reward with COMET"
@@ -82,5 +82,5 @@ if COMPARED_KINDS:
         message:
             "Comparing kinds of reward: {output.comparison}"
         shell:
-            "python scripts/compare_reward_kinds.py --scores {input.scores} --runs {params.runs} "
-            "--curves {params.curves} --seed {params.seed} --output {output.comparison} > {log} 2>&1"
+            "python scripts/compare_reward_kinds.py --scores {input.scores:q} --runs {params.runs:q} "
+            "--curves {params.curves:q} --seed {params.seed:q} --output {output.comparison:q} > {log:q} 2>&1"

@@ -33,9 +33,9 @@ rule render_sft:
         "Rendering {output.config}"
     shell:
         "python scripts/render_sft.py --settings {params.settings:q} --hardware {params.hardware:q} "
-        "{params.deepspeed} --model {params.model} --data {params.data} "
-        "--checkpoints {params.checkpoints} --seed {params.seed} "
-        "--output {output.config} --dataset-info {output.dataset_info} > {log} 2>&1"
+        "{params.deepspeed:q} --model {params.model:q} --data {params.data:q} "
+        "--checkpoints {params.checkpoints:q} --seed {params.seed:q} "
+        "--output {output.config:q} --dataset-info {output.dataset_info:q} > {log:q} 2>&1"
 
 
 rule train_sft:
@@ -58,12 +58,13 @@ rule train_sft:
         **resources("train_mt_sft"),
     params:
         python=python_of(SFT),
-        hardware=f"--nodes {config['hardware']['nodes']} --devices {config['hardware']['gpus_per_node']}",
+        bad_rows=too_long(config["data"]),
+        hardware=devices(),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
-        "python scripts/train_sft.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.hardware} --model {output.model} --curve {output.curve} > {log} 2>&1"
+        "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "{params.hardware:q} {params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 # Against a reward for each group of rollouts.
@@ -98,10 +99,10 @@ rule render_rl:
     message:
         "Rendering {output.config}"
     shell:
-        "python scripts/render_rl.py --stage {wildcards.run} --settings {params.settings:q} "
-        "--hardware {params.hardware:q} --engine {params.engine} --model {params.model} "
-        "--data {params.data} {params.judge} {params.judge_prompt} {params.scorer} "
-        "--checkpoints {params.checkpoints} --seed {params.seed} --output {output.config} > {log} 2>&1"
+        "python scripts/render_rl.py --stage {wildcards.run:q} --settings {params.settings:q} "
+        "--hardware {params.hardware:q} --engine {params.engine:q} --model {params.model:q} "
+        "--data {params.data:q} {params.judge:q} {params.judge_prompt:q} {params.scorer:q} "
+        "--checkpoints {params.checkpoints:q} --seed {params.seed:q} --output {output.config:q} > {log:q} 2>&1"
 
 
 rule train_rl:
@@ -131,11 +132,11 @@ rule train_rl:
         **resources("train_mt_grpo"),
     params:
         python=rl_python(),
-        fork=option("--fork", config["fork"]["checkout"]) if FORK else "",
-        keep="",
+        fork=option("--fork", config["fork"]["checkout"]) if FORK else [],
+        keep=[],
     message:
         "Training {output.model} with verl, scored group by group (progress: {log})"
     shell:
-        "python scripts/train_rl.py --config {input.config} --data {input.data} --python {params.python} "
-        "{params.fork} {params.keep} --model {output.model} --curve {output.curve} "
-        "--judgements {output.judgements} --judge-calls {output.judge_calls} > {log} 2>&1"
+        "python scripts/train_rl.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
+        "{params.fork:q} {params.keep:q} --model {output.model:q} --curve {output.curve:q} "
+        "--judgements {output.judgements:q} --judge-calls {output.judge_calls:q} > {log:q} 2>&1"

@@ -147,7 +147,9 @@ def part_options(wildcards):
         "--part-model": {name: model(stage) for name, stage in checkpoints.items()},
         "--part-python": {name: python for name, python in pythons.items() if python},
     }
-    return "".join(f" {flag} {named(files)}" for flag, files in given.items() if files)
+    return [
+        word for flag, files in given.items() for word in option(flag, named(files))
+    ]
 
 
 def scoring_models(wildcards):
@@ -162,6 +164,12 @@ def scoring_files(wildcards):
     prompts = [judge_prompt(wildcards), *part_prompts(reward).values()]
     files = [prompt_file(file) for file in prompts if file is not None]
     return files + function_files_of(reward)
+
+
+def devices():
+    """Options of train_sft: machines of a job, and accelerators of each."""
+    hardware = config["hardware"]
+    return flags({"--nodes": hardware["nodes"], "--devices": hardware["gpus_per_node"]})
 
 
 def deepspeed(name):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from grrm import lock
 from grrm.files import UserError
 from grrm.process import WORKFLOW_PID, run_main
 
@@ -28,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"Snakemake already runs in {here} (process {running[0]}): wait for it, or end it first"
         )
+    if elsewhere := lock.at_work(here / lock.WORKFLOW):
+        raise UserError(f"Snakemake already runs in {here} ({elsewhere}): wait for it, or end it there first")
     _await_leftovers(here)
     locks = here / ".snakemake" / "locks"
     if locks.is_dir() and any(locks.iterdir()):

@@ -7,12 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+from grrm.content import files_hash
 from grrm.engines import checkpoints
-from grrm.files import UserError, atomic_path, write_json
-from grrm.model_folder import check_model
+from grrm.files import UserError, atomic_path
+from grrm.model_folder import COMET, check_model
 from grrm.process import run_main
 
-_COMET = ("hparams.yaml", "checkpoints/model.ckpt")
 _WEIGHTS = (".safetensors", ".bin")
 
 
@@ -29,20 +29,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="model folder to write")
     args = parser.parse_args(argv)
 
-    if (args.source / _COMET[0]).exists():
-        files = _files(args.source, _COMET)
+    if (args.source / COMET[0]).exists():
+        files = _files(args.source, COMET)
     else:
         _check(args.source, args.metric)
         files = _listed(args.source)
     for name, folder in (("encoder", args.encoder), ("tokenizer", args.tokenizer)):
         if folder:
             files |= {f"{name}/{file}": path for file, path in _listed(folder).items()}
-    origin = {"taken": args.reference, "inputs": {args.reference: checkpoints.fingerprint(args.source)}}
+    origin = {"taken": args.reference, "inputs": {args.reference: files_hash(files)}}
     with atomic_path(args.output) as partial:
         for name, file in files.items():
             _link(file, partial / name)
         (partial / checkpoints.IDENTITY).unlink(missing_ok=True)
-        write_json(partial / checkpoints.IDENTITY, origin)
+        checkpoints.write_identity(partial, origin)
     print(f"{args.output}: {len(files)} files of {args.reference}")
 
 

@@ -8,6 +8,7 @@ machines differ). All steps are links and renames, which shared file systems do 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import json
@@ -25,7 +26,11 @@ from pathlib import Path
 import psutil
 
 from grrm.files import UserError, temporary_sibling
+from grrm.own_process import machine, start_ticks
 from grrm.process import end_descendants
+
+WORKFLOW = Path(".snakemake/workflow")
+"""What a running Snakemake holds the lock of: that of Snakemake itself does not say whose it is."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Holder:
         host: name of the machine.
         pid: process there.
         born: when that process started, in seconds since the epoch: numbers are used again.
+        machine: boot and process numbers of its machine, see `grrm.own_process.machine`; empty if unknown.
+        ticks: when the process started, in ticks since that boot; 0 if unknown.
         job: Slurm job, or None.
         cluster: Slurm's name of the cluster of that job.
         since: when it took the lock, as text.
@@ -51,6 +58,8 @@ class Holder:
     cluster: str | None
     since: str
     beat: int = 0
+    machine: str = ""
+    ticks: int = 0
 
     def __str__(self) -> str:
         job = f"Slurm job {self.job}, " if self.job else ""
@@ -93,6 +102,38 @@ def held(
         released.set()
         beating.join()
         _release(lock, own)
+
+
+def at_work(folder: Path, *, stale_after: float = 90.0) -> Holder | None:
+    """Who holds the lock of `folder`, after a look that is long enough to tell; None if nobody is there.
+
+    Args:
+        folder: see `held`.
+        stale_after: see `held`.
+    """
+    lock = folder.with_name(f"{folder.name}.lock")
+    first, began = read_holder(lock), time.monotonic()
+    while (found := read_holder(lock)) is not None:
+        lives = _lives(found)
+        if lives or found != first:
+            return found
+        if lives is False or time.monotonic() - began > stale_after:
+            return None
+        if time.monotonic() - began < 1:
+            print(f"{lock}: held by {found}; waiting for a sign of life of it", flush=True)
+        time.sleep(min(1.0, stale_after / 10))
+    return None
+
+
+def hold_workflow() -> None:
+    """Hold the lock of WORKFLOW until this process ends; not beside one told to do without locks."""
+    found = read_holder(WORKFLOW.with_name(f"{WORKFLOW.name}.lock"))
+    if found is not None and _lives(found):
+        return
+    running = contextlib.ExitStack()
+    with contextlib.suppress(UserError):
+        running.enter_context(held(WORKFLOW))
+        atexit.register(running.close)
 
 
 @dataclass
@@ -240,13 +281,11 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
 
 def _lives(holder: Holder) -> bool | None:
     """Whether a holder is there, at work or suspended; None if only its silence can tell."""
-    if holder.host == socket.gethostname():
-        try:
-            process = psutil.Process(holder.pid)
-            same = abs(process.create_time() - holder.born) <= 1
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+    here = machine()
+    if holder.machine == here and (here or holder.host == socket.gethostname()):
+        return _runs(holder)
+    if not holder.machine and holder.host == socket.gethostname():  # of version 0.1
+        return _runs(holder)
     own_job, own_cluster = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_CLUSTER_NAME")
     # That this process's own job runs says nothing: the holder may belong to what it was before a requeue.
     if holder.job is None or own_job == holder.job:
@@ -254,6 +293,20 @@ def _lives(holder: Holder) -> bool | None:
     if own_job is None:  # on a cluster without a name: one that does not know the job may be the wrong one
         return _may_run(holder.job) or None
     return _may_run(holder.job) if own_cluster == holder.cluster else None
+
+
+def _runs(holder: Holder) -> bool | None:
+    """Whether a holder's process is there, on this machine; None if another one may have its number."""
+    try:
+        process = psutil.Process(holder.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if holder.ticks:
+            return start_ticks(holder.pid) == holder.ticks
+        # The clock may have been set meanwhile.
+        return True if abs(process.create_time() - holder.born) <= 1 else None
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _may_run(job: str) -> bool | None:
@@ -277,6 +330,8 @@ def _myself() -> Holder:
         job=os.environ.get("SLURM_JOB_ID"),
         cluster=os.environ.get("SLURM_CLUSTER_NAME"),
         since=time.strftime("%Y-%m-%d %H:%M:%S"),
+        machine=machine(),
+        ticks=start_ticks(os.getpid()) or 0,
     )
 
 

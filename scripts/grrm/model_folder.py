@@ -9,6 +9,19 @@ from pathlib import Path
 
 from grrm.files import UserError
 
+COMET = ("hparams.yaml", "checkpoints/model.ckpt")
+"""Files of a COMET checkpoint; with the first of them a folder is one."""
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Files that make a model, by their names in its folder: those in it, and COMET's weights below it."""
+    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file()}
+    # What else is below a folder of Hugging Face (older checkpoints, logs) is not loaded with it.
+    below = [folder / name for name in COMET[1:] if COMET[0] in files and (folder / name).is_file()]
+    for part in ("encoder", "tokenizer"):
+        below += [file for file in sorted((folder / part).glob("*")) if file.is_file()]
+    return files | {str(file.relative_to(folder)): file for file in below}
+
 
 def check_model(folder: Path) -> None:
     """Raise UserError unless `folder` is a Hugging Face model with tokenizer."""

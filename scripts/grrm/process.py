@@ -28,8 +28,10 @@ from typing import IO
 import psutil
 
 from grrm.files import UserError
+from grrm.urls import without_secrets
 
 WORKFLOW_PID = "GRRM_WORKFLOW_PID"
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ending = threading.Event()  # the workflow is gone: the thread that saw it ends this process
@@ -48,7 +50,7 @@ def run_main(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -107,8 +109,8 @@ def run_engine(
 ) -> int:
     """Run an engine to its end and return its exit status; no descendant of it is left behind.
 
-    The engine's output is passed on as it comes (and to `on_line`, without its line end). SIGTERM and SIGINT
-    sent to this process end the engine first.
+    The engine's output is passed on as it comes (and to `on_line`, without its line end). SIGTERM, SIGINT and
+    SIGHUP sent to this process end the engine first.
 
     Args:
         command: program and arguments.
@@ -124,7 +126,9 @@ def run_engine(
         sys.exit(128 + number)
 
     # Before the engine starts: a signal in between would leave it behind.
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Whoever ignores one of them (nohup) goes on doing so.
+    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, stop) for number in heeded}
     failures: list[Exception] = []
     try:
         process = _start_engine(command, env, cwd)

@@ -3,7 +3,7 @@
 A comparison is (i, j, winner): the indices of two candidates and of the better one, or None for a tie. A pair
 may be compared any number of times, also never. Every score is in [-1, 1], higher is better; candidates that
 cannot be told apart all get 0. No result depends on the order of the candidates or on a random number, except
-that of `elo_sequential`.
+that of `elo_sequential`. A comparison that did not take place is no tie: it says nothing for or against.
 
 Formulas: RM-Gallery, examples/train/rl_training (winrate, copeland, dgr, elo). `dgr` and `elo` are computed
 here in another way, see there.
@@ -89,17 +89,19 @@ def winrate(n: int, comparisons: Sequence[Comparison]) -> list[float]:
 
 
 def copeland(n: int, comparisons: Sequence[Comparison]) -> list[float]:
-    """Wins minus losses, divided by the greatest absolute value.
+    """Wins minus losses for each opponent met, divided by the greatest absolute value.
+
+    Published is the sum, in which a missing comparison is a tie; where all took place it is the same.
 
     Raises:
         ValueError: a comparison is malformed.
     """
-    wins, _ = _results(n, comparisons)
-    return _scale((wins.sum(axis=1) - wins.sum(axis=0)).astype(np.float64))
+    return _scale(_net_rates(*_results(n, comparisons)))
 
 
 def dgr(n: int, comparisons: Sequence[Comparison]) -> list[float]:
-    """Wins minus losses after contradictions are dropped, divided by the greatest absolute value.
+    """Wins minus losses after contradictions are dropped, for each opponent met, divided by the greatest
+    absolute value.
 
     Dropped is a minimum feedback arc set (`solve_feedback_arc_set`). The published code takes the first
     optimal order it meets, so that its scores depend on the index of a candidate; here they are averages over
@@ -108,7 +110,8 @@ def dgr(n: int, comparisons: Sequence[Comparison]) -> list[float]:
     Raises:
         ValueError: a comparison is malformed.
     """
-    return _scale(np.array(solve_feedback_arc_set(n, comparisons).net_wins))
+    met = _met(*_results(n, comparisons))
+    return _scale(np.array(solve_feedback_arc_set(n, comparisons).net_wins) / np.maximum(met, 1))
 
 
 def elo(n: int, comparisons: Sequence[Comparison]) -> list[float]:
@@ -124,14 +127,16 @@ def elo_points(n: int, comparisons: Sequence[Comparison]) -> list[float]:
     """Elo points around 1500: the Bradley-Terry ratings that explain all comparisons best, in no order.
 
     A tie is half a win for both. Every candidate has also drawn half a game against an average one (a
-    prior), which leaves the undefeated with a finite rating.
+    prior), which leaves the undefeated with a finite rating. A pair that was never compared counts as what
+    the results of both elsewhere suggest: the prior alone would draw whoever has few to the middle.
 
     Raises:
         ValueError: a comparison is malformed.
     """
-    wins, ties = _results(n, comparisons)
+    won, ties = _results(n, comparisons)
     if n == 0:
         return []
+    wins = won + _expected_wins(won, ties)
     points = wins.sum(axis=1) + ties.sum(axis=1) / 2
     games = wins + wins.T + ties
     ratings = np.zeros(n)
@@ -348,6 +353,37 @@ def _results(n: int, comparisons: Sequence[Comparison]) -> tuple[IntArray, IntAr
         else:
             wins[winner, i + j - winner] += 1
     return wins, ties
+
+
+def _met(wins: IntArray, ties: IntArray) -> IntArray:
+    """Opponents with which each candidate was compared."""
+    met: IntArray = (wins + wins.T + ties > 0).sum(axis=1)
+    return met
+
+
+def _net_rates(wins: IntArray, ties: IntArray) -> FloatArray:
+    """Wins minus losses of each candidate for each opponent met; 0 without any."""
+    rates: FloatArray = (wins.sum(axis=1) - wins.sum(axis=0)) / np.maximum(_met(wins, ties), 1)
+    return rates
+
+
+def _expected_wins(wins: IntArray, ties: IntArray) -> FloatArray:
+    """Wins to expect of i over j in pairs that were never compared, shape (n, n).
+
+    From the shares p of points that both made elsewhere, i wins by the odds p_i / (1 - p_i) against those of
+    j (Bradley-Terry; even if both made all, or none). Such a pair has as many games as others on average.
+    """
+    games = wins + wins.T + ties
+    missing = (games == 0) & ~np.eye(len(games), dtype=bool)
+    compared = games[games > 0]
+    # Without a game a share of one half: nothing is known.
+    played = games.sum(axis=1)
+    points = np.where(played > 0, wins.sum(axis=1) + ties.sum(axis=1) / 2, 0.5) / np.maximum(played, 1)
+    ahead = points[:, None] * (1 - points)
+    decided = ahead + ahead.T
+    chance = np.where(decided > 0, ahead / np.where(decided > 0, decided, 1), 0.5)
+    expected: FloatArray = missing * chance * (compared.mean() if len(compared) else 0.0)
+    return expected
 
 
 def _scale(values: FloatArray) -> list[float]:

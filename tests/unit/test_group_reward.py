@@ -282,9 +282,8 @@ def test_the_run_stops_when_too_many_judgements_fail(capsys):
             calls = [rewards.reward(str(uid), Rollout(t, 5), SOURCE, expected=2, step=1) for t in texts]
             await asyncio.gather(*calls)
 
-    with pytest.raises(
-        UserError, match=r"3 of the last 4 judgements failed.*max_failure_rate 0\.5.*incomplete"
-    ):
+    said = r"3 of the last 4 judgements failed.*max_failure_rate 0\.5 allows: 3 malformed answer: incomplete"
+    with pytest.raises(UserError, match=said):
         asyncio.run(main())
     assert capsys.readouterr().out.startswith(STOP_MARK)
 

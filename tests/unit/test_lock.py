@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from grrm.files import UserError, write_text
-from grrm.lock import held
+from grrm.lock import at_work, held
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # Holds the lock of sys.argv[1] for sys.argv[2] seconds.
@@ -280,3 +281,69 @@ def test_a_marker_in_the_way_is_named(folder: Path) -> None:
     words = rf"stage\.lock\.theirs: process {own.pid} on .* is at work here"
     with pytest.raises(UserError, match=words), held(folder, patience=0.5, stale_after=0.2):
         pass
+
+
+# ---------------------------------------------------------------- clocks and machines
+
+
+def change(folder: Path, **values: object) -> None:
+    """Say something else of who holds a lock, as if it had written that; it beats no more."""
+    write_text(lock_of(folder), json.dumps(json.loads(lock_of(folder).read_text()) | values))
+
+
+@pytest.fixture
+def suspended(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Who holds a lock and cannot beat."""
+    process = start_holder(folder, 60)
+    process.send_signal(signal.SIGSTOP)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("seconds", [5, -5, 3600])
+def test_a_clock_that_was_set_kills_nobody(
+    folder: Path, suspended: subprocess.Popen[str], seconds: float
+) -> None:
+    change(folder, born=json.loads(lock_of(folder).read_text())["born"] + seconds)
+    with (
+        pytest.raises(UserError, match=f"process {suspended.pid} on .* but it is there"),
+        held(folder, patience=1, stale_after=0.3),
+    ):
+        pass
+
+
+def test_a_process_with_the_number_of_one_that_has_ended_holds_nothing(
+    folder: Path, suspended: subprocess.Popen[str]
+) -> None:
+    change(folder, ticks=1)
+    with held(folder, patience=5):
+        assert json.loads(lock_of(folder).read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("values", [{"host": "localhost"}, {}])
+def test_another_machine_of_this_name_and_a_container_of_this_machine_are_judged_by_their_silence(
+    folder: Path, values: dict[str, str]
+) -> None:
+    """Their process numbers mean nothing here, neither that one is gone nor that it is there."""
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    about = {"host": socket.gethostname(), "pid": int(gone.stdout), "job": None, "ticks": 1}
+    pretend(folder, **{**about, "machine": "another", **values})
+    began = time.monotonic()
+    with held(folder, stale_after=1.5):
+        assert time.monotonic() - began > 1.5
+
+
+def test_a_renamed_machine_is_the_same(folder: Path, suspended: subprocess.Popen[str]) -> None:
+    change(folder, host="before")
+    with pytest.raises(UserError, match="but it is there"), held(folder, patience=1, stale_after=0.3):
+        pass
+
+
+def test_a_run_elsewhere_is_at_work_as_long_as_it_gives_signs_of_life(folder: Path) -> None:
+    assert at_work(folder) is None
+    pretend(folder, machine="another")
+    threading.Timer(0.5, lambda: pretend(folder, machine="another", beat=1)).start()
+    found = at_work(folder, stale_after=5)
+    assert found is not None and found.host == "node17"
+    assert at_work(folder, stale_after=0.5) is None

@@ -34,6 +34,11 @@ def rows(name: str) -> list[Any]:
     return [pytest.param(row, id=row["id"]) for row in map(json.loads, lines)]
 
 
+def complete(name: str) -> list[Any]:
+    """Rows in which every pair was compared: published Copeland takes a missing comparison for a tie."""
+    return [row for row in rows(name) if row.values[0]["kind"] != "missing_pair"]
+
+
 def comparisons_of(row: dict[str, Any]) -> list[Comparison]:
     return [(c["i"], c["j"], c["winner"]) for c in row["comparisons"]]
 
@@ -54,18 +59,34 @@ def results(draw: st.DrawFn, max_n: int = 7) -> tuple[int, list[Comparison]]:
     ("method", "row"),
     [
         pytest.param(method, *case.values, id=str(case.id))
-        for method, name in [
-            (winrate, "rmg_winrate"),
-            (copeland, "rmg_copeland"),
-            (elo_sequential, "rmg_elo"),
+        for method, cases in [
+            (winrate, rows("rmg_winrate")),
+            (copeland, complete("rmg_copeland")),
+            (elo_sequential, rows("rmg_elo")),
         ]
-        for case in rows(name)
+        for case in cases
     ],
 )
 def test_published_scores(method: Method, row: dict[str, Any]) -> None:
     # The published code fails on an empty group: nothing to score is no scores.
     expected = row["upstream"].get("scores", [])
     assert method(row["n"], comparisons_of(row)) == pytest.approx(expected, abs=1e-9)
+
+
+# Net wins for each opponent met. In these rows they happen to be the published sums, scaled: whoever misses a
+# comparison has as many wins as losses.
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [
+        ("copeland-12", [-1.0, -1.0, 0.0, 1.0, 0.0, 1.0]),
+        ("copeland-33", [0.0] * 3),
+        ("copeland-40", [0.0] * 8),
+    ],
+)
+def test_copeland_with_missing_comparisons(name: str, scores: list[float]) -> None:
+    (row,) = [case.values[0] for case in rows("rmg_copeland") if case.id == name]
+    assert row["kind"] == "missing_pair"
+    assert copeland(row["n"], comparisons_of(row)) == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("row", rows("rmg_dgr"))
@@ -287,6 +308,24 @@ def test_an_unknown_method_is_an_error() -> None:
     assert tournament.score("copeland", 2, [(0, 1, 1)]) == [-1.0, 1.0]
     with pytest.raises(ValueError, match="expected one of winrate, copeland, dgr, elo"):
         tournament.score("borda", 2, [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [winrate, copeland, dgr, elo])
+@pytest.mark.parametrize("met", range(7))
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_candidate_without_verdicts_does_not_rise(method: Method, met: int, copies: int) -> None:
+    """Eight in true order; the worst has lost the one comparison of seven that took place."""
+    truth = [(i, j, i) for i, j in combinations(range(8), 2) if j < 7 or i == met] * copies
+    scores = method(8, truth)
+    assert scores[7] == min(scores) == -1.0
+    assert scores[:6] == sorted(scores[:6], reverse=True)
+    assert len(set(scores[:7])) == 7
+
+
+@pytest.mark.parametrize("method", [copeland, dgr, elo])
+def test_a_missing_comparison_is_no_tie(method: Method) -> None:
+    missing: list[Comparison] = [(0, 2, 0), (1, 2, 1)]
+    assert method(3, missing) == pytest.approx([1.0, 1.0, -1.0])
 
 
 # ---------------------------------------------------------------- Elo

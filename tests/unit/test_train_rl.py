@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 import textwrap
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -366,6 +367,11 @@ def write_checkpoint(working, step, complete=True):
         ([2, 4], [], "", 4),  # killed while it was written
         ([2, 4], [], "4", 4),
         ([], [], "4", None),  # somebody removed the checkpoints
+        ([3], [], "4", 3),  # or that one
+        ([3], [4], "4", 3),  # or a part of it
+        ([3], [], None, 3),  # or the tracker
+        ([3], [], "4\n5", 3),
+        ([3], [], "\u0664", 3),
     ],
 )
 def test_only_the_last_complete_checkpoint_is_left(tmp_path, complete, incomplete, tracker, expected):
@@ -379,6 +385,23 @@ def test_only_the_last_complete_checkpoint_is_left(tmp_path, complete, incomplet
     left = [folder.name for folder in tmp_path.glob("global_step_*")]
     assert left == ([f"global_step_{expected}"] if expected else [])
     assert verl_runs.last_complete_step(tmp_path) == expected
+
+
+@pytest.mark.parametrize("left_out", ["data.pt", "actor/optim_world_size_2_rank_1.pt"])
+@pytest.mark.parametrize("how", ["gone", "torn"])
+def test_a_checkpoint_of_which_a_part_is_gone_or_torn_is_not_whole(tmp_path, left_out, how):
+    for step in (2, 4):
+        write_checkpoint(tmp_path, step)
+        folder = tmp_path / f"global_step_{step}"
+        ranks = [f"world_size_2_rank_{rank}.pt" for rank in (0, 1)]
+        parts = [f"actor/{part}_{rank}" for part in ("model", "optim") for rank in ranks]
+        for name in ("data.pt", *parts):
+            with zipfile.ZipFile(folder / name, "w") as archive:
+                archive.writestr("data", "x" * 100)
+    damaged = tmp_path / "global_step_4" / left_out
+    damaged.unlink() if how == "gone" else damaged.write_bytes(damaged.read_bytes()[:-30])
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
+    assert verl_runs.prepare_resume(tmp_path) == 2
 
 
 def test_a_model_survives_a_kill_after_it_was_moved_out_of_its_checkpoint(tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
 import planner
+from grrm.files import write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,6 +115,42 @@ def test_a_second_run_in_the_same_folder_says_who_is_there(checkout: Path) -> No
         other.wait()
     assert done.returncode == 2
     assert f"process {other.pid}" in done.stderr
+
+
+def test_the_lock_of_a_run_on_another_machine_is_left_to_it(checkout: Path) -> None:
+    lock = checkout / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("x")
+    holder = {
+        "token": "t",
+        "host": "node7",
+        "pid": 1,
+        "born": 0.0,
+        "job": None,
+        "cluster": None,
+        "since": "noon",
+    }
+    theirs = checkout / ".snakemake/workflow.lock"
+    stopped = threading.Event()
+
+    def beat() -> None:
+        for number in itertools.count():
+            write_text(theirs, json.dumps({**holder, "machine": "another", "beat": number}))
+            if stopped.wait(0.5):
+                return
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        done = run("scripts/run_workflow.py", "--cores", "1", "-n", cwd=checkout)
+        assert lock.exists()
+    finally:
+        stopped.set()
+        thread.join()
+        lock.unlink(missing_ok=True)
+        theirs.unlink()
+    assert done.returncode == 2
+    assert "process 1 on node7, since noon): wait for it, or end it there first" in done.stderr
 
 
 def refused(*arguments: str) -> str:

@@ -16,9 +16,15 @@ _TABLE = (
 )
 
 
-def cache_key(request: Mapping[str, Any], sample: int) -> str:
-    """SHA-256 of a request (model, messages, sampling; not the address) and the number of the draw."""
-    text = json.dumps([request, sample], sort_keys=True)
+def cache_key(request: Mapping[str, Any], sample: int, content: str | None = None) -> str:
+    """SHA-256 of a request (model, messages, sampling; not the address) and the number of the draw.
+
+    Args:
+        request: its fields.
+        sample: number of the draw.
+        content: hash of the model's files where the request names their folder, see `grrm.content`.
+    """
+    text = json.dumps([request, sample, *([content] if content else [])], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

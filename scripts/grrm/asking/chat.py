@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
@@ -205,12 +204,6 @@ def _count(usage: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
         return 0
     return int(value)
-
-
-def shown(url: str) -> str:
-    """An address for messages: without user name, password and query, which may be secret."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) or "no address"
 
 
 def _retry_after(value: str) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,15 @@ from typing import Any, Self, TypeVar
 from grrm.asking.cache import ReplyCache, cache_key
 from grrm.asking.chat import STOP, Reply, defaults, question, reply_of
 from grrm.asking.endpoint import Endpoint, Retrying
+from grrm.asking.failures import FailureWatch
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.options import JudgeOptions
 from grrm.asking.tokens import marking
+from grrm.content import model_hash
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
+from grrm.urls import read_key
 
 T = TypeVar("T")
 
@@ -53,13 +55,16 @@ class JudgeClient:
     ) -> None:
         self.options = options
         self.counts = Counts()
-        key = environment.get(options.key_variable, "").strip()
+        key = read_key(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
+        # A folder may hold another model tomorrow.
+        self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
         self._batches = 0
-        self._recent: deque[bool] = deque(maxlen=options.failure_window)
+        self._watch = FailureWatch(options.max_failure_share, options.failure_window)
+        self._round = self._begun = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,9 +88,21 @@ class JudgeClient:
                 (ValueError), or that is not finished, is asked for again up to `parse_retries` times.
 
         Raises:
-            UserError: more than `max_failure_share` of the last `failure_window` verdicts failed, or a
-                `required` endpoint cannot be reached.
+            UserError: more than `max_failure_share` of the verdicts of a round failed, the batches that began
+                one after the other until they had `failure_window` questions; or a `required` endpoint
+                cannot be reached.
         """
+        number = self._begin(len(questions))
+        try:
+            verdicts = await self._verdicts(questions)
+            self._check_reached(verdicts)
+        except BaseException:
+            self._watch.end(number, 0, 0, ())
+            raise
+        self._check_failures(number, verdicts)
+        return verdicts
+
+    async def _verdicts(self, questions: Sequence[tuple[str, Callable[[str], T]]]) -> list[Verdict[T]]:
         batch = self._new_batch()
         replies = await self._ask([prompt for prompt, _ in questions], 0, self.options.temperature, batch)
         verdicts = [self._read(reply, parse) for reply, (_, parse) in zip(replies, questions, strict=True)]
@@ -96,8 +113,6 @@ class JudgeClient:
             )
             for index, reply in zip(again, replies, strict=True):
                 verdicts[index] = replace(self._read(reply, questions[index][1]), retries=sample)
-        self._check_reached(verdicts)
-        self._check_failures(verdicts)
         return verdicts
 
     async def ask(
@@ -158,8 +173,12 @@ class JudgeClient:
             )
         )
 
+    def key(self, request: Mapping[str, Any], sample: int) -> str:
+        """Under which the answer to a request is kept."""
+        return cache_key(request, sample, self._content)
+
     async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
-        key = cache_key(request, sample)
+        key = self.key(request, sample)
         if key in self._pending:
             self.counts.shared += 1
         else:
@@ -259,17 +278,20 @@ class JudgeClient:
                     f"({result.detail}); see in this log what ended it, and run the same command again"
                 )
 
-    def _check_failures(self, verdicts: Sequence[Verdict[T]]) -> None:
-        self._recent.extend(verdict.value is None for verdict in verdicts)
-        failed, window = sum(self._recent), self.options.failure_window
-        if len(self._recent) < window or failed <= self.options.max_failure_share * window:
-            return
-        reasons = Counter(verdict.reason for verdict in verdicts if verdict.reason is not None)
-        last = next((verdict for verdict in reversed(verdicts) if verdict.reason is not None), None)
-        raise UserError(
-            f"judge {self.options.model} at {self._endpoint.address}: {failed} of the last {window} answers "
-            f"failed, more than max_failure_share {self.options.max_failure_share:g} allows "
-            f"({', '.join(f'{count} {reason}' for reason, count in reasons.most_common())} in this batch). "
-            f"The last: {last.detail if last else 'in an earlier batch'}. Check the endpoint "
-            f"(JUDGE_API_URL, {self.options.key_variable}), the prompt and max_tokens, or raise the share"
-        )
+    def _begin(self, questions: int) -> int:
+        """The round of a batch: what began before others ended is judged with them, whoever ends first."""
+        if self._begun >= self.options.failure_window:
+            self._round, self._begun = self._round + 1, 0
+        self._begun += questions
+        self._watch.begin(self._round)
+        return self._round
+
+    def _check_failures(self, number: int, verdicts: Sequence[Verdict[T]]) -> None:
+        reasons = [verdict.failure for verdict in verdicts if verdict.value is None]
+        if found := self._watch.end(number, len(verdicts), len(reasons), reasons):
+            limit = f"max_failure_share {self.options.max_failure_share:g}"
+            raise UserError(
+                f"judge {self.options.model} at {self._endpoint.address}: {found.failed} of the last "
+                f"{found.asked} answers failed, more than {limit} allows: {found}. {found.advice} "
+                f"(JUDGE_API_URL, {self.options.key_variable}), or raise the share"
+            )

@@ -5,21 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
-from grrm.asking.chat import Reply, longest_answer, read_response, shown
+from grrm.asking.chat import Reply, longest_answer, read_response
 from grrm.asking.ledger import Counts
 from grrm.asking.limits import Batch, Breaker, Slots, Window
 from grrm.asking.options import JudgeOptions, chat_url
+from grrm.asking.proxies import proxy_for
+from grrm.files import UserError
 from grrm.judges.questions import Reason
+from grrm.urls import shown, without_secrets
 
 _DOWN: frozenset[Reason] = frozenset({"timeout", "connection", "server"})
 _RETRIED: frozenset[Reason] = _DOWN | {"rate_limit", "malformed"}
@@ -83,11 +87,7 @@ class Endpoint:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
         # A proxy for the outside world is not for the judge on this machine, or in this run.
-        self._proxies = not options.required and urlsplit(url).hostname not in (
-            "localhost",
-            "127.0.0.1",
-            "::1",
-        )
+        self._proxy = None if options.required else proxy_for(url)
         self._slots = Slots(options.max_concurrency)
         # One httpx client, with one connection, per call at once: a pool of many costs httpx a walk through
         # all of its connections for every call. Last in, first out keeps the connections in use warm.
@@ -99,7 +99,7 @@ class Endpoint:
         self._not_before = 0.0
         # Past this, the endpoint is asked again.
         self._longest_pause = max(options.max_backoff, options.breaker_patience)
-        self._tls = httpx.create_ssl_context()
+        self._tls = _tls(url)
 
     async def send(self, request: Mapping[str, Any], batch: Batch) -> Reply:
         """Send a request until it is answered or there is no point in it."""
@@ -146,7 +146,8 @@ class Endpoint:
                 http = httpx.AsyncClient(
                     verify=self._tls,
                     limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
-                    trust_env=self._proxies,
+                    proxy=self._proxy,
+                    trust_env=False,  # what it says is read above, once
                 )
                 self._clients.append(http)
             try:
@@ -167,14 +168,35 @@ class Endpoint:
         except (TimeoutError, httpx.TimeoutException):
             return Reply(None, "timeout", f"no complete answer within {limit:g} s"), 0.0
         except httpx.HTTPError as error:
-            return Reply(None, "connection", self._hide(f"{type(error).__name__}: {error}")), 0.0
+            # What it says of a header holds the header.
+            said = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
+            return Reply(None, "connection", self._hide(f"{type(error).__name__}{said}")), 0.0
         reply, wait = read_response(response, self.address, self._longest_pause)
         return replace(reply, detail=self._hide(reply.detail)) if reply.detail else reply, wait
 
     def _hide(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return without_secrets(text.replace(self._key, "***") if self._key else text)
 
     @staticmethod
     async def _sleep_until(moment: float) -> None:
         if (left := moment - time.monotonic()) > 0:
             await asyncio.sleep(left)
+
+
+def _tls(url: str) -> ssl.SSLContext:
+    """Whom to trust; an address without TLS needs nobody.
+
+    Raises:
+        UserError: what the environment names cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        if not url.startswith("https:"):
+            return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}
+        about = ", ".join(f"{name} is {path!r}" for name, path in named.items()) or "certificates"
+        raise UserError(
+            f"{about}: cannot be read ({error.strerror or type(error).__name__}); expected certificates "
+            "(PEM); correct or unset it"
+        ) from error

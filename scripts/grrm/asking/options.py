@@ -90,8 +90,9 @@ class JudgeOptions:
     breaker_patience: float = 120.0
     """Time without a successful call after which all calls fail at once, probes excepted."""
     max_failure_share: float = 0.5
-    """Share of failures among the last `failure_window` answers past which judging stops with an error."""
+    """Share of failures past which judging stops with an error, taken over whole batches."""
     failure_window: int = 64
+    """Answers of which the share is taken at least: batches with fewer are taken together."""
     required: bool = False
     """An endpoint that belongs to this run: that it cannot be reached is an error, no failed judgement."""
     cache: str = ""
@@ -163,9 +164,9 @@ def chat_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        shown = "one with a secret in it" if secret_in(url) else repr(url)
+        said = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
-            f"judge: url is {shown}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+            f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
         )
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):

@@ -36,6 +36,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from grrm.data.datasets import Entry, Locked, LockedFile, is_inside, unlisted_entry
 from grrm.files import UserError, sha256
+from grrm.urls import read_key, shown, without_secrets
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_WAIT = 300.0
@@ -284,12 +285,12 @@ def _explain(error: Exception, entry: Entry, what: str, attempts: int) -> str:
     if not isinstance(error, HfHubHTTPError):
         return (
             f"{about}: cannot be reached in {attempts} attempts ({_brief(error)}); check the network and "
-            f"HF_ENDPOINT ({constants.ENDPOINT}), or fill the hub's cache elsewhere and set "
+            f"HF_ENDPOINT ({shown(constants.ENDPOINT)}), or fill the hub's cache elsewhere and set "
             f"HF_HUB_OFFLINE=1; {_KEPT}"
         )
     status = error.response.status_code
     token = f"{status}; HF_TOKEN is {'set, but does not open it' if _token() else 'not set'}"
-    page = f"{constants.ENDPOINT}/{'datasets/' if entry.kind == 'dataset' else ''}{entry.hub}"
+    page = f"{shown(constants.ENDPOINT)}/{'datasets/' if entry.kind == 'dataset' else ''}{entry.hub}"
     if isinstance(error, GatedRepoError) or (entry.gated and status in (401, 403)):
         return f"{about}: access is gated ({token}); accept the terms on {page}, then set HF_TOKEN"
     if isinstance(error, RevisionNotFoundError):
@@ -316,7 +317,7 @@ def _explain(error: Exception, entry: Entry, what: str, attempts: int) -> str:
 def _brief(error: Exception) -> str:
     if isinstance(error, HfHubHTTPError):
         return f"the server answered {error.response.status_code}"
-    return f"{type(error).__name__}: {error}".strip(" :").splitlines()[0]
+    return without_secrets(f"{type(error).__name__}: {error}".strip(" :").splitlines()[0])
 
 
 def _difference(entry: Entry, locked: Locked, file: str, found: LockedFile) -> str:
@@ -328,7 +329,7 @@ def _difference(entry: Entry, locked: Locked, file: str, found: LockedFile) -> s
 
 
 def _token() -> str:
-    return os.environ.get("HF_TOKEN", "").strip()
+    return read_key("HF_TOKEN")
 
 
 def _measure(path: Path) -> LockedFile:

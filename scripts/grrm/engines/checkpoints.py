@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.content import file_hash, files_hash
 from grrm.engines import model_card
 from grrm.files import (
     UserError,
@@ -21,13 +22,16 @@ from grrm.files import (
     read_json,
     read_yaml,
     remove_leftovers,
-    sha256,
     write_json,
     write_text,
 )
-from grrm.model_folder import check_model_files
+from grrm.model_folder import check_model_files, files_of
 
 IDENTITY = "training.json"
+# In IDENTITY: what the model's files held when it was written: then only are they of that training.
+_CONTENT = "content"
+# Written beside a model later, and no part of it.
+_BESIDE = {IDENTITY, model_card.FILE, ".snakemake_timestamp"}
 _FINISHED = "finished"
 
 
@@ -111,8 +115,17 @@ def publish(files: Iterable[Path], model: Path, training: Mapping[str, Any]) -> 
         partial.mkdir()
         for file in files:
             shutil.copy2(file, partial / file.name)
-        write_json(partial / IDENTITY, training)
+        write_identity(partial, training)
         write_text(partial / model_card.FILE, card(model.name, training))
+
+
+def write_identity(model: Path, training: Mapping[str, Any]) -> None:
+    """Write what made a model into its folder, whole but for this, with the hash of what it holds."""
+    write_json(model / IDENTITY, {**training, _CONTENT: _content(model)})
+
+
+def _content(model: Path) -> str:
+    return files_hash({name: file for name, file in files_of(model).items() if name not in _BESIDE})
 
 
 def card(name: str, training: Mapping[str, Any], metrics: Iterable[model_card.Metric] = ()) -> str:
@@ -186,19 +199,18 @@ def fingerprint(path: Path) -> str:
         UserError: there is no such file or folder.
     """
     if path.is_file():
-        return sha256(path)
+        return file_hash(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder")
     own = path / IDENTITY
-    if own.exists():
-        return _hash(read_json(own))
-    # A model from elsewhere: its small files by content, its weights by name and size.
-    listing = [
-        (file.name, sha256(file) if file.stat().st_size < 2**20 else file.stat().st_size)
-        for file in sorted(path.iterdir())
-        if file.is_file()
-    ]
-    return _hash(listing)
+    if not own.exists():
+        return files_hash(files_of(path))
+    training = read_json(own)
+    content = training.pop(_CONTENT, None)
+    # Folders of version 0.1 do not say what they held.
+    if content is None or content == _content(path):
+        return _hash(training)
+    return _hash([training, _content(path)])
 
 
 def _hash(value: Any) -> str:

@@ -71,6 +71,7 @@ def rl_overrides(
     Raises:
         ValueError: a judge without its prompt, a validation without its rows, or an override that verl would
             ignore.
+        UserError: more rollouts at once than can wait for their siblings.
     """
     grouped = "reward" in settings
     # Whether verl serves a judge.
@@ -80,6 +81,7 @@ def rl_overrides(
     else:
         files = PartFiles(judge_prompt, judge, scorer_python)
         reward = verl_rewards.group_reward(settings, files, parts, task=task, seed=seed)
+        verl_rewards.check_held(settings, stage)
     overrides = {
         **_data(settings, data, seed),
         **_policy(settings, model, seed),

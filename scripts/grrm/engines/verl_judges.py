@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from grrm.engines.trainer import CPU
 from grrm.engines.verl import rl_overrides
-from grrm.engines.verl_rewards import Overrides
+from grrm.engines.verl_rewards import Overrides, check_held
 
 Reward: TypeAlias = Literal["pointwise", "pairwise"]
 
@@ -46,7 +46,7 @@ def judge_overrides(
         validation_data: verl rows of the validation; needed if the settings ask for one.
 
     Raises:
-        ValueError: see `grrm.engines.verl.rl_overrides`.
+        ValueError, UserError: see `grrm.engines.verl.rl_overrides`.
     """
     overrides = rl_overrides(
         {**settings, "overlong_buffer": None},
@@ -58,6 +58,8 @@ def judge_overrides(
         hardware=hardware,
         validation_data=validation_data,
     )
+    if reward == "pairwise" and settings["consistency"] > 0:
+        check_held(settings, stage)
     return overrides | _reward(settings, reward, tag)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from grrm.catalogue.rewards import KINDS
 from grrm.config import pieces_of, prompt_file
 from grrm.config.rewards import asks_endpoint
+from grrm.files import UserError
 
 Overrides = dict[str, Any]
 
@@ -47,6 +48,27 @@ class PartFiles:
     prompt: str | Path | None = None
     model: Path | None = None
     python: str = ""
+
+
+MOST_HELD = 32_768
+"""Rollouts that one reward worker can hold while they wait for their siblings."""
+
+
+def check_held(settings: Mapping[str, Any], stage: str) -> None:
+    """Refuse more rollouts at once than can wait in the one worker where siblings meet.
+
+    Raises:
+        UserError: the stage has too many.
+    """
+    sizes = [("train_batch_size", settings["train_batch_size"], settings["rollouts"])]
+    if (validation := settings.get("validation")) is not None:
+        sizes.append(("validation.batch_size", validation["batch_size"], validation["rollouts"]))
+    for name, batch, rollouts in sizes:
+        if batch * rollouts > MOST_HELD:
+            raise UserError(
+                f"{stage}: {name} {batch} x {rollouts} rollouts are {batch * rollouts} at once, expected at "
+                f"most {MOST_HELD}: all wait for their siblings in one reward worker; take a smaller batch"
+            )
 
 
 def is_served(reward: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ import json
 import math
 import re
 import shutil
+import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,36 @@ def model_files(working: Path, step: int) -> list[Path]:
 def last_complete_step(working: Path) -> int | None:
     """The step of the last complete checkpoint; None if there is none.
 
-    verl writes a checkpoint, then its data.pt, then the tracker. A tracker that was cut off while it was
-    written therefore stands for a complete checkpoint: the newest one.
+    verl writes a checkpoint, then its data.pt, then the tracker. A tracker that is cut off, is
+    lost, or names what is not there whole says nothing: then it is the newest whole one.
     """
     tracker = working / _TRACKER
-    if not tracker.exists():
-        return None
-    text = tracker.read_text(encoding="utf-8").strip()
-    step = int(text) if text.isdigit() else max(_steps(working), default=0)
-    return step if (checkpoint(working, step) / "data.pt").exists() else None
+    text = tracker.read_text(encoding="utf-8", errors="replace").strip() if tracker.exists() else ""
+    whole = [step for step in _steps(working) if _is_whole(checkpoint(working, step))]
+    if re.fullmatch("[0-9]{1,18}", text) and int(text) in whole:
+        return int(text)
+    return max(whole, default=None)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all parts of a checkpoint are there: data.pt, which comes last, and what each process wrote."""
+    data = folder / "data.pt"
+    if not data.is_file() or not _is_readable(data):
+        return False
+    return all(
+        _is_readable(file.with_name(f"{match[1]}{rank}.pt"))
+        for file in folder.glob("*/*_world_size_*_rank_0.pt")
+        if (match := re.fullmatch(r"(.*_world_size_(\d+)_rank_)0\.pt", file.name))
+        for rank in range(int(match[2]))
+    )
+
+
+def _is_readable(file: Path) -> bool:
+    """Whether a file of torch is there to its end: an archive ends with its directory."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(2) != b"PK" or zipfile.is_zipfile(stream)
 
 
 def kept_model(working: Path, step: int) -> Path:

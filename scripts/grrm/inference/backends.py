@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from grrm.files import UserError, sha256
+from grrm.content import file_hash
+from grrm.files import UserError
 from grrm.model_folder import check_model
+from grrm.urls import without_secrets
 
 # Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
 _MODULES = {
@@ -247,17 +248,20 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
     except Exception as error:  # the client's errors have no common ancestor
         raise UserError(
             f"{model}: no such model folder, and the hub does not give such a model "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0]}); check its name, the network, "
+            f"({type(error).__name__}: {_said(error)}); check its name, the network, "
             "HF_TOKEN and HF_HUB_OFFLINE"
         ) from error
     check_model(folder)
     return folder
 
 
-@cache
+def _said(error: Exception) -> str:
+    return without_secrets(next(iter(str(error).strip().splitlines()), ""))
+
+
 def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
     """What a model is called, and the digest of its weights."""
-    digests = "".join(sha256(shard) for shard in sorted(folder.glob("*.safetensors")))
+    digests = "".join(file_hash(shard) for shard in sorted(folder.glob("*.safetensors")))
     return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
 
 

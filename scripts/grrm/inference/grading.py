@@ -379,8 +379,8 @@ def _graded(scores: list[float | None], judgements: list[Judgement]) -> Grade:
 def tournament(n: int, judgements: Sequence[Judgement], method: Method) -> list[float | None]:
     """Scores of `n` responses from comparisons of two.
 
-    A pair is compared if every answer about it is there; two orders that disagree are a tie. A response that
-    was never compared has no score.
+    A pair is compared if every answer about it is there; two orders that disagree are a tie. A response of
+    which fewer than half of the pairs were compared has no score.
     """
     said: dict[Shown, list[tuple[Shown, Any]]] = {}
     for judgement in judgements:

@@ -47,16 +47,23 @@ class OpenAIBackend:
         Raises:
             UserError: the server refuses to be asked at all (unknown model, wrong key).
         """
-        answered: asyncio.Queue[tuple[int, Reply]] = asyncio.Queue()
+        answered: asyncio.Queue[tuple[int, Reply | BaseException]] = asyncio.Queue()
 
         async def ask(position: int) -> None:
-            reply = await self._client.complete(_body(requests[position], decoding), requests[position].seed)
-            await answered.put((position, reply))
+            reply: Reply | BaseException
+            try:
+                body = _body(requests[position], decoding)
+                reply = await self._client.complete(body, requests[position].seed)
+            except BaseException as error:  # told to whoever waits for it, who would wait for ever
+                reply = error
+            answered.put_nowait((position, reply))
 
         tasks = [self._loop.create_task(ask(position)) for position in range(len(requests))]
         try:
             for _ in requests:
                 position, reply = self._loop.run_until_complete(answered.get())
+                if isinstance(reply, BaseException):
+                    raise reply
                 yield position, self._completion(reply)
         finally:
             if not self._loop.is_closed():  # who was interrupted may have closed it before

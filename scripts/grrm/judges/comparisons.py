@@ -32,6 +32,10 @@ def agreed(answers: Iterable[tuple[Shown, Preference]], pair: Shown) -> Comparis
     return *pair, winners[preference]
 
 
+LEAST_ANSWERED = 0.5
+"""Share of a response's pairs that have to be answered; a response with fewer has no score."""
+
+
 def compared(comparisons: Iterable[Comparison]) -> tuple[list[int], list[Comparison]]:
     """The responses that were compared, in order, and the comparisons with their places among these.
 
@@ -44,7 +48,19 @@ def compared(comparisons: Iterable[Comparison]) -> tuple[list[int], list[Compari
 
 
 def tournament_scores(n: int, comparisons: Iterable[Comparison], method: Method) -> list[float | None]:
-    """Scores of `n` responses, in [-1, 1]; None of those that were never compared."""
-    known, local = compared(comparisons)
+    """Scores of `n` distinct responses, in [-1, 1]; None of those in `too_few_answered`."""
+    given = list(comparisons)
+    known, local = compared(given)
     values = dict(zip(known, score(method, len(known), local), strict=True)) if known else {}
-    return [values.get(index) for index in range(n)]
+    unknown = too_few_answered(range(n), given)
+    return [None if index in unknown else values[index] for index in range(n)]
+
+
+def too_few_answered(responses: Sequence[int], comparisons: Iterable[Comparison]) -> set[int]:
+    """Which of the responses were compared with less than `LEAST_ANSWERED` of the others."""
+    met: dict[int, set[int]] = {index: set() for index in responses}
+    for i, j, _ in comparisons:
+        met[i].add(j)
+        met[j].add(i)
+    least = LEAST_ANSWERED * (len(met) - 1)
+    return {index for index, others in met.items() if not others or len(others) < least}

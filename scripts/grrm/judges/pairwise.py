@@ -144,11 +144,15 @@ def _score(group: Group, comparisons: list[Comparison], failed: list[str], metho
     chosen = distinct(group.candidates)
     if len(chosen) < 2:
         return GroupScores((0.0,) * len(group.candidates))
-    values = tournament_scores(len(group.candidates), comparisons, method)
-    known, local = compared(comparisons)
+    place = {index: position for position, index in enumerate(chosen)}
+    among = [(place[i], place[j], None if w is None else place[w]) for i, j, w in comparisons]
+    values = tournament_scores(len(chosen), among, method)
+    known, local = compared(among)
+    # Of one that was never compared, the failures of its pairs say enough.
+    few = [index for position, index in enumerate(chosen) if values[position] is None and position in known]
     return GroupScores(
-        spread(group.candidates, chosen, [values[index] for index in chosen]),
-        tuple(failed),
+        spread(group.candidates, chosen, values),
+        (*failed, *(f"candidate {index}: fewer than half of its pairs were answered" for index in few)),
         tuple(comparisons),
         solve_feedback_arc_set(len(known), local).conflicts if method == "dgr" else 0,
     )

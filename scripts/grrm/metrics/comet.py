@@ -8,6 +8,7 @@ and comet are imported in functions only: they exist in COMET's own environment.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def load_model(folder: Path) -> Any:
     Raises:
         UserError: files are missing, the class is unknown, or weights are missing or left over.
     """
+    # Else Lightning takes a Slurm job's other tasks for processes of its own, which never come.
+    os.environ["SLURM_JOB_NAME"] = "interactive"
     import torch
     from comet.models import str2model
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from grrm.config import STAGES, compared_models, taken_models, trained_stages
 from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_files, is_current, locked_entry
 from grrm.files import UserError
 from grrm.preflight.findings import Finding, failed, ok, warning
+from grrm.urls import read_key, shown
 
 _ON_CLUSTERS = "where there is network, run snakemake --cores 1 data with the same configuration"
 
@@ -111,25 +111,27 @@ def check_token() -> Finding | None:
 
     The token is never part of a finding.
     """
-    token = os.environ.get("HF_TOKEN", "").strip()
+    check = "hub token"
+    try:
+        token = read_key("HF_TOKEN")
+    except UserError as error:
+        return failed(check, str(error), "set HF_TOKEN anew")
     if not token:
         return None
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    check = "hub token"
+    endpoint = shown(constants.ENDPOINT)
     try:
         user = HfApi().whoami(token=token)
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            found = f"{constants.ENDPOINT} does not accept HF_TOKEN ({status}): revoked, expired or mistyped"
+            found = f"{endpoint} does not accept HF_TOKEN ({status}): revoked, expired or mistyped"
             return failed(check, found, "make a new token, or unset HF_TOKEN where nothing is private")
-        return warning(check, f"{constants.ENDPOINT} answered {status}", "try again later")
+        return warning(check, f"{endpoint} answered {status}", "try again later")
     except Exception as error:  # whatever the client raises without a connection
-        return failed(
-            check, f"{constants.ENDPOINT} cannot be reached ({type(error).__name__})", _no_network()
-        )
+        return failed(check, f"{endpoint} cannot be reached ({type(error).__name__})", _no_network())
     return ok(check, f"HF_TOKEN is that of {user.get('name', 'a user')}")
 
 

@@ -6,7 +6,6 @@ Environment: HF_TOKEN (the only place a token is read from), HF_ENDPOINT (a hub 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from grrm.engines import checkpoints
 from grrm.engines.model_card import FILE, Metric
 from grrm.files import UserError, read_json, sha256
 from grrm.model_folder import check_model
+from grrm.urls import read_key, shown, without_secrets
 
 Files: TypeAlias = dict[str, Path | bytes]
 """What is uploaded: names in the repository -> files, or their content."""
@@ -84,7 +84,7 @@ def upload(repository: str, files: Files, *, private: bool) -> str:
     Raises:
         UserError: no token, not allowed, not a name, or the hub cannot be reached.
     """
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = read_key("HF_TOKEN")
     if not token:
         raise UserError("HF_TOKEN is not set: an upload needs a token that may write to the repository")
     import httpx2
@@ -109,12 +109,12 @@ def upload(repository: str, files: Files, *, private: bool) -> str:
             403: "HF_TOKEN may not write there: give it that right, or choose a repository of your own",
         }.get(status, "try again later")
         raise UserError(
-            f"{repository}: {constants.ENDPOINT} answered {status} ({_line(error)}); {hint}"
+            f"{repository}: {shown(constants.ENDPOINT)} answered {status} ({_line(error)}); {hint}"
         ) from error
     except httpx2.HTTPError as error:
         raise UserError(
-            f"{repository}: {constants.ENDPOINT} cannot be reached ({_line(error)}); check the network "
-            "and HF_ENDPOINT"
+            f"{repository}: {shown(constants.ENDPOINT)} cannot be reached ({_line(error)}); check the "
+            "network and HF_ENDPOINT"
         ) from error
     return str(commit.commit_url)
 
@@ -126,4 +126,4 @@ def _digest(model: Path) -> str:
 
 
 def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))

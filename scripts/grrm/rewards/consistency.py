@@ -8,16 +8,23 @@ earns less where it happens to be right, and nothing elsewhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from grrm.asking.failures import FailureWatch
+from grrm.files import UserError
 from grrm.rewards.pairwise import compute_score
-from grrm.rewards.verl_manager import Response, RewardManager
+from grrm.rewards.verl_manager import STOP_MARK, Response, RewardManager
 from grrm.verdicts import PREFERENCES, swap
 
 _DEADLINE = 300.0
 """Seconds after a pair's first answer until it is rewarded without the missing ones."""
+
+_MAX_INCOMPLETE = 0.2
+"""Share of pairs with missing answers past which the run stops, taken over whole steps."""
+_LEAST_PAIRS = 64
+"""Pairs of which the share is taken at least."""
 
 _MIRRORED: dict[str, str] = {preference: swap(preference) for preference in PREFERENCES}
 
@@ -52,6 +59,7 @@ def consistent_rewards(first: Sequence[Result], second: Sequence[Result], weight
 class _Pair:
     """Answers to a pair that are not all there yet: by prompt, each with whoever waits for its reward."""
 
+    round: Hashable
     answers: dict[str, list[tuple[Result, asyncio.Future[Result]]]] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
@@ -66,22 +74,39 @@ class PairRewards:
         rollouts: answers to each order.
         weight: see `consistent_rewards`.
         deadline: seconds until a pair is rewarded without what is missing.
+        pairs: of a step; 0 if nobody knows.
     """
 
-    def __init__(self, rollouts: int, weight: float, deadline: float = _DEADLINE) -> None:
+    def __init__(self, rollouts: int, weight: float, deadline: float = _DEADLINE, *, pairs: int = 0) -> None:
         self._expected, self._weight, self._deadline = 2 * rollouts, weight, deadline
+        self._pairs = pairs
         self._waiting: dict[str, _Pair] = {}
+        self._released: set[str] = set()
+        self._watch = FailureWatch(_MAX_INCOMPLETE, _LEAST_PAIRS)
+        self._stopped: str | None = None
 
-    async def reward(self, pair: str, prompt: str, result: Result) -> Result:
+    async def reward(self, pair: str, prompt: str, result: Result, step: Hashable = None) -> Result:
         """The result with its reward, once both orders are answered or the deadline has passed.
 
         Args:
             pair: the same for both orders, and for no other pair of this step or another.
             prompt: names the order.
             result: what `grrm.rewards.pairwise.compute_score` returned.
+            step: of the training.
+
+        Raises:
+            UserError: too many pairs were not whole at their deadline.
         """
+        if self._stopped:
+            raise UserError(self._stopped)
+        if pair in self._released:  # the others were rewarded without it: it agrees with none of them
+            (alone,) = consistent_rewards([result], [], self._weight)
+            return {**alone, "other_order": 0.0}
         loop = asyncio.get_running_loop()
-        waiting = self._waiting.setdefault(pair, _Pair())
+        if pair not in self._waiting:
+            self._waiting[pair] = _Pair(step)
+            self._watch.begin(step, self._pairs)
+        waiting = self._waiting[pair]
         answer: asyncio.Future[Result] = loop.create_future()
         waiting.answers.setdefault(prompt, []).append((result, answer))
         if len(waiting) == self._expected:
@@ -94,11 +119,23 @@ class PairRewards:
         waiting = self._waiting.pop(pair)
         if waiting.timer is not None:
             waiting.timer.cancel()
+        if missing := self._expected - len(waiting):
+            self._released.add(pair)
+        self._count(waiting, missing)
         first, second = [*waiting.answers.values(), [], []][:2]
         rewarded = consistent_rewards([r for r, _ in first], [r for r, _ in second], self._weight)
         for (_, answer), result in zip([*first, *second], rewarded, strict=True):
             if not answer.done():
                 answer.set_result({**result, "other_order": float(bool(second))})
+
+    def _count(self, waiting: _Pair, missing: int) -> None:
+        why = f"siblings missing: {missing} of {self._expected} after {self._deadline:g} s"
+        if found := self._watch.end(waiting.round, 1, bool(missing), [why] if missing else []):
+            self._stopped = (
+                f"{found.failed} of the last {found.asked} pairs were not whole at their deadline: {found}. "
+                f"{found.advice}"
+            )
+            print(f"{STOP_MARK} {self._stopped}", flush=True)
 
 
 class ConsistencyRewardManager(RewardManager):
@@ -107,6 +144,7 @@ class ConsistencyRewardManager(RewardManager):
     `reward.reward_kwargs.weight` is w, `reward.reward_kwargs.tag` the tag of the answers (left out: better).
     `reward.num_workers` must be 1, or the two orders would not meet. Rows are those of
     `grrm.data.prepare_judges`, both orders in one step. Answers of a validation are rewarded each on its own.
+    Past a share of pairs with missing answers the run stops.
 
     Raises:
         UserError: the configuration does not allow it.
@@ -118,7 +156,10 @@ class ConsistencyRewardManager(RewardManager):
         """Read weight and tag."""
         weight = float(config.reward.reward_kwargs.weight)
         self._tag = str(config.reward.reward_kwargs.get("tag", "better"))
-        self._pairs = PairRewards(int(config.actor_rollout_ref.rollout.n), weight)
+        data = getattr(config, "data", None)
+        # Both orders of a pair are rows.
+        pairs = int(data.train_batch_size) // 2 if data is not None else 0
+        self._pairs = PairRewards(int(config.actor_rollout_ref.rollout.n), weight, pairs=pairs)
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of an answer, in a training once the other order is answered too."""
@@ -126,8 +167,8 @@ class ConsistencyRewardManager(RewardManager):
         info, truth = row["extra_info"], row["reward_model"]["ground_truth"]
         result = compute_score(row["data_source"], response.text, truth, tag=self._tag)
         if info["split"] == "train":
-            pair = f"{row.get('global_steps', -1)}/{info['pair']}"
-            result = await self._pairs.reward(pair, str(row["uid"]), result)
+            step = row.get("global_steps", -1)
+            result = await self._pairs.reward(f"{step}/{info['pair']}", str(row["uid"]), result, step)
         else:
             result = {**result, "agreement": 0.0, "other_order": 0.0}
         return float(result["score"]), result

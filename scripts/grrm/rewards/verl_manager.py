@@ -12,6 +12,18 @@ from typing import Any, ClassVar
 
 from grrm.files import UserError
 
+STOP_MARK = "group reward: stopping:"
+"""Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
+
+
+def held_calls(config: Any) -> int:
+    """Rollouts whose calls may wait for siblings at once: of a step, or of a batch of the validation."""
+    rollout, data = config.actor_rollout_ref.rollout, config.data
+    train = int(data.train_batch_size) * int(rollout.n)
+    # Without a size the whole validation set is one batch; what is in it is not known here.
+    validation = int(data.get("val_batch_size") or 0) * int(rollout.val_kwargs.n)
+    return max(train, validation)
+
 
 @dataclass(frozen=True)
 class Response:

@@ -14,6 +14,7 @@ import transfer_queue as tq
 
 from grrm.rewards.step_metrics import step_metrics
 from grrm.verl_plugin.actors import ActorWatch
+from grrm.verl_plugin.reward_calls import hold_whole_steps
 from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 from grrm.verl_plugin.save_clock import checkpoint_in_time
@@ -26,10 +27,11 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Made by the trainer's process before it starts the router: the only hook there.
+        # Made by the trainer's process before it starts router and reward workers: the only hook there.
         end_router_with_trainer()
         answer_for_judges()
         checkpoint_in_time()
+        hold_whole_steps()
         self._actors = ActorWatch(ray.util.list_named_actors)
 
     def _sync_metadata_from_transfer_queue(self) -> None:

@@ -11,7 +11,7 @@ Importable without verl and torch: only the manager's methods touch what verl pa
 """
 
 from grrm.judges.translation import strict_scores
-from grrm.rewards.group.collect import STOP_MARK, GroupRewards, Reward
+from grrm.rewards.group.collect import GroupRewards, Reward
 from grrm.rewards.group.judging import asking_insistently, score_plan
 from grrm.rewards.group.ledger import GroupLedger
 from grrm.rewards.group.manager import GroupRewardManager, compute_score
@@ -19,6 +19,7 @@ from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
 from grrm.rewards.group.plan import FIGURES, Judgement, Plan, Rollout, overlong_penalty
 from grrm.rewards.group.published import published_code_block, published_scores
 from grrm.rewards.group.semantics import plan_group
+from grrm.rewards.verl_manager import STOP_MARK
 
 __all__ = [
     "FIGURES",

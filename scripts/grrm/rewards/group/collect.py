@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grrm.asking.failures import FailureWatch
 from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
 from grrm.judges.groups import Group
@@ -25,9 +24,7 @@ from grrm.rewards.group.plan import (
     scored,
 )
 from grrm.rewards.group.semantics import semantics_of
-
-STOP_MARK = "group reward: stopping:"
-"""Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
+from grrm.rewards.verl_manager import STOP_MARK
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,8 @@ class _Waiting:
     source: Group
     step: int
     expected: int
+    round: Hashable = None
+    """Of the watch on failures; None if it is not counted."""
     rollouts: list[Rollout] = field(default_factory=list)
     answers: list[asyncio.Future[Reward]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
@@ -65,12 +64,24 @@ class GroupRewards:
         self._waiting: dict[str, _Waiting] = {}
         self._released: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures: deque[bool] = deque(maxlen=options.failure_window)
+        limits = options.max_failure_rate, options.failure_window
+        # Of groups, and of what is asked about each.
+        self._watches = [FailureWatch(*limits) for _ in range(1 + options.asks_often)]
         self._stopped: str | None = None
         self._ledger = GroupLedger(Path(options.ledger), options.ledger_texts) if options.ledger else None
 
-    async def reward(self, uid: str, rollout: Rollout, source: Group, *, expected: int, step: int) -> Reward:
-        """The reward of `rollout`, once its group of `expected` is complete or the deadline has passed.
+    async def reward(
+        self, uid: str, rollout: Rollout, source: Group, *, expected: int, step: int, groups: int = 0
+    ) -> Reward:
+        """The reward of `rollout`, once its group is complete or the deadline has passed.
+
+        Args:
+            uid: of the group.
+            rollout: what is rewarded.
+            source: what it answers.
+            expected: rollouts of the group.
+            step: of the training.
+            groups: of the step; 0 if nobody knows: then it is over whenever no group is under way.
 
         Raises:
             UserError: the run cannot go on: too many judgements failed, or judging raised.
@@ -81,9 +92,14 @@ class GroupRewards:
             # Its siblings were judged without it: comparable with none of them, so nothing is known about it.
             plan = self._semantics.plan([rollout.text], source)
             late = Judgement("failed" if plan.candidates else "invalid", reason="came after the deadline")
-            return self._finish(uid, _Waiting(source, step, expected, [rollout]), plan, late, 0.0)[0]
+            alone = _Waiting(source, step, expected, rollouts=[rollout])
+            return self._finish(uid, alone, plan, late, 0.0)[0]
         loop = asyncio.get_running_loop()
-        group = self._waiting.setdefault(uid, _Waiting(source, step, expected))
+        group = self._waiting.get(uid)
+        if group is None:
+            group = self._waiting[uid] = _Waiting(source, step, expected, (step, groups))
+            for watch in self._watches:
+                watch.begin(group.round, groups)
         group.rollouts.append(rollout)
         answer: asyncio.Future[Reward] = loop.create_future()
         group.answers.append(answer)
@@ -108,7 +124,7 @@ class GroupRewards:
         try:
             plan = self._semantics.plan([rollout.text for rollout in group.rollouts], group.source)
             judgement = await self._ask(plan, group.source)
-            self._watch(judgement)
+            self._watch(group, judgement)
             rewards = self._finish(uid, group, plan, judgement, time.monotonic() - start)
         except Exception as error:
             # Nothing may be skipped in silence: verl would drop the group and go on.
@@ -134,19 +150,27 @@ class GroupRewards:
             self._ledger.write(group.step, uid, group.source, plan, judgement, lengths, values, seconds)
         return [Reward(value, info) for value, info in zip(values, infos, strict=True)]
 
-    def _watch(self, judgement: Judgement) -> None:
-        if judgement.outcome not in ("judged", "failed"):
-            return
-        self._failures.append(judgement.outcome == "failed")
-        rate = statistics.fmean(self._failures)
-        if len(self._failures) == self._failures.maxlen and rate > self._options.max_failure_rate:
-            self._stop(
-                f"{sum(self._failures)} of the last {len(self._failures)} judgements failed, more than "
-                f"max_failure_rate {self._options.max_failure_rate} allows. The last reason: "
-                f"{judgement.reason}. Train the judge longer, give its answers more tokens "
-                "(max_response_length), or raise the rate"
-            )
-            raise UserError(str(self._stopped))
+    def _watch(self, group: _Waiting, judgement: Judgement) -> None:
+        missing = group.expected - len(group.rollouts)
+        asked, failed = judgement.outcome in ("judged", "failed"), judgement.outcome == "failed"
+        reasons = [judgement.reason or "no score"] if failed else []
+        if missing:  # judged or not: those that are missing are judged with nobody
+            asked = failed = True
+            reasons = [f"siblings missing: {missing} of {group.expected} after {self._options.deadline:g} s"]
+        figures = judgement.figures
+        questions = int(figures.get("judgements", 0)), int(figures.get("judgements_failed", 0))
+        counts: list[tuple[int, int, Sequence[str]]] = [
+            (int(asked), int(failed), reasons),
+            (*questions, judgement.failures),
+        ]
+        for watch, (all_, bad, why) in zip(self._watches, counts, strict=False):
+            if found := watch.end(group.round, all_, bad, why):
+                self._stop(
+                    f"{found.failed} of the last {found.asked} judgements failed (whole steps, up to "
+                    f"{group.step}), more than max_failure_rate {self._options.max_failure_rate:g} allows: "
+                    f"{found}. {found.advice}, or raise the rate"
+                )
+                raise UserError(str(self._stopped))
 
     def _stop(self, reason: str) -> None:
         self._stopped = " ".join(reason.split())

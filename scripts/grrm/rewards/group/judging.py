@@ -108,6 +108,7 @@ async def score_plan(plan: Plan, source: Group, *, scorer: Scorer) -> Judgement:
         result.retries,
         _figures(judged),
         result.parts,
+        result.failures,
     )
 
 

@@ -41,18 +41,22 @@ class GroupRewardManager(RewardManager):
         self._task = options.task
         rollout = config.actor_rollout_ref.rollout
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
+        data = getattr(config, "data", None)
+        self._step_groups = int(data.train_batch_size) if data is not None else 0
         served = None if judge is None else Served(judge, config.reward.reward_model, judge_tokenizer)
         self._rewards = GroupRewards(options, asking_of(options, served))
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of one rollout, once its group is judged."""
         info = response.row["extra_info"]
+        trains = info["split"] == "train"
         reward = await self._rewards.reward(
             str(response.row["uid"]),
             Rollout(response.text, response.length),
             read_row(info, response.row, task=self._task),
-            expected=self._train_size if info["split"] == "train" else self._validation_size,
+            expected=self._train_size if trains else self._validation_size,
             step=int(response.row.get("global_steps", -1)),
+            groups=self._step_groups if trains else 0,
         )
         return reward.value, reward.info
 

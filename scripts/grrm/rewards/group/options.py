@@ -65,8 +65,9 @@ class GroupOptions:
     timeout: float = 600.0
     """Seconds the judge may take for one answer."""
     max_failure_rate: float = 0.5
-    """Share of failed judgements among the last `failure_window` past which the run stops."""
+    """Share of failed judgements past which the run stops, taken over whole steps: see `failure_window`."""
     failure_window: int = 64
+    """Judgements of which the rate is taken at least: steps with fewer are taken together."""
     ledger: str = ""
     """File (JSON lines) to which every group is appended; empty is off."""
     ledger_texts: int = 2
@@ -148,10 +149,18 @@ class GroupOptions:
         return self.parts
 
     @property
+    def asks_often(self) -> bool:
+        """Whether a group is more than one question to a judge, some of which may fail."""
+        entry = KINDS[self.kind]
+        parts = [KINDS.get(str(part.get("kind"))) for part in self._parts]
+        own = entry.asks == "judge" and not entry.has_semantics
+        return own or any(part is not None and part.asks == "judge" for part in parts)
+
+    @property
     def client(self) -> dict[str, Any]:
         """Options of every judge's client that the section `judge` does not name."""
         return {
-            "max_failure_share": self.max_failure_rate,
+            "max_failure_share": 1.0,  # counted by steps, which a client knows nothing of
             "parse_retries": self.retries,
             "retry_temperature": self.retry_temperature,
         }

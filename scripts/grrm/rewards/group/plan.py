@@ -56,6 +56,8 @@ class Judgement:
     """Counts of `FIGURES`."""
     parts: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     """Points of each part of a mixture, 0 to 10, one per candidate of the plan."""
+    failures: tuple[str, ...] = ()
+    """Why each judgement failed of those asked for."""
 
     def score_of(self, plan: Plan) -> dict[str, float]:
         """The candidates that have a score, with it."""

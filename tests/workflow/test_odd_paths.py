@@ -1,0 +1,158 @@
+"""Paths and values of the configuration reach the programs as they are, whatever a shell makes of such."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grrm.lock import WORKFLOW, at_work
+from planner import ROOT, snakemake
+from workspace import PARTS
+
+ODD = "a b$(touch created);'c'&\"d"
+PLACEHOLDER = re.compile(r"(?<!\{)\{([\w.]+)(:\w+)?\}(?!\})")
+PROMPTS = {"ranking": "toy_ranking", "translation": "toy_translation"}
+
+
+def test_every_placeholder_of_every_command_is_quoted() -> None:
+    """But the number of threads, which is Snakemake's own."""
+    seen = 0
+    for file in sorted((ROOT / "rules").glob("*.smk")):
+        for command in re.findall(r'\n\s+shell:\n((?:\s+"[^\n]*\n)+)', file.read_text(encoding="utf-8")):
+            found = PLACEHOLDER.findall(command)
+            assert [name for name, how in found if how != ":q" and name != "threads"] == [], file.name
+            seen += len(found)
+    assert seen > 300
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """A folder of an odd name."""
+    folder = tmp_path / ODD
+    folder.mkdir()
+    return folder
+
+
+def prompt(name: str, folder: Path) -> str:
+    return shutil.copy(ROOT / f"config/prompts/{name}.yaml", folder)
+
+
+def model(folder: Path) -> str:
+    (folder / "config.json").write_text("{}")
+    return str(folder)
+
+
+def rows(folder: Path) -> str:
+    (folder / "rows.parquet").touch()
+    return str(folder / "rows.parquet")
+
+
+def commands(*arguments: str) -> list[list[str]]:
+    """The words of every planned command; none of them is an operator of the shell but the end of it."""
+    options = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
+    done = snakemake(*options, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r"^Shell command: (.*)$", done.stdout, re.M)
+    return [shlex.split(line) for line in found]
+
+
+PATH_KEYS: dict[str, Any] = {
+    "grrm_rlvr.start_from": model,
+    "mt_grpo.start_from": model,
+    "mt_grpo.reward.model": model,
+    "evaluate.start_from.mt_grpo": model,
+    "prompts.ranking": lambda folder: prompt("toy_ranking", folder),
+    "prompts.translation": lambda folder: prompt("toy_translation", folder),
+    "environments.folder": str,
+    "comet.start_from": model,
+    "evaluate.metricx.tokenizer": model,
+    "evaluate.bleurt.start_from": model,
+    "evaluate.llm_judge.prompt": lambda folder: prompt("judge_translation", folder),
+    "alignment.data": lambda folder: dict.fromkeys(("train", "validation"), rows(folder)),
+    "data.downloads": str,
+    "fork.python": lambda folder: str(folder / "python"),
+    "fork.checkout": str,
+    "evaluate.base_url": lambda folder: "http://host/v1?a=1&b=2;$(touch)",
+    "judges.prompts.pairwise": lambda folder: prompt("toy_judge_pairwise", folder),
+}
+TARGETS = {"alignment": "alignment_grpo", "judges": "judges"}
+OVERLAYS = {
+    "alignment": ["config/judges.yaml"],
+    "judges": ["config/judges.yaml"],
+    "data": ["config/paper.yaml"],
+    "fork": ["config/paper.yaml", "config/paper_fork.yaml"],
+}
+
+
+@pytest.mark.parametrize("key", PATH_KEYS)
+def test_a_path_of_an_odd_name_is_one_word(key: str, odd: Path, tmp_path: Path) -> None:
+    value = PATH_KEYS[key](odd)
+    changes: Any = value
+    for part in reversed(key.split(".")):
+        changes = {part: changes}
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(changes))
+    part = key.split(".")[0]
+    wanted = tmp_path / "metrics.yaml"
+    wanted.write_text("evaluate: {metrics: [bleurt, comet, metricx, llm_judge], llm_judge: {model: m}}")
+    target = TARGETS.get(part, "all")
+    files = [str(ROOT / name) for name in OVERLAYS.get(part, [])]
+    planned = commands(target, "--configfile", *files, str(wanted), str(overlay))
+    value = value["train"] if isinstance(value, dict) else value
+    holding = [word for words in planned for word in words if "$(touch" in word]
+    assert holding
+    for word in holding:
+        if not word.startswith("{"):  # the configuration itself
+            assert value in word, word
+    assert not list(ROOT.glob("*created*"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the workflow; nothing is made in it but what a test asks for."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
+    return folder
+
+
+def write_model(folder: Path, weights: bytes) -> None:
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    (folder / "model.safetensors").write_bytes(weights)
+    for file in folder.iterdir():
+        os.utime(file, (1e9, 1e9))
+    os.utime(folder, (1e9, 1e9))
+
+
+def test_a_model_in_a_folder_of_an_odd_name_is_taken_and_taken_anew_when_its_files_change(
+    odd: Path, checkout: Path
+) -> None:
+    write_model(odd, b"a" * 2**21)
+    overlay = checkout / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump({"grrm_rlvr": {"start_from": str(odd)}}))
+    taken = "results/demo/models/grrm_sft"
+    asked = ("--cores", "1", taken, "--configfile", str(overlay))
+    done = snakemake(*asked, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / taken / "model.safetensors").read_bytes()[:1] == b"a"
+    assert "Nothing to be done" in snakemake("-n", *asked, cwd=checkout).stdout
+
+    (odd / "model.safetensors").unlink()  # it is linked
+    write_model(odd, b"b" * 2**21)
+    plan = snakemake("-n", *asked, cwd=checkout).stdout
+    assert re.search(r"^take_model +1$", plan, re.M), plan
+    done = snakemake(*asked, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / taken / "model.safetensors").read_bytes()[:1] == b"b"
+    assert not list(checkout.rglob("*created"))
+    # Who ran it is gone.
+    assert at_work(checkout / WORKFLOW) is None
