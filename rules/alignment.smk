@@ -116,12 +116,11 @@ rule train_alignment_sft:
         **resources("train_alignment_sft"),
     params:
         python=python_of(SFT),
-        bad_rows=too_long(ALIGNMENT["data"]),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
-        "{params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
+        "--model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 rule prepare_alignment:
@@ -145,7 +144,7 @@ rule prepare_alignment:
     shell:
         "python scripts/prepare_alignment.py --train {input.train:q} --validation {input.validation:q} "
         "--train-output {output.train:q} --validation-output {output.validation:q} "
-        "--bad-rows {params.bad_rows:q} --seed {params.seed:q} > {log:q} 2>&1"
+        "--bad-rows --seed {params.seed:q} > {log:q} 2>&1"
 
 
 rule render_alignment_grpo:

@@ -30,7 +30,7 @@ rule prepare_judge_sft:
     message:
         "Preparing the conversations of the judges' SFT"
     shell:
-        "python scripts/prepare_judge_sft.py --input {params.rows:q} --bad-rows {params.bad_rows:q} "
+        "python scripts/prepare_judge_sft.py --input {params.rows:q} --bad-rows "
         "--output {output.rows:q} > {log:q} 2>&1"
 
 
@@ -89,13 +89,12 @@ rule train_judge_sft:
         **resources("train_judge_sft"),
     params:
         python=python_of(SFT),
-        bad_rows=too_long(JUDGES["data"]),
-        hardware=devices(),
+        hardware=[*devices(), *too_long(JUDGES["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
-        "{params.hardware:q} --card {input.card:q} {params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
+        "{params.hardware:q} --card {input.card:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 rule prepare_judge_rl:

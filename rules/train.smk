@@ -58,13 +58,12 @@ rule train_sft:
         **resources("train_mt_sft"),
     params:
         python=python_of(SFT),
-        bad_rows=too_long(config["data"]),
-        hardware=devices(),
+        hardware=[*devices(), *too_long(config["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:
         "python scripts/train_sft.py --config {input.config:q} --data {input.data:q} --python {params.python:q} "
-        "{params.hardware:q} {params.bad_rows:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
+        "{params.hardware:q} --model {output.model:q} --curve {output.curve:q} > {log:q} 2>&1"
 
 
 # Against a reward for each group of rollouts.

@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
         args.output.parent,
         with_analyses=args.semantics == "paper",
         further=FurtherColumns(dict.fromkeys(prompt.columns, args.prompt)),
+        path=args.input,
     )
     batches = ranking_batches(
         groups,

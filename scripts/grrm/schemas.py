@@ -34,15 +34,15 @@ _LANGUAGE_COLUMNS = ("src_lang", "trg_lang")
 
 # Of the GRRM's trainings: groups of candidates with the annotator's analysis and its score of each candidate.
 RANKING = pa.schema(
-    {
-        "src_text": _TEXT,
-        "trg_text": _TEXT,
-        "src_lang": _TEXT,
-        "trg_lang": _TEXT,
-        "mt_texts": pa.list_(_TEXT),
-        "analysis": _TEXT,
-        "scores": pa.list_(pa.int64()),
-    }
+    [
+        pa.field("src_text", _TEXT),
+        pa.field("trg_text", _TEXT, metadata={"left_out": "true"}),  # no judge sees it: it may be missing
+        pa.field("src_lang", _TEXT),
+        pa.field("trg_lang", _TEXT),
+        pa.field("mt_texts", pa.list_(_TEXT)),
+        pa.field("analysis", _TEXT),
+        pa.field("scores", pa.list_(pa.int64())),
+    ]
 )
 
 # Of the translation model's SFT: responses that reason before they translate.
@@ -250,7 +250,9 @@ def _conform(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
     Scores may still be floating-point numbers: whether they are whole is a matter of rows, not of the column.
     """
     missing = [
-        field.name for field in schema if field.name not in table.column_names and not _optional(field)
+        field.name
+        for field in schema
+        if field.name not in table.column_names and not (_optional(field) or _left_out(field))
     ]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; found {', '.join(table.column_names)}")
@@ -260,7 +262,7 @@ def _conform(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
     for field in schema:
         if field.name in table.column_names:
             columns[field.name] = _plain(table[field.name], field, path)
-        else:
+        elif not _left_out(field):
             columns[field.name] = pa.nulls(table.num_rows, field.type)
     further = [name for name in table.column_names if name not in columns]
     columns |= {name: usual(table[name], decimals=False) for name in further}
@@ -269,6 +271,11 @@ def _conform(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
 
 def _optional(field: pa.Field) -> bool:
     return b"optional" in (field.metadata or {})
+
+
+def _left_out(field: pa.Field) -> bool:
+    """Whether a table may be without the column; where it has it, its rows are checked like others."""
+    return b"left_out" in (field.metadata or {})
 
 
 def _plain(column: pa.ChunkedArray, field: pa.Field, path: str | Path) -> pa.Array:
@@ -335,7 +342,7 @@ def _describe(fault: _Fault, table: pa.Table, path: str | Path, before: int) -> 
 
 def _faults(table: pa.Table, schema: pa.Schema) -> Iterator[_Fault]:
     for field in schema:
-        if _optional(field):
+        if _optional(field) or field.name not in table.column_names:
             continue
         column = table[field.name].combine_chunks()
         if field.name in _LANGUAGE_COLUMNS:
@@ -407,4 +414,5 @@ def _is_known(code: str) -> bool:
 
 def _cast(table: pa.Table, schema: pa.Schema, path: str | Path) -> pa.Table:
     further = [table.schema.field(name) for name in table.column_names if name not in schema.names]
-    return table.cast(pa.schema([*(field.remove_metadata() for field in schema), *further]))
+    own = [field.remove_metadata() for field in schema if field.name in table.column_names]
+    return table.cast(pa.schema([*own, *further]))

@@ -126,6 +126,77 @@ def _order(content: str, n: int) -> list[set[int]]:
     return order
 
 
+def lenient_score(text: str, lowest: int, highest: int, name: str = "score") -> int:
+    """As `parse_score`, also in the words of models that were not trained on the form: `<score>8/10</score>`,
+    `<score>**8**</score>`, `<score>Score: 8</score>`, or without any tag on the last line.
+
+    Raises:
+        ValueError: as `parse_score`.
+    """
+
+    def read(content: str) -> int:
+        value = parse_quality(content, highest)
+        if value != int(value) or value < lowest:
+            raise ValueError(f"holds {content[:80]!r}; expected an integer from {lowest} to {highest}")
+        return int(value)
+
+    return _lenient(text, name, read)
+
+
+def lenient_preference(text: str, name: str = "better") -> Preference:
+    """As `parse_preference`, also in the words of models that were not trained on the form: `**A**`, `[[B]]`,
+    `Response A`, `Response B is better`, `It's a tie`, in the tag, or without any tag on the last line.
+
+    Raises:
+        ValueError: as `parse_preference`.
+    """
+
+    def read(content: str) -> Preference:
+        match = _SAID.fullmatch(_plain(content))
+        if match is None:
+            raise ValueError(f"holds {content[:80]!r}; expected A, B or tie")
+        return as_preference(match["side"]) or "tie"
+
+    return _lenient(text, name, read)
+
+
+def lenient_order(text: str, n: int, name: str = "ranking") -> list[set[int]]:
+    """As `parse_order`, also in the words of models that were not trained on the form: `[3, 2, 1]`,
+    `Response 3 > Response 1 = Response 2`, in the tag, or without any tag on the last line.
+
+    Raises:
+        ValueError: as `parse_order`.
+    """
+    return _lenient(text, name, lambda content: _order(_LABEL.sub("", _plain(content)), n))
+
+
+# Who is named, before a letter or a number.
+_WHO = r"(?:response|answer|candidate|option|assistant|translation|model)"
+_LABEL = re.compile(rf"\b{_WHO}s?\s*#?|^[^:\d]{{0,40}}:\s*", re.IGNORECASE)
+_SAID = re.compile(
+    rf"(?:[^:]{{0,60}}:\s*)?(?:the\s+)?(?:(?:better|best|winning|preferred)\s+)?(?:(?:{_WHO}|winner|one)\s+(?:is\s+)?)?"
+    rf"(?:(?:{_WHO})\s+)?(?:(?P<side>[AB])|(?:it\s+is\s+|it's\s+)?(?:an?\s+)?(?:tie|draw|equal|tied))"
+    r"(?:\s+(?:is\s+(?:the\s+)?(?:better|best|winner|preferred)(?:\s+(?:one|response|answer))?|wins))?",
+    re.IGNORECASE,
+)
+
+
+def _plain(content: str) -> str:
+    """A content in one line, without emphasis, brackets, quotes and the full stop at its end."""
+    return " ".join(re.sub(r"[*_`#\[\]()\"“”]", " ", content).split()).rstrip(".!").strip()
+
+
+def _lenient(text: str, name: str, read: Callable[[str], T]) -> T:
+    """The value in the tag; without any tag of this name, on the last line outside the thinking."""
+    answer = after_thinking(text) if isinstance(text, str) else None
+    if answer is None or re.search(rf"</?{re.escape(name)}>", answer, re.IGNORECASE):
+        return _verdict(text, name, read)
+    try:
+        return read(last_line(without_end(answer)) or "")
+    except ValueError as error:
+        raise ValueError(f"no <{name}>, and the last line {error}") from error
+
+
 def swap(preference: Preference) -> Preference:
     """The same preference with the two responses in the other order."""
     return cast(Preference, {"A": "B", "B": "A", "tie": "tie"}[preference])

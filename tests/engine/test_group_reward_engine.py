@@ -14,6 +14,8 @@ from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError
 from grrm.rewards.group import GroupRewardManager
 
+ANSWER = {"choices": [{"message": {"role": "assistant", "content": "B > A"}, "finish_reason": "stop"}]}
+
 
 def with_server(handler, use):
     """Run `use(address)` while a server on loopback answers chat requests with `handler`."""
@@ -39,7 +41,7 @@ def test_the_judge_is_asked_in_openais_form_over_kept_connections():
     async def answer(request):
         requests.append(await request.json())
         connections.add(request.transport.get_extra_info("peername"))
-        return web.json_response({"choices": [{"message": {"role": "assistant", "content": "B > A"}}]})
+        return web.json_response(ANSWER)
 
     async def use(address):
         judge = served_judge(address, {"model": "grrm", "max_tokens": 9}, timeout=5)
@@ -105,7 +107,7 @@ def test_a_connection_cut_once_is_made_again():
         tries.append(request)
         if len(tries) == 1:
             request.transport.abort()
-        return web.json_response({"choices": [{"message": {"content": "B > A"}}]})
+        return web.json_response(ANSWER)
 
     async def use(address):
         return await served_judge(address, {}, timeout=5, pauses=(0,))("which?", 0.0)

@@ -31,6 +31,7 @@ from grrm.preflight.forecast import (
     rows_per_group,
     source_tables,
 )
+from grrm.preflight.judged_work import judge_calls, other_trainings, runs_of
 from grrm.schemas import write_table
 
 ROOT = Path(__file__).parents[2]
@@ -274,3 +275,44 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and len(done.stderr.splitlines()) == 1
+
+
+# ---------------------------------------------------------------- judges and alignment
+
+
+def calls_of(*names: str, **changes: Any) -> dict[str, Any]:
+    """What judges are asked, by training."""
+    config = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in names])
+    for key, value in changes.items():
+        config["alignment"]["grpo"]["reward"]["judge"][key] = value
+    works = other_trainings(config, ROOT, ASSUMPTIONS)
+    steps = {work.name: work.steps for work in works} | {"mt_grpo": 25}
+    return {one.name: one for one in judge_calls(config, steps, ASSUMPTIONS, runs_of(config, works))}
+
+
+def test_the_alignment_as_published_asks_six_times_a_prompt_and_is_paid_for() -> None:
+    prices = {"url": "http://x/v1", "prompt_price": 1.0, "completion_price": 10.0}
+    calls = calls_of("paper", "small", "alignment_gpu", **prices)["alignment_grpo"]
+    assert (calls.group, calls.calls) == (6, 6 * 96 * (10_000 // 96) * 25)
+    asked, answered = calls.tokens
+    assert calls.cost == Range((asked.low + 10 * answered.low) / 1e6, (asked.high + 10 * answered.high) / 1e6)
+
+
+def test_the_toys_alignment_asks_about_the_chosen_response_in_both_orders() -> None:
+    calls = calls_of("judges")
+    assert (calls["alignment_grpo"].group, calls["alignment_grpo"].calls) == (20, 20 * 16 * 20)
+    assert calls["alignment_grpo"].cost is None
+    assert (calls["mt_grpo"].group, calls["mt_grpo"].calls) == (1, 800)
+
+
+def test_the_command_forecasts_what_a_target_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    config = str(ROOT / "config/judges.yaml")
+    cli.main(["forecast", "--config", config, "--workflow", str(ROOT), "--target", "alignment_grpo"])
+    said = capsys.readouterr().out
+    assert "alignment_judge" in said and "pairwise_dgr" in said
+    assert "mt_grpo" not in said and "judge_pointwise" not in said
+    cli.main(["forecast", "--config", config, "--workflow", str(ROOT)])
+    said = capsys.readouterr().out
+    assert "mt_grpo" in said and "judge_pointwise" in said and "alignment_policy" in said
+    with pytest.raises(UserError, match="--target nothing"):
+        cli.main(["forecast", "--config", config, "--workflow", str(ROOT), "--target", "nothing"])

@@ -451,8 +451,28 @@ def test_held_out_groups_become_rows_too(folder):
 def test_scores_on_another_scale_have_no_verified_reward(folder):
     table = [{**TABLES["ranking_test"][0], "scores": [-1.5] * len(TABLES["ranking_test"][0]["scores"])}]
     write_table(folder / "ranking_test.parquet", table, "ranking_test")
-    with pytest.raises(UserError, match=r"score -1\.5: .* integers from 0 to 10"):
+    with pytest.raises(
+        UserError, match=r"ranking_test\.parquet, row 0 .*score -1\.5: .* integers from 0 to 10"
+    ):
         run(prepare_grrm_rlvr, "ranking_test", folder, "--table", "ranking_test", prompt="grrm")
+
+
+@pytest.mark.parametrize("score", [0.5, 10.5, float("nan"), 11])
+def test_the_row_of_a_score_that_cannot_be_verified_is_named(folder, score):
+    table = [dict(row) for row in TABLES["ranking_test"][:5]]
+    table[3]["scores"] = [*table[3]["scores"][:-1], score]
+    pq.write_table(pa.Table.from_pylist(table), folder / "ranking_test.parquet")
+    with pytest.raises(UserError, match=r"ranking_test\.parquet, row 3 "):
+        run(prepare_grrm_rlvr, "ranking_test", folder, "--table", "ranking_test", prompt="grrm")
+
+
+def test_rankings_without_references_are_prepared_alike(folder):
+    def rows():
+        return prepared(prepare_grrm_rlvr, "grrm_rlvr", folder, prompt="grrm")
+
+    before, file = rows(), folder / "grrm_rlvr.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["trg_text"]), file)
+    assert rows() == before
 
 
 def test_negative_augmentation_is_refused(folder, capsys):

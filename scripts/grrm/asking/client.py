@@ -21,12 +21,12 @@ from grrm.asking.endpoint import Endpoint, Retrying
 from grrm.asking.failures import FailureWatch
 from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
-from grrm.asking.options import JudgeOptions
+from grrm.asking.money import Budget, cost_of
+from grrm.asking.options import JudgeOptions, key_of
 from grrm.asking.tokens import marking
 from grrm.content import model_hash
 from grrm.files import UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
-from grrm.urls import read_key
 
 T = TypeVar("T")
 
@@ -55,13 +55,14 @@ class JudgeClient:
     ) -> None:
         self.options = options
         self.counts = Counts()
-        key = read_key(options.key_variable, environment)
+        key = key_of(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
         self._endpoint = Endpoint(options, key, self.counts, retrying)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
+        self._budget = Budget(options)
         self._batches = 0
         self._watch = FailureWatch(options.max_failure_share, options.failure_window)
         self._round = self._begun = 0
@@ -89,8 +90,8 @@ class JudgeClient:
 
         Raises:
             UserError: more than `max_failure_share` of the verdicts of a round failed, the batches that began
-                one after the other until they had `failure_window` questions; or a `required` endpoint
-                cannot be reached.
+                one after the other until they had `failure_window` questions, a `required` endpoint
+                cannot be reached, or the budget is spent.
         """
         number = self._begin(len(questions))
         try:
@@ -146,11 +147,14 @@ class JudgeClient:
         """Send one request of the caller's own making, with `messages` or with a `prompt` to be continued.
 
         Args:
-            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack.
+            request: its fields; model, temperature, top_p, max_tokens and `extra` are added where they lack,
+                and what is None is left out.
             sample: as in `ask`.
         """
         self.counts.requests += 1
-        return await self._share({**defaults(self.options), **request}, sample, self._new_batch())
+        fields = {**defaults(self.options), **request}
+        asked = {name: value for name, value in fields.items() if value is not None}
+        return await self._share(asked, sample, self._new_batch())
 
     def _new_batch(self) -> Batch:
         self._batches += 1
@@ -201,8 +205,9 @@ class JudgeClient:
             return reply
         start = time.monotonic()
         try:
-            async with batch.limit():
-                reply = await self._endpoint.send(request, batch)
+            with self._budget.reserved(request, self.counts.cost):
+                async with batch.limit():
+                    reply = await self._endpoint.send(request, batch)
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
@@ -226,6 +231,7 @@ class JudgeClient:
             return Verdict(parse(text), text=text)
         except ValueError as error:
             self.counts.unparsable += 1
+            self._note_unread(str(error))
             return Verdict(None, "unparsable", str(error), text)
 
     def _book(self, key: str, reply: Reply, seconds: float) -> None:
@@ -234,9 +240,7 @@ class JudgeClient:
             counts.answered += 1
         else:
             counts.failures[reply.reason] += 1
-        cost = (
-            reply.prompt_tokens * options.prompt_price + reply.completion_tokens * options.completion_price
-        ) / 1e6
+        cost = cost_of(options, reply.prompt_tokens, reply.completion_tokens)
         counts.prompt_tokens += reply.prompt_tokens
         counts.completion_tokens += reply.completion_tokens
         counts.cost += cost
@@ -267,6 +271,11 @@ class JudgeClient:
                 "cost": cost,
             }
             write_call(Path(options.ledger), row)
+
+    def _note_unread(self, detail: str) -> None:
+        if self.options.ledger:
+            row = {"time": round(time.time(), 3), "model": self.options.model, "without_verdict": detail}
+            write_call(Path(self.options.ledger), row)
 
     def _check_reached(self, results: Iterable[Verdict[T] | Reply]) -> None:
         if not self.options.required:

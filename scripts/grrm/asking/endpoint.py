@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Self
 
 import httpx
@@ -56,6 +57,11 @@ class Retrying:
         if reason not in self.reasons or attempt >= len(self.pauses):
             return None
         return self.pauses[attempt] * random.uniform(self.least, 1.0)
+
+
+def _is_away(reply: Reply) -> bool:
+    """Whether nobody is there, as while a server is started anew."""
+    return reply.reason == "connection" or reply.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Endpoint:
@@ -108,6 +114,7 @@ class Endpoint:
         # Four bytes a token is a guess; the endpoint's own count replaces it.
         tokens = len(content) // 4 + longest_answer(request, self._options)
         attempt = 0
+        down_since: float | None = None
         while True:
             async with self._slot(batch) as http:
                 batch.start()
@@ -126,8 +133,11 @@ class Endpoint:
             if retry_after:
                 # It is the endpoint that is busy: everybody waits.
                 self._not_before = max(self._not_before, time.monotonic() + retry_after)
+            down_since = (down_since or time.monotonic()) if _is_away(reply) else None
             if (pause := self._retrying.pause(reply.reason, attempt)) is None:
-                return reply
+                if down_since is None or time.monotonic() - down_since > self._options.outage_patience:
+                    return reply
+                pause = self._options.max_backoff * random.uniform(0.5, 1.0)
             await asyncio.sleep(max(retry_after, pause))
             attempt += 1
 

@@ -58,10 +58,11 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
 
     Returns:
         requests (those sent and those answered from the cache), answered, cached, failed, failures by reason,
-        prompt_tokens, completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None
-        without any).
+        without_verdict (answers that could not be read, also those that were asked for again), prompt_tokens,
+        completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None without any).
     """
-    rows = [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger)]
+    noted = [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger)]
+    rows = [row for row in noted if "without_verdict" not in row]
     failures = Counter(row["reason"] for row in rows if row["reason"] is not None)
     cached = sum(row["cached"] for row in rows)
     seconds = sorted(row["seconds"] for row in rows if not row["cached"])
@@ -71,6 +72,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         "cached": cached,
         "failed": failures.total(),
         "failures": dict(failures.most_common()),
+        "without_verdict": len(noted) - len(rows),
         "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
         "completion_tokens": sum(row["completion_tokens"] for row in rows),
         "cost": sum(row["cost"] for row in rows),

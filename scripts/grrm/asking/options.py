@@ -11,12 +11,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from grrm.config.environment import judge_options, variable_of
 from grrm.files import UserError
-from grrm.urls import secret_in
+from grrm.urls import read_key, secret_in
 
 NO_DEADLINE = 10.0**9
 """Of a batch whose calls alone are limited, in seconds."""
 UNLIMITED = 10**9
 """Calls at once, or failures in a row, that nobody reaches."""
+
+PATIENT = {"outage_patience": 1800.0, "breaker_patience": 1800.0, "deadline": 5400.0}
+"""Options where a judge may be started anew while others wait, who would not ask again."""
 
 
 _ABOVE_ZERO = (
@@ -38,6 +41,7 @@ _FROM_ZERO = (
     "retry_temperature",
     "breaker_cooldown",
     "breaker_patience",
+    "outage_patience",
 )
 
 
@@ -53,7 +57,7 @@ class JudgeOptions:
     url: str = ""
     """Base URL (http://host:port/v1) or the whole one (.../chat/completions); may be empty in replay."""
     key_variable: str = "JUDGE_API_KEY"
-    """Environment variable with the API key; without it none is sent."""
+    """Environment variable with the API key, see `key_of`; without one none is sent."""
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 2048
@@ -89,6 +93,8 @@ class JudgeOptions:
     """Time between probes."""
     breaker_patience: float = 120.0
     """Time without a successful call after which all calls fail at once, probes excepted."""
+    outage_patience: float = 0.0
+    """Time for which calls to an endpoint that cannot be reached are sent again after all retries."""
     max_failure_share: float = 0.5
     """Share of failures past which judging stops with an error, taken over whole batches."""
     failure_window: int = 64
@@ -105,6 +111,8 @@ class JudgeOptions:
     """Per million tokens."""
     completion_price: float = 0.0
     """Per million tokens."""
+    budget: float | None = None
+    """Cost, by the prices, past which nothing is asked any more: an error."""
     verbose: bool = False
     """Print what every request came to: seconds, tokens, answer or failure."""
 
@@ -122,6 +130,13 @@ class JudgeOptions:
                 if not (0 <= value < math.inf and (value or may_be_zero)):
                     expected = "of at least 0" if may_be_zero else "above 0"
                     raise UserError(f"judge: {name} is {value}, expected a number {expected}")
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise UserError(f"judge: budget is {self.budget}, expected a number above 0")
+        if self.budget is not None and not self.prompt_price + self.completion_price:
+            raise UserError(
+                f"judge: budget is {self.budget:g}, but nothing has a price; set prompt_price and "
+                "completion_price, per million tokens"
+            )
         if not 0 <= self.max_failure_share <= 1:
             raise UserError(
                 f"judge: max_failure_share is {self.max_failure_share}, expected a share from 0 to 1"
@@ -150,6 +165,17 @@ class JudgeOptions:
                 if str(error).startswith(f"judge: {option} is "):
                     raise UserError(f"{error} ({variable_of(option)} in the environment)") from error
             raise
+
+
+def key_of(variable: str, environment: Mapping[str, str]) -> str:
+    """The API key of an endpoint: in the variable of this name; where that is the usual one, JUDGE_API_KEY,
+    and not set, in OPENAI_API_KEY. Empty if there is none.
+
+    Raises:
+        UserError: it cannot be sent, see `grrm.urls.read_key`.
+    """
+    names = (variable, "OPENAI_API_KEY") if variable == JudgeOptions.key_variable else (variable,)
+    return next((key for name in names if (key := read_key(name, environment))), "")
 
 
 def chat_url(url: str) -> str:

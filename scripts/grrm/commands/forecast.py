@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 
 from grrm.commands.experiment import add_options, configuration
+from grrm.files import UserError
 from grrm.preflight.forecast import forecast_experiment, format_forecast, load_assumptions
+from grrm.preflight.judged_work import format_judged, judge_calls, other_trainings, runs_of
 
 HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is submitted"
 
@@ -14,6 +16,12 @@ HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is sub
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its options."""
     add_options(parser)
+    parser.add_argument(
+        "--target",
+        nargs="+",
+        default=[],
+        help="only what is needed for these trainings, such as alignment_grpo (default: all of it)",
+    )
     parser.add_argument("--assumptions", type=Path, help="default: config/forecast.yaml of the workflow")
 
 
@@ -21,4 +29,18 @@ def run(args: argparse.Namespace) -> None:
     """Print the forecast."""
     config = configuration(args)
     assumptions = load_assumptions(args.assumptions or args.workflow / "config/forecast.yaml")
-    print(format_forecast(config, forecast_experiment(config, args.workflow, assumptions), assumptions))
+    works = other_trainings(config, args.workflow, assumptions)
+    runs = runs_of(config, works, args.target)
+    if args.target and not runs:
+        raise UserError(f"--target {' '.join(args.target)}: no training of this experiment is needed for it")
+    works = [work for work in works if work.name in runs]
+    stages = [
+        stage for stage in forecast_experiment(config, args.workflow, assumptions) if stage.name in runs
+    ]
+    steps: dict[str, int | None] = {stage.name: round(stage.steps.high) for stage in stages}
+    steps |= {work.name: work.steps for work in works}
+    steps |= {run: steps.get("mt_grpo") for run in runs if run.startswith("mt_grpo")}
+    texts = [format_forecast(config, stages, assumptions)] if stages or not works else []
+    if judged := format_judged(works, judge_calls(config, steps, assumptions, runs)):
+        texts.append(judged)
+    print("\n\n".join(texts))

@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from grrm import event_loop
 from grrm.catalogue.rewards import NAMES
 from grrm.config.environment import kind_of_environment, without_variables_of
 from grrm.files import UserError
@@ -54,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerant",
         action="store_true",
-        help="read a GRRM's answer like that of a model that was not trained on its form: bold headers, 9/10",
+        help="read answers like those of a judge that was not trained on the form: bold headers, 9/10, "
+        '"Response A", [3, 2, 1]',
     )
     parser.add_argument("--function", default="", help="path/to/file.py:function (function)")
     parser.add_argument(
@@ -93,6 +95,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points", action="store_true", help="rewards from 0 to 10 whatever the kind, not on its own scale"
     )
+    _add_server_arguments(parser)
+
+
+def _add_server_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-size",
         type=int,
@@ -103,6 +109,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in _LIMITS.items():
         kind = float if name == "patience" else int
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=argparse.SUPPRESS, help=text)
+    parser.add_argument(
+        "--untried", action="store_true", help="begin without asking the judge a first question"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=5000, help="0: any free one (default: 5000)")
 
@@ -114,10 +123,14 @@ def run(args: argparse.Namespace) -> None:
     from grrm.reward_server.app import ServerOptions, create_app
     from grrm.rewards.kinds import Scorer
     from grrm.rewards.labelled import Reading, checker, scoring
+    from grrm.rewards.trial import try_judges
 
     options = _scoring(args)
     check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said before anybody asks
     reading = Reading(args.extract, args.invalid_reward, args.points, args.on_failure)
+    if not args.untried:
+        for said in event_loop.run(try_judges(options, os.environ)):
+            print(said, file=sys.stderr, flush=True)
     limits = {name: getattr(args, name) for name in _LIMITS if hasattr(args, name)}
     compares = options.compares(points=args.points)
     server = ServerOptions(options.kind, compares=compares, group_size=args.group_size, **limits)
@@ -156,6 +169,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _scoring(args: argparse.Namespace) -> Any:
+    from grrm.asking.options import PATIENT
     from grrm.judges.prompts import shipped_prompt
     from grrm.rewards.kinds import ScoringOptions
 
@@ -181,7 +195,7 @@ def _scoring(args: argparse.Namespace) -> Any:
             "range": args.range,
             "parts": [{"prompt": shipped_prompt(str(part.get("kind"))), **part} for part in parts],
         },
-        judge=client,
+        judge={**PATIENT, **client},
         environment=without_variables_of(client, os.environ),  # the command line comes first
     )
 

@@ -103,8 +103,10 @@ class RankedGroups:
         *,
         with_analyses: bool = False,
         further: FurtherColumns | None = None,
+        path: str | Path = "groups",
     ) -> None:
-        """Read all pieces of the table; `folder` has room for its texts, `further` keeps what else is wanted.
+        """Read all pieces of the table; `folder` has room for its texts, `further` keeps what else is wanted,
+        `path` is where they come from, for messages.
 
         Raises:
             UserError: scores are not integers from 0 to 10 (those of test tables may be on any scale), or a
@@ -114,7 +116,8 @@ class RankedGroups:
         self.src_texts, self.mt_texts = TextFile(folder), TextFile(folder)
         self.analyses = TextFile(folder) if with_analyses else None
         self.src_langs, self.trg_langs = LanguageColumn(), LanguageColumn()
-        sizes, scores = [], []
+        sizes: list[npt.NDArray[np.int64]] = []
+        scores: list[npt.NDArray[np.uint8]] = []
         for table in tables:
             for batch in table.to_batches():
                 self.further.add(batch)
@@ -124,8 +127,9 @@ class RankedGroups:
                     self.analyses.add(batch["analysis"])
                 self.src_langs.add(batch["src_lang"])
                 self.trg_langs.add(batch["trg_lang"])
+                before = sum(len(known) for known in sizes)
                 sizes.append(pc.list_value_length(batch["mt_texts"]).to_numpy().astype(np.int64))
-                scores.append(_grades(batch["scores"].flatten().to_numpy()))
+                scores.append(_grades(batch["scores"].flatten().to_numpy(), sizes[-1], path, before))
         self.further.close()
         for column in (self.src_texts, self.mt_texts, self.analyses, self.src_langs, self.trg_langs):
             if column is not None:
@@ -138,11 +142,18 @@ class RankedGroups:
         return len(self.sizes)
 
 
-def _grades(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    grades: npt.NDArray[np.uint8] = np.clip(scores, MIN_SCORE, MAX_SCORE).astype(np.uint8)
-    if wrong := scores[grades != scores].tolist():
+def _grades(
+    scores: npt.NDArray[Any], sizes: npt.NDArray[np.int64], path: str | Path, before: int
+) -> npt.NDArray[np.uint8]:
+    """The scores of groups of these sizes, of which so many rows stood before in the file."""
+    grades: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(scores), MIN_SCORE, MAX_SCORE).astype(np.uint8)
+    wrong = grades != scores
+    if wrong.any():
+        first = int(wrong.argmax())
+        row = before + int(np.searchsorted(sizes.cumsum(), first, side="right"))
         raise UserError(
-            f"score {wrong[0]}: the verified reward needs integers from {MIN_SCORE} to {MAX_SCORE}"
+            f"{path}, row {row} (the first is 0): score {scores[first]}: the verified reward needs "
+            f"integers from {MIN_SCORE} to {MAX_SCORE}: round them, or leave this table out of training"
         )
     return grades
 

@@ -46,9 +46,9 @@ def ranking_chat(row: Row, prompt: RankingPrompt, semantics: Semantics = "strict
 
 
 def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
-    """A row of the mt_sft table as a chat: the translation prompt, then the response as it is."""
+    """A row of the mt_sft table as a chat: the translation prompt, then the response, stripped."""
     user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}, columns=row)
-    return chat(user, row["response"])
+    return chat(user, row["response"].strip())
 
 
 def with_translation(row: Row) -> Row:

@@ -24,7 +24,8 @@ def problems(folder: Path) -> list[str]:
     for file in folder.glob("*.safetensors"):
         with safe_open(file, framework="pt") as weights:
             found |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    text = config.get_text_config()  # of a model that reads images, too
+    tied = {"lm_head.weight"} if text.tie_word_embeddings else set()
     wrong = [f"weight {name} is missing" for name in expected.keys() - found.keys() - tied]
     wrong += [f"weight {name} is not one of the model's" for name in found.keys() - expected.keys()]
     wrong += [
@@ -32,8 +33,8 @@ def problems(folder: Path) -> list[str]:
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
-    if len(tokenizer) > config.vocab_size:
-        wrong.append(f"the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}")
+    if len(tokenizer) > text.vocab_size:
+        wrong.append(f"the tokenizer has {len(tokenizer)} tokens, the model {text.vocab_size}")
     if tokenizer.chat_template is None:
         wrong.append("the tokenizer has no chat template")
     ends = GenerationConfig.from_pretrained(folder).eos_token_id

@@ -31,7 +31,7 @@ _ENDPOINT = re.compile(rf"({_PART}judge\.)max_tokens")
 # How a judge is reached, not what it is: may change from one launch to the next.
 _TRANSPORT = re.compile(
     rf"{_PART}judge\.(?:url|max_concurrency|timeout|deadline|retries|requests_per_minute|tokens_per_minute"
-    "|cache|tokenizer|replay|prompt_price|completion_price|verbose)"
+    "|cache|tokenizer|replay|prompt_price|completion_price|budget|verbose)"
 )
 
 
@@ -144,6 +144,7 @@ def group_reward(
         **_function(_KWARGS, reward),
         **_parts(reward, parts, served=served),
         **({f"{_KWARGS}task": task} if task != "translation" else {}),
+        **{f"{_KWARGS}{name}": reward[name] for name in ("chosen", "tolerant") if name in reward},
     }
 
 
@@ -166,6 +167,7 @@ def _parts(reward: Mapping[str, Any], parts: Mapping[str, PartFiles], *, served:
             **(_endpoint(key, piece) if entry.asks == "judge" and name != by_verl else {}),
             **_checkpoint(key, piece, files),
             **_function(key, piece),
+            **({f"{key}tolerant": piece["tolerant"]} if "tolerant" in piece else {}),
         }
     return overrides
 

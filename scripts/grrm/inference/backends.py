@@ -10,8 +10,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,7 @@ _MODULES = {
 }
 BACKENDS = ("auto", *_MODULES)
 
+_PACKAGES = ("torch", "transformers", "safetensors", "accelerate", "tokenizers", "vllm")
 # What inference reads of a model; other files of a repository on the hub are not downloaded.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -157,7 +159,10 @@ class Engine:
         concurrency: requests at once (openai).
         timeout: seconds for one answer (openai).
         call_retries: times a call that failed is sent again (openai).
-        key_variable: environment variable that holds the server's API key (openai).
+        key_variable: environment variable that holds the server's API key (openai); see
+            `grrm.asking.options.key_of`.
+        extra: further fields of every request (openai), such as thinking that is turned off,
+            {"chat_template_kwargs": {"enable_thinking": False}}; None leaves one out, {"seed": None}.
         revision: of a model of the hub; None: its main branch.
     """
 
@@ -171,8 +176,9 @@ class Engine:
     concurrency: int = 64
     timeout: float = 600.0
     call_retries: int = 5
-    key_variable: str = "OPENAI_API_KEY"
+    key_variable: str = "JUDGE_API_KEY"
     revision: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -205,8 +211,24 @@ def open_backend(model: str | Path, engine: Engine = DEFAULT_ENGINE) -> Backend:
     name = choose_backend(engine)
     if name != "openai":
         model = find_model(model, engine.revision)
-    backend: Backend = import_module(_MODULES[name]).open(model, engine)
+    with needs_installed(str(model)):
+        backend: Backend = import_module(_MODULES[name]).open(model, engine)
     return backend
+
+
+@contextmanager
+def needs_installed(model: str) -> Iterator[None]:
+    """What loads a model; raises UserError if a package is not installed that runs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        raise UserError(
+            f"{model}: {error.name} is not installed here, and runs it; install the extra infer "
+            "(pip install 'grrm[infer]', from a checkout '.[infer]'), use the python of an environment "
+            "of the workflow (.snakemake/environments/train/bin/python), or name a server (base_url)"
+        ) from error
 
 
 def fit(decoding: Decoding, backend: Backend) -> Decoding:

@@ -14,6 +14,7 @@ from grrm.inference.backends import (
     Request,
     choose_backend,
     folder_origin,
+    needs_installed,
     open_backend,
 )
 from grrm.judges.card import BradleyTerry, Pairwise, Pointwise
@@ -30,9 +31,10 @@ class Classifier:
         from grrm.inference.bradley_terry import load
 
         self._model = model
-        self.score: Callable[[Sequence[Sequence[Mapping[str, str]]]], list[float]] = load(
-            model, max_length, batch_size=engine.batch_size, threads=engine.threads
-        )
+        with needs_installed(str(model)):
+            self.score: Callable[[Sequence[Sequence[Mapping[str, str]]]], list[float]] = load(
+                model, max_length, batch_size=engine.batch_size, threads=engine.threads
+            )
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[Any]:
         """Not what it is for; see `score`."""

@@ -6,15 +6,18 @@ API key are those of `grrm.asking`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
 from grrm.asking.chat import Reply, question
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import NO_DEADLINE, JudgeOptions
+from grrm.event_loop import LoopThread
 from grrm.files import UserError
 from grrm.inference.backends import Completion, Decoding, Engine, Request
 
@@ -26,7 +29,7 @@ class OpenAIBackend:
     """A model behind a base URL."""
 
     def __init__(self, model: str, engine: Engine) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._extra = LoopThread(f"grrm asks {model}"), dict(engine.extra)
         self._options = JudgeOptions(
             model=model,
             url=engine.base_url,
@@ -36,7 +39,7 @@ class OpenAIBackend:
             retries=engine.call_retries,
             deadline=NO_DEADLINE,
         )
-        self._client = self._loop.run_until_complete(self._enter())
+        self._client = self._loop.run(self._enter())
 
     async def _enter(self) -> JudgeClient:
         return await JudgeClient(self._options).__aenter__()
@@ -47,27 +50,21 @@ class OpenAIBackend:
         Raises:
             UserError: the server refuses to be asked at all (unknown model, wrong key).
         """
-        answered: asyncio.Queue[tuple[int, Reply | BaseException]] = asyncio.Queue()
-
-        async def ask(position: int) -> None:
-            reply: Reply | BaseException
-            try:
-                body = _body(requests[position], decoding)
-                reply = await self._client.complete(body, requests[position].seed)
-            except BaseException as error:  # told to whoever waits for it, who would wait for ever
-                reply = error
-            answered.put_nowait((position, reply))
-
-        tasks = [self._loop.create_task(ask(position)) for position in range(len(requests))]
+        # Whatever becomes of a call wakes who waits here, in whichever thread.
+        ended: SimpleQueue[tuple[int, Future[Reply]]] = SimpleQueue()
+        calls = []
         try:
+            for position, request in enumerate(requests):
+                asked = self._client.complete(_body(request, decoding, self._extra), request.seed)
+                call = self._loop.start(asked)
+                call.add_done_callback(partial(_put, ended, position))
+                calls.append(call)
             for _ in requests:
-                position, reply = self._loop.run_until_complete(answered.get())
-                if isinstance(reply, BaseException):
-                    raise reply
-                yield position, self._completion(reply)
+                position, call = ended.get()
+                yield position, self._completion(call.result())
         finally:
-            if not self._loop.is_closed():  # who was interrupted may have closed it before
-                self._cancel(tasks)
+            for call in calls:
+                call.cancel()
 
     def origin(self) -> dict[str, Any]:
         """Name of the model, and where it is served; its weights cannot be seen from here."""
@@ -75,6 +72,7 @@ class OpenAIBackend:
         return {
             "model": self._options.model,
             "weights": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+            **({"extra": self._extra} if self._extra else {}),
         }
 
     def context(self) -> None:
@@ -82,20 +80,9 @@ class OpenAIBackend:
         return
 
     def close(self) -> None:
-        """Close the connections, whatever still waits for an answer."""
-        if self._loop.is_closed():
-            return
-        self._cancel(asyncio.all_tasks(self._loop))
-        self._loop.run_until_complete(self._client.__aexit__(None, None, None))
+        """Close the connections."""
+        self._loop.run(self._client.__aexit__(None, None, None))
         self._loop.close()
-
-    def _cancel(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        async def end() -> None:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        self._loop.run_until_complete(end())
 
     def _completion(self, reply: Reply) -> Completion:
         if (text := reply.answer) is None:
@@ -108,14 +95,20 @@ class OpenAIBackend:
         return Completion(text)
 
 
-def _body(request: Request, decoding: Decoding) -> dict[str, Any]:
-    return {
-        **question(request.text, chat=request.chat),
+def _put(ended: SimpleQueue[tuple[int, Future[Reply]]], position: int, call: Future[Reply]) -> None:
+    ended.put((position, call))
+
+
+def _body(request: Request, decoding: Decoding, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request; None in `extra` leaves one out."""
+    fields = {
         "max_tokens": decoding.max_new_tokens,
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "seed": request.seed,
+        **extra,
     }
+    return {**question(request.text, chat=request.chat), **fields}
 
 
 def open(model: str | Path, engine: Engine) -> OpenAIBackend:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import fields
+from typing import Any
 
 from grrm.inference.attempts import Retries
 from grrm.inference.backends import BACKENDS, Decoding, Engine
@@ -23,7 +25,17 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--key-variable",
         default=Engine.key_variable,
-        help=f"environment variable with the server's API key (default: {Engine.key_variable})",
+        help=f"environment variable with the server's API key (default: {Engine.key_variable}, without it "
+        "OPENAI_API_KEY)",
+    )
+    group.add_argument(
+        "--extra",
+        type=_fields,
+        default={},
+        metavar="JSON",
+        help="further fields of every request (openai), such as "
+        '\'{"chat_template_kwargs": {"enable_thinking": false}}\'; null leaves a field out: '
+        "'{\"seed\": null}'",
     )
     group.add_argument("--revision", help="commit or branch of a model of the hub")
     _number(group, "--batch-size", int, Engine.batch_size, "rows a batch")
@@ -34,6 +46,19 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     _number(group, "--concurrency", int, Engine.concurrency, "requests at once (openai)")
     _number(group, "--timeout", float, Engine.timeout, "seconds for an answer (openai)")
     _number(group, "--call-retries", int, Engine.call_retries, "times a failed call is sent again (openai)")
+
+
+def _fields(text: str) -> dict[str, Any]:
+    """An object in JSON."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(
+            f"{text[:80]!r}, expected an object in JSON, such as '{{\"seed\": null}}'"
+        )
+    return value
 
 
 def engine_of(args: argparse.Namespace) -> Engine:

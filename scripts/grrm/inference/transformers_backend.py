@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,12 @@ class TransformersBackend:
             model, local_files_only=True, dtype="auto" if self._device == "cuda" else torch.float32
         )
         self._network.to(self._device).eval()
-        declared = self._network.generation_config.eos_token_id, self._network.config.eos_token_id
+        # Of models that read images, too, the part that writes text (Gemma 3, Qwen-VL).
+        self._config = self._network.config.get_text_config()
+        declared = (
+            getattr(self._network.generation_config, "eos_token_id", None),
+            getattr(self._config, "eos_token_id", None),
+        )
         self._stops = stop_tokens(self._tokenizer, *declared)
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.convert_ids_to_tokens(min(self._stops))
@@ -74,8 +80,8 @@ class TransformersBackend:
         return folder_origin(self._model, self._model)
 
     def context(self) -> int:
-        """Positions of the model."""
-        return int(self._network.config.max_position_embeddings)
+        """Positions of the model; of one without a limit more than any text has."""
+        return int(getattr(self._config, "max_position_embeddings", None) or sys.maxsize)
 
     def close(self) -> None:
         """Free the model."""

@@ -8,10 +8,12 @@ from functools import partial
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, draw, spread
 from grrm.judges.prompts import JudgePrompt
 from grrm.judges.questions import Decider, Verdict
-from grrm.verdicts import parse_order
+from grrm.verdicts import lenient_order, parse_order
 
 
-async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: JudgePrompt) -> Judged:
+async def judge_listwise(
+    client: Decider, groups: Sequence[Group], prompt: JudgePrompt, *, tolerant: bool = False
+) -> Judged:
     """Have the distinct candidates of each group ranked, all groups at once.
 
     The order in which the judge sees them is drawn from the texts, so that it does not depend on indices.
@@ -20,6 +22,7 @@ async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: Judge
         client: whom to ask.
         groups: what to judge.
         prompt: of kind judge_listwise.
+        tolerant: take the words of judges that were not trained on the form (`lenient_order`).
 
     Returns:
         scores, see `order_scores`, and the metrics of `common_metrics`.
@@ -42,7 +45,7 @@ async def judge_listwise(client: Decider, groups: Sequence[Group], prompt: Judge
                     candidates=[groups[number].candidates[index] for index in shown[number]],
                     **groups[number].context,
                 ),
-                partial(parse_order, n=len(shown[number]), name=prompt.tag),
+                partial(lenient_order if tolerant else parse_order, n=len(shown[number]), name=prompt.tag),
             )
             for number in asked
         ]

@@ -23,7 +23,7 @@ from grrm.judges.groups import (
 from grrm.judges.prompts import JudgePrompt
 from grrm.judges.questions import Decider, Verdict
 from grrm.tournament import Comparison, Method, solve_feedback_arc_set
-from grrm.verdicts import Preference, parse_preference, swap
+from grrm.verdicts import Preference, lenient_preference, parse_preference, swap
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ async def judge_pairwise(
     prompt: JudgePrompt,
     method: Method = "dgr",
     both_orders: bool = True,
+    *,
+    tolerant: bool = False,
 ) -> Judged:
     """Compare all pairs of distinct candidates of all groups at once.
 
@@ -65,6 +67,7 @@ async def judge_pairwise(
         method: how comparisons become scores, see `grrm.tournament`.
         both_orders: ask about each pair in both orders: if the answers disagree it is a tie, if one is
             missing the comparison is. Else the order is drawn from the texts, not from the indices.
+        tolerant: take the words of judges that were not trained on the form (`lenient_preference`).
 
     Returns:
         scores, and the metrics of `common_metrics` besides ties; says_a, the share of answers that prefer the
@@ -74,11 +77,12 @@ async def judge_pairwise(
     Raises:
         UserError: too many failures, see `Decider.decide`.
     """
+    read = lenient_preference if tolerant else parse_preference
     matches = [match for index, group in enumerate(groups) for match in _matches(index, group, both_orders)]
     questions = [question for match in matches for question in match.questions]
     verdicts = await client.decide(
         [
-            (_render(prompt, groups[question.group], question), partial(parse_preference, name=prompt.tag))
+            (_render(prompt, groups[question.group], question), partial(read, name=prompt.tag))
             for question in questions
         ]
     )

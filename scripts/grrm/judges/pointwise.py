@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, spread
 from grrm.judges.prompts import JudgePrompt
 from grrm.judges.questions import Decider
-from grrm.verdicts import parse_score
+from grrm.verdicts import lenient_score, parse_score
 
 LOWEST = 1
 HIGHEST = 10
@@ -18,7 +18,12 @@ Scale: TypeAlias = Literal["group", "absolute"]
 
 
 async def judge_pointwise(
-    client: Decider, groups: Sequence[Group], prompt: JudgePrompt, scale: Scale = "group"
+    client: Decider,
+    groups: Sequence[Group],
+    prompt: JudgePrompt,
+    scale: Scale = "group",
+    *,
+    tolerant: bool = False,
 ) -> Judged:
     """Score all distinct candidates of all groups at once.
 
@@ -27,6 +32,7 @@ async def judge_pointwise(
         groups: what to judge.
         prompt: of kind judge_pointwise.
         scale: how 1..10 becomes [-1, 1], see `scale_scores`.
+        tolerant: take the words of judges that were not trained on the form (`lenient_score`).
 
     Returns:
         scores, and the metrics of `common_metrics` besides mean_score, from 1 to 10.
@@ -40,7 +46,7 @@ async def judge_pointwise(
         client,
         groups,
         partial(_render, prompt),
-        partial(parse_score, lowest=LOWEST, highest=HIGHEST, name=prompt.tag),
+        partial(lenient_score if tolerant else parse_score, lowest=LOWEST, highest=HIGHEST, name=prompt.tag),
         partial(scale_scores, scale=scale),
         # Relative to a group of one, every score is the same: nothing to ask.
         least=1 if scale == "absolute" else 2,

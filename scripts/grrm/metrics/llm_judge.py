@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grrm import event_loop
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.config.environment import without_variables_of
@@ -24,6 +24,7 @@ from grrm.prompts import (
     code_fence,
     column_texts,
     fill_template,
+    keeping_layout,
     load_templates,
 )
 from grrm.verdicts import parse_quality
@@ -85,7 +86,7 @@ def score_segments(
     """
     asked = [i for i, segment in enumerate(segments) if segment["mt"].strip()]
     questions = [(render(segments[i]), partial(parse_quality, highest=HIGHEST)) for i in asked]
-    verdicts = dict(zip(asked, asyncio.run(_decide(questions, options)), strict=True))
+    verdicts = dict(zip(asked, event_loop.run(_decide(questions, options)), strict=True))
     reasons = Counter(str(verdict.reason) for verdict in verdicts.values() if verdict.value is None)
     if verdicts and reasons.total() == len(verdicts):
         first = next(iter(verdicts.values()))
@@ -124,16 +125,17 @@ def _render(
     own = column_texts(asked, row)
     hints = row.get("comment") or ""
     fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
+    keep = keeping_layout(*(templates[key] for key in ("prompt", "reference", "hints")))
     return fill_template(
         templates["prompt"],
         {
             **own,
             "source_language": language_name(row["src_lang"]),
             "target_language": language_name(row["trg_lang"]),
-            "source": segment["src"],
-            "translation": segment["mt"],
-            "reference": _filled(templates["reference"], "reference", segment["ref"], fence, own),
-            "hints": _filled(templates["hints"], "hints", hints, fence, own),
+            "source": keep(segment["src"]),
+            "translation": keep(segment["mt"]),
+            "reference": _filled(templates["reference"], "reference", keep(segment["ref"]), fence, own),
+            "hints": _filled(templates["hints"], "hints", keep(hints), fence, own),
             "fence": fence,
         },
     )

@@ -9,12 +9,12 @@ Parameters after these three get the column of the test table that they are name
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
+from grrm import event_loop
 from grrm.files import UserError, sha256
 from grrm.functions import Function, file_of, load_function, said
 from grrm.metrics.segments import Given, Scored
@@ -63,7 +63,7 @@ def ask(
     more = _columns(function, spec, rows)
     try:
         answer = function(texts, references, sources, **more)
-        scores = list(asyncio.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
+        scores = list(event_loop.run(_awaited(answer)) if inspect.isawaitable(answer) else answer)
     except (Exception, SystemExit) as error:
         raise UserError(f"{where}: {said(error)}") from error
     if len(scores) != len(texts):

@@ -19,6 +19,7 @@ from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.held_folders import check_trainings
 from grrm.preflight.jobs import Job, check_time, job
+from grrm.preflight.judges import check_judges
 from grrm.preflight.own_metrics import check_own_metrics
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.storage import Need, check_space, check_write, size_of
@@ -109,6 +110,7 @@ def check_experiment(
     findings += _check_environments(config, workflow, locks, software, nodes)
     findings += _check_hub(config, workflow)
     results = workflow / "results" / config["experiment"]
+    findings += check_judges(config, trained)
     findings += check_own_metrics(config, results / "data/translation_test.parquet")
     return merge(findings)
 

@@ -358,8 +358,8 @@ def format_forecast(
     )
     for stage in stages:
         lines.append(
-            f"{stage.name:<11}{_show(stage.rows):>22}{_show(stage.steps):>16}{_show(stage.gpu_hours):>16}"
-            f"{_show(stage.hours):>14}{_show(stage.jobs):>8}{_bytes(stage.disk):>18}"
+            f"{stage.name:<11}{shown_range(stage.rows):>22}{shown_range(stage.steps):>16}{shown_range(stage.gpu_hours):>16}"
+            f"{shown_range(stage.hours):>14}{shown_range(stage.jobs):>8}{_bytes(stage.disk):>18}"
         )
     unknown = [f"  {stage.name}: {stage.unknown}" for stage in stages if stage.unknown]
     disk = _bytes(sum((stage.disk for stage in stages if stage.disk is not None), Range(0, 0)))
@@ -368,8 +368,10 @@ def format_forecast(
     used = [stage.gpu_hours for stage in stages if stage.gpu_hours is not None]
     if used:
         total = sum(used, Range(0, 0))
-        lines += ["", f"{every}: {_show(total)} GPU-hours, {disk} of checkpoints and models"]
-        lines.append(f"Longest path: {' > '.join(path)}, {_show(hours)} hours without waiting in queues")
+        lines += ["", f"{every}: {shown_range(total)} GPU-hours, {disk} of checkpoints and models"]
+        lines.append(
+            f"Longest path: {' > '.join(path)}, {shown_range(hours)} hours without waiting in queues"
+        )
         lines.append("Jobs: what config/resources.yaml and cluster.gpu.max_runtime allow at one time")
     else:
         lines += ["", f"{every}: {disk} of checkpoints and models"]
@@ -395,10 +397,11 @@ def _bytes(value: Range | None) -> str:
     if value is None:
         return "-"
     size, unit = (1e9, "GB") if value.high >= 1e9 else (1e6, "MB")
-    return f"{_show(value * (1 / size))} {unit}"
+    return f"{shown_range(value * (1 / size))} {unit}"
 
 
-def _show(value: Range | None) -> str:
+def shown_range(value: Range | None) -> str:
+    """A range in short; - if it is not known."""
     if value is None:
         return "-"
     low, high = _number(value.low), _number(value.high)

@@ -151,14 +151,15 @@ class PointwisePrompt:
             UserError: a language is not known, or a column that the prompt names is not there.
         """
         own = column_texts(self.columns, columns)
+        keep = keeping_layout(self.prompt)
         return fill_template(
             self.prompt,
             {
                 **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
-                "source": src_text,
-                "translation": mt_text,
+                "source": keep(src_text),
+                "translation": keep(mt_text),
                 "fence": code_fence(src_text, mt_text, *own.values()),
             },
         )

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
+from grrm import event_loop
 from grrm.config import kind_of_environment
 from grrm.extract import code_block
 from grrm.files import UserError
@@ -157,7 +158,7 @@ def compute_scores(
             rows = list(zip(solution_strs, ground_truths, extra_infos, strict=True))
             return await _score(scorer, deque(maxlen=max(_MEMORY, len(rows))), rows, chosen)
 
-    return asyncio.run(run())
+    return event_loop.run(run())
 
 
 async def _score(

@@ -294,7 +294,7 @@ def load_bradley_terry(
     model.config.pad_token_id = tokenizer.pad_token_id
     tokenizer.padding_side = "right"
     model.to(device).eval()
-    longest = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or sys.maxsize
 
     def score(items: list[Item]) -> list[Score]:
         encoded = [encode(tokenizer, item["messages"], trained_length or sys.maxsize) for item in items]

@@ -27,6 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from grrm.asking.options import PATIENT
 from grrm.files import UserError
 from grrm.judges.prompts import shipped_prompt
 from grrm.rewards.kinds import Scorer, ScoringOptions
@@ -143,7 +144,7 @@ def reward_function(
         UserError: an option is unknown or out of range, or what the kind needs is missing.
     """
     given = {"prompt": shipped_prompt(str(options.get("kind"))), **options}
-    scorer = ScoringOptions.from_mapping(given)
+    scorer = ScoringOptions.from_mapping(given, judge=PATIENT)
     reading = Reading(extract, invalid_reward, points, on_failure)
     return RewardFunction(scorer, reading, group_size=group_size, patience=patience, concurrency=concurrency)
 

@@ -6,10 +6,10 @@ python -m grrm.rewards.try_functions --options '{"kind": "function", ...}' --dat
 from __future__ import annotations
 
 import argparse
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from grrm import event_loop
 from grrm.files import UserError
 from grrm.json_text import parse_json
 from grrm.judges.groups import Group
@@ -64,7 +64,7 @@ def try_function(options: ScoringOptions, group: Group) -> None:
         async with Scorer(options) as scorer:
             return (await scorer.score_group(group)).failures
 
-    if failures := asyncio.run(score()):
+    if failures := event_loop.run(score()):
         raise UserError(
             f"{options.function}: tried on the first row of the data, it gives no score: {failures[0]}"
         )

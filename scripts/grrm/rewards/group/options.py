@@ -43,6 +43,11 @@ class GroupOptions:
     """Options of the judge's client (`JudgeOptions`)."""
     model: Mapping[str, Any] = field(default_factory=dict)
     """Options of a checkpoint that scores (`ModelOptions`)."""
+    tolerant: bool = False
+    """See `ScoringOptions`."""
+    chosen: Literal["among", "alone"] = "among"
+    """When the chosen response of a row is judged among the candidates: always, or where there is but one
+    (validation), so that training compares rollouts with each other only."""
     semantics: Literal["strict", "paper"] = "strict"
     seed: int = 0
     score_scale: float = 0.01
@@ -102,6 +107,8 @@ class GroupOptions:
             raise UserError(
                 f"reward: max_failure_rate is {self.max_failure_rate}, expected a share from 0 to 1"
             )
+        if self.chosen not in ("among", "alone"):
+            raise UserError(f"reward: chosen is {self.chosen!r}, expected among or alone")
         for name in ("score_scale", "deadline", "timeout", "failure_window"):
             if getattr(self, name) <= 0:
                 raise UserError(f"reward: {name} is {getattr(self, name)}, expected a number above 0")
@@ -181,6 +188,7 @@ class GroupOptions:
             "swap",
             "scale",
             "reference",
+            "tolerant",
             "function",
             "range",
             "judge",

@@ -41,7 +41,8 @@ class Strict:
         """The distinct ones and the chosen response, in an order drawn from their texts."""
         translations = tuple(self.extract(response) for response in responses)
         unique = {translation for translation in translations if translation is not None}
-        if unique and source.chosen is not None:
+        wanted = self._options.chosen == "among" or len(unique) == 1
+        if unique and wanted and source.chosen is not None:
             unique.add(source.chosen)
         group = replace(source, candidates=tuple(sorted(unique)))
         return Plan(translations, tuple(group.candidates[index] for index in self._order(group)))

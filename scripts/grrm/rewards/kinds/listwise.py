@@ -16,6 +16,6 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     prompt = load_judge_prompt(options.prompt, "judge_listwise")
 
     async def score(groups: Sequence[Group]) -> Judged:
-        return await judge_listwise(asking.judge(), groups, prompt)
+        return await judge_listwise(asking.judge(), groups, prompt, tolerant=options.tolerant)
 
     return Scoring(score, columns=frozenset(prompt.columns))

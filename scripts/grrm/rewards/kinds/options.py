@@ -48,7 +48,8 @@ class ScoringOptions:
     seed: int = 0
     """Of the order in which the GRRM sees candidates."""
     tolerant: bool = False
-    """Read a GRRM's answer as that of a model that was not trained on the form: bold headers, 9/10 (grrm)."""
+    """Read answers as those of a model that was not trained on the form: bold headers, 9/10, "Response A",
+    [3, 2, 1] (grrm, pairwise, pointwise, listwise)."""
     function: str = ""
     """The function that scores, path/to/file.py:function (function)."""
     range: tuple[float, float] | None = None

@@ -19,6 +19,8 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     method = cast(Method, options.entry.mode)
 
     async def score(groups: Sequence[Group]) -> Judged:
-        return await judge_pairwise(asking.judge(), groups, prompt, method, options.swap)
+        return await judge_pairwise(
+            asking.judge(), groups, prompt, method, options.swap, tolerant=options.tolerant
+        )
 
     return Scoring(score, columns=frozenset(prompt.columns))

@@ -16,6 +16,6 @@ def load(options: ScoringOptions, asking: Asking) -> Scoring:
     prompt = load_judge_prompt(options.prompt, "judge_pointwise")
 
     async def score(groups: Sequence[Group]) -> Judged:
-        return await judge_pointwise(asking.judge(), groups, prompt, options.scale)
+        return await judge_pointwise(asking.judge(), groups, prompt, options.scale, tolerant=options.tolerant)
 
     return Scoring(score, columns=frozenset(prompt.columns))

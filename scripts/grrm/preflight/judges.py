@@ -1,0 +1,106 @@
+"""Whether judges behind an endpoint answer, before a GPU is held for what asks them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from grrm import event_loop
+from grrm.asking.options import JudgeOptions
+from grrm.catalogue.rewards import KINDS
+from grrm.config.environment import without_variables_of
+from grrm.config.rewards import alignment_prompt_of, grpo_runs, pieces_of, translation_prompt_of
+from grrm.files import UserError
+from grrm.metrics.llm_judge import load_prompt, score_segments
+from grrm.preflight.findings import Finding, failed, ok
+from grrm.prompts import UPSTREAM, asked_columns, load_templates
+from grrm.rewards.kinds import ScoringOptions
+from grrm.rewards.trial import try_judges
+from grrm.urls import shown
+
+_REMEDY = "start the judge, or correct %s; JUDGE_API_URL, JUDGE_MODEL_NAME and JUDGE_API_KEY come first"
+
+
+def check_judges(config: Mapping[str, Any], trained: Collection[str] | None = None) -> list[Finding]:
+    """A finding for each judge behind an endpoint: what it says to one question.
+
+    Args:
+        config: resolved configuration.
+        trained: models that are to be made; None for all.
+    """
+    findings = []
+    tried: list[Mapping[str, Any]] = []
+    for run, key, piece, prompt in _judges(config):
+        if (trained is not None and run not in trained) or piece["judge"]["replay"] or prompt == UPSTREAM:
+            continue
+        values = _scoring(piece, prompt)
+        if values in tried:
+            continue
+        tried.append(values)
+        findings.append(_tried(f"judge of {run}", key, values))
+    if "llm_judge" in config["evaluate"]["metrics"] and trained is None:
+        findings.append(_try_metric(config["evaluate"]["llm_judge"]))
+    return findings
+
+
+def _judges(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], str | None]]:
+    """Run, key of the section, the section, and prompt of each judge with an address."""
+    for run, reward in grpo_runs(config).items():
+        for piece in pieces_of(reward).values():
+            if _is_asked(piece):
+                prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
+                yield run, "mt_grpo.reward.judge", piece, prompt
+    if config["alignment"] is not None:
+        for piece in pieces_of(config["alignment"]["grpo"]["reward"]).values():
+            if _is_asked(piece):
+                yield "alignment_grpo", "alignment.grpo.reward.judge", piece, alignment_prompt_of(piece)
+
+
+def _is_asked(piece: Mapping[str, Any]) -> bool:
+    return (
+        KINDS[piece["kind"]].asks == "judge"
+        and piece["model"] is None
+        and piece["judge"]["url"] is not None
+        and piece["judge"]["model"] is not None
+    )
+
+
+def _scoring(piece: Mapping[str, Any], prompt: str | None) -> dict[str, Any]:
+    judge = {name: value for name, value in piece["judge"].items() if value is not None}
+    return {
+        "kind": piece["kind"],
+        "prompt": prompt or "",
+        "tolerant": piece.get("tolerant", False),
+        "judge": {
+            **judge,
+            "temperature": piece["temperature"],
+            "top_p": piece["top_p"],
+            "max_tokens": piece["max_response_length"],
+        },
+    }
+
+
+def _tried(check: str, key: str, values: Mapping[str, Any]) -> Finding:
+    try:
+        options = ScoringOptions.from_mapping(values, environment={})
+        return ok(check, "; ".join(event_loop.run(try_judges(options, os.environ))))
+    except UserError as error:
+        return failed(check, str(error), _REMEDY % key)
+
+
+def _try_metric(settings: Mapping[str, Any]) -> Finding:
+    key, prompt = "evaluate.llm_judge", Path(settings["prompt"])
+    given = {name: value for name, value in settings.items() if value is not None and name != "prompt"}
+    try:
+        options = JudgeOptions.from_mapping(given, without_variables_of(given, os.environ))
+        asked = asked_columns("judge_translation", load_templates(prompt, "judge_translation"))
+        row = {name: f"a {name}" for name in asked} | {"src_lang": "de", "trg_lang": "en", "comment": None}
+        segment = {"src": "Guten Morgen.", "mt": "Good morning.", "ref": "Good morning.", "row": row}
+        once = replace(options, retries=1, max_failure_share=1.0)
+        score_segments([segment], load_prompt(prompt), once)
+        return ok(key, f"judge {options.model} at {shown(options.url)} answers a question")
+    except UserError as error:
+        return failed(key, str(error), _REMEDY % key)
