@@ -144,7 +144,7 @@ rule prepare_alignment:
     shell:
         "python scripts/prepare_alignment.py --train {input.train:q} --validation {input.validation:q} "
         "--train-output {output.train:q} --validation-output {output.validation:q} "
-        "--bad-rows --seed {params.seed:q} > {log:q} 2>&1"
+        "--bad-rows {params.bad_rows:q} --seed {params.seed:q} > {log:q} 2>&1"
 
 
 rule render_alignment_grpo:
