@@ -30,7 +30,7 @@ rule prepare_judge_sft:
     message:
         "Preparing the conversations of the judges' SFT"
     shell:
-        "python scripts/prepare_judge_sft.py --input {params.rows:q} --bad-rows "
+        "python scripts/prepare_judge_sft.py --input {params.rows:q} --bad-rows {params.bad_rows:q} "
         "--output {output.rows:q} > {log:q} 2>&1"
 
 
