@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -104,6 +105,7 @@ def check_experiment(
             )
         else:
             findings += _check_gpus(jobs, locks)
+        findings += _check_compiler(config, workflow, jobs, software, slurm=slurm)
     made = stages if trained is None else [stage for stage in stages if stage.name in trained]
     findings += _check_storage(config, workflow, made, environments, software)
     nodes = max((one.asked.nodes for one in jobs), default=1)
@@ -129,6 +131,19 @@ def _check_gpus(jobs: Sequence[Job], locks: Mapping[str, Path]) -> list[Finding]
     }
     gpus, said = probes.visible_gpus()
     return check_gpus(gpus, most.gpus, said, cuda, key)
+
+
+def _check_compiler(
+    config: Mapping[str, Any], workflow: Path, jobs: Sequence[Job], software: Software, *, slurm: bool
+) -> list[Finding]:
+    """Whether the machines of the GPU jobs have what Triton compiles with; images bring it."""
+    # LLaMA-Factory and COMET do without.
+    on_gpus = [one for one in jobs if one.asked.gpus and not one.rule.endswith(("_sft", "_segments"))]
+    if not on_gpus or software != "uv":
+        return []
+    built = [workflow / config["environments"]["folder"] / f"{name}/bin/python" for name in _GPU_ENVIRONMENTS]
+    python = next((str(path) for path in built if path.exists()), sys.executable)
+    return [probes.ask_for_compiler(python, on_gpus[0] if slurm else None)]
 
 
 def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:
