@@ -216,8 +216,9 @@ def _stored(path: str | Path, schema: pa.Schema, names: Mapping[str, str]) -> It
                 batch.validate(full=True)
                 yield _conform(_renamed(pa.Table.from_batches([batch]), names, path), schema, path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
         raise UserError(
-            f"{path}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
+            f"{path}: not a Parquet file, or a damaged one ({said}); fetch or make it again"
         ) from error
 
 

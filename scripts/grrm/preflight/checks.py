@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, requests
-from grrm.config import trained_stages
+from grrm.config import stage_environments, trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
@@ -29,13 +29,18 @@ Software = Literal["uv", "conda", "apptainer"]
 
 _GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
 # Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
-_ENVIRONMENT_BYTES = {"train": 6.3e9, "comet": 5.5e9, "sft_cuda": 6.5e9, "rl_cuda": 12e9}
+_ENVIRONMENT_BYTES = {
+    "train": 6.3e9,
+    "comet": 5.5e9,
+    "sft_cuda": 6.5e9,
+    "rl_cuda": 12e9,
+    "vllm_cpu": 7e9,
+}
 
 
 def environments_of(config: Mapping[str, Any]) -> list[str]:
     """The environments of the stages that are run and of evaluation; the fork's is the user's own."""
-    cuda = config["hardware"]["device"] == "cuda"
-    sft, rl = ("sft_cuda", "rl_cuda") if cuda else ("train", "train")
+    sft, rl = stage_environments(config)
     trained = trained_stages(config)
     return sorted(
         {rl, "comet", *([sft] if any(TRAININGS[stage].engine == "sft" for stage in trained) else [])}
