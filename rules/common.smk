@@ -150,6 +150,11 @@ def option(name, value):
     return [name, *map(str, values)] if value else []
 
 
+def too_long(data):
+    """Words of what becomes of rows over cutoff_len, where they are to be dropped (the default refuses them)."""
+    return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
+
+
 def flags(given):
     """Words of options, each with one value."""
     return [str(word) for pair in given.items() for word in pair]
