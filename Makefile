@@ -41,7 +41,7 @@ environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (L
 	$(RUN) environments --configfile config/vllm.yaml
 
 check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow tests/attacks
 
 test: check environments-vllm test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
