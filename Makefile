@@ -4,7 +4,10 @@
 SHELL := /bin/bash
 CORES ?= $(shell nproc)
 SEED ?= 0
-EXPERIMENT ?= $(if $(filter 0,$(SEED)),demo,demo_seed$(SEED))
+ENGINE ?= transformers
+$(if $(filter-out transformers vllm,$(ENGINE)),$(error ENGINE is $(ENGINE), expected transformers or vllm))
+DEMO := demo$(if $(filter vllm,$(ENGINE)),_vllm)
+EXPERIMENT ?= $(if $(filter 0,$(SEED)),$(DEMO),$(DEMO)_seed$(SEED))
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 
@@ -12,16 +15,17 @@ BIN := .venv/bin
 RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
+VLLM := .snakemake/environments/vllm_cpu/bin/python
 TRL := .snakemake/environments/trl/bin/python
 
-.PHONY: demo smoke environments check test test-trainers test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed)
-	$(RUN) --config experiment=$(EXPERIMENT) seed=$(SEED)
+demo: .venv/.driver ## Run the whole chain at toy size and print what it found (SEED=1 for another seed, ENGINE=vllm)
+	$(RUN) $(if $(filter vllm,$(ENGINE)),--configfile config/vllm.yaml) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
 		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
 
@@ -33,15 +37,22 @@ smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments
 
-check: lint types ## Lint, types, units, dry runs (under three minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
+environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (Linux, x86-64 with AVX2)
+	$(RUN) environments --configfile config/vllm.yaml
 
-test: check environments test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
+check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow tests/attacks
+
+test: check environments-vllm test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
+
+test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
 
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
 	$(RUN) .snakemake/environments/trl.json

@@ -33,6 +33,7 @@ from grrm.config import (
     prompt_file,
     resolve_experiment,
     scoring_model_of,
+    stage_environments,
     taken_models,
     trained_stages,
     translation_prompt_of,
@@ -46,6 +47,7 @@ from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.outages import endure_outages
+from grrm.vllm_cpu import check_processor
 
 endure_outages()
 
@@ -95,8 +97,12 @@ TABLES = {name: f"{RESULTS}/data/{name}.parquet" for name in [*STAGES, *TEST_TAB
 
 CUDA = config["hardware"]["device"] == "cuda"
 FORK = config["rl_engine"] == "gen_rm_fork"
-# Environments. On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
-SFT, RL = ("sft_cuda", "rl_cuda") if CUDA else ("train", "train")
+SFT, RL = stage_environments(config)
+if RL == "vllm_cpu":
+    try:
+        check_processor()
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 # Trainings that the configuration has.
 PLANNED = planned_trainings(config)
@@ -142,6 +148,11 @@ def option(name, value):
     """Words of a command-line option with its value or values, none without; {params.x:q} quotes each."""
     values = value if isinstance(value, list) else [value]
     return [name, *map(str, values)] if value else []
+
+
+def too_long(data):
+    """Words of what becomes of rows over cutoff_len, where they are to be dropped (the default refuses them)."""
+    return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
 
 
 def flags(given):

@@ -37,6 +37,25 @@ if CUDA and "gpu_jobs" not in workflow.global_resources:
     workflow.register_resource("gpu_jobs", 1)
 
 
+# Published with flash-attn, which the locks leave out.
+WITH_FLASH_ATTN = [
+    training.name
+    for training in PLANNED
+    if (value_of(config, training.section) or {}).get("attention") == "fa2"
+]
+if (
+    CUDA
+    and workflow.is_main_process
+    and WITH_FLASH_ATTN
+    and not (deployed_by() == "uv" and config["environments"]["flash_attn"].get(SFT))
+):
+    print(
+        f"attention: fa2 of {', '.join(WITH_FLASH_ATTN)}: {SFT} has no flash-attn, so they train with sdpa (the same "
+        "but for rounding, slower); environments.flash_attn takes a wheel",
+        file=sys.stderr,
+    )
+
+
 def preflight_options():
     """Options of scripts/preflight.py: how and where jobs run."""
     return ["--software", deployed_by(), *(["--slurm"] if on_slurm() else [])]

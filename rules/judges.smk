@@ -89,7 +89,7 @@ rule train_judge_sft:
         **resources("train_judge_sft"),
     params:
         python=python_of(SFT),
-        hardware=devices(),
+        hardware=[*devices(), *too_long(JUDGES["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:

@@ -17,10 +17,18 @@ PARTS = {
 }
 
 
-def own_folders(name):
-    """Folders of the user's own that a model is taken from."""
-    places = [SOURCES[name], *([PARTS[name][1:]] if name in PARTS else [])]
-    return [folder for folder, record in places if folder == record]
+# Folders of the user's own among them; downloads have their records.
+OWN_FOLDERS = {
+    name: [
+        folder
+        for folder, record in [
+            SOURCES[name],
+            *([PARTS[name][1:]] if name in PARTS else []),
+        ]
+        if folder == record
+    ]
+    for name in SOURCES
+}
 
 
 if TAKEN:
@@ -56,10 +64,8 @@ if TAKEN:
                 if wildcards.taken in PARTS
                 else []
             ),
-            # No option: with other files in a folder of the user's own it is taken anew. Downloads have their record.
-            content=lambda wildcards: [
-                model_hash(folder) for folder in own_folders(wildcards.taken)
-            ],
+            # No option: with other files in a folder it is taken anew.
+            content=lambda wildcards: [*map(model_hash, OWN_FOLDERS[wildcards.taken])],
             metric=lambda wildcards: ["--metric"] if wildcards.taken in METRICS else [],
         message:
             "Taking {params.reference} as {wildcards.taken}"

@@ -58,7 +58,7 @@ rule train_sft:
         **resources("train_mt_sft"),
     params:
         python=python_of(SFT),
-        hardware=devices(),
+        hardware=[*devices(), *too_long(config["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:

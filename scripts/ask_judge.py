@@ -12,7 +12,7 @@ from typing import Any
 from grrm.data.judge_data import read_records
 from grrm.data.prepare_judges import judge_prompt
 from grrm.data.records import Compared, Graded, Preferred
-from grrm.files import UserError, write_jsonl
+from grrm.files import write_jsonl
 from grrm.inference import AnswerError, Decoding, Engine, Question, ask, open_backend
 from grrm.inference.backends import folder_origin
 from grrm.inference.bradley_terry import score
@@ -98,8 +98,6 @@ def _scored(args: argparse.Namespace, card: JudgeCard, records: Sequence[Preferr
         threads=args.threads,
         seed=args.seed,
     )
-    if any(value != value for value in scores):
-        raise UserError(f"{args.model}: scores are not numbers; the training of this judge has diverged")
     made_by = {**folder_origin(args.model, args.model), "decoding": {"max_length": judge.max_length}}
     return [
         {

@@ -56,7 +56,11 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{wheel}: no such wheel; it is the key environments.flash_attn")
     python = args.folder / "bin" / "python"
     _uv(args.uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(args.folder))
-    _uv(args.uv, "pip", "sync", "--require-hashes", "--python", str(python), str(args.lock))
+    # Bytecode once, here: every process of a run would else compile the same modules anew.
+    _uv(
+        *(args.uv, "pip", "sync", "--require-hashes", "--compile-bytecode"),
+        *("--python", str(python), str(args.lock)),
+    )
     record: dict[str, Any] = {
         "lock": args.lock.name,
         "lock_sha256": sha256(args.lock),

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from grrm.data.test_sets import Row, language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
+from grrm.data.test_sets import Row, is_of, language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
 from grrm.files import UserError
 from grrm.process import run_main
 from grrm.schemas import read_table, write_table
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         rows, dropped = read_flores(args.input[0], args.input[1], args.pair, args.bad_rows)
     if args.pair is not None:
-        _check_pair(rows, args.pair)
+        rows = _check_pair(rows, args.pair)
     write_table(args.output, rows, "translation_test")
     reasons = "".join(f", {count} left out ({reason})" for reason, count in sorted(dropped.items()))
     print(f"{args.output}: {len(rows)} segments{reasons}")
@@ -76,11 +76,13 @@ def _only(paths: list[Path]) -> Path:
     return paths[0]
 
 
-def _check_pair(rows: list[Row], pair: str) -> None:
-    source, target = language_pair(pair)
+def _check_pair(rows: list[Row], pair: str) -> list[Row]:
+    """The rows with the languages as the pair has them; a row says its own, perhaps with a region besides."""
+    declared = dict(zip(("src_lang", "trg_lang"), language_pair(pair), strict=True))
     for number, row in enumerate(rows):
-        if (row["src_lang"], row["trg_lang"]) != (source, target):
+        if not all(is_of(str(row[column]), code) for column, code in declared.items()):
             raise UserError(f"segment {number} is {row['src_lang']}-{row['trg_lang']}, expected {pair}")
+    return [{**row, **declared} for row in rows]
 
 
 if __name__ == "__main__":

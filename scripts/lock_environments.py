@@ -1,4 +1,4 @@
-"""Lock every environment: hashed requirements, and the same pins as conda files and containers."""
+"""Lock every environment: hashed requirements, and how conda and containers install the same."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path
 from grrm.files import UserError, sha256, write_text
 from grrm.process import run_main
 
-# The driver comes before dev, which is constrained by it; trl is for tests only.
-_ORDER = ("driver", "dev", "train", "comet", "trl", "sft_cuda", "rl_cuda")
-_CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda")
+# The driver comes before dev, which is constrained by it, as rl_cuda before vllm_cpu; trl is for tests only.
+_ORDER = ("driver", "dev", "train", "comet", "trl", "sft_cuda", "rl_cuda", "vllm_cpu")
+_CONDA = ("driver", "train", "comet", "sft_cuda", "rl_cuda", "vllm_cpu")
 # The driver runs outside containers: it is what starts them. What each has to import when it is built.
 _CONTAINERS = {
     "train": "llamafactory, verl",
     "comet": "comet",
     "sft_cuda": "llamafactory, deepspeed",
     "rl_cuda": "verl, vllm",
+    "vllm_cpu": "verl, vllm",
 }
 # Python with its headers: triton and torch compile kernels with g++ while they run.
 _BASE_IMAGE = "python:3.11.14-slim-bookworm"
 # These have wheels for one platform only, and their requirements contradict each other elsewhere.
-_LINUX = ("sft_cuda", "rl_cuda")
+_LINUX = ("sft_cuda", "rl_cuda", "vllm_cpu")
 _PYTHON = "3.11"
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*(?:\[[^\]]+\])?)==([^ ;\\]+)(?: ; ([^\\]+?))?(?: \\)?$", re.M)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Refresh the locks, then write the conda files and the recipes of the containers with the same pins."""
+    """Refresh the locks, then write the conda files and the recipes of the containers that install them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("envs"))
     parser.add_argument("--containers", type=Path, default=Path("containers"), help="folder of the recipes")
@@ -62,8 +63,9 @@ def main(argv: list[str] | None = None) -> None:
         if subprocess.run(command, cwd=args.folder, check=False).returncode != 0:
             raise UserError(f"{args.folder / name}.in cannot be resolved, uv's reason stands above")
     for name in _CONDA:
-        lock = (args.folder / f"{name}.txt").read_text(encoding="utf-8")
-        write_text(args.folder / f"{name}.yaml", conda_file(lock))
+        write_text(args.folder / f"{name}.yaml", conda_file())
+        script = post_deploy(name, sha256(args.folder / f"{name}.txt"))
+        write_text(args.folder / f"{name}.post-deploy.sh", script)
     for name in _CONTAINERS:
         write_text(args.containers / f"{name}.def", recipe(name, sha256(args.folder / f"{name}.txt")))
 
@@ -76,20 +78,36 @@ def pins(lock: str) -> list[str]:
     return found
 
 
-def conda_file(lock: str) -> str:
-    """The conda form of a lock: the same pins, installed by pip into a conda Python."""
-    lines = [
-        "# Written by make lock from the hashed requirements of the same name; do not edit.",
-        "channels:",
-        "  - conda-forge",
-        "  - nodefaults",
-        "dependencies:",
-        f"  - python={_PYTHON}",
-        "  - pip",
-        "  - pip:",
-    ]
-    lines += [f"      - {pin!r}" if "'" not in pin else f'      - "{pin}"' for pin in pins(lock)]
-    return "\n".join(lines) + "\n"
+def conda_file() -> str:
+    """The conda file of every environment: a Python with pip, into which `post_deploy` installs the lock."""
+    return f"""\
+# Written by make lock; do not edit. The packages: the post-deploy script of the same name.
+channels:
+  - conda-forge
+dependencies:
+  - python={_PYTHON}
+  - pip
+"""
+
+
+def post_deploy(name: str, digest: str) -> str:
+    """What Snakemake runs, from the repository's root, in a conda environment that it has just created.
+
+    Pip installs the lock itself: conda's own solver has neither hashes nor overrides. Snakemake makes a new
+    environment whenever this text changes, hence whenever the lock does.
+
+    Args:
+        name: of the environment.
+        digest: SHA-256 of its lock.
+    """
+    return f"""\
+# Written by make lock from envs/{name}.txt; do not edit.
+set -eu
+echo "{digest}  envs/{name}.txt" | sha256sum --check --quiet
+# DeepSpeed compiles what it needs when it needs it, on the machine that has the GPU.
+export DS_BUILD_OPS=0
+"$CONDA_PREFIX/bin/python" -m pip install --no-input --no-deps --require-hashes -r envs/{name}.txt
+"""
 
 
 def recipe(name: str, digest: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from grrm.data.judge_data import write_records
 from grrm.data.toy_judges import make_judge_tables
+from grrm.json_text import parse_json
 from grrm.judges.prompts import load_judge_prompt
 from grrm.process import run_main
 
@@ -16,7 +16,7 @@ def main(argv: list[str] | None = None) -> None:
     """Write <output-folder>/<table>.jsonl for every table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output-folder", type=Path, required=True, help="where the tables go")
-    parser.add_argument("--rows", type=json.loads, help="rows of each table by its name, as JSON")
+    parser.add_argument("--rows", type=parse_json, help="rows of each table by its name, as JSON")
     parser.add_argument("--pointwise-prompt", required=True, help="prompt of demonstrations that grade")
     parser.add_argument("--pairwise-prompt", required=True, help="prompt of demonstrations that compare")
     parser.add_argument("--seed", type=int, default=0, help="seed of the data; the language stays the same")

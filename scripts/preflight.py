@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from grrm.config import load_experiment
 from grrm.files import UserError, write_json
+from grrm.json_text import parse_json
 from grrm.preflight.checks import check_experiment, jobs_of
 from grrm.preflight.findings import failures, format_table
 from grrm.process import run_main
@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
         metavar="FILE",
         help="laid over config/config.yaml and config/cluster.yaml in this order; - is standard input",
     )
-    parser.add_argument("--overlay", type=json.loads, default={}, help="keys laid over them, as JSON")
+    parser.add_argument("--overlay", type=parse_json, default={}, help="keys laid over them, as JSON")
     parser.add_argument(
         "--slurm", action="store_true", help="Slurm runs the jobs; without it everything runs here"
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 
 from grrm import catalogue
 from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError
+from grrm.json_text import parse_json
 from grrm.metrics.segments import Given
 from grrm.process import run_main
 
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     try:
-        options = json.loads(args.settings)
-    except json.JSONDecodeError as error:
+        options = parse_json(args.settings)
+    except ValueError as error:
         raise UserError(f"--settings: not JSON ({error})") from error
     given = Given(
         args.reference,

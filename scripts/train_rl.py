@@ -31,6 +31,7 @@ from grrm.engines import (
     verl_launch,
     verl_rewards,
     verl_runs,
+    verl_vllm,
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
@@ -42,6 +43,7 @@ from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster, ray_token
+from grrm.vllm_cpu import check_heads, check_processor
 
 _SCRIPTS = Path(__file__).parent
 _TEMPORARY = "grrm-rl-"
@@ -58,6 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    if config.get(verl.DEVICE) == "cpu":
+        for model in verl_vllm.models(config):
+            check_processor()
+            check_heads(model)
     for options in verl_rewards.judges_over_http(config):
         JudgeOptions.from_mapping(options)  # a wrong one is told now, not by a worker
     prompts_available = _check_rows(args.data, config[verl.BATCH])
@@ -65,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
     # Before the folder is this training's: with a repaired function it is another one.
-    _try_functions(args, config)
+    _try_reward(args, config)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
@@ -98,25 +104,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _try_functions(args: argparse.Namespace, config: dict[str, Any]) -> None:
-    """Have the user's own functions score one row, in the environment and folder that they will score in."""
-    if not verl_rewards.has_functions(config):
-        return
-    options = json.dumps(verl_rewards.reward_kwargs(config))
+def _try_reward(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """What can be told of the reward before verl begins: whether the user's functions score a row, in the
+    environment and folder that they will score in, and whether the judge can be shown the rows."""
+    options = verl_rewards.reward_kwargs(config)
+    if verl_rewards.has_functions(config):
+        _try(args, options, "try_functions", [], "the function cannot be used")
+    if (lengths := verl_rewards.judge_lengths(config)) is not None:
+        _try(args, options, "try_lengths", lengths, "the judge cannot be shown the rows")
+
+
+def _try(
+    args: argparse.Namespace, options: Mapping[str, Any], module: str, arguments: Sequence[str], fault: str
+) -> None:
     said: list[str] = []
-    command = [
-        args.python,
-        "-m",
-        "grrm.rewards.try_functions",
-        "--options",
-        options,
-        "--data",
-        str(args.data),
-    ]
+    rows = ["--options", json.dumps(options), "--data", str(args.data)]
+    command = [args.python, "-m", f"grrm.rewards.{module}", *rows, *arguments]
     path = os.pathsep.join(filter(None, [str(_SCRIPTS), os.environ.get("PYTHONPATH")]))
     if run_engine(command, env={**os.environ, "PYTHONPATH": path}, on_line=said.append) != 0:
         why = said[-1].removeprefix("error: ") if said else "the process that tries it said nothing"
-        raise UserError(f"reward: the function cannot be used: {why}")
+        raise UserError(f"reward: {fault}: {why}")
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:
@@ -259,7 +266,11 @@ def _launch(
         cluster=cluster,
     )
     environment = verl_launch.environment(
-        config, scripts=_SCRIPTS, temporary=temporary, metrics=attempt / "metrics.jsonl"
+        config,
+        python=args.python,
+        scripts=_SCRIPTS,
+        temporary=temporary,
+        metrics=attempt / "metrics.jsonl",
     )
     if not address:
         return verl_launch.command(args.python, overrides, cluster=cluster), environment

@@ -27,6 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     add_train_options(parser, rendered_by="render_sft", engine="LLaMA-Factory")
     parser.add_argument("--nodes", type=int, default=1, help="machines; more than one need a Slurm job")
     parser.add_argument("--devices", type=int, default=1, help="GPUs (or processes) of each machine")
+    parser.add_argument(
+        "--bad-rows", choices=["error", "drop"], default="error", help="of more than cutoff_len tokens"
+    )
     args = parser.parse_args(argv)
 
     config = read_yaml(args.config)
@@ -45,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> int:
     module = [
         *("grrm.engines.sft_main", str(args.config), *_overrides(config, args.python)),
+        f"--bad-rows={args.bad_rows}",
         *trackers.llamafactory_arguments(args.tracker),
     ]
     environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)

@@ -1,7 +1,8 @@
-"""A tiny model for tests, made where torch and transformers are."""
+"""A model for tests of engines, made in a moment."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 CHAT_TEMPLATE = (
@@ -11,8 +12,19 @@ CHAT_TEMPLATE = (
 WORDS = ["the grass is greener on the other side", "a frog in the throat", "B > A = C", "A: 9, B: 7, C: 2"]
 
 
-def save_tiny_model(folder: Path, tied: bool = False, seed: int = 0) -> Path:
-    """A random Qwen2 of two layers and width 32 with a byte-level tokenizer."""
+def save_tiny_model(
+    folder: Path, tied: bool = False, seed: int = 0, *, width: int = 32, heads: int = 4, positions: int = 256
+) -> Path:
+    """A random Qwen2 of two layers with a byte-level tokenizer.
+
+    Args:
+        folder: to write.
+        tied: whether input and output embeddings are one.
+        seed: of the weights.
+        width: of a token's state.
+        positions: longest sequence, in tokens.
+        heads: of attention, two of them sharing keys and values; vLLM needs a width of 32 for each on a CPU.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -36,12 +48,12 @@ def save_tiny_model(folder: Path, tied: bool = False, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=positions,
         tie_word_embeddings=tied,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
@@ -54,3 +66,30 @@ def save_tiny_model(folder: Path, tied: bool = False, seed: int = 0) -> Path:
     )
     model.save_pretrained(folder)
     return folder
+
+
+def learn(folder: Path, pairs: Sequence[tuple[str, str]], steps: int = 150) -> None:
+    """Overfit a tiny model to answers, so that its rollouts can be judged, or its judgements be read."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    rows = []
+    for prompt, answer in pairs:
+        head = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
+        )
+        prefix = tokenizer(head)["input_ids"]
+        tokens = tokenizer(f"{head}{answer}<|im_end|>")["input_ids"]
+        rows.append((tokens, [-100] * len(prefix) + tokens[len(prefix) :]))
+    longest = max(len(tokens) for tokens, _ in rows)
+    ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens, _ in rows])
+    labels = torch.tensor([targets + [-100] * (longest - len(targets)) for _, targets in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+    model.save_pretrained(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import glob
+import contextlib
+import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import uuid
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,51 +18,121 @@ from typing import Any
 
 import yaml
 
+from grrm.json_text import as_text, is_text, parse_json
+from grrm.own_process import machine, start_ticks
 from grrm.yaml_text import parse_yaml
+
+__all__ = [
+    "UserError",
+    "as_text",
+    "atomic_path",
+    "decoded",
+    "errors_in_logs",
+    "is_text",
+    "naming",
+    "read_json",
+    "read_jsonl",
+    "read_lines",
+    "read_text",
+    "read_yaml",
+    "remove_leftovers",
+    "sha256",
+    "temporary_sibling",
+    "uncompressed",
+    "without_end",
+    "write_json",
+    "write_jsonl",
+    "write_text",
+]
+_GZIP = b"\x1f\x8b"
 
 
 class UserError(Exception):
     """A mistake the user can repair: names the key, file or row, the value, and what to do."""
 
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def is_text(text: str) -> bool:
-    """Whether a string can be written as UTF-8: JSON may hold halves of characters (`\\ud800`) alone."""
-    return _SURROGATES.search(text) is None
-
-
-def as_text(text: str) -> str:
-    """A string with a replacement character (U+FFFD) for every half of a character that stands alone."""
-    return _SURROGATES.sub("\ufffd", text)
-
-
 def temporary_sibling(path: Path) -> Path:
-    """A fresh hidden name beside `path`, on the same file system so that a rename is atomic."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """A fresh hidden name beside `path`, on the same file system so that a rename is atomic.
+
+    It says whose it is: the machine (with its boot and its container), the process there, when that started.
+    """
+    short = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return path.with_name(f".{short}.{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}.tmp")
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove the temporary siblings of `path` that killed processes left; nobody may be writing it."""
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.tmp"):
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink()
+def remove_leftovers(path: Path, *, of_others: bool = True) -> None:
+    """Remove the temporary siblings of `path` that killed processes left.
+
+    Args:
+        path: final name.
+        of_others: also those of other machines, whose processes cannot be seen from here; then nobody may be
+            writing `path`.
+    """
+    short = path.name.encode()[:_LONGEST_NAME].decode(errors="ignore")
+    name = re.compile(re.escape(f".{short}.") + _OWNED)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        for partial in path.parent.iterdir():
+            if (match := name.fullmatch(partial.name)) and (of_others or _is_gone(match["owner"])):
+                _remove(partial)
+
+
+# Machine, process and start of it; those of before say nothing.
+_OWNED = r"((?P<owner>[0-9a-f]{8}-[0-9a-f]+-[0-9a-f]+)-)?[0-9a-f]{8}\.tmp"
+_LONGEST_NAME = 180  # bytes, of 255: the rest is the owner's
+
+
+def _owner(pid: int) -> str:
+    where = hashlib.sha256((machine() or os.uname().nodename).encode()).hexdigest()[:8]
+    return f"{where}-{pid:x}-{start_ticks(pid) or 0:x}"
+
+
+def _is_gone(owner: str | None) -> bool:
+    """Whether a process is known not to be there any more: it was one of this machine since its boot."""
+    here = _owner(os.getpid()).partition("-")[0]
+    if owner is None or not owner.startswith(f"{here}-"):
+        return False
+    pid = int(owner.split("-")[1], 16)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        pass
+    return owner != _owner(pid)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let errors of the operating system in this block name `path` (a full disk names no file by itself)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path`; rename it to `path` if the block succeeds, else remove it.
 
-    Works for files and for folders. An existing `path` is replaced.
+    Works for files and for folders. An existing `path` is replaced. What a killed process of this machine
+    left under such a name is removed first.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(final, of_others=False)
     partial = temporary_sibling(final)
     try:
-        yield partial
+        with naming(final):
+            yield partial
         if partial.is_dir() and final.is_dir():
             # A folder cannot be renamed over a full one: move the old one aside first.
             old = temporary_sibling(final)
@@ -68,11 +141,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             partial.replace(final)
+    except OSError as error:
+        if error.filename is not None and str(error.filename) == str(partial):
+            error.filename, error.filename2 = str(final), None
+        raise
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        _remove(partial)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -97,15 +171,15 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> int:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, see `grrm.json_text`.
 
     Raises:
         UserError: the file is missing or is not JSON; the message names it.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove the file and make it again") from error
 
 
@@ -116,13 +190,12 @@ def read_jsonl(path: str | Path) -> list[Any]:
         UserError: the file is missing, or a line is not JSON; the message names the line.
     """
     rows = []
-    # Not str.splitlines: a JSON string may hold U+2028 and its kin.
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+            rows.append(parse_json(line))
+        except ValueError as error:
             raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
     return rows
 
@@ -134,11 +207,72 @@ def read_yaml(path: str | Path) -> Any:
         UserError: the file is missing, is not YAML, or holds what is refused (a key that stands twice or
             is no text, a number that is none, a date); the message names file, line or key.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return parse_yaml(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML ({error})") from error
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file, without a byte order mark, uncompressed if it is gzip's; line ends as they are.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or is not UTF-8; the message names it.
+    """
+    return "\n".join(read_lines(path, ends=True))
+
+
+def read_lines(path: str | Path, *, ends: bool = False) -> Iterator[str]:
+    """The lines of a file, blank ones too, as `decoded_lines` gives them; it may be compressed by gzip.
+
+    Args:
+        path: the file.
+        ends: keep what stands before \\n, and give one more, empty line behind the last \\n.
+
+    Raises:
+        UserError: the file is missing, cannot be read, or is not UTF-8; the message names it.
+    """
+    try:
+        with Path(path).open("rb") as file, uncompressed(file) as content:
+            last = b"\n"
+            for number, line in enumerate(content, 1):
+                last = line
+                text = decoded(line, f"{path}, line {number}", number == 1)
+                yield text.removesuffix("\n") if ends else without_end(text)
+            if ends and last.endswith(b"\n"):
+                yield ""
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+
+
+@contextmanager
+def uncompressed(file: Any) -> Iterator[Any]:
+    """The bytes of a buffered file as they are, or as gzip unpacks them."""
+    if file.peek(len(_GZIP)).startswith(_GZIP):
+        with gzip.GzipFile(fileobj=file) as inner:
+            yield inner
+    else:
+        yield file
+
+
+def decoded(line: bytes, where: str, first: bool = False) -> str:
+    """A line of UTF-8, without the byte order mark that may stand in the `first` one.
+
+    Raises:
+        UserError: it is not UTF-8; says where.
+    """
+    try:
+        return line.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: not UTF-8 text ({error})") from error
+
+
+def without_end(line: str) -> str:
+    """A line without its end, \\n or \\r\\n; nothing else ends one (\\r, U+2028 and their kin are text)."""
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:
@@ -161,14 +295,3 @@ def sha256(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error})") from error

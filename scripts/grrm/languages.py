@@ -1,113 +1,106 @@
-"""English names of languages by their codes, as prompts name them."""
+"""Languages by their tags (BCP 47, with - or _): names for prompts, scripts for metrics.
+
+Names, scripts and what is known of each language are those of langcodes, which follows Unicode's CLDR. It is
+imported when the first language is looked up: planning does without it.
+"""
 
 from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 from grrm.files import UserError
 
-# ISO 639-1 where there is a two-letter code. Toy languages of the demonstration stand for themselves.
-NAMES = {
-    "ar": "Arabic",
-    "bg": "Bulgarian",
-    "bn": "Bengali",
-    "ca": "Catalan",
-    "cs": "Czech",
-    "da": "Danish",
-    "de": "German",
-    "el": "Greek",
-    "en": "English",
-    "es": "Spanish",
-    "et": "Estonian",
-    "fa": "Persian",
-    "fi": "Finnish",
-    "fil": "Filipino",
-    "fr": "French",
-    "gu": "Gujarati",
-    "ha": "Hausa",
-    "he": "Hebrew",
-    "hi": "Hindi",
-    "hr": "Croatian",
-    "hu": "Hungarian",
-    "id": "Indonesian",
-    "is": "Icelandic",
-    "it": "Italian",
-    "ja": "Japanese",
-    "kk": "Kazakh",
-    "km": "Khmer",
-    "kn": "Kannada",
-    "ko": "Korean",
-    "lt": "Lithuanian",
-    "lv": "Latvian",
-    "ml": "Malayalam",
-    "mr": "Marathi",
-    "ms": "Malay",
-    "nl": "Dutch",
-    "no": "Norwegian",
-    "pa": "Punjabi",
-    "pl": "Polish",
-    "ps": "Pashto",
-    "pt": "Portuguese",
-    "ro": "Romanian",
-    "ru": "Russian",
-    "sk": "Slovak",
-    "sl": "Slovenian",
-    "sr": "Serbian",
-    "sv": "Swedish",
-    "sw": "Swahili",
-    "ta": "Tamil",
-    "te": "Telugu",
-    "th": "Thai",
-    "tr": "Turkish",
-    "uk": "Ukrainian",
-    "ur": "Urdu",
-    "vi": "Vietnamese",
-    "zh": "Chinese",
-    "zu": "Zulu",
-    "xx": "xx",
-    "yy": "yy",
-}
+TOY = frozenset({"xx", "yy"})
+"""The languages of the demonstration; they stand for themselves."""
 
-# ISO 639-3 (and the 639-2 forms that differ), and older or narrower codes that mean the same language.
-_ALIASES = {
-    "ara": "ar", "arb": "ar", "bul": "bg", "ben": "bn", "cat": "ca", "ces": "cs", "cze": "cs", "dan": "da",
-    "deu": "de", "ger": "de", "ell": "el", "gre": "el", "eng": "en", "spa": "es", "est": "et", "ekk": "et",
-    "fas": "fa", "per": "fa", "pes": "fa", "fin": "fi", "tl": "fil", "tgl": "fil", "fra": "fr", "fre": "fr",
-    "guj": "gu", "hau": "ha", "heb": "he", "iw": "he", "hin": "hi", "hrv": "hr", "hun": "hu", "ind": "id",
-    "isl": "is", "ice": "is", "ita": "it", "jpn": "ja", "kaz": "kk", "khm": "km", "kan": "kn", "kor": "ko",
-    "lit": "lt", "lav": "lv", "lvs": "lv", "mal": "ml", "mar": "mr", "msa": "ms", "zsm": "ms", "nld": "nl",
-    "dut": "nl", "nor": "no", "nb": "no", "nob": "no", "pan": "pa", "pol": "pl", "pus": "ps", "pbt": "ps",
-    "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru", "slk": "sk", "slo": "sk", "slv": "sl", "srp": "sr",
-    "swe": "sv", "swa": "sw", "swh": "sw", "tam": "ta", "tel": "te", "tha": "th", "tur": "tr", "ukr": "uk",
-    "urd": "ur", "vie": "vi", "zho": "zh", "chi": "zh", "cmn": "zh", "zul": "zu",
-}  # fmt: skip
-
-_CODE = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*")
+# Scripts that set no spaces between words, by ISO 15924.
+WITHOUT_SPACES = frozenset(
+    {"Hans", "Hant", "Hani", "Hanb", "Jpan", "Hira", "Kana", "Hrkt", "Thai", "Khmr", "Laoo", "Mymr", "Tibt"}
+    | {"Java", "Bali", "Lana", "Tale", "Talu", "Tavt", "Yiii"}
+)
+# The data sets of the paper say Bengali where CLDR says Bangla.
+_PUBLISHED_NAMES = {"Bangla": "Bengali"}
+# They are tags, but name no language: undetermined, several, other, none; and what is left to private use.
+_NO_LANGUAGE = re.compile("und|mul|mis|zxx|q[a-t][a-z]|x-.*")
+_NO_REGION = frozenset({"XX", "ZZ"})  # mBART writes en_XX
 
 
 @cache
 def language_code(code: str) -> str:
-    """The plain code of a language: zh for zh, ZH, zh_CN, zho_Hans...; region and script are dropped.
+    """A language's tag in its usual form, with _: zh for ZH or zho, zh_TW for zh-tw, sr_Latn for srp-Latn.
+
+    Codes of three letters become the shorter ones, and a script that goes without saying (Latn for en) is
+    left out; region and script stay otherwise.
 
     Raises:
-        UserError: the language is not known; the message lists those that are.
+        UserError: it is no tag of a known language.
     """
-    match = _CODE.fullmatch(code)
-    base = match[1].lower() if match else ""
-    base = _ALIASES.get(base, base)
-    if base not in NAMES:
-        raise UserError(
-            f"unknown language code {code!r}; known are {', '.join(sorted(NAMES))}, also with a region or a "
-            "script (zh_CN, en-US, zho_Hans); add the language to scripts/grrm/languages.py if it is missing"
-        )
-    return base
+    if code in TOY:
+        return code
+    language = _language(code)
+    return str(language.to_tag()).replace("-", "_")
 
 
+def base_language(code: str) -> str:
+    """The language alone, without script and region: zh for zh_TW; raises what `language_code` raises."""
+    return language_code(code).partition("_")[0]
+
+
+@cache
 def language_name(code: str) -> str:
-    """The English name of a language: Chinese for zh, zh_CN or zho_Hans.
+    """The English name of a language: Chinese for zh, Portuguese (Brazil) for pt_BR.
+
+    A script is named where the tag says it, and where its region has another one than the language mostly
+    has: Chinese (Traditional, Taiwan) for zh_TW.
 
     Raises:
-        UserError: the language is not known; the message lists those that are.
+        UserError: it is no tag of a known language.
     """
-    return NAMES[language_code(code)]
+    if code in TOY:
+        return code
+    language = _language(code)
+    if language.script is None and script_of(code) != script_of(language.language):
+        language = language.update_dict({"script": script_of(code)})
+    name = str(language.display_name("en"))
+    for theirs, ours in _PUBLISHED_NAMES.items():
+        name = name.replace(theirs, ours)
+    return name
+
+
+@cache
+def script_of(code: str) -> str:
+    """The script that a language is written in (ISO 15924): Hant for zh_TW, Arab for pa_PK.
+
+    Raises:
+        UserError: it is no tag of a known language.
+    """
+    return "Latn" if code in TOY else str(_language(code).maximize().script)
+
+
+@cache
+def region_of(code: str) -> str | None:
+    """The region that a tag names: TW for zh_TW, None for zh; raises what `language_code` raises."""
+    region: str | None = None if code in TOY else _language(code).territory
+    return region
+
+
+@cache
+def _language(code: str) -> Any:
+    import langcodes
+
+    try:
+        language = langcodes.Language.get(langcodes.standardize_tag(code, macro=True))
+        known = langcodes.tag_is_valid(language.to_tag())
+    except ValueError:
+        known = False
+    if not known or _NO_LANGUAGE.fullmatch(language.language or "und"):
+        raise UserError(
+            f"unknown language code {code!r}; expected a tag (BCP 47) such as en, pt_BR, zh-Hant or sr_Latn"
+        )
+    if language.territory in _NO_REGION:
+        language = language.update_dict({"territory": None})
+    if language.language == "ko" and language.script == "Hang":  # Kore, which goes without saying, has it
+        language = language.update_dict({"script": None})
+    return language

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -19,14 +20,14 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from grrm.files import UserError, temporary_sibling
-from grrm.process import end_descendants, machine, start_ticks
+from grrm.own_process import machine, start_ticks
+from grrm.process import end_descendants
 
 WORKFLOW = Path(".snakemake/workflow")
 """What a running Snakemake holds the lock of: that of Snakemake itself does not say whose it is."""
@@ -41,7 +42,7 @@ class Holder:
         host: name of the machine.
         pid: process there.
         born: when that process started, in seconds since the epoch: numbers are used again.
-        machine: boot and process numbers of its machine, see `grrm.process.machine`; empty if unknown.
+        machine: boot and process numbers of its machine, see `grrm.own_process.machine`; empty if unknown.
         ticks: when the process started, in ticks since that boot; 0 if unknown.
         job: Slurm job, or None.
         cluster: Slurm's name of the cluster of that job.
@@ -63,6 +64,11 @@ class Holder:
     def __str__(self) -> str:
         job = f"Slurm job {self.job}, " if self.job else ""
         return f"{job}process {self.pid} on {self.host}, since {self.since}"
+
+
+_FIELDS = tuple(field.name for field in fields(Holder))
+# What link(2) says where a file system has no hard links.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 
 
 @contextmanager
@@ -223,7 +229,9 @@ def _seize(
 
 
 def _release(path: Path, own: Holder) -> None:
-    found = read_holder(path)
+    found = None
+    with contextlib.suppress(UserError):  # somebody has written over it
+        found = read_holder(path)
     if found is not None and found.token == own.token:
         path.unlink(missing_ok=True)
 
@@ -235,8 +243,22 @@ def _create(path: Path, own: Holder) -> bool:
         os.link(partial, path)
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _create_alone(path, partial.read_bytes())
     finally:
         partial.unlink()
+    return True
+
+
+def _create_alone(path: Path, content: bytes) -> bool:
+    """The same where a file system has no hard links: the lock is there before it is whole."""
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        return False
     return True
 
 
@@ -253,7 +275,7 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
                 os._exit(1)
             beat += 1
             _written(lock, Holder(**{**asdict(own), "beat": beat})).replace(lock)
-        except OSError as error:  # a full disk, or a file server that is away for a while
+        except (OSError, UserError) as error:  # a full disk, or a file server that is away for a while
             print(f"warning: {lock}: no sign of life could be left ({error})", flush=True)
 
 
@@ -321,8 +343,23 @@ def _written(path: Path, holder: Holder) -> Path:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """The holder that a lock names; None if there is no lock."""
-    with contextlib.suppress(FileNotFoundError):
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Holder(**values)
-    return None
+    """The holder that a lock names; None if there is no lock.
+
+    Raises:
+        UserError: the file stays what no holder writes (empty, cut off, of another program).
+    """
+    for _ in range(20):  # without hard links, one that is being written is there before it is whole
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
+            values = json.loads(content)
+            found = Holder(**{name: values[name] for name in _FIELDS if name in values})
+            if isinstance(found.token, str) and isinstance(found.pid, int):
+                return found
+        time.sleep(0.1)
+    raise UserError(
+        f"{path}: {content[:40]!r} is no lock of this project, or one that was cut off; remove the file if "
+        "nothing is at work here"
+    )

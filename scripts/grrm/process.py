@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -36,23 +38,41 @@ _ending = threading.Event()  # the workflow is gone: the thread that saw it ends
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Run a script's `main`: a mistake of the user's ends with one line and exit status 2."""
+    """Run a script's `main`: a mistake of the user's ends with one line and exit status 2.
+
+    So do errors of the operating system about a file. Anything else is a fault of this program: a traceback,
+    and status 70 (EX_SOFTWARE), since 1 says that some answers cannot be used.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what is printed is UTF-8, whatever the locale says
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     end_with_workflow()
     try:
         main()
     except UserError as error:
         print(f"error: {without_secrets(str(error))}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
-        if error.errno not in full:
-            raise
-        print(
-            f"error: {full[error.errno]} while writing {error.filename or 'an output'}: "
-            "free some space and run the same command again",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        words = _about_a_file(error) if isinstance(error, OSError) else ""
+        if not words:
+            traceback.print_exc()
+            sys.exit(os.EX_SOFTWARE)
+        print(f"error: {words}", file=sys.stderr)
         sys.exit(2)
+
+
+def _about_a_file(error: OSError) -> str:
+    """An error of the operating system in words; empty if it is about no file."""
+    full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
+    if error.errno in full:
+        return (
+            f"{full[error.errno]} while writing {error.filename or 'an output'}: free some space and run the "
+            "same command again"
+        )
+    return f"{error.filename}: {error.strerror}" if error.filename is not None else ""
 
 
 def end_with_workflow() -> None:
@@ -195,23 +215,6 @@ def end_helper(process: subprocess.Popen[bytes], grace: float = 20.0) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def machine() -> str:
-    """Boot of the machine and space of its process numbers (a container has its own); empty if unknown."""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
-
-
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in ticks since the boot, whatever the clock; None if it is gone or unknown."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # The name, in parentheses, may hold anything.
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return int(fields[19])
-    return None
 
 
 def die_with_parent(number: int, parent: int | None = None) -> None:

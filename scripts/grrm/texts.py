@@ -23,6 +23,8 @@ from itertools import pairwise
 from typing import Any, Self
 from weakref import WeakKeyDictionary
 
+from grrm.files import UserError
+
 MARK = "\u2060"
 """WORD JOINER: shows nothing, and no tokenizer takes it for white space."""
 
@@ -187,16 +189,34 @@ def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options
         messages: with role and content. Of a filled template the texts in it are made ordinary; of any other
             content what are special tokens.
         options: of `apply_chat_template`, such as add_generation_prompt.
+
+    Raises:
+        UserError: the template refuses the messages.
     """
     control = control_of(tokenizer)
     cut = _unused(message["content"] for message in messages)
     contents = [_divided(message["content"], control, cut) for message in messages]
     told = [{**message, "content": text} for message, text in zip(messages, contents, strict=True)]
     if not any(cut in text for text in contents):
-        ids = tokenizer.apply_chat_template(told, tokenize=True, return_dict=True, **options)
+        ids = _templated(tokenizer, told, tokenize=True, return_dict=True, **options)
         return list(ids["input_ids"] if isinstance(ids, Mapping) else ids)
-    text = tokenizer.apply_chat_template(told, tokenize=False, **options)
+    text = _templated(tokenizer, told, tokenize=False, **options)
     return _encoded(tokenizer, text.split(cut))
+
+
+def _templated(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+    """What the chat template makes of messages; raises UserError if it refuses them."""
+    try:
+        return tokenizer.apply_chat_template(messages, **options)
+    except (
+        Exception
+    ) as error:  # a template raises whatever it likes, on a role or an order that it does not know
+        name = getattr(tokenizer, "name_or_path", "") or "the tokenizer"
+        roles = ", ".join(str(message.get("role")) for message in messages[:6])
+        raise UserError(
+            f"{name}: its chat template refuses a conversation of {roles}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}; use messages that it takes, or another model"
+        ) from error
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:

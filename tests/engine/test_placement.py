@@ -13,44 +13,18 @@ pytest.importorskip("verl")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train_rl
 from configurations import ROOT, experiment, render_rl
 from grrm.prompts import load_ranking_prompt
-from tiny_model import save_tiny_model
+from tiny_model import learn, save_tiny_model
 
 SOURCES = ["the grass", "a frog", "the other side", "in the throat"]
 TRANSLATIONS = ["```\ngreen\n```", "```\nfrog\n```"]
 VERDICT = "good\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 9, B: 2\n"
 PROMPT = ROOT / "config/prompts/toy_ranking.yaml"
 STEPS, PROMPTS, ROLLOUTS = 2, 2, 4
-
-
-def learn(folder, pairs, steps=150):
-    """Overfit a tiny model to answers, so that its rollouts can be judged, or its judgements be read."""
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    rows = []
-    for prompt, answer in pairs:
-        head = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=False
-        )
-        prefix = tokenizer(head)["input_ids"]
-        tokens = tokenizer(f"{head}{answer}<|im_end|>")["input_ids"]
-        rows.append((tokens, [-100] * len(prefix) + tokens[len(prefix) :]))
-    longest = max(len(tokens) for tokens, _ in rows)
-    ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens, _ in rows])
-    labels = torch.tensor([targets + [-100] * (longest - len(targets)) for _, targets in rows])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        model(input_ids=ids, labels=labels).loss.backward()
-        optimizer.step()
-    model.save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,16 @@ def test_a_moved_checkpoint_scores_and_follows_quality(comet_python, moved, fold
     )
 
 
+def test_a_slurm_job_of_several_tasks_is_no_training_of_several_processes(
+    comet_python, moved, folder, test_set, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_JOB_NAME", "smk")
+    texts = [row["trg_text"] for row in test_set]
+    result = score(comet_python, moved, folder, test_set, tmp_path / "slurm.json", x=texts)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
 def test_nothing_in_the_checkpoint_points_to_where_it_was_made(moved, folder):
     for file in moved.rglob("*"):
         assert file.is_dir() or str(folder).encode() not in file.read_bytes(), file

@@ -9,6 +9,7 @@ import yaml
 
 import render_rl
 from configurations import experiment
+from configurations import render_rl as render_stage
 from grrm.engines import verl_fork
 from grrm.engines.verl import rl_overrides, total_steps
 from grrm.engines.verl_launch import (
@@ -17,6 +18,7 @@ from grrm.engines.verl_launch import (
     hydra_arguments,
     launch_overrides,
 )
+from grrm.engines.verl_vllm import KV_CACHE_MB
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,6 +39,17 @@ def render(stage, **changes):
         judge=Path("models/judge") if judged else None,
         judge_prompt=Path("ranking.yaml") if judged else None,
     )
+
+
+def launch(tmp_path):
+    """Arguments of a launch's environment besides the configuration."""
+    metrics = tmp_path / "m.jsonl"
+    return {
+        "python": "env/bin/python",
+        "scripts": ROOT / "scripts",
+        "temporary": tmp_path,
+        "metrics": metrics,
+    }
 
 
 @pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
@@ -159,13 +172,45 @@ def test_verified_rankings_need_no_second_model_and_no_ledger(tmp_path):
 
 def test_the_engine_never_joins_another_cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    variables = environment(
-        render("grrm_rlvr"), scripts=ROOT / "scripts", temporary=tmp_path, metrics=tmp_path / "m.jsonl"
-    )
+    variables = environment(render("grrm_rlvr"), **launch(tmp_path))
     assert "RAY_ADDRESS" not in variables
     assert variables["VERL_PLATFORM"] == "cpu"
     assert variables["VERL_USE_EXTERNAL_MODULES"] == "grrm.verl_plugin.register"
     assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(ROOT / "scripts")
+
+
+def test_what_vllm_compiles_finds_the_programs_of_its_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    variables = environment(render_paper("mt_grpo"), **launch(tmp_path))
+    assert variables["PATH"] == f"{Path('env/bin').absolute()}:/usr/bin"
+    assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+    # From conda or a container, where its name is all that is known.
+    named = environment(render_paper("mt_grpo"), **launch(tmp_path) | {"python": "python"})
+    assert named["PATH"] == "/usr/bin"
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_rollouts_of_vllm_have_seeds_of_their_own_which_make_no_other_training(cuda, tmp_path):
+    rendered = render_paper("mt_grpo") if cuda else render("mt_grpo", rollout_engine="vllm")
+    added = launch_overrides(rendered, temporary=tmp_path, ledger=tmp_path / "l").keys() - rendered.keys()
+    agent = "actor_rollout_ref.rollout.agent"
+    assert {f"{agent}.default_agent_loop", f"{agent}.agent_loop_config_path"} <= added
+    own = launch_overrides(render("mt_grpo"), temporary=tmp_path, ledger=tmp_path / "l")
+    assert f"{agent}.default_agent_loop" not in own
+
+
+def test_a_vllm_server_on_a_cpu_has_the_memory_that_the_configuration_gives_it():
+    reward = {**settings("mt_grpo")["reward"], "rollout_engine": "vllm"}
+    rendered = render("mt_grpo", rollout_engine="vllm", reward=reward)
+    for server in ("actor_rollout_ref.rollout", "reward.reward_model.rollout"):
+        assert rendered[f"{server}.name"] == "vllm" and rendered[f"+{server}.enable_sleep_mode"] is False
+        assert rendered[f"+{server}.engine_kwargs.vllm.kv_cache_memory_bytes"] == KV_CACHE_MB << 20
+    # Only what is asked for: the default's configuration stays as it was.
+    assert not [key for key in render("mt_grpo") if "vllm" in key or "enforce_eager" in key]
+    config = experiment("vllm")
+    config["hardware"]["kv_cache_mb"] = 40
+    rendered = render_stage(config, "grrm_rlvr")
+    assert rendered["+actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes"] == 40 << 20
 
 
 @pytest.mark.parametrize(
@@ -267,7 +312,7 @@ def test_gpus_are_counted_by_ray_itself_and_processors_are_not_logical(tmp_path)
 
 
 def test_the_colocated_trainer_is_imported_by_every_process(tmp_path):
-    arguments = {"scripts": ROOT / "scripts", "temporary": tmp_path, "metrics": tmp_path / "m.jsonl"}
+    arguments = launch(tmp_path)
     colocated = environment(render_paper("mt_grpo"), **arguments)
     assert colocated["VERL_USE_EXTERNAL_MODULES"].split(",")[1:] == ["grrm.verl_plugin.colocated"]
     assert "VERL_PLATFORM" not in colocated
@@ -299,3 +344,4 @@ def test_the_fork_reads_its_own_reward_functions_and_nothing_of_ours(tmp_path, m
     assert (path[0], path[-1]) == (str(tmp_path), str(ROOT / "scripts"))
     assert "VERL_USE_EXTERNAL_MODULES" not in variables
     assert "RAY_ADDRESS" not in variables
+    assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"

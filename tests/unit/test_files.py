@@ -113,7 +113,7 @@ def test_a_missing_file_is_named(tmp_path, read):
 @pytest.mark.parametrize("read", [read_json, read_jsonl])
 def test_bytes_that_are_not_text(tmp_path, read):
     (tmp_path / "out").write_bytes(b"\xff")
-    with pytest.raises(UserError, match="out: not UTF-8"):
+    with pytest.raises(UserError, match="out, line 1: not UTF-8"):
         read(tmp_path / "out")
 
 

@@ -178,6 +178,8 @@ def test_an_answer_that_is_not_exactly_right_is_a_failure(answer):
 def test_a_prompt_too_long_for_the_judge_is_a_failure_without_a_call():
     result = run(group("good", "poor"), fits=lambda prompt: False)
     assert result.values == pytest.approx([NEUTRAL] * 2)
+    assert {info["prompt_too_long"] for info in result.infos} == {1.0}
+    assert {info["prompt_too_long"] for info in run(group("good", "poor")).infos} == {0.0}
     assert result.judge.shown == []
 
 

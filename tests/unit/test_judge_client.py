@@ -841,6 +841,23 @@ def test_an_error_is_never_a_tie(bad: Act) -> None:
     assert judged.metrics["candidates_without_score"] == 1
 
 
+@pytest.mark.parametrize("method", ["copeland", "dgr", "elo", "winrate"])
+def test_a_candidate_of_which_few_pairs_were_answered_has_no_score(method: Any) -> None:
+    """Eight in true order; the worst breaks its judge in all of its pairs but that with the best."""
+
+    def script(call: Call) -> Act:
+        _, *pair = call.prompt.split("|")
+        return Act("I cannot") if "1" in pair and "8" not in pair else truth(call)
+
+    (result,) = pairwise(script, [Group("q", tuple("87654321"))], method=method)[0].groups
+    assert result.scores[7] is None
+    assert result.failures[-1] == "candidate 7: fewer than half of its pairs were answered"
+    assert len(result.failures) == 7
+    known = [score for score in result.scores[:7] if score is not None]
+    assert len(set(known)) == 7
+    assert known == sorted(known, reverse=True)
+
+
 def test_a_dead_judge_gives_no_scores_then_an_error() -> None:
     async def use(client: JudgeClient, server: JudgeServer) -> Any:
         await server.stop()

@@ -304,3 +304,10 @@ def test_a_new_layout_is_one_entry_for_every_reader(tmp_path: Path, monkeypatch:
         assert grading.read_candidates(found, "row").responses == ("Because.", "No.")
     with pytest.raises(UserError, match=r"or ask, good and bad \(mine\)"):
         parse_row({"other": 1}, "bradley_terry")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused(value: float) -> None:
+    row = {"messages": TURNS, "responses": ["a", "b"], "scores": [1.0, value]}
+    with pytest.raises(UserError, match=rf"scores is {value}; expected a number"):
+        parse_row(row, "grade")

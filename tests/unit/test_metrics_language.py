@@ -69,3 +69,26 @@ def test_languages_outside_the_lists_are_not_judged() -> None:
 def test_the_rate_is_over_translations_whose_language_can_be_told() -> None:
     metrics = score_translations([SENTENCES["de"], ENGLISH, "42", None], ["a"] * 4, "de")
     assert metrics["off_target_rate"][0].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("language", "right", "wrong"),
+    [
+        ("sr_Latn", "Dobro jutro svima", "Добро јутро свима"),
+        ("sr", "Добро јутро свима", "Dobro jutro svima"),
+        ("pa_Arab", "سویر دا سلام سب نوں", "ਸਭ ਨੂੰ ਸ਼ੁਭ ਸਵੇਰ"),
+        ("pa", "ਸਭ ਨੂੰ ਸ਼ੁਭ ਸਵੇਰ", "سویر دا سلام سب نوں"),
+        ("kk_Latn", "Barlygynyzga qaiyrly tan", "Барлығыңызға қайырлы таң"),
+        ("hi_Latn", "aap sabhi ko suprabhat", "आप सभी को सुप्रभात"),
+        ("uz_Cyrl", "Хайрли тонг ҳаммага", "Hayrli tong hammaga"),
+        ("zh_TW", "大家早安，今天天氣很好", "Good morning everybody"),
+        ("my", "အားလုံးမင်္ဂလာနံနက်ခင်းပါ", "Good morning everybody"),
+        ("am", "እንደምን አደራችሁ ሁላችሁም", "Good morning everybody"),
+        ("or", "ସମସ୍ତଙ୍କୁ ଶୁଭ ସକାଳ", "Good morning everybody"),
+        ("ckb", "بەیانی باش هەمووان", "Good morning everybody"),
+    ],
+)
+def test_the_script_of_the_tag_is_the_right_one(language: str, right: str, wrong: str) -> None:
+    assert can_tell(language)
+    assert is_off_target(right, language) is False
+    assert is_off_target(wrong, language) is True

@@ -197,3 +197,32 @@ def test_paired_bootstrap_agrees_with_the_command(tmp_path):
     assert p_value / 2 == pytest.approx(expected["p_value"], abs=0.03)
     interval = bootstrap.interval(ours["system"])
     assert (interval.high - interval.low) / 2 == pytest.approx(expected["ci"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("language", "name"),
+    [
+        *(
+            ("zh_TW", "zh"),
+            ("yue", "zh"),
+            ("zh_Latn", "13a"),
+            ("ja_JP", "ja-mecab"),
+            ("kor_Hang", "ko-mecab"),
+        ),
+        *((code, "char") for code in ("th", "km", "lo", "my", "bo", "dz", "tha_Thai")),
+        *(("hi_Latn", "13a"), ("pa_Arab", "13a"), ("am", "13a")),
+    ],
+)
+def test_the_tokenizer_follows_the_script(language, name):
+    assert tokenizer(language) == name
+
+
+@pytest.mark.parametrize(
+    ("language", "reference", "wrong"),
+    [
+        ("th", "ฉันไปตลาดเพื่อซื้อผลไม้สดทุกวันเสาร์", "ฉันไปตลาดเพื่อซื้อผักสดทุกวันเสาร์"),
+        ("km", "ខ្ញុំទៅផ្សារដើម្បីទិញផ្លែឈើស្រស់រៀងរាល់ថ្ងៃសៅរ៍", "ខ្ញុំទៅផ្សារដើម្បីទិញបន្លែស្រស់រៀងរាល់ថ្ងៃសៅរ៍"),
+    ],
+)
+def test_one_wrong_word_does_not_take_all_of_bleu_where_words_are_not_set_apart(language, reference, wrong):
+    assert 60 < values([wrong], [reference], language)["bleu"] < 95

@@ -263,3 +263,39 @@ def test_only_relative_parts_make_a_relative_mixture() -> None:
     assert ScoringOptions("mixture", parts=(relative,)).relative
     absolute = Part("b", 1.0, ScoringOptions("chrf"))
     assert not ScoringOptions("mixture", parts=(relative, absolute)).relative
+
+
+# ---------------------------------------------------------------- what is no number
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_is_a_failure_whatever_kind_it_comes_from(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from grrm.judges.groups import GroupScores, judged_singly
+    from grrm.rewards.kinds import Scoring, chrf
+
+    async def score(groups: Any) -> Any:
+        return judged_singly([GroupScores((1.0, value, 3.0)) for _ in groups])
+
+    monkeypatch.setattr(chrf, "load", lambda options, asking: Scoring(score))
+
+    async def use() -> Any:
+        async with Scorer(ScoringOptions("chrf")) as scorer:
+            return await scorer.score_group(Group("x", ("a", "b", "c"), "a", "de", "en"))
+
+    result = asyncio.run(use())
+    assert result.scores == (1.0, None, 3.0)
+    assert result.failures == (f"candidate 1: {value} is no finite number",)
+
+
+def test_a_training_on_scores_that_are_no_numbers_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    from grrm.judges.groups import GroupScores, judged_singly
+    from grrm.rewards.kinds import Scoring, chrf
+
+    async def score(groups: Any) -> Any:
+        return judged_singly([GroupScores((math.nan,) * len(group.candidates)) for group in groups])
+
+    monkeypatch.setattr(chrf, "load", lambda options, asking: Scoring(score))
+    with pytest.raises(UserError, match=r"4 of the last 4 judgements failed.*nan is no finite number"):
+        asyncio.run(step("chrf", "", max_failure_rate=0.5, failure_window=4)())

@@ -254,4 +254,4 @@ def test_a_training_whose_function_fails_ends_before_verl_begins(tmp_path: Path)
     with pytest.raises(
         UserError, match=r"function cannot be used: .*mine\.py: cannot be loaded .*no_such_package"
     ):
-        train_rl._try_functions(train_rl._parser().parse_args(arguments), config)
+        train_rl._try_reward(train_rl._parser().parse_args(arguments), config)

@@ -75,7 +75,7 @@ def test_an_engines_daemon_ends_with_the_engine(engine: Path, tmp_path: Path) ->
     assert wait_for(lambda: not any(map(alive, pids_of(tmp_path / "pids"))), 1.0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_script_ends_engine_and_daemon(engine: Path, tmp_path: Path, number: int) -> None:
     script = start_script(engine, tmp_path / "pids", 300)
     pids = pids_of(tmp_path / "pids")

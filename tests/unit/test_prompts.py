@@ -152,7 +152,7 @@ def test_plain_translation_prompt():
 )
 def test_formats_of_other_models(name, begins, ends, chat):
     prompt = find_translation_prompt(name)
-    text = prompt.render(src_text="hi", src_lang="en", trg_lang="zh_CN")
+    text = prompt.render(src_text="hi", src_lang="en", trg_lang="zh")
     assert text.startswith(begins)
     assert text.endswith(ends)
     assert prompt.chat is chat

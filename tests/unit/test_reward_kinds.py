@@ -561,6 +561,35 @@ def test_a_served_judge_that_keeps_failing_stops_the_run() -> None:
         with_server(FAULTS["garbage"], use)
 
 
+@pytest.mark.parametrize("finish", ["length", "abort", "content_filter", None])
+@pytest.mark.parametrize("semantics", ["strict", "paper"])
+@pytest.mark.parametrize("endpoint", [False, True])
+def test_a_cut_answer_of_the_grrm_is_a_failure_with_its_reason(
+    semantics: str, finish: str | None, endpoint: bool, tmp_path: Path
+) -> None:
+    """A whole answer but for its end: its scores could be read."""
+    ledger = tmp_path / "groups.jsonl"
+
+    def cut(call: Call) -> Act:
+        said = json.loads(completion(truthful(call).text))
+        said["choices"][0]["finish_reason"] = finish
+        return Act(raw=json.dumps(said).encode())
+
+    async def use(url: str) -> Any:
+        address = None if endpoint else url.removeprefix("http://").removesuffix("/v1")
+        values = {"groups": 1, "semantics": semantics, "ledger": str(ledger), "served": address}
+        return await step("grrm", url if endpoint else "", **values)()
+
+    (rewards, metrics), server = with_server(cut, use)
+    assert server.calls
+    assert metrics["reward/judge_failed"] == 1
+    assert rewards == pytest.approx([0.5 if semantics == "strict" else -0.04] * 4)
+    (row,) = read_jsonl(ledger)
+    assert row["outcome"] == "failed"
+    assert row["reason"].startswith("no answer: ")
+    assert ("refused" if finish == "content_filter" else "unfinished") in row["reason"]
+
+
 # ---------------------------------------------------------------- compute_score for verl as it is
 
 

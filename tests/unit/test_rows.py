@@ -130,7 +130,7 @@ def test_a_field_may_hold_lines_and_the_place_is_its_first(tmp_path: Path) -> No
     [
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", b'\n"text"\n', "a.jsonl, line 2: '\"text\"'; expected a JSON object"),
-        ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: lists or objects too deep"),
+        ("a.jsonl", b"[" * 100_000, "a.jsonl, line 1: not valid JSON (lists or objects too deep"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "a.jsonl, line 1: not valid JSON"),
         ("a.jsonl", b'{"a": 1}\n\xff', "a.jsonl, line 2: not UTF-8"),
         ("a.json", b'[{"a": 1}, 2]', "a.json, row 1 (the first is 0): '2'; expected a JSON object"),

@@ -70,7 +70,7 @@ def test_test_sets_keep_further_columns_where_they_are_wanted(tmp_path: Path) ->
 
 
 def test_a_bad_row_far_down_is_named_and_nothing_is_written(tmp_path: Path, pieces: None) -> None:
-    rows = [*PAIRS[:15], {**PAIRS[15], "src_text": " "}, *PAIRS[16:18], {**PAIRS[18], "trg_lang": "tlh"}]
+    rows = [*PAIRS[:15], {**PAIRS[15], "src_text": " "}, *PAIRS[16:18], {**PAIRS[18], "trg_lang": "qq"}]
     path = stored(tmp_path / "train.parquet", rows)
     message = r"train\.parquet, row 15 .*column src_text is ' '; .*2 of 19 rows are bad"
     with pytest.raises(UserError, match=message):

@@ -60,8 +60,8 @@ def test_wmt24pp_leaves_out_bad_sources_and_canaries_and_counts_them(tmp_path: P
     ]
     found, dropped = read_wmt24pp(lines(tmp_path / "en.jsonl", rows))
     assert [(row["src_lang"], row["trg_lang"], row["trg_text"]) for row in found] == [
-        ("en", "de", "Die Mühle steht still."),
-        ("en", "zh", "磨坊停着。"),
+        ("en", "de_DE", "Die Mühle steht still."),
+        ("en", "zh_CN", "磨坊停着。"),
     ]
     assert dropped == {"canary": 1, "bad source": 1}
 
@@ -71,11 +71,40 @@ def test_wmt24pp_files_become_one_table(tmp_path: Path, capsys: pytest.CaptureFi
     french = lines(tmp_path / "en-fr_FR.jsonl", [wmt24pp(lp="en-fr_FR", target="Le moulin est arrêté.")])
     out = tmp_path / "out.parquet"
     convert("--format", "wmt24pp", "--input", german, french, "--output", out)
-    assert [row["trg_lang"] for row in rows_of(out)] == ["de", "fr"]
+    assert [row["trg_lang"] for row in rows_of(out)] == ["de_DE", "fr_FR"]
     assert [row["comment"] for row in rows_of(out)] == [None, None]
     assert "2 segments, 1 left out (bad source)" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"segment 1 is en-fr, expected en-de"):
+    with pytest.raises(UserError, match=r"segment 1 is en-fr_FR, expected en-de"):
         convert("--format", "wmt24pp", "--input", german, french, "--pair", "en-de", "--output", out)
+
+
+@pytest.mark.parametrize(
+    ("file", "pair", "languages"),
+    [
+        ("en-zh_CN", "en-zh", ("en", "zh")),  # as published
+        ("en-pt_PT", "en-pt", ("en", "pt")),
+        ("en-zh_TW", "en-zh_TW", ("en", "zh_TW")),
+        ("en-zh_TW", "en-zh-Hant", ("en", "zh_Hant")),
+        ("en-sr_RS", "en-sr-RS", ("en", "sr_RS")),
+    ],
+)
+def test_the_pair_says_how_a_file_is_called(
+    tmp_path: Path, file: str, pair: str, languages: tuple[str, str]
+) -> None:
+    path = lines(tmp_path / f"{file}.jsonl", [wmt24pp(lp=file)])
+    out = tmp_path / "out.parquet"
+    convert("--format", "wmt24pp", "--input", path, "--pair", pair, "--output", out)
+    assert [(row["src_lang"], row["trg_lang"]) for row in rows_of(out)] == [languages]
+
+
+@pytest.mark.parametrize(
+    ("file", "pair"),
+    [("en-zh_TW", "en-zh_CN"), ("en-zh_TW", "en-zh"), ("en-pt_BR", "en-pt_PT"), ("en-sr_Latn", "en-sr")],
+)
+def test_a_file_of_another_variety_is_refused(tmp_path: Path, file: str, pair: str) -> None:
+    path = lines(tmp_path / f"{file}.jsonl", [wmt24pp(lp=file)])
+    with pytest.raises(UserError, match=f"segment 0 is {file}, expected {pair}"):
+        convert("--format", "wmt24pp", "--input", path, "--pair", pair, "--output", tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize(
@@ -280,12 +309,12 @@ def test_bad_sentences_of_flores_are_dropped_in_pairs(tmp_path: Path) -> None:
 
 
 def test_bad_segments_of_wmt23_are_dropped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    done = subprocess.CompletedProcess([], 0, stdout="磨坊停了。\tThe mill stopped.\n水很冷。\t \n")
+    done = subprocess.CompletedProcess([], 0, stdout="磨坊停了。\tThe mill\rstopped.\n水很冷。\t \n".encode())
     monkeypatch.setattr("grrm.data.test_sets.subprocess.run", lambda *_, **__: done)
     with pytest.raises(UserError, match=r"wmt23 zh-en, row 2: segment is .*, expected source and reference"):
         read_wmt23(tmp_path, "zh-en")
     rows, dropped = read_wmt23(tmp_path, "zh-en", bad_rows="drop")
-    assert [row["trg_text"] for row in rows] == ["The mill stopped."]
+    assert [row["trg_text"] for row in rows] == ["The mill\rstopped."]
     assert dropped == {"segment: expected source and reference": 1}
 
 
@@ -315,8 +344,13 @@ def test_ranking_groups_are_checked_and_keep_their_further_columns(tmp_path: Pat
 
 
 def test_language_pairs() -> None:
-    assert language_pair("en-zh_CN") == ("en", "zh")
-    assert language_pair("zho_Hans-eng_Latn") == ("zh", "en")
+    assert language_pair("en-zh_CN") == ("en", "zh_CN")
+    assert language_pair("zho_Hans-eng_Latn") == ("zh_Hans", "en")
+    assert language_pair("en-pt-BR") == ("en", "pt_BR")  # not English of Portugal and Breton
+    assert language_pair("pt-BR-de") == ("pt_BR", "de")  # not Breton of Germany
+    assert language_pair("zh-Hant-en") == ("zh_Hant", "en")
+    with pytest.raises(UserError, match=r"language pair 'pt-br-de': expected .* such as en-pt_BR"):
+        language_pair("pt-br-de")
 
 
 # --- tables ---

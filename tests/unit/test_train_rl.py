@@ -467,7 +467,9 @@ def test_a_validation_on_resuming_adds_to_the_row_of_its_step(tmp_path):
 
 
 def test_steps_that_were_trained_but_never_recorded_are_named():
-    assert verl_runs.unrecorded([{"step": 0}, {"step": 1}, {"step": 3}], 4) == [2, 4]
+    validated = {"step": 4, "val-core/ranking/acc/mean@1": 0.5}
+    rows = [{"step": 0, "val-aux/x": 0.5}, {"step": 1, "loss": 1.0}, {"step": 3, "loss": 1.0}, validated]
+    assert verl_runs.unrecorded(rows, 4) == [2, 4]
 
 
 def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):

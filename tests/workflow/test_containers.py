@@ -33,7 +33,7 @@ def parse(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 def test_every_environment_of_a_stage_has_a_recipe() -> None:
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
-    named = {*re.findall(r'\bimage\("(\w+)"\)', rules), "train", "sft_cuda", "rl_cuda"}
+    named = {*re.findall(r'\bimage\("(\w+)"\)', rules), "train", "sft_cuda", "rl_cuda", "vllm_cpu"}
     assert {path.stem for path in RECIPES} == named
 
 

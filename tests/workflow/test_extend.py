@@ -98,7 +98,10 @@ def test_every_section_is_followed_here() -> None:
     assert PAGE.count("```") == 2 * sum(map(len, SECTIONS.values()))
 
 
-@pytest.mark.parametrize("title", [title for title, blocks in SECTIONS.items() if blocks])
+@pytest.mark.parametrize(
+    "title",
+    [title for title, blocks in SECTIONS.items() if {block.language for block in blocks} - {"console"}],
+)
 def test_each_is_under_twenty_lines(title: str) -> None:
     lines = [
         line
@@ -140,7 +143,7 @@ def test_a_test_set(workflow: Path) -> None:
 
 def test_a_language(workflow: Path) -> None:
     (name,) = follow(workflow, "A language")
-    assert name.strip() == "Esperanto"
+    assert name.strip() == "Esperanto; Portuguese (Brazil); Chinese (Traditional)"
 
 
 def test_a_training(workflow: Path) -> None:

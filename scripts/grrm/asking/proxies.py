@@ -23,12 +23,11 @@ def proxy_for(url: str) -> str | None:
     """
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
-    if not host or is_here(host):
-        return None
     proxies = urllib.request.getproxies()
     name = parts.scheme if proxies.get(parts.scheme) else "all"
     proxy = proxies.get(name, "").strip()
-    if not proxy or _is_excepted(host, parts.port, proxies.get("no", "")):
+    # In this order: the names of this machine may take a while to find out.
+    if not host or not proxy or _is_excepted(host, parts.port, proxies.get("no", "")) or is_here(host):
         return None
     proxy = proxy if "://" in proxy else f"http://{proxy}"
     try:

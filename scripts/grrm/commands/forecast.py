@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.commands.experiment import add_options, configuration
+from grrm.config.rewards import rewarded_trainings
 from grrm.files import UserError
 from grrm.preflight.forecast import forecast_experiment, format_forecast, load_assumptions
 from grrm.preflight.judged_work import format_judged, judge_calls, other_trainings, runs_of
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> None:
     ]
     steps: dict[str, int | None] = {stage.name: round(stage.steps.high) for stage in stages}
     steps |= {work.name: work.steps for work in works}
-    steps |= {run: steps.get("mt_grpo") for run in runs if run.startswith("mt_grpo")}
+    steps |= {
+        run: steps.get(section) for run, section, _, _ in rewarded_trainings(config) if section in steps
+    }
     texts = [format_forecast(config, stages, assumptions)] if stages or not works else []
     if judged := format_judged(works, judge_calls(config, steps, assumptions, runs)):
         texts.append(judged)

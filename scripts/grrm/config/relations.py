@@ -7,8 +7,16 @@ from typing import Any, TypeAlias
 
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.catalogue.trainings import TRAININGS
+from grrm.catalogue.vllm import CPU_HEAD_SIZES
 from grrm.config.schema import shown
-from grrm.config.stages import base_trainings, devices_of, rl_stages, sft_stages, trained_stages
+from grrm.config.stages import (
+    base_trainings,
+    devices_of,
+    rl_stages,
+    rollout_engines,
+    sft_stages,
+    trained_stages,
+)
 from grrm.urls import secret_in
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterator[str]]
@@ -114,26 +122,18 @@ def _machines_of_judges(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_backend(config: Mapping[str, Any]) -> Iterator[str]:
-    """What answers in the evaluation needs its device, or its address."""
+    """A server that answers in the evaluation needs its address."""
     evaluate = config["evaluate"]
-    if evaluate["backend"] == "vllm" and config["hardware"]["device"] == "cpu":
-        yield "evaluate.backend is 'vllm', expected another with hardware.device 'cpu'"
     if evaluate["backend"] == "openai" and not evaluate["base_url"]:
         yield "evaluate.base_url is null, expected the address of a server with evaluate.backend 'openai'"
 
 
 def _wrong_rollout_engines(config: Mapping[str, Any]) -> Iterator[str]:
-    """Each device has one engine that generates rollouts, and the answers of judges."""
-    device = config["hardware"]["device"]
-    expected = {"cpu": "transformers", "cuda": "vllm"}[device]
-    stages = [(name, stage) for name, stage, _ in rl_stages(config)]
-    judges = [(f"{name}.reward", stage["reward"]) for name, stage in stages if "reward" in stage]
-    for name, section in [*stages, *judges]:
-        if section["rollout_engine"] != expected:
-            yield (
-                f"{name}.rollout_engine is {section['rollout_engine']!r}, expected {expected!r} with "
-                f"hardware.device {device!r}"
-            )
+    """On GPUs vLLM alone generates rollouts, and the answers of judges."""
+    if config["hardware"]["device"] == "cuda":
+        for key, engine in rollout_engines(config).items():
+            if engine != "vllm":
+                yield f"{key} is {engine!r}, expected 'vllm' with hardware.device 'cuda'"
 
 
 def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
@@ -150,6 +150,38 @@ def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
     for name, stage, _ in sft_stages(config):
         if stage["deepspeed"] is not None:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
+
+
+# Base models, and what runs the models that are made of them.
+_RUN_BY = {
+    "base_models.grrm": ("grrm_rlvr.rollout_engine", "mt_grpo.reward.rollout_engine", "evaluate.backend"),
+    "base_models.mt": ("mt_grpo.rollout_engine", "evaluate.backend"),
+    "judges.base_model": ("judges.pointwise.rollout_engine", "judges.pairwise.rollout_engine"),
+    "alignment.base_model": ("alignment.grpo.rollout_engine", "alignment.grpo.reward.rollout_engine"),
+}
+
+
+def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
+    """Shapes of base models that vLLM's attention on a CPU has no kernel for, where vLLM is to run them."""
+    if config["hardware"]["device"] != "cpu":
+        return
+    bases = [row for row in base_trainings(config) if config[row.section]["start_from"] is None]
+    made = {row.start.removesuffix("_base") for row in bases}
+    engines = rollout_engines(config) | {"evaluate.backend": config["evaluate"]["backend"]}
+    known = ", ".join(map(str, CPU_HEAD_SIZES))
+    for key, keys in _RUN_BY.items():
+        section, name = key.split(".")
+        if (section == "base_models" and name not in made) or config[section] is None:
+            continue
+        shape = config[section][name]
+        width, heads = shape["hidden_size"], shape["heads"]
+        if (width % heads or width // heads not in CPU_HEAD_SIZES) and (
+            by := [key for key in keys if engines.get(key) == "vllm"]
+        ):
+            yield (
+                f"{key}: {heads} heads of a width of {width} are {width / heads:g} numbers wide, expected "
+                f"one of {known} on a CPU with {by[0]} 'vllm'"
+            )
 
 
 def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
@@ -223,6 +255,7 @@ _CHECKS: tuple[Check, ...] = (
     _wrong_backend,
     _wrong_rollout_engines,
     _not_on_a_cpu,
+    _heads_unknown_to_vllm,
     _attention_of_the_fork,
     _reward_of_the_fork,
     _prompt_of_the_fork,

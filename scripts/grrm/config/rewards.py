@@ -120,6 +120,17 @@ def grpo_runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def rewarded_trainings(config: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Every training with a reward of this kind: its name, its section (a dotted path), the
+    section itself, and the section reward that it has."""
+    own = [("mt_grpo", run, config["mt_grpo"], reward) for run, reward in grpo_runs(config).items()]
+    found = [(run, section, settings, reward) for section, run, settings, reward in own]
+    if config["alignment"] is not None:
+        grpo = config["alignment"]["grpo"]
+        found.append(("alignment_grpo", "alignment.grpo", grpo, grpo["reward"]))
+    return found
+
+
 def compared_runs(config: Mapping[str, Any]) -> dict[str, str]:
     """The trainings that `reward_comparison` puts side by side, by its names."""
     own = config["mt_grpo"]["reward"]["kind"]

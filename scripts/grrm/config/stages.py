@@ -127,6 +127,24 @@ def judged_stages(config: Mapping[str, Any]) -> list[Stage]:
     return [stage for stage in rl_stages(config) if "." in stage[0]]
 
 
+def rollout_engines(config: Mapping[str, Any]) -> dict[str, str]:
+    """What generates rollouts and the answers of judges that verl serves: key -> transformers or vllm."""
+    stages = [(name, stage) for name, stage, _ in rl_stages(config)]
+    judges = [(f"{name}.reward", stage["reward"]) for name, stage in stages if "reward" in stage]
+    return {f"{name}.rollout_engine": section["rollout_engine"] for name, section in [*stages, *judges]}
+
+
+def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Environments of SFT, and of reinforcement learning and whatever runs models.
+
+    On GPUs LLaMA-Factory and verl with vLLM need different versions of what they share.
+    """
+    if config["hardware"]["device"] == "cuda":
+        return "sft_cuda", "rl_cuda"
+    runs = {*rollout_engines(config).values(), config["evaluate"]["backend"]}
+    return "train", "vllm_cpu" if "vllm" in runs else "train"
+
+
 def devices_of(config: Mapping[str, Any]) -> int:
     """Devices that the training stages run on."""
     return int(config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"])

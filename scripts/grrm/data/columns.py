@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grrm.languages import language_code, language_name
+from grrm.languages import base_language, language_name
 from grrm.prompts import (
     RankingPrompt,
     TranslationPrompt,
@@ -156,8 +156,8 @@ def language_names(codes: pa.StringArray) -> pa.StringArray:
 
 
 def language_codes(codes: pa.StringArray) -> pa.StringArray:
-    """The code of each language, without its region; raises what `language_names` raises."""
-    return _each(language_code, codes)
+    """The code of each language, without region and script; raises what `language_names` raises."""
+    return _each(base_language, codes)
 
 
 def _each(function: Callable[[str], str], codes: pa.StringArray) -> pa.StringArray:

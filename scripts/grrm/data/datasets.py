@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from grrm.config import STAGES, resolve
-from grrm.files import UserError, read_yaml, write_text
+from grrm.files import UserError, read_json, read_yaml, write_text
 
 _UNLISTED = "models--"
 # What the hub allows: no two dashes or dots in a row, so that a name can be turned back.
@@ -232,8 +231,8 @@ def is_current(record: str | Path, locked: Locked | None) -> bool:
     if locked is None or not Path(record).is_file():
         return False
     try:
-        value = json.loads(Path(record).read_text(encoding="utf-8"))
-    except ValueError:
+        value = read_json(record)
+    except UserError:
         return False
     return isinstance(value, dict) and value.items() >= asdict(locked).items()
 

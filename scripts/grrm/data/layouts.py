@@ -190,8 +190,9 @@ def _points(row: Row, n: int) -> tuple[float | None, ...]:
     for name in ("scores", "score", "helpfulness"):
         values = decoded(row.get(name))
         values = values if isinstance(values, Sequence) and not isinstance(values, str) else [values]
-        if len(values) == n and all(isinstance(value, int | float) for value in values):
-            return tuple(float(value) for value in values)
+        numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values]
+        if len(values) == n and all(numbers):
+            return tuple(number_of(value, name) for value in values)
     return ()
 
 

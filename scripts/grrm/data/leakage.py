@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from grrm.data.augment import mix
 from grrm.files import UserError
-from grrm.languages import language_code
+from grrm.languages import WITHOUT_SPACES, base_language, script_of
 
 Side = Literal["source", "target"]
 
@@ -36,7 +36,7 @@ _TEXTS: dict[str, tuple[Side, str]] = {
     "mt_texts": ("target", "trg_lang"),
     "response": ("target", "trg_lang"),
 }
-_BY_CHARACTER = {"ja", "km", "ko", "th", "zh"}
+_BY_CHARACTER = WITHOUT_SPACES | {"Kore"}
 _SEPARATORS = re.compile(r"[\W_]+")
 _BATCH = 4096
 # Pairs of a training text and a test text that share an n-gram, looked at together: about 200 MB.
@@ -60,7 +60,7 @@ class Settings:
 
     def size(self, language: str) -> int:
         """Length of the n-grams of a language."""
-        return self.characters if language in _BY_CHARACTER else self.words
+        return self.characters if by_character(language) else self.words
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,12 @@ def normalise(text: str) -> str:
 
 def tokens(text: str, language: str) -> Sequence[str]:
     """The words of a normalised text, or its characters in a language without such words."""
-    return text.replace(" ", "") if language in _BY_CHARACTER else text.split()
+    return text.replace(" ", "") if by_character(language) else text.split()
+
+
+def by_character(language: str) -> bool:
+    """Whether the n-grams of a language are of characters."""
+    return script_of(language) in _BY_CHARACTER
 
 
 def segments_of(name: str, path: str | Path) -> Iterator[Segment]:
@@ -256,7 +261,7 @@ class _LanguageIndex:
 
     def _key(self, normal: str) -> str:
         # Where characters count, spaces between them do not.
-        return normal.replace(" ", "") if self._language in _BY_CHARACTER else normal
+        return normal.replace(" ", "") if by_character(self._language) else normal
 
     def _near(self, words: Sequence[Sequence[str]]) -> Iterator[tuple[int, int, float]]:
         """(training text, test text, overlap) of each pair above the threshold."""
@@ -350,7 +355,7 @@ def _texts(path: str | Path) -> Iterator[tuple[int, Side, str, str]]:
         first = 0
         for batch in file.iter_batches(_BATCH, columns=[*wanted, *sorted(languages)]):
             codes = {
-                name: [language_code(code or "") for code in batch[name].to_pylist()] for name in languages
+                name: [base_language(code or "") for code in batch[name].to_pylist()] for name in languages
             }
             for name in wanted:
                 side, language = _TEXTS[name]

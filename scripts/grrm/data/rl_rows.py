@@ -39,7 +39,7 @@ from grrm.data.columns import (
 )
 from grrm.data.sft_rows import Semantics
 from grrm.files import UserError, atomic_path
-from grrm.languages import language_code
+from grrm.languages import base_language
 from grrm.prompts import RankingPrompt, TranslationPrompt
 from grrm.ranking import MAX_CANDIDATES, MAX_SCORE, MIN_SCORE, labels
 
@@ -348,7 +348,7 @@ def _with_columns(schema: pa.Schema, columns: Mapping[str, pa.Array]) -> pa.Sche
 
 
 def _codes(languages: pa.StringArray) -> list[str]:
-    return [language_code(language) for language in languages.to_pylist()]
+    return [base_language(language) for language in languages.to_pylist()]
 
 
 def _verl_batch(

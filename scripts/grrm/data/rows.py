@@ -13,17 +13,18 @@ A file of another ending is read by what it holds. Fields of TSV and CSV are tex
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from gzip import GzipFile
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from grrm.files import UserError
+from grrm.files import UserError, decoded, uncompressed, without_end
+from grrm.json_text import parse_json
 
 Row: TypeAlias = dict[str, Any]
 Numbered: TypeAlias = tuple[str, Row]
@@ -41,9 +42,7 @@ ENDINGS = {
     ".tsv": "tsv",
     ".csv": "csv",
 }
-_GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
-_BOM = "\ufeff"
 _PEEKED = 4096
 _BATCH = 1024
 
@@ -97,12 +96,11 @@ def _ending(path: str | Path) -> str:
 def _opened(source: str | Path) -> Iterator[Any]:
     """The uncompressed bytes of a file, which may be a pipe: it is opened and read once."""
     whole = io.BytesIO(sys.stdin.buffer.read()) if str(source) == STDIN else None
-    with io.BufferedReader(whole) if whole else Path(source).open("rb") as file:
-        if file.peek(len(_GZIP)).startswith(_GZIP):
-            with gzip.GzipFile(fileobj=file) as inner:
-                yield inner
-        else:
-            yield file
+    with (
+        io.BufferedReader(whole) if whole else Path(source).open("rb") as file,
+        uncompressed(file) as content,
+    ):
+        yield content
 
 
 def _found(source: str | Path, file: Any) -> str:
@@ -122,27 +120,23 @@ def _unknown(source: str | Path) -> UserError:
 # ---------------------------------------------------------------- text
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, without their ends (\\n or \\r\\n), with their numbers from 1.
+def _all_lines(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Lines without their ends, with their numbers from 1.
 
     Raises:
         UserError: a line is not UTF-8.
     """
-    # Not str.splitlines: a text may hold U+2028 and its kin.
     for number, line in enumerate(file, 1):
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name}, line {number}: not UTF-8 text ({error})") from error
-        if number == 1:
-            text = text.removeprefix(_BOM)
-        text = text.removesuffix("\n").removesuffix("\r")
-        if text.strip():
-            yield number, text
+        yield number, without_end(decoded(line, f"{name}, line {number}", number == 1))
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Those that are not blank."""
+    return ((number, line) for number, line in _all_lines(file, name) if line.strip())
 
 
 def _text(file: IO[bytes], name: str) -> Iterator[Numbered]:
-    return ((f"line {number}", {"src_text": line.strip()}) for number, line in _lines(file, name))
+    return ((f"line {number}", {"src_text": line.strip()}) for number, line in _all_lines(file, name))
 
 
 def _jsonl(file: IO[bytes], name: str) -> Iterator[Numbered]:
@@ -160,9 +154,7 @@ def _jsonl(file: IO[bytes], name: str) -> Iterator[Numbered]:
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise UserError(f"{where}: lists or objects too deep within each other") from error
+        return parse_json(text)
     except ValueError as error:
         raise UserError(f"{where}: not valid JSON ({error})") from error
 
@@ -220,13 +212,16 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from grrm.arrow_types import usual
+
     try:
         number = 0
         # Its reader begins at the end: what is compressed, or a pipe, has to be held whole.
-        whole = isinstance(file, gzip.GzipFile) or not file.seekable()
+        whole = isinstance(file, GzipFile) or not file.seekable()
         with pq.ParquetFile(io.BytesIO(file.read()) if whole else file) as table:
             for batch in table.iter_batches(_BATCH):
-                for row in batch.to_pylist():
+                columns = [usual(column) for column in batch.columns]
+                for row in pa.table(columns, batch.schema.names).to_pylist():
                     yield f"row {number} (the first is 0)", row
                     number += 1
     except (pa.ArrowException, OSError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,13 +17,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from grrm.files import UserError, read_jsonl
-from grrm.languages import language_code
+from grrm.data.rows import read_rows
+from grrm.files import UserError, decoded, read_jsonl, read_lines, without_end
+from grrm.languages import base_language, language_code, region_of, script_of
 from grrm.schemas import BadRows
 
 Row = dict[str, str | None]
@@ -42,15 +43,51 @@ class _BadRowError(UserError):
 
 
 def language_pair(pair: str) -> tuple[str, str]:
-    """Source and target of a pair such as zh-en or en-de_DE, as plain codes.
+    """Source and target of a pair such as zh-en, en-pt_BR or zh-Hant-en, as `language_code` has them.
+
+    Where more than one place can be meant (en-pt-BR: English, or that of Portugal, and Breton), the usual
+    case of letters tells: regions are capital, languages are not.
 
     Raises:
-        UserError: it is not a pair of known languages.
+        UserError: it is not a pair of known languages, or can be read in more than one way.
     """
-    source, dash, target = pair.partition("-")
-    if not dash:
+    places = [place for place, sign in enumerate(pair) if sign == "-"]
+    if not places:
         raise UserError(f"language pair {pair!r}: expected two codes with a dash between them, such as zh-en")
+    splits = [(pair[:place], pair[place + 1 :]) for place in places]
+    known = splits if len(splits) == 1 else [split for split in splits if all(map(_is_language, split))]
+    usual = [split for split in known if all(_USUAL_CASE.fullmatch(code) for code in split)]
+    chosen = known if len(known) == 1 else usual
+    if len(chosen) != 1:
+        raise UserError(
+            f"language pair {pair!r}: expected two codes of known languages with a dash between them, and _ "
+            "before regions and scripts, such as en-pt_BR"
+        )
+    source, target = chosen[0]
     return language_code(source), language_code(target)
+
+
+_USUAL_CASE = re.compile("[a-z]+([-_]([A-Z][a-z]{3}|[A-Z]{2}|[0-9]{3}|[a-z0-9]{5,8}))*")
+
+
+def _is_language(code: str) -> bool:
+    try:
+        language_code(code)
+    except UserError:
+        return False
+    return True
+
+
+def is_of(found: str, declared: str) -> bool:
+    """Whether a text of one language is of another, which may say less: pt_PT is pt, pt_BR is not pt_PT.
+
+    Scripts have to be the same, said or not: zh_TW is not zh, which is mostly written in another one.
+    """
+    return (
+        base_language(found) == base_language(declared)
+        and script_of(found) == script_of(declared)
+        and region_of(declared) in (None, region_of(found))
+    )
 
 
 def read_wmt24pp(path: str | Path, bad_rows: BadRows = "error") -> Rows:
@@ -241,21 +278,19 @@ def _text(item: dict[str, Any], key: str, where: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value.strip():
         raise _BadRowError(where, f"key {key!r}", value, "a text that is not empty")
+    if "\0" in value:
+        raise _BadRowError(where, f"key {key!r}", value, "a text without the character NUL")
     return value
 
 
 def _flores_items(path: str | Path) -> Sequence[tuple[str, Any]]:
     """Objects with `text`, and perhaps `id`, each with its place."""
-    suffix = Path(path).suffix
+    suffix = Path(str(path).removesuffix(".gz")).suffix
     if suffix == ".jsonl":
         return list(_json_rows(path))
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file")
-    if suffix == ".parquet":
-        items = pq.ParquetFile(path).read().to_pylist()
-    else:
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        items = [{"text": line} for line in lines]
+    items = read_rows(path) if suffix == ".parquet" else ({"text": line} for line in read_lines(path))
     return [(f"{path}, row {number}", item) for number, item in enumerate(items, 1)]
 
 
@@ -280,9 +315,9 @@ def _sacrebleu_rows(
 ) -> Rows:
     command = [sys.executable, "-m", "sacrebleu", "-t", test_set, "-l", pair, "--echo", "src", "ref"]
     env = os.environ | {"SACREBLEU": str(cache), "PYTHONUTF8": "1"}
-    result = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", check=False)
+    result = subprocess.run(command, env=env, capture_output=True, check=False)
     if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        reason = (result.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise UserError(f"sacrebleu cannot read {test_set} {pair} from {cache}: {reason}")
 
     def row_of(where: str, line: str) -> Row:
@@ -291,7 +326,7 @@ def _sacrebleu_rows(
             raise _BadRowError(where, "segment", line, "source and reference")
         return _row(fields[0], fields[1], languages)
 
-    lines = result.stdout.removesuffix("\n").split("\n")
-    return _rows(
-        ((f"{test_set} {pair}, row {number}", line) for number, line in enumerate(lines, 1)), row_of, bad_rows
+    places = (
+        (f"{test_set} {pair}, row {number}", line) for number, line in enumerate(BytesIO(result.stdout), 1)
     )
+    return _rows(((where, without_end(decoded(line, where))) for where, line in places), row_of, bad_rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,13 @@ import yaml
 from grrm.engines import trackers
 from grrm.engines.trainer import CPU
 from grrm.files import UserError, read_yaml, write_text
+from grrm.json_text import parse_json
 
 
 def add_render_options(parser: argparse.ArgumentParser, *, data: str, model: str = "initial model") -> None:
     """What every configuration is rendered from; `data` and `model` say what these are."""
-    parser.add_argument("--settings", type=json.loads, required=True, help="the stage's settings as JSON")
-    parser.add_argument("--hardware", type=json.loads, default=CPU, help="the section hardware as JSON")
+    parser.add_argument("--settings", type=parse_json, required=True, help="the stage's settings as JSON")
+    parser.add_argument("--hardware", type=parse_json, default=CPU, help="the section hardware as JSON")
     parser.add_argument("--model", type=Path, required=True, help=f"folder of the {model}")
     parser.add_argument("--data", type=Path, required=True, help=data)
     parser.add_argument("--checkpoints", type=Path, required=True, help="working folder of the training")

@@ -1,16 +1,36 @@
-"""LLaMA-Factory's training with two additions: it stops after a checkpoint when it is asked to (`stop.py`),
-and goes on from checkpoints on several CPUs too (`cpu_devices.py`).
+"""LLaMA-Factory's training with three additions: it stops after a checkpoint when it is asked to (`stop.py`),
+goes on from checkpoints on several CPUs too (`cpu_devices.py`), and learns no row without its end
+(`sft_lengths.py`).
 
 Run in LLaMA-Factory's environment, once for each device: `python -m grrm.engines.sft_main config.yaml`.
 """
 
 from __future__ import annotations
 
+import sys
+
 from llamafactory.train.tuner import run_exp
 
 from grrm.engines.cpu_devices import restore_to_numbered_cpus
+from grrm.engines.sft_lengths import heed_lengths
 from grrm.engines.stop_callback import StopWhenAsked
+from grrm.files import UserError
+
+# Behind its own arguments LLaMA-Factory reads keys of its configuration; this one is ours.
+BAD_ROWS = "--bad-rows="
+
+
+def main() -> None:
+    """Train as the arguments say."""
+    ours = [argument for argument in sys.argv if argument.startswith(BAD_ROWS)]
+    sys.argv = [argument for argument in sys.argv if argument not in ours]
+    restore_to_numbered_cpus()
+    heed_lengths(ours[-1].removeprefix(BAD_ROWS) if ours else "error")
+    try:
+        run_exp(callbacks=[StopWhenAsked()])
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
 
 if __name__ == "__main__":
-    restore_to_numbered_cpus()
-    run_exp(callbacks=[StopWhenAsked()])
+    main()

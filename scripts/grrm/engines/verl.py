@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from grrm.engines import verl_rewards
+from grrm.engines import verl_rewards, verl_vllm
 from grrm.engines.trainer import CPU
 from grrm.engines.verl_rewards import DEDICATED, Overrides, PartFiles
 
@@ -93,7 +93,7 @@ def rl_overrides(
     if hardware["device"] == "cuda":
         overrides |= _cuda(settings, hardware, grouped=grouped, judged=judged)
     else:
-        overrides |= _cpu(hardware, with_judge=judged)
+        overrides |= _cpu(settings, hardware, judged=judged)
     if settings.get("validation") is not None:
         overrides |= _validation(settings["validation"], validation_data)
     if ignored := [key for key in overrides if key.split(".")[0] in _IGNORED_SECTIONS]:
@@ -216,7 +216,7 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
     }
 
 
-def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
+def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bool) -> Overrides:
     """A training process and a rollout server (and a judge) a machine; full precision, no compilation."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
@@ -229,17 +229,14 @@ def _cpu(hardware: Mapping[str, Any], *, with_judge: bool) -> Overrides:
         f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.fsdp_config.model_dtype": "fp32",
         f"+{actor}.fsdp_config.mixed_precision": fp32,
-        f"{rollout}.name": "transformers",
-        f"{rollout}.dtype": "float32",
+        **verl_vllm.cpu_server(rollout, settings["rollout_engine"], hardware),
         f"{rollout}.agent.num_workers": 1,
         # Each unit is a process that imports verl.
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
     }
-    if with_judge:
-        overrides |= {
-            "reward.reward_model.rollout.name": "transformers",
-            "reward.reward_model.rollout.dtype": "float32",
-        }
+    if judged:
+        engine = settings["reward"]["rollout_engine"]
+        overrides |= verl_vllm.cpu_server(verl_vllm.JUDGE_SERVER, engine, hardware)
     return overrides
 
 

@@ -303,5 +303,7 @@ def environment(
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # FlashInfer's would be compiled when it is first used, with nvcc and ninja.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
         **({"MLP_CURRENT_CAPACITY_BLOCK_EXPIRATION_TIMESTAMP": str(ends)} if ends else {}),
     }

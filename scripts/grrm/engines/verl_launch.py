@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from grrm.engines import verl_rewards
+from grrm.engines import verl_rewards, verl_vllm
 from grrm.engines.verl import CHECKPOINTS, DATA, DEVICE, MODEL, TRAINER_MODE, VALIDATION_DATA
 from grrm.engines.verl_rewards import DEDICATED, Overrides
 
@@ -37,6 +37,7 @@ def launch_overrides(
         "hydra.run.dir": str(temporary / "hydra"),
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
+        **verl_vllm.launch(config),
     }
     return overrides | verl_rewards.launch(config, ledger)
 
@@ -102,12 +103,13 @@ def _hydra_value(value: Any) -> str:
 
 
 def environment(
-    config: Mapping[str, Any], *, scripts: Path, temporary: Path, metrics: Path
+    config: Mapping[str, Any], *, python: str, scripts: Path, temporary: Path, metrics: Path
 ) -> dict[str, str]:
     """The environment of verl's trainer, which Ray hands on to its workers.
 
     Args:
         config: the rendered configuration.
+        python: interpreter of the environment; what is compiled on the way needs the programs beside it.
         scripts: folder that holds the package grrm.
         temporary: folder removed after the launch, for locks and caches.
         metrics: file for verl's metrics (JSON lines), overwritten.
@@ -116,6 +118,7 @@ def environment(
     path = [str(scripts.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables = {
         **inherited,
+        **verl_vllm.environment(python),
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(temporary),

@@ -18,6 +18,7 @@ Overrides = dict[str, Any]
 
 JUDGE = "reward.reward_model.model_path"
 DEDICATED = "reward.reward_model.enable_resource_pool"
+_SERVER = "reward.reward_model.rollout"
 _KWARGS = "+reward.reward_kwargs."
 _PART = rf"{re.escape(_KWARGS)}(?:parts\.\w+\.)?"
 # What a kind is given, or a part of a mixture; `+reward.reward_kwargs.parts.<name>.` is before its keys.
@@ -195,7 +196,7 @@ def _function(key: str, reward: Mapping[str, Any]) -> Overrides:
 
 
 def _served_judge(reward: Mapping[str, Any], judge: Path | None, seed: int) -> Overrides:
-    server = "reward.reward_model.rollout"
+    server = _SERVER
     dedicated = reward["placement"] == "dedicated"
     return {
         "reward.reward_model.enable": True,
@@ -273,6 +274,14 @@ def scoring_files(config: Mapping[str, Any]) -> list[Path]:
 def has_functions(config: Mapping[str, Any]) -> bool:
     """Whether functions of the user's own score rollouts."""
     return any(_FUNCTION.fullmatch(key) for key in config)
+
+
+def judge_lengths(config: Mapping[str, Any]) -> list[str] | None:
+    """Arguments of `grrm.rewards.try_lengths`; None unless verl serves a judge of whole groups."""
+    if JUDGE not in config or f"{_KWARGS}semantics" not in config or f"{_KWARGS}kind" in config:
+        return None
+    longest, rollouts = config[f"{_SERVER}.prompt_length"], config["actor_rollout_ref.rollout.n"]
+    return ["--judge", str(config[JUDGE]), "--longest", str(longest), "--rollouts", str(rollouts)]
 
 
 def reward_kwargs(config: Mapping[str, Any]) -> dict[str, Any]:

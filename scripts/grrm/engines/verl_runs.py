@@ -162,8 +162,16 @@ def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float | None]]:
 
 
 def unrecorded(rows: Iterable[Mapping[str, Any]], last: int) -> list[int]:
-    """Steps up to the last that were trained, but whose metrics no attempt lived to write."""
-    return sorted(set(range(1, last + 1)) - {int(row["step"]) for row in rows})
+    """Steps up to the last that were trained, but whose metrics no attempt lived to write.
+
+    A validation before an attempt's first step stands under the step before.
+    """
+    trained = {
+        int(row["step"])
+        for row in rows
+        if not all(key == "step" or key.startswith(("val-core/", "val-aux/")) for key in row)
+    }
+    return sorted(set(range(1, last + 1)) - trained)
 
 
 def merge_judgements(logs: Iterable[Path]) -> list[dict[str, Any]]:

@@ -208,6 +208,8 @@ def translate_each(
 ) -> Iterator[tuple[int, TranslatedSegment]]:
     """As `translate`, result by result as they are settled, each with its position in `rows`.
 
+    A blank source is its own translation: nobody is asked.
+
     Args:
         keys: as in `rank_each`.
     """
@@ -228,10 +230,14 @@ def translate_each(
             prompt.chat,
         )
         for row, key in zip(rows, _keys(keys, rows, decoding), strict=True)
+        if row["src_text"].strip()
     ]
-    for position, answer in ask(backend, questions, decoding, retries):
+    asked = [position for position, row in enumerate(rows) if row["src_text"].strip()]
+    for position in set(range(len(rows))).difference(asked):
+        yield position, TranslatedSegment("", "", None, None, 0)
+    for number, answer in ask(backend, questions, decoding, retries):
         yield (
-            position,
+            asked[number],
             TranslatedSegment(answer.text, answer.value, answer.failure, answer.detail, answer.attempts),
         )
 

@@ -3,7 +3,7 @@
 | backend | runs | asks |
 | --- | --- | --- |
 | `transformers` | in this process, on a GPU or the CPU, in batches | a model folder or a model of the hub |
-| `vllm` | in this process, on GPUs | the same |
+| `vllm` | in this process, on GPUs, or on the CPU if that is its build | the same |
 | `openai` | elsewhere | any server that speaks OpenAI's API, at a base URL |
 """
 
@@ -30,6 +30,7 @@ _MODULES = {
     "openai": "grrm.inference.openai_backend",
 }
 BACKENDS = ("auto", *_MODULES)
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _PACKAGES = ("torch", "transformers", "safetensors", "accelerate", "tokenizers", "vllm")
 # What inference reads of a model; other files of a repository on the hub are not downloaded.
@@ -151,10 +152,12 @@ class Engine:
         backend: `auto`: `openai` if there is a base URL, `vllm` if it is installed and there is a GPU, else
             `transformers`.
         batch_size: prompts a batch (transformers), or handed over at once (vllm, 32 times as many).
-        threads: of the CPU (transformers); None: as many as torch takes by itself.
+        threads: of the CPU; None: as many as torch takes by itself (transformers), as there are cores (vllm).
         gpus: over which the model is spread (vllm, tensor parallelism).
         gpu_memory: share of a GPU's memory to use (vllm).
         max_model_len: longest prompt and completion in tokens (vllm); None: the model's own.
+        dtype: precision (vllm): float32, bfloat16 or float16; auto: the checkpoint's.
+        kv_cache_mb: memory for its KV cache on a CPU, in MiB (vllm); None: 1024.
         base_url: of the server (openai), such as http://127.0.0.1:8000/v1.
         concurrency: requests at once (openai).
         timeout: seconds for one answer (openai).
@@ -172,6 +175,8 @@ class Engine:
     gpus: int = 1
     gpu_memory: float = 0.9
     max_model_len: int | None = None
+    dtype: str = "auto"
+    kv_cache_mb: int | None = None
     base_url: str = ""
     concurrency: int = 64
     timeout: float = 600.0
@@ -183,9 +188,11 @@ class Engine:
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UserError(f"backend {self.backend!r}: expected one of {', '.join(BACKENDS)}")
-        for name in ("batch_size", "threads", "gpus", "concurrency", "max_model_len"):
+        for name in ("batch_size", "threads", "gpus", "concurrency", "max_model_len", "kv_cache_mb"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{name}: {getattr(self, name)}, expected 1 or more")
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype {self.dtype!r}: expected one of {', '.join(DTYPES)}")
         if self.base_url and self.backend not in ("auto", "openai"):
             raise UserError(f"backend {self.backend!r} has no use for a base URL; leave one of the two out")
         if self.backend == "openai" and not self.base_url:
@@ -227,7 +234,8 @@ def needs_installed(model: str) -> Iterator[None]:
         raise UserError(
             f"{model}: {error.name} is not installed here, and runs it; install the extra infer "
             "(pip install 'grrm[infer]', from a checkout '.[infer]'), use the python of an environment "
-            "of the workflow (.snakemake/environments/train/bin/python), or name a server (base_url)"
+            "of the workflow (.snakemake/environments/train/bin/python; vLLM is in rl_cuda and vllm_cpu), or "
+            "name a server (base_url)"
         ) from error
 
 

@@ -5,6 +5,7 @@ Runs in an environment with torch, on a GPU if there is one.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -78,6 +79,8 @@ def load(
                 logits = network(**inputs, use_cache=False).logits.float().squeeze(-1).tolist()
             for i, value in zip(batch, logits, strict=True):
                 scores[i] = value
+        if not all(map(math.isfinite, scores)):
+            raise UserError(f"{model}: scores are not numbers; the training of this judge has diverged")
         return scores
 
     return score_all

@@ -7,17 +7,20 @@ the order of runs and rows, and the partial file is removed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from grrm.files import UserError, atomic_path
+from grrm import lock
+from grrm.files import UserError, atomic_path, naming
 
 Key = tuple[int, int]
 
@@ -54,17 +57,21 @@ class Journal:
         self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self._keys = [(run, index) for run in range(runs) for index in range(rows)]
         self._places: dict[Key, tuple[int, int]] = {}
+        if self.output.is_dir():
+            raise UserError(f"{self.output}: a folder; expected the name of a file")
         self.finished = self.output.exists() and not overwrite
         if self.finished:
             self._check_finished()
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.output.open("rb") if self.finished else self.path.open("a+b")
+        self._held = ExitStack()
+        self._held.enter_context(self._file)
         try:
             if not self.finished:
                 self._lock()
                 self._recover(overwrite, discard_stale)
         except BaseException:
-            self._file.close()
+            self._held.close()
             raise
 
     def __enter__(self) -> Self:
@@ -73,7 +80,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        self._held.close()
 
     @property
     def hint(self) -> str:
@@ -92,9 +99,10 @@ class Journal:
     def add(self, run: int, index: int, result: Mapping[str, Any]) -> None:
         """Keep a result; it survives the end of this process, however it comes, but not a power cut."""
         line = self._line({"index": index, "run": run, **result})
-        start = self._file.seek(0, os.SEEK_END)
-        self._file.write(line)
-        self._file.flush()
+        with naming(self.path):
+            start = self._file.seek(0, os.SEEK_END)
+            self._file.write(line)
+            self._file.flush()
         self._places[run, index] = (start, len(line))
 
     def results(self) -> Iterator[dict[str, Any]]:
@@ -127,6 +135,10 @@ class Journal:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                # The file system has no such locks (some network and FUSE ones): a file beside it is one.
+                self._held.enter_context(lock.held(self.path, patience=0))
+                return
             raise UserError(
                 f"{self.path}: another process is writing it; wait for its end, or name another output"
             ) from error

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
-from urllib.parse import urlsplit
 
 from grrm.asking.chat import Reply, question
 from grrm.asking.client import JudgeClient
@@ -20,6 +19,7 @@ from grrm.asking.options import NO_DEADLINE, JudgeOptions
 from grrm.event_loop import LoopThread
 from grrm.files import UserError
 from grrm.inference.backends import Completion, Decoding, Engine, Request
+from grrm.urls import shown
 
 # Answers to what was asked: another request may be answered. 401, 403, 404... would answer every request.
 _ABOUT_THE_REQUEST = frozenset({400, 413, 422})
@@ -68,10 +68,9 @@ class OpenAIBackend:
 
     def origin(self) -> dict[str, Any]:
         """Name of the model, and where it is served; its weights cannot be seen from here."""
-        parts = urlsplit(self._options.url)
         return {
             "model": self._options.model,
-            "weights": f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}",
+            "weights": shown(self._options.url),
             **({"extra": self._extra} if self._extra else {}),
         }
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from grrm.inference.attempts import Retries
-from grrm.inference.backends import BACKENDS, Decoding, Engine
+from grrm.inference.backends import BACKENDS, DTYPES, Decoding, Engine
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     _number(group, "--gpus", int, Engine.gpus, "GPUs that the model is spread over (vllm)")
     _number(group, "--gpu-memory", float, Engine.gpu_memory, "share of a GPU's memory to use (vllm)")
     group.add_argument("--max-model-len", type=int, help="longest prompt and answer in tokens (vllm)")
+    group.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default=Engine.dtype,
+        help="precision; auto (default) is the checkpoint's (vllm)",
+    )
+    group.add_argument("--kv-cache-mb", type=int, help="MiB for the KV cache on a CPU (vllm; default: 1024)")
     _number(group, "--concurrency", int, Engine.concurrency, "requests at once (openai)")
     _number(group, "--timeout", float, Engine.timeout, "seconds for an answer (openai)")
     _number(group, "--call-retries", int, Engine.call_retries, "times a failed call is sent again (openai)")

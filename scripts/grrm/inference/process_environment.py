@@ -20,7 +20,10 @@ from grrm.process import run_main
 PYTHON = "GRRM_PYTHON"
 
 _SCRIPTS = Path(__file__).parents[2]
-_ENVIRONMENTS = (".snakemake/environments/rl_cuda", ".snakemake/environments/train")
+_ENVIRONMENTS = {
+    "torch": [f".snakemake/environments/{name}" for name in ("rl_cuda", "train", "vllm_cpu")],
+    "vllm": [f".snakemake/environments/{name}" for name in ("rl_cuda", "vllm_cpu")],
+}
 
 
 def enter(engine: Engine) -> None:
@@ -35,7 +38,7 @@ def enter(engine: Engine) -> None:
         return
     named = os.environ.get(PYTHON)
     roots = Path(), _SCRIPTS.parent
-    built = [root / folder / "bin/python" for root in roots for folder in _ENVIRONMENTS]
+    built = [root / folder / "bin/python" for root in roots for folder in _ENVIRONMENTS[needed]]
     pythons = [Path(named)] if named else built
     python = next((python for python in pythons if python.exists()), None)
     # Only the command may be replaced by another process, not a program that calls its functions.

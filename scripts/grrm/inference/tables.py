@@ -48,7 +48,10 @@ def read_rows(
     if candidates and _is_text(source, file_format):
         raise UserError(f"{source}: lines of text have no candidates; expected {', '.join(files.FORMATS)}")
     parsed = parse_rows(source, file_format)
-    return check_rows(parsed, candidates=candidates, src_lang=src_lang, trg_lang=trg_lang, further=further)
+    # As many lines of text come out as go in.
+    blank = _is_text(source, file_format)
+    given = {"src_lang": src_lang, "trg_lang": trg_lang}
+    return check_rows(parsed, candidates=candidates, further=further, blank=blank, **given)
 
 
 def parse_rows(source: str, file_format: str | None = None) -> list[tuple[str, dict[str, Any]]]:
@@ -82,16 +85,27 @@ def check_rows(
     src_lang: str | None = None,
     trg_lang: str | None = None,
     further: Iterable[str] = (),
+    blank: bool = False,
 ) -> list[dict[str, Any]]:
-    """Rows, each with the place it comes from, as `read_rows` returns them; raises what it raises."""
+    """Rows, each with the place it comes from, as `read_rows` returns them; sources may be `blank`.
+
+    Raises:
+        UserError: as `read_rows`.
+    """
     given = {"src_lang": src_lang, "trg_lang": trg_lang}
-    return [_checked(row, where, candidates, given, sorted(further)) for where, row in rows]
+    return [_checked(row, where, candidates, given, sorted(further), blank) for where, row in rows]
 
 
 def _checked(
-    row: dict[str, Any], where: str, candidates: int, given: dict[str, str | None], further: list[str]
+    row: dict[str, Any],
+    where: str,
+    candidates: int,
+    given: dict[str, str | None],
+    further: list[str],
+    blank: bool,
 ) -> dict[str, Any]:
-    checked: dict[str, Any] = {"src_text": _filled(row, "src_text", where, row)}
+    is_blank = blank and row.get("src_text") == ""
+    checked: dict[str, Any] = {"src_text": "" if is_blank else _filled(row, "src_text", where, row)}
     for column in ("src_lang", "trg_lang"):
         code = row.get(column) or given[column]
         if code is None:
@@ -129,4 +143,6 @@ def _filled(values: dict[Any, Any], key: Any, where: str, row: dict[str, Any]) -
             f"{where}: {key} is {value!r}, with half of a character (\\ud800 to \\udfff) alone; expected a "
             "text that UTF-8 can hold"
         )
+    if "\0" in value:
+        raise UserError(f"{where}: {key} is {value!r}; expected a text without the character NUL")
     return value

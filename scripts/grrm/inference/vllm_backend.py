@@ -1,11 +1,15 @@
-"""Generation with vLLM's offline engine, on GPUs."""
+"""Generation with vLLM's offline engine, on GPUs or, with its CPU backend, without."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue import vllm as vllm_facts
 from grrm.files import UserError
 from grrm.inference.backends import (
     Completion,
@@ -17,25 +21,35 @@ from grrm.inference.backends import (
     unfinished,
 )
 from grrm.inference.tokens import encode, stop_tokens
+from grrm.listeners import listen_nowhere
+from grrm.vllm_cpu import check_heads, check_processor
 
 # vLLM fills its own batches; it is handed this many times the batch size at once, and what it has made of
 # them is passed on. Larger pieces keep the GPU fuller, smaller ones lose less when a run is interrupted.
 _BATCHES = 32
 
 
+# MiB for the KV cache on a CPU, where vLLM would else take a share of all memory.
+_CPU_CACHE_MB = 1024
+
+
 class VllmBackend:
     """A model in a `vllm.LLM`."""
 
-    def __init__(self, model: Path, engine: Engine) -> None:
+    def __init__(self, model: Path, engine: Engine, *, cpu: bool) -> None:
         from vllm import LLM
 
         self._model, self._piece = model, engine.batch_size * _BATCHES
         self._llm = LLM(
             model=str(model),
+            dtype=precision(model) if engine.dtype == "auto" else engine.dtype,
             tensor_parallel_size=engine.gpus,
             gpu_memory_utilization=engine.gpu_memory,
             max_model_len=engine.max_model_len,
             enable_prefix_caching=True,
+            # On a CPU compilation takes longer than the models that it is for.
+            enforce_eager=cpu,
+            kv_cache_memory_bytes=(engine.kv_cache_mb or _CPU_CACHE_MB) << 20 if cpu else None,
         )
         self._tokenizer = self._llm.get_tokenizer()
         self._stops = sorted(stop_tokens(self._tokenizer))
@@ -65,6 +79,8 @@ class VllmBackend:
                         seed=requests[i].seed,
                         # Besides those of the model's own generation configuration, which vLLM adds.
                         stop_token_ids=self._stops,
+                        # Its own way of it leaves out a character that is cut at the end.
+                        detokenize=False,
                     )
                     for i in piece
                 ],
@@ -72,14 +88,18 @@ class VllmBackend:
             )
             for i, output in zip(piece, outputs, strict=True):
                 written = output.outputs[0]
-                yield (
-                    i,
-                    Completion(written.text) if written.finish_reason == "stop" else unfinished(written.text),
+                tokens, ended = list(written.token_ids), written.finish_reason == "stop"
+                text = self._tokenizer.decode(
+                    tokens[:-1] if ended else tokens,
+                    skip_special_tokens=True,
+                    clean_up_tokenization_spaces=False,
                 )
+                yield i, Completion(text) if ended else unfinished(text)
 
     def origin(self) -> dict[str, Any]:
-        """Folder and digest of the weights."""
-        return folder_origin(self._model, self._model)
+        """Folder and digest of the weights, and the precision that they are used in."""
+        precision_used = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
+        return folder_origin(self._model, self._model) | {"dtype": precision_used}
 
     def context(self) -> int:
         """Longest sequence that the engine was made for."""
@@ -87,6 +107,7 @@ class VllmBackend:
 
     def close(self) -> None:
         """Free the model; GPU memory is free for certain only when the process has ended."""
+        self._llm.llm_engine.engine_core.shutdown()
         del self._llm
 
 
@@ -94,13 +115,42 @@ def open(model: Path, engine: Engine) -> VllmBackend:
     """Load a model folder.
 
     Raises:
-        UserError: vLLM is not installed, or no token ends an answer.
+        UserError: vLLM is not installed, it cannot run on this processor, or no token ends an answer.
     """
+    os.environ |= vllm_facts.EVERYWHERE
+    # What is compiled on the way needs the programs of the environment.
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
     try:
-        import vllm  # noqa: F401
+        from vllm.platforms import current_platform
     except ImportError as error:
         raise UserError(
-            f"backend 'vllm' cannot be imported here ({error}); it is part of the environment rl_cuda "
-            "(hardware.device: cuda); without a GPU choose the backend transformers"
+            f"backend 'vllm' cannot be imported here ({error}); it is part of the environments rl_cuda "
+            "(hardware.device: cuda) and vllm_cpu (a rollout engine or evaluate.backend vllm on a CPU)"
         ) from error
-    return VllmBackend(model, engine)
+    cpu = bool(current_platform.is_cpu())
+    if cpu:
+        import torch
+
+        check_processor()
+        check_heads(model)
+        os.environ |= vllm_facts.ON_CPU
+        torch.set_num_threads(engine.threads or os.cpu_count() or 1)
+        listen_nowhere()
+    return VllmBackend(model, engine, cpu=cpu)
+
+
+def precision(model: Path) -> str:
+    """The precision of a checkpoint, by its configuration: vLLM's own "auto" makes half of float32.
+
+    Args:
+        model: its folder.
+
+    Returns:
+        float32, bfloat16 or float16; float32 where nothing is said, as transformers reads it.
+    """
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or {}
+    names = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
+    return str(next(filter(None, names), "float32"))

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from grrm.files import UserError, sha256
+from grrm.files import UserError, read_yaml, sha256
 from grrm.metrics.segments import Given, Scored
 from grrm.metrics.tiny import TinyModel, check_rows, fit, write_vocabulary
 
@@ -148,7 +148,7 @@ def read_hparams(folder: Path) -> dict[str, Any]:
     missing = [str(name) for name in (HPARAMS, CHECKPOINT) if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: not a COMET checkpoint folder, it lacks {' and '.join(missing)}")
-    hparams = yaml.safe_load((folder / HPARAMS).read_text(encoding="utf-8"))
+    hparams = read_yaml(folder / HPARAMS)
     if not isinstance(hparams, dict) or "class_identifier" not in hparams:
         raise UserError(f"{folder / HPARAMS}: no class_identifier, which says what kind of model this is")
     return hparams

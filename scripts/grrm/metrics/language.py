@@ -11,30 +11,28 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from functools import cache
 
-from grrm.languages import language_code
+from grrm.languages import base_language, script_of
 
 SIGNATURE = "script+function-words.1"
 
-# By the first word of a letter's Unicode name; languages that are not here are written in Latin letters.
-_SCRIPTS: dict[str, frozenset[str]] = {
-    "zh": frozenset({"CJK"}),
-    "ja": frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}),
-    "ko": frozenset({"HANGUL", "CJK"}),
-    **dict.fromkeys(("bg", "kk", "ru", "sr", "uk"), frozenset({"CYRILLIC"})),
-    **dict.fromkeys(("ar", "fa", "ps", "ur"), frozenset({"ARABIC"})),
-    **dict.fromkeys(("hi", "mr"), frozenset({"DEVANAGARI"})),
-    "bn": frozenset({"BENGALI"}),
-    "el": frozenset({"GREEK"}),
-    "gu": frozenset({"GUJARATI"}),
-    "he": frozenset({"HEBREW"}),
-    "km": frozenset({"KHMER"}),
-    "kn": frozenset({"KANNADA"}),
-    "ml": frozenset({"MALAYALAM"}),
-    "pa": frozenset({"GURMUKHI"}),
-    "ta": frozenset({"TAMIL"}),
-    "te": frozenset({"TELUGU"}),
-    "th": frozenset({"THAI"}),
+# The first word of the Unicode names of a script's letters, where it is not that of the script's own name.
+_KANA = frozenset({"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
+_LETTERS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("Hans", "Hant", "Hani"), frozenset({"CJK"})),
+    "Hanb": frozenset({"CJK", "BOPOMOFO"}),
+    **dict.fromkeys(("Jpan", "Hrkt"), _KANA | {"CJK"}),
+    **dict.fromkeys(("Hira", "Kana"), _KANA),
+    **dict.fromkeys(("Kore", "Hang"), frozenset({"HANGUL", "CJK"})),
+    "Aran": frozenset({"ARABIC"}),
+    "Beng": frozenset({"BENGALI"}),
+    "Cans": frozenset({"CANADIAN"}),
+    "Lana": frozenset({"TAI"}),
+    "Mtei": frozenset({"MEETEI"}),
+    "Nkoo": frozenset({"NKO"}),
+    "Nshu": frozenset({"NUSHU"}),
+    "Orya": frozenset({"ORIYA"}),
 }
 _FUNCTION_WORDS = {
     "de": """
@@ -76,7 +74,7 @@ _FUNCTION_WORDS = {
 _WORDS_OF = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
 _WORD = re.compile(r"[^\W\d_]+")
 # A Chinese character says as much as about three letters.
-_DENSE = {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL"}
+_DENSE = {"CJK", *_KANA, "HANGUL"}
 _DENSITY = 3
 _FEWEST_LETTERS = 4
 _FEWEST_WORDS = 3
@@ -84,8 +82,8 @@ _FEWEST_WORDS = 3
 
 def can_tell(language: str) -> bool:
     """Whether texts that should be in this language can be checked at all."""
-    code = language_code(language)
-    return code in _SCRIPTS or code in _FUNCTION_WORDS
+    base = base_language(language)
+    return base in _FUNCTION_WORDS or {script_of(language), script_of(base)} != {"Latn"}
 
 
 def is_off_target(text: str, language: str) -> bool | None:
@@ -95,27 +93,36 @@ def is_off_target(text: str, language: str) -> bool | None:
         text: a translation.
         language: code of the language it should be in, one that `can_tell`.
     """
-    code = language_code(language)
-    scripts = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
-    for script in _DENSE & scripts.keys():
-        scripts[script] *= _DENSITY
-    letters = scripts.total()
+    code, script = base_language(language), script_of(language)
+    found = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
+    for dense in _DENSE & found.keys():
+        found[dense] *= _DENSITY
+    letters = found.total()
     if letters < _FEWEST_LETTERS:
         return None
-    expected = _SCRIPTS.get(code, frozenset({"LATIN"}))
-    if sum(scripts[script] for script in expected) < letters / 2:
+    if sum(found[name] for name in _letters(script)) < letters / 2:
         return True
-    if code == "zh":
-        return scripts["HIRAGANA"] + scripts["KATAKANA"] > letters / 5
-    if code == "ja":  # a Japanese sentence hardly ever does without kana
-        return letters > 9 * _DENSITY and not scripts["HIRAGANA"] + scripts["KATAKANA"]
-    if code == "ko":
-        return scripts["HANGUL"] < letters / 4
-    if code in ("ru", "uk"):
+    if _letters(script) == _LETTERS["Hans"]:
+        return found["HIRAGANA"] + found["KATAKANA"] > letters / 5
+    if script == "Jpan":  # a Japanese sentence hardly ever does without kana
+        return letters > 9 * _DENSITY and not found["HIRAGANA"] + found["KATAKANA"]
+    if script == "Kore":
+        return found["HANGUL"] < letters / 4
+    if code in ("ru", "uk") and script == "Cyrl":
         return _east_slavic(text.lower(), code)
-    if code in _FUNCTION_WORDS:
+    if code in _FUNCTION_WORDS and script == "Latn":
         return _other_words(text.lower(), code)
     return False
+
+
+@cache
+def _letters(script: str) -> frozenset[str]:
+    """First words of the Unicode names of a script's letters."""
+    import langcodes
+
+    if script in _LETTERS:
+        return _LETTERS[script]
+    return frozenset({langcodes.Language.make(script=script).script_name().upper().split()[0]})
 
 
 def _east_slavic(text: str, code: str) -> bool:

@@ -17,23 +17,25 @@ from sacrebleu.metrics import BLEU, CHRF
 from grrm import catalogue
 from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError
-from grrm.languages import language_code
+from grrm.languages import WITHOUT_SPACES, base_language, script_of
 from grrm.metrics.bootstrap import Stratum, mean, mean_of_known, ratio
 from grrm.metrics.language import SIGNATURE, can_tell, is_off_target
 
-# 13a and none give nearly 0 on text without spaces, so the tokeniser follows the target language.
+# 13a and none give nearly 0 on text without spaces, so the tokeniser follows the target's script.
 _TOKENIZERS = {
-    "zh": "zh",
-    "ja": "ja-mecab",
-    "ko": "ko-mecab",
-    "yy": "none",
-}  # yy: the toy language, words as they stand
+    **dict.fromkeys(WITHOUT_SPACES, "char"),
+    **dict.fromkeys(("Hans", "Hant", "Hani", "Hanb"), "zh"),
+    "Jpan": "ja-mecab",
+    "Kore": "ko-mecab",
+}
+_OF_LANGUAGES = {"yy": "none"}  # the toy language, words as they stand
 _PUBLISHED_DEFAULT = "13a"
 
 
 def tokenizer(trg_lang: str) -> str:
     """Name of sacreBLEU's tokeniser for BLEU in a target language."""
-    return _TOKENIZERS.get(language_code(trg_lang), _PUBLISHED_DEFAULT)
+    by_script = _TOKENIZERS.get(script_of(trg_lang), _PUBLISHED_DEFAULT)
+    return _OF_LANGUAGES.get(base_language(trg_lang), by_script)
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Corpus:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The hypotheses, empty where there is none."""
-        return [text or "" for text in self.hypotheses]
+        """The hypotheses, empty where there is none, without NUL, where tokenisers in C would end."""
+        return [(text or "").replace("\0", " ") for text in self.hypotheses]
 
     @cached_property
     def bleu(self) -> tuple[Stratum, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, requests
-from grrm.config import trained_stages
+from grrm.config import stage_environments, trained_stages
 from grrm.data.datasets import load_datasets, load_lock, with_models
 from grrm.files import UserError
 from grrm.preflight import probes
@@ -28,13 +29,18 @@ Software = Literal["uv", "conda", "apptainer"]
 
 _GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
 # Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
-_ENVIRONMENT_BYTES = {"train": 6.3e9, "comet": 5.5e9, "sft_cuda": 6.5e9, "rl_cuda": 12e9}
+_ENVIRONMENT_BYTES = {
+    "train": 6.3e9,
+    "comet": 5.5e9,
+    "sft_cuda": 6.5e9,
+    "rl_cuda": 12e9,
+    "vllm_cpu": 7e9,
+}
 
 
 def environments_of(config: Mapping[str, Any]) -> list[str]:
     """The environments of the stages that are run and of evaluation; the fork's is the user's own."""
-    cuda = config["hardware"]["device"] == "cuda"
-    sft, rl = ("sft_cuda", "rl_cuda") if cuda else ("train", "train")
+    sft, rl = stage_environments(config)
     trained = trained_stages(config)
     return sorted(
         {rl, "comet", *([sft] if any(TRAININGS[stage].engine == "sft" for stage in trained) else [])}
@@ -104,6 +110,7 @@ def check_experiment(
             )
         else:
             findings += _check_gpus(jobs, locks)
+        findings += _check_compiler(config, workflow, jobs, software, slurm=slurm)
     made = stages if trained is None else [stage for stage in stages if stage.name in trained]
     findings += _check_storage(config, workflow, made, environments, software)
     nodes = max((one.asked.nodes for one in jobs), default=1)
@@ -129,6 +136,19 @@ def _check_gpus(jobs: Sequence[Job], locks: Mapping[str, Path]) -> list[Finding]
     }
     gpus, said = probes.visible_gpus()
     return check_gpus(gpus, most.gpus, said, cuda, key)
+
+
+def _check_compiler(
+    config: Mapping[str, Any], workflow: Path, jobs: Sequence[Job], software: Software, *, slurm: bool
+) -> list[Finding]:
+    """Whether the machines of the GPU jobs have what Triton compiles with; images bring it."""
+    # LLaMA-Factory and COMET do without.
+    on_gpus = [one for one in jobs if one.asked.gpus and not one.rule.endswith(("_sft", "_segments"))]
+    if not on_gpus or software != "uv":
+        return []
+    built = [workflow / config["environments"]["folder"] / f"{name}/bin/python" for name in _GPU_ENVIRONMENTS]
+    python = next((str(path) for path in built if path.exists()), sys.executable)
+    return [probes.ask_for_compiler(python, on_gpus[0] if slurm else None)]
 
 
 def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import TRAININGS, Training
-from grrm.config.rewards import grpo_runs, pieces_of
+from grrm.config.rewards import pieces_of, rewarded_trainings
 from grrm.config.stages import planned_trainings, taken_models, trained_stages, value_of
 from grrm.preflight.forecast import Range, shown_range
 
@@ -164,10 +164,10 @@ def judge_calls(
         runs: trainings that run.
     """
     found = []
-    for run, settings, reward, kind in _rewarded(config):
+    for run, section, settings, reward in rewarded_trainings(config):
         if run not in runs:
             continue
-        conversation = kind == "conversation"
+        conversation = "." in section
         apart = reward.get("chosen") == "alone" or not conversation
         candidates = settings["rollouts"] + (0 if apart else 1)
         total = steps.get(run)
@@ -176,7 +176,9 @@ def judge_calls(
                 continue
             calls = None if total is None else total * settings["train_batch_size"] * group
             tokens = (
-                None if calls is None else _tokens(kind, calls, _shown_in(piece, candidates), assumptions)
+                None
+                if calls is None
+                else _tokens(calls, _shown_in(piece, candidates), assumptions, conversation=conversation)
             )
             label = run if name == piece["kind"] else f"{run}, part {name}"
             cost = (
@@ -191,19 +193,13 @@ def _shown_in(piece: Mapping[str, Any], candidates: int) -> int:
     return {"pairwise": 2, "pointwise": 1, "sqm": 1}.get(KINDS[piece["kind"]].family, candidates)
 
 
-def _rewarded(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any], str]]:
-    for run, reward in grpo_runs(config).items():
-        yield run, config["mt_grpo"], reward, "translation"
-    if config["alignment"] is not None:
-        grpo = config["alignment"]["grpo"]
-        yield "alignment_grpo", grpo, grpo["reward"], "conversation"
-
-
-def _tokens(kind: str, calls: int, shown: float, assumptions: Mapping[str, Any]) -> tuple[Range, Range]:
+def _tokens(
+    calls: int, shown: int, assumptions: Mapping[str, Any], *, conversation: bool
+) -> tuple[Range, Range]:
     def assumed(part: str) -> Range:
         return Range(*assumptions["tokens"][part]["range"])
 
-    if kind == "translation":
+    if not conversation:
         return assumed("ranking_prompt") * calls, assumed("ranking_answer") * calls
     prompt = assumed("conversation_prompt") + assumed("conversation_answer") * shown
     return prompt * calls, assumed("judge_answer") * calls
@@ -275,9 +271,9 @@ def runs_of(config: Mapping[str, Any], works: Sequence[Work], targets: Sequence[
         works: trainings beside the four stages.
         targets: trainings, by the names that they can be asked for.
     """
-    every = {*trained_stages(config), *grpo_runs(config), *(work.name for work in works)}
-    if "mt_grpo" not in trained_stages(config):
-        every -= set(grpo_runs(config))
+    stages = set(trained_stages(config))
+    every = stages | {work.name for work in works}
+    every |= {run for run, section, _, _ in rewarded_trainings(config) if section in stages}
     if not targets:
         return every
     wanted = {row.name for row in TRAININGS.values() if {row.target_name, row.name} & set(targets)}

@@ -12,7 +12,7 @@ from grrm import event_loop
 from grrm.asking.options import JudgeOptions
 from grrm.catalogue.rewards import KINDS
 from grrm.config.environment import without_variables_of
-from grrm.config.rewards import alignment_prompt_of, grpo_runs, pieces_of, translation_prompt_of
+from grrm.config.rewards import alignment_prompt_of, pieces_of, rewarded_trainings, translation_prompt_of
 from grrm.files import UserError
 from grrm.metrics.llm_judge import load_prompt, score_segments
 from grrm.preflight.findings import Finding, failed, ok
@@ -48,15 +48,15 @@ def check_judges(config: Mapping[str, Any], trained: Collection[str] | None = No
 
 def _judges(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], str | None]]:
     """Run, key of the section, the section, and prompt of each judge with an address."""
-    for run, reward in grpo_runs(config).items():
+    for run, section, _, reward in rewarded_trainings(config):
         for piece in pieces_of(reward).values():
             if _is_asked(piece):
-                prompt = translation_prompt_of(piece, config["prompts"]["ranking"])
-                yield run, "mt_grpo.reward.judge", piece, prompt
-    if config["alignment"] is not None:
-        for piece in pieces_of(config["alignment"]["grpo"]["reward"]).values():
-            if _is_asked(piece):
-                yield "alignment_grpo", "alignment.grpo.reward.judge", piece, alignment_prompt_of(piece)
+                prompt = (
+                    alignment_prompt_of(piece)
+                    if "." in section
+                    else translation_prompt_of(piece, config["prompts"]["ranking"])
+                )
+                yield run, f"{section}.reward.judge", piece, prompt
 
 
 def _is_asked(piece: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
+from grrm.preflight.compiler import LOOK, check_compiler
 from grrm.preflight.findings import Finding, failed, failures
 from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
 from grrm.preflight.jobs import Job, check_jobs, sbatch_arguments, verdict
@@ -38,6 +39,26 @@ def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     for arguments, job in alike.items():
         findings += verdict(job, *_run("sbatch", "--test-only", *arguments, "--wrap=true"))
     return findings
+
+
+def ask_for_compiler(python: str, job: Job | None = None) -> Finding:
+    """Whether a machine that runs GPU jobs has what Triton compiles with.
+
+    Args:
+        python: interpreter of the environment.
+        job: whose compute nodes are asked, if one is free at once; None for this machine.
+    """
+    if job is None:
+        return check_compiler(*_run(python, "-c", LOOK), "this machine")
+    chosen = {
+        "partition": job.partition,
+        "account": job.account,
+        "qos": job.qos,
+        "constraint": job.constraint,
+    }
+    options = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
+    small = ["--immediate=20", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--time=1", "--quiet"]
+    return check_compiler(*_run("srun", *small, *options, python, "-c", LOOK), "a compute node")
 
 
 def living_state(job: str, cluster: str | None) -> str | None:
@@ -83,6 +104,9 @@ def require_gpus(wanted: int, python: str) -> None:
     if gpus is None:
         return
     cuda = _cuda_of(python)
+    for finding in failures([ask_for_compiler(python)]):
+        # Not every training compiles.
+        print(f"warning: {finding.found}; {finding.remedy}", flush=True)
     if broken := failures(check_gpus(gpus, wanted, said, {"this environment": cuda})):
         raise UserError(f"{broken[0].check}: {broken[0].found}; {broken[0].remedy}")
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
-from grrm.languages import language_code, language_name
+from grrm.languages import base_language, language_name
 from grrm.prompts.templates import (
     asked_columns,
     code_fence,
@@ -214,7 +214,7 @@ class TranslationPrompt:
                 **own,
                 "source_language": language_name(src_lang),
                 "target_language": language_name(trg_lang),
-                "target_code": language_code(trg_lang),
+                "target_code": base_language(trg_lang),
                 "source": src_text,
                 "fence": code_fence(src_text, *own.values()),
             },

@@ -10,7 +10,7 @@ from typing import Any
 
 from grrm.catalogue.metrics import METRICS
 from grrm.config import STAGES
-from grrm.files import UserError
+from grrm.files import UserError, read_lines
 
 
 def read_benchmarks(folder: Path) -> list[dict[str, Any]]:
@@ -87,8 +87,7 @@ def stage_of(job: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = list(csv.DictReader(read_lines(path), delimiter="\t"))
     try:
         row = rows[-1]
         return {

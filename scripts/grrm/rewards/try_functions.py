@@ -6,12 +6,12 @@ python -m grrm.rewards.try_functions --options '{"kind": "function", ...}' --dat
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from grrm import event_loop
 from grrm.files import UserError
+from grrm.json_text import parse_json
 from grrm.judges.groups import Group
 from grrm.process import run_main
 from grrm.rewards.group.options import GroupOptions
@@ -22,7 +22,7 @@ from grrm.rewards.rows import Task, read_row
 def main(argv: list[str] | None = None) -> None:
     """End with one line that says what is wrong, if anything is."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--options", type=json.loads, required=True, help="of the reward manager, as JSON")
+    parser.add_argument("--options", type=parse_json, required=True, help="of the reward manager, as JSON")
     parser.add_argument("--data", type=Path, required=True, help="rows as verl reads them (Parquet)")
     args = parser.parse_args(argv)
     options = GroupOptions.from_mapping(args.options)

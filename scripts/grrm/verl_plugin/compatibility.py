@@ -33,13 +33,16 @@ def check_verl_version(found: str | None = None) -> None:
         )
 
 
-def check_signature(function: Callable[..., Any], expected: list[str], where: str) -> None:
+def check_signature(
+    function: Callable[..., Any], expected: list[str], where: str, of: str = f"verl {SUPPORTED_VERL}"
+) -> None:
     """Refuse to replace a function whose parameters are not those it had when the replacement was written.
 
     Args:
         function: what is to be replaced.
         expected: its parameter names, in order.
-        where: file of verl that defines it, for the message.
+        where: file that defines it, for the message.
+        of: package and version it belongs to.
 
     Raises:
         IncompatibleVerlError: the parameters differ.
@@ -48,6 +51,6 @@ def check_signature(function: Callable[..., Any], expected: list[str], where: st
     if found != expected:
         name = getattr(function, "__qualname__", repr(function))
         raise IncompatibleVerlError(
-            f"{where}: {name} takes ({', '.join(found)}), expected ({', '.join(expected)}). This verl "
-            f"calls itself {SUPPORTED_VERL} but has been changed; reinstall verl=={SUPPORTED_VERL}."
+            f"{where}: {name} takes ({', '.join(found)}), expected ({', '.join(expected)}) as in {of}: it is "
+            "another version, or has been changed; reinstall it."
         )

