@@ -229,17 +229,27 @@ def _keeping_layout(templates: tuple[str, ...]) -> Callable[[str], str]:
     heads = [head for template in templates for head in _heads(template)]
     if not heads:
         return as_it_is
-    line = "|".join(head for head, _ in heads)
-    inner = "|".join(head for head, within in heads if within) or "(?!)"
-    begins = re.compile(rf"[^\S{_LINE_ENDS}]*[{_LINE_ENDS}]\s*(?=(?:{line}))|(?<=\s)(?=(?:{inner}))")
+    within = "|".join(head for head, is_within in heads if is_within) or "(?!)"
+    begins = re.compile(rf"(?<!\S)(?=({within})|{'|'.join(head for head, _ in heads)})")
 
     def keep(text: str) -> str:
-        return begins.sub(lambda found: f" {MARK}" if found[0] else MARK, text)
+        kept, end = [], 0
+        for found in begins.finditer(text):
+            before = text[end : found.start()]
+            bare = before.rstrip()
+            if not _LINE_ENDS.isdisjoint(before[len(bare) :]):
+                kept += [bare, " ", MARK]
+            elif found[1] is not None and before:
+                kept += [before, MARK]
+            else:
+                kept.append(before)
+            end = found.start()
+        return "".join([*kept, text[end:]])
 
     return keep
 
 
-_LINE_ENDS = r"\n\r\v\f\x1c-\x1e\x85\u2028\u2029"
+_LINE_ENDS = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 _COUNTED = {"label": "[A-Z]", "number": r"\d+"}
 
 
