@@ -16,7 +16,7 @@ from grrm.preflight.checks import jobs_of
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
 CONFIGURATIONS = [
-    *("", "smoke", "paper", "paper paper_cla", "paper paper_fork", "paper paper_released"),
+    *("", "vllm", "smoke", "paper", "paper paper_cla", "paper paper_fork", "paper paper_released"),
     *("paper small", "paper small one_gpu"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),
