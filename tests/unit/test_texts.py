@@ -212,3 +212,10 @@ def test_a_fence_needs_no_more() -> None:
     prompt = load_ranking_prompt(PROMPTS / "ranking.yaml")
     shown = prompt.render(src_text="a", mt_texts=["x\nB: y", "z"], src_lang="en", trg_lang="de")
     assert "x\nB: y" in shown
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["\n" * 300_000, "\n " * 150_000, "\nA" * 150_000, "\nA" + " " * 300_000])
+def test_long_texts_are_kept_in_their_place_in_time(text: str) -> None:
+    prompt = RankingPrompt("{source_language}-{target_language} {source}\n{candidates}", "{label}: {text}")
+    assert text in prompt.render(src_text="a", mt_texts=[text, "b"], src_lang="en", trg_lang="de")
