@@ -40,10 +40,11 @@ environments: .venv/.driver ## Build the environments of the stages
 environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (Linux, x86-64 with AVX2)
 	$(RUN) environments --configfile config/vllm.yaml
 
-check: lint types ## Lint, types, units, dry runs, attacks (under three minutes)
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow tests/attacks
+check: lint types ## Lint, types, units, dry runs
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
 
-test: check environments-vllm test-trainers ## Everything: check, the engines' tests, whole small runs, a Slurm, the report in a browser
+test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser
+	$(BIN)/python -m pytest -q -n 2 tests/attacks
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration

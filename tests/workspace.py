@@ -19,9 +19,14 @@ PARTS = ("Snakefile", "rules", "config", "scripts", "envs", "report", "slurm")
 
 
 class Workspace:
-    """A copy of the workflow in its own folder; the stages' environments are those of this checkout."""
+    """A copy of the workflow in its own folder; the stages' environments are those of this checkout.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where; empty.
+        environments: whether the test needs them.
+    """
+
+    def __init__(self, folder: Path, environments: bool = True) -> None:
         self.folder = folder
         for part in PARTS:
             source = ROOT / part
@@ -29,11 +34,13 @@ class Workspace:
                 shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, folder / part)
-        environments = ROOT / ".snakemake" / "environments"
-        if not (environments / "train.json").exists():
-            raise RuntimeError("the stages' environments are not built: run `make environments` first")
         (folder / ".snakemake").mkdir()
-        (folder / ".snakemake" / "environments").symlink_to(environments)
+        if not environments:
+            return
+        built = ROOT / ".snakemake" / "environments"
+        if not (built / "train.json").exists():
+            raise RuntimeError("the stages' environments are not built: run `make environments` first")
+        (folder / ".snakemake" / "environments").symlink_to(built)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the workflow as the Makefile does."""

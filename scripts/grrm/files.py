@@ -170,15 +170,15 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> int:
     return count
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file, see `grrm.json_text`.
+def read_json(path: str | Path, *, any_size: bool = False) -> Any:
+    """Read a JSON file, see `grrm.json_text.parse_json`.
 
     Raises:
         UserError: the file is missing or is not JSON; the message names it.
     """
     text = read_text(path)
     try:
-        return parse_json(text)
+        return parse_json(text, any_size=any_size)
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove the file and make it again") from error
 

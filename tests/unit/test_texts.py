@@ -103,7 +103,14 @@ def test_a_judge_behind_an_endpoint_sees_broken_strings(tmp_path: Path) -> None:
         )
     )
     (tmp_path / "tokenizer_config.json").write_text(
-        json.dumps({"eos_token": {"content": "~end~"}, "chat_template": "{{ '[USER]' }}"})
+        # As transformers writes it where texts may be as long as they like.
+        json.dumps(
+            {
+                "eos_token": {"content": "~end~"},
+                "chat_template": "{{ '[USER]' }}",
+                "model_max_length": int(1e30),
+            }
+        )
     )
     prompt = load_template_prompt(PROMPTS / "judge_pointwise.yaml", "judge_pointwise")
 

@@ -85,7 +85,7 @@ def make_answers(folder: Path) -> None:
 
 
 def test_it_is_run_and_run_again_when_its_file_changes(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
+    workspace = Workspace(tmp_path, environments=False)
     make_answers(tmp_path)
     (tmp_path / "my_metrics.py").write_text(TER)
     config = configuration(tmp_path, "my_metrics.py:ter")
