@@ -1,6 +1,6 @@
 # Written by make lock from envs/comet.txt; do not edit.
 set -eu
-echo "fe8dfe09eadc206e70b4745759567463f82bf01716873728a6f1f5fa50b2ad46  envs/comet.txt" | sha256sum --check --quiet
+echo "67ac864a82f53172d2a00f17c440d38cfdaee734696c15b8d69b4ab1db3e8f03  envs/comet.txt" | sha256sum --check --quiet
 # DeepSpeed compiles what it needs when it needs it, on the machine that has the GPU.
 export DS_BUILD_OPS=0
 "$CONDA_PREFIX/bin/python" -m pip install --no-input --no-deps --require-hashes -r envs/comet.txt
