@@ -19,6 +19,7 @@ from lock_environments import conda_file, pins, post_deploy  # noqa: E402
 
 ENVS = ROOT / "envs"
 STAGES = sorted(path.stem for path in ENVS.glob("*.yaml"))
+LOCKS = sorted(path.stem for path in ENVS.glob("*.txt"))
 
 
 def locked(name: str) -> list[str]:
@@ -90,10 +91,10 @@ def test_every_pin_is_hashed_and_no_address_is_named(lock: Path) -> None:
     assert "://" not in text
 
 
-def test_torch_has_one_version_wherever_vllm_does_not_decide_it() -> None:
-    versions = {pin for stage in STAGES for pin in locked(stage) if name_of(pin) == "torch"}
-    vllm = {pin for pin in locked("rl_cuda") if name_of(pin) == "torch"}
-    assert len(versions - vllm) == len(vllm) == 1
+def test_torch_has_one_version_wherever_there_is_no_gpu_and_vllm_decides_it() -> None:
+    versions = {name: [pin for pin in locked(name) if name_of(pin) == "torch"] for name in LOCKS}
+    assert all(versions[name] in ([], versions["rl_cuda"]) for name in LOCKS if name != "sft_cuda")
+    assert {"train", "comet", "vllm_cpu"} <= {name for name, pins in versions.items() if pins}
 
 
 def test_vllm_on_a_cpu_runs_beside_what_it_has_on_gpus() -> None:
