@@ -43,8 +43,9 @@ def main(argv: list[str] | None = None) -> None:
 
     dropped: Counter[str] = Counter()
     if args.format in ("ranking", "translation"):
-        table = read_table(_only(args.input), f"{args.format}_test", args.bad_rows)
-        write_table(args.output, table, f"{args.format}_test")
+        schema = "ranking_test" if args.format == "ranking" else "referenced"
+        table = read_table(_only(args.input), schema, args.bad_rows)
+        write_table(args.output, table, schema)
         print(f"{args.output}: {table.num_rows} {'groups' if args.format == 'ranking' else 'segments'}")
         return
     rows: list[Row] = []
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         rows, dropped = read_flores(args.input[0], args.input[1], args.pair, args.bad_rows)
     if args.pair is not None:
         rows = _check_pair(rows, args.pair)
-    write_table(args.output, rows, "translation_test")
+    write_table(args.output, rows, "referenced")
     reasons = "".join(f", {count} left out ({reason})" for reason, count in sorted(dropped.items()))
     print(f"{args.output}: {len(rows)} segments{reasons}")
 

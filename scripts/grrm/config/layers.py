@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.config.data_relations import data_contradictions
 from grrm.config.environment import lay_environment, lay_for_evaluation, spread_rows
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
@@ -70,11 +71,23 @@ def resolve_experiment(
     for path in files:
         read_yaml(path)
     schema = load_schema(schema_path)
-    files = resolve(config, schema)
+    files = resolve(_without_published_sets(config), schema)
     for lay in (lay_for_evaluation, lay_environment):
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
     spread_rows(resolved, origins, devices_of(files))
-    if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
+    if problems := [
+        *contradictions(resolved),
+        *reward_contradictions(resolved),
+        *data_contradictions(resolved),
+    ]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved
+
+
+def _without_published_sets(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With files of one's own no published set is tested on unless it is named."""
+    data = config.get("data")
+    if not isinstance(data, Mapping) or data.get("source") != "files" or "test_sets" in data:
+        return config
+    return {**config, "data": {**data, "test_sets": {}}}

@@ -367,13 +367,13 @@ def split_parts(
 
 
 def read_test_table(path: str | Path, schema: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a test table with some columns, and with test_set where the table has it.
+    """Rows of a test table with some columns, and with test_set and references where the table has them.
 
     Raises:
         UserError: the table does not fit the schema.
     """
     table = read_table(path, schema)
-    extra = ["test_set"] if "test_set" in table.column_names else []
+    extra = [name for name in ("test_set", "references") if name in table.column_names]
     rows: list[dict[str, Any]] = table.select([*columns, *extra]).to_pylist()
     return rows
 
