@@ -35,11 +35,7 @@ rule write_provenance:
         [environment(name) for name in ENVIRONMENTS],
         config=rules.write_config.output.config,
         locks=ENVIRONMENT_LOCKS.values(),
-        data=(
-            LOCK
-            if config["data"]["source"] == "hub" or PUBLISHED_TESTS
-            else []
-        ),
+        data=(LOCK if config["data"]["source"] == "hub" or PUBLISHED_TESTS else []),
         files=[file for given in OWN_DATA.values() for file in given.every],
     output:
         folder=directory(f"{RESULTS}/provenance"),

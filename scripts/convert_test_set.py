@@ -6,8 +6,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from grrm.data.test_sets import Row, is_of, language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
+from grrm.data.test_sets import Row, is_of, read_flores, read_seedx, read_wmt23, read_wmt24pp
 from grrm.files import UserError
+from grrm.languages import language_pair
 from grrm.process import run_main
 from grrm.schemas import read_table, write_table
 

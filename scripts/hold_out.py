@@ -14,9 +14,7 @@ from grrm.schemas import write_table
 def main(argv: list[str] | None = None) -> None:
     """Write every table without what is held out, and a test table for each task."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--tables", nargs="+", required=True, metavar="STAGE=PARQUET", help="training tables"
-    )
+    parser.add_argument("--tables", nargs="+", required=True, metavar="STAGE=PARQUET", help="training tables")
     parser.add_argument(
         "--tasks", nargs="+", required=True, choices=["ranking", "translation"], help="what is to be tested"
     )

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         required=True,
-        help="files of rows (Parquet, JSON lines, TSV, CSV), or with --plain of source texts; compressed or not",
+        help="files of rows (Parquet, JSON lines, TSV, CSV), with --plain of source texts; also compressed",
     )
     parser.add_argument("--plain", action="store_true", help="the files are plain text, one segment a line")
     parser.add_argument(

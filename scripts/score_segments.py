@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 def _does_without(name: str, options: Mapping[str, Any]) -> bool:
     """Whether a metric scores segments without references."""
     metric = METRICS[name]
-    return not metric.needs_reference or bool(options.get(metric.without_reference))
+    return metric.scores_without_reference or bool(options.get(metric.without_reference))
 
 
 if __name__ == "__main__":

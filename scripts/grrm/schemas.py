@@ -67,8 +67,8 @@ GRADES = RANKING.set(
     RANKING.get_field_index("analysis"), pa.field("analysis", _TEXT, metadata={"left_out": "true"})
 )
 
-# translation_test: segments with a reference and, for some, a comment on what is hard about them. Those of a test set
-# without references have none; where there are several, `references` has them all, and trg_text the first.
+# translation_test: segments with a reference and, for some, a comment on what is hard about them. Those of a
+# test set without references have none; of several, `references` has them all, and trg_text the first.
 TRANSLATION_TEST = pa.schema(
     [
         pa.field("src_text", _TEXT),

@@ -36,8 +36,9 @@ class Metric:
             judges, which `grrm.metrics.ranking_accuracy` and `grrm.metrics.judges` score in one go.
         train: `module:function` that trains a tiny model in place of a published one; empty if nothing does.
         environment: where it runs; `comet` holds torch and the metrics' libraries.
-        needs_reference: whether it cannot do without a reference; segments without one then have no score.
-        without_reference: the key of its section that, if it is set, makes it do without; empty if there is none.
+        needs_reference: whether it is shown the reference; segments without one have no score then.
+        optional_reference: whether it scores segments without one all the same.
+        without_reference: key of its section that makes it do without, if it is true; empty if there is none.
         section: path of the section that holds its settings.
         checkpoint: whether it is a model in a folder, which `start_from` of its section names.
         parts: keys of its section that name what must be fetched beside the checkpoint.
@@ -60,6 +61,7 @@ class Metric:
     train: str = ""
     environment: Environment = "driver"
     needs_reference: bool = True
+    optional_reference: bool = False
     without_reference: str = ""
     section: tuple[str, ...] = ()
     checkpoint: bool = False
@@ -68,6 +70,11 @@ class Metric:
     options: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     function: str = ""
+
+    @property
+    def scores_without_reference(self) -> bool:
+        """Whether it scores segments without a reference, whatever its settings."""
+        return self.optional_reference or not self.needs_reference
 
     @property
     def short(self) -> str:
@@ -177,7 +184,7 @@ ENTRIES: tuple[Metric, ...] = (
         "llm_judge",
         "LLM judge (0-100)",
         level="segment",
-        needs_reference=False,
+        optional_reference=True,
         score="grrm.metrics.llm_judge:score",
         section=("evaluate", "llm_judge"),
         required=("model",),

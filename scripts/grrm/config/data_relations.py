@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from grrm.catalogue.trainings import TRAININGS
 from grrm.config.own_data import PUBLISHED, TASKS
 from grrm.files import UserError
 from grrm.languages import language_code, language_pair
@@ -25,28 +24,24 @@ def data_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.{key} is set and data.source is {source!r}, expected 'files'"
     for stage, item in (files or {}).items():
         if isinstance(item, Mapping):
-            yield from _table(f"data.files.{stage}", item, ranking=TRAININGS[stage].task == "ranking")
+            yield from _table(f"data.files.{stage}", item)
     yield from _test_sets(data)
 
 
-def _table(key: str, item: Mapping[str, Any], *, ranking: bool) -> Iterator[str]:
+def _table(key: str, item: Mapping[str, Any]) -> Iterator[str]:
     """A table of training, given by more than its files."""
-    if "pair" in item:
-        yield f"{key}.pair is set, expected from and to in data.files"
     if ("path" in item) == ("source" in item):
         yield f"{key} has {_keys(item)}, expected path, or source and target"
     elif "source" in item and not {"target", "from", "to"} <= item.keys():
         yield f"{key} has {_keys(item)}, expected source, target, from and to for plain text"
-    yield from _plain(key, item, ranking=ranking)
+    yield from _plain(key, item)
     for name in ("from", "to"):
         if name in item:
             yield from _languages(f"{key}.{name}", item[name], pair=False)
 
 
-def _plain(key: str, item: Mapping[str, Any], *, ranking: bool) -> Iterator[str]:
+def _plain(key: str, item: Mapping[str, Any]) -> Iterator[str]:
     """What goes with plain text, and what does not."""
-    if "source" in item and ranking:
-        yield f"{key}.source is set, expected rows with candidates and scores: plain text has none"
     for name, theirs in item.get("columns", {}).items():
         if not isinstance(theirs, str) and name not in _LISTS:
             yield f"{key}.columns.{name} has {len(theirs)} columns, expected one: it is no list"
@@ -60,19 +55,17 @@ def _test_sets(data: Mapping[str, Any]) -> Iterator[str]:
     """Own test sets, and held-out rows beside them."""
     sets = data["test_sets"]
     own = {
-        name: item
-        for name, item in (sets.items() if isinstance(sets, Mapping) else ())
-        if item != PUBLISHED
+        name: item for name, item in (sets.items() if isinstance(sets, Mapping) else ()) if item != PUBLISHED
     }
     if own and data["source"] not in ("files", "hub"):
         yield (
-            f"data.test_sets has {next(iter(own))!r} and data.source is {data['source']!r}, expected 'files' or "
-            "'hub' with test sets of one's own"
+            f"data.test_sets has {next(iter(own))!r} and data.source is {data['source']!r}, expected 'files' "
+            "or 'hub' with test sets of one's own"
         )
     if {item["task"] for item in own.values()} == set(TASKS) and "held_out" in data:
         yield (
-            f"data.held_out is {data['held_out']} and data.test_sets has sets of both tasks, expected one of the "
-            "two: rows are held out where there is no test set"
+            f"data.held_out is {data['held_out']} and data.test_sets has sets of both tasks, expected one of "
+            "the two: rows are held out where there is no test set"
         )
     for name, item in own.items():
         key = f"data.test_sets.{name}"
@@ -80,7 +73,9 @@ def _test_sets(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key} has {_keys(item)}, expected file, or source for plain text"
         if "source" in item and "pair" not in item:
             yield f"{key} has {_keys(item)}, expected a pair such as de-hsb for plain text"
-        yield from _plain(key, item, ranking=item["task"] == "ranking")
+        if "source" in item and item["task"] == "ranking":
+            yield f"{key}.source is set, expected file: plain text has no candidates and no scores"
+        yield from _plain(key, item)
         if "pair" in item:
             yield from _languages(f"{key}.pair", item["pair"], pair=True)
 

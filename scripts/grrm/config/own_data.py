@@ -1,4 +1,4 @@
-"""A user's own files: which of them each table is made of (`data.files`), and own test sets (`data.test_sets`)."""
+"""A user's own files (`data.files`, `data.test_sets`): which of them make which table."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class OwnFiles:
     Attributes:
         key: where the configuration names them.
         files: in order; of plain text, those of the sources.
-        targets: of plain text, the targets, as many as there are `files`; or for a test set several references,
-            each of them one file. Empty of files of rows, and of a test set without references.
+        targets: of plain text, the targets, as many as there are `files`; of a test set its references, each
+            of them one file. Empty of files of rows, and of a test set without references.
         plain: whether they are plain text, one segment a line.
         columns: column of our tables -> what the files call it, or several columns that make one list.
         pair: their languages such as de-hsb; None where the rows say them.
@@ -116,16 +116,14 @@ def held_out_share(config: Mapping[str, Any]) -> float:
 
 def what_to_give(table: str) -> str:
     """What makes a table that no file is given for, in words."""
-    if table in STAGES:
-        task, needed = TRAININGS[table].task, f"the training of {table}"
-    else:
-        task, needed = table.removesuffix("_test"), "the evaluation"
-    if task == "translation":
+    ranking = table == "ranking_test" or (table in STAGES and TRAININGS[table].task == "ranking")
+    needed = f"the training of {table}" if table in STAGES else "the evaluation"
+    if not ranking:
         return f"{needed} needs sentence pairs: give data.files.mt_grpo or data.files.mt_sft"
     more = "" if table in STAGES else ", or a test set of the task ranking in data.test_sets"
     return (
-        f"{needed} needs rankings: give data.files.grrm_sft or data.files.grrm_rlvr{more}; with a finished GRRM "
-        "(evaluate.start_from.grrm_rlvr) mt_sft and mt_grpo can be asked for without"
+        f"{needed} needs rankings: give data.files.grrm_sft or data.files.grrm_rlvr{more}; with a finished "
+        "GRRM (evaluate.start_from.grrm_rlvr) mt_sft and mt_grpo can be asked for without"
     )
 
 
@@ -155,7 +153,7 @@ def _matches(key: str, pattern: str, folder: Path) -> Iterator[str]:
         raise UserError(f"key '{key}': {pattern} is a folder, expected files such as {files}")
     if not glob.has_magic(pattern):
         raise UserError(f"key '{key}': {pattern}: no such file")
-    names = glob.glob(pattern, root_dir=folder, recursive=True)
+    names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 (Path's takes no absolute one)
     if not (found := sorted(name for name in names if (folder / name).is_file())):
         raise UserError(f"key '{key}': {pattern}: no file has such a name")
     yield from found

@@ -1,7 +1,7 @@
 """Test sets that are held out of a user's own tables.
 
-Rows that share a text, or have nearly the same one on any side (`grrm.data.leakage`), are one family. A family is
-trained on or tested on as a whole, whatever tables its rows are in, so the leakage gate finds nothing.
+is trained on or tested on as a whole, whatever tables its rows are in: the gate finds no leakage.
+is trained on or tested on as a whole, whatever tables its rows are in; so the gate finds no leakage.
 """
 
 from __future__ import annotations
@@ -42,21 +42,24 @@ def hold_out(
         UserError: a table cannot be read; there is too little to hold anything out, or nothing would be left.
     """
     tables = {name: read_table(path, name) for name, path in paths.items()}
-    counts = {task: sum(len(t) for name, t in tables.items() if TRAININGS[name].task == task) for task in tasks}
+    counts = {
+        task: sum(len(t) for name, t in tables.items() if TRAININGS[name].task == task) for task in tasks
+    }
     rooms = {task: max(1, round(share * count)) for task, count in counts.items()}
     chosen = _chosen(_families(paths, tables), rooms, seed)
     if missing := [task for task in tasks if not any(TRAININGS[name].task == task for name, _ in chosen)]:
         names = ", ".join(name for name in paths if TRAININGS[name].task == missing[0])
         raise UserError(
-            f"of {counts[missing[0]]} rows ({names}) none can be held out at a share of {share:g}: they are too few, or "
-            f"near duplicates of one another; raise data.held_out, or give a test set (data.test_sets)"
+            f"of {counts[missing[0]]} rows ({names}) none can be held out at a share of {share:g}: they are "
+            "too few, or near duplicates of one another; raise data.held_out, or give a test set (data.test_sets)"
         )
     masks = {name: np.zeros(table.num_rows, np.bool_) for name, table in tables.items()}
     for name, row in chosen:
         masks[name][row] = True
     if empty := [name for name, mask in masks.items() if mask.all()]:
         raise UserError(
-            f"data.held_out is {share:g}: nothing of {empty[0]} is left to train on; lower it, or give more rows"
+            f"data.held_out is {share:g}: nothing of {empty[0]} is left to train on; lower it, or give more "
+            "rows"
         )
     kept = {name: table.filter(pa.array(~masks[name])) for name, table in tables.items()}
     held = {name: table.filter(pa.array(masks[name])) for name, table in tables.items()}

@@ -229,7 +229,7 @@ class Index:
 def near_duplicates(
     segments: Sequence[Segment], settings: Settings = Settings()
 ) -> Iterator[tuple[int, int]]:
-    """Pairs of texts, by their numbers, that are the same or nearly so, as a test text and a training text are.
+    """Pairs of texts, by their numbers, that are the same or nearly so, as `check` has it.
 
     Of texts that are equal each is paired with the first of them.
     """

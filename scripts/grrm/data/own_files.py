@@ -1,9 +1,9 @@
 """A user's own files as rows of our tables: plain parallel text, or rows in any format (`grrm.data.rows`) and
 layout of translations (`grrm.data.layouts`).
 
-Every fault is one line with file, place, value and what was expected. A fault of a file (it cannot be read, it is
-not UTF-8, a line has other columns than the first) always stops; one of a row stops too, once all bad rows are
-counted, or with `bad_rows="drop"` leaves the row out.
+Every fault is one line with file, place, value and what was expected. A fault of a file (it cannot be read,
+it is not UTF-8, a line has other columns than the first) always stops; one of a row stops too, once all bad
+rows are counted, or with `bad_rows="drop"` leaves the row out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Files:
 
     Attributes:
         files: in order; of plain text, those of the sources.
-        targets: of plain text, those of the targets, one for each of `files`; or several references of one file.
+        targets: of plain text, those of the targets, one for each of `files`; or several references of one.
         plain: whether they are plain text, one segment a line.
         columns: column of our tables -> what the files call it, or several columns that make one list.
         languages: of sources and of targets; None where the rows say it.
@@ -97,7 +97,11 @@ def read_own_rows(given: Files, table: str, bad_rows: BadRows = "error") -> Iter
     if not rows:
         raise UserError(f"{', '.join(map(str, given.files))}: no rows")
     if first is not None and (bad_rows == "error" or bad == rows):
-        left = "; no good row is left" if bad_rows == "drop" else ", or let them be dropped (data.bad_rows: drop)"
+        left = (
+            "; no good row is left"
+            if bad_rows == "drop"
+            else ", or let them be dropped (data.bad_rows: drop)"
+        )
         raise UserError(f"{first}; {bad} of {rows} rows are bad: repair them{left}")
     if first is not None:
         _log.warning("dropped %d bad rows of %d; the first: %s", bad, rows, first)
@@ -153,8 +157,8 @@ def _language(row: Row, name: str, declared: str | None) -> str:
     if not isinstance(code, str) or not code.strip():
         side = "from" if name == "src_lang" else "to"
         raise UserError(
-            f"{name} is {short(code)}; expected the tag of a language in each row, or {side} (pair of a test set) in "
-            "the configuration for the whole file"
+            f"{name} is {short(code)}; expected the tag of a language in each row, or {side} (pair of a test "
+            "set) in the configuration for the whole file"
         )
     try:
         found = language_code(code.strip())
@@ -204,7 +208,9 @@ def _segments(given: Files, use: TableUse) -> Iterator[Placed]:
     """The lines of plain text as rows; those that are empty in all files are passed over."""
     if use == "translation_test":
         if len(given.files) != 1:
-            raise UserError(f"{len(given.files)} files of sources; expected one, and any number of references")
+            raise UserError(
+                f"{len(given.files)} files of sources; expected one, and any number of references"
+            )
         yield from _parallel([given.files[0], *given.targets], use)
         return
     if len(given.files) != len(given.targets):
@@ -221,7 +227,9 @@ def _parallel(paths: Sequence[str | Path], use: TableUse) -> Iterator[Placed]:
     for number, lines in enumerate(zip_longest(*(read_lines(path) for path in paths)), 1):
         if None in lines:
             counts = [sum(1 for _ in read_lines(path)) for path in paths]
-            found = " and ".join(f"{path} has {count} lines" for path, count in zip(paths, counts, strict=True))
+            found = " and ".join(
+                f"{path} has {count} lines" for path, count in zip(paths, counts, strict=True)
+            )
             raise UserError(f"{found}: expected as many, line by line")
         if not any(line.strip() for line in lines):
             continue

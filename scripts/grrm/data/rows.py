@@ -200,7 +200,8 @@ def _table(table: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Nu
         raise UserError(f"{name}, line {number}: two columns have the same name: {', '.join(columns)}")
     if broken := [column for column in columns if "\r" in column]:
         raise UserError(
-            f"{name}, line {number}: the name of a column is {broken[0][:80]!r}; expected lines that end with \\n or \\r\\n"
+            f"{name}, line {number}: the name of a column is {broken[0][:80]!r}; expected lines that end "
+            "with \\n or \\r\\n"
         )
     for number, values in table:
         if len(values) != len(columns):

@@ -40,8 +40,8 @@ def reasoned(row: Row) -> dict[str, Any]:
     response = text_in(row, "response")
     if code_block(response) is None:
         raise UserError(
-            f"response is {short(response)}; expected an analysis, then the translation in one code block at the "
-            "end"
+            f"response is {short(response)}; expected an analysis, then the translation in one code block at "
+            "the end"
         )
     return {**_source(row), "response": response}
 
@@ -92,7 +92,9 @@ def _source(row: Row) -> dict[str, Any]:
 def _candidates(row: Row) -> tuple[list[str], list[float]]:
     texts = _texts(row, "mt_texts")
     if not MIN_CANDIDATES <= len(texts) <= MAX_CANDIDATES:
-        raise UserError(f"mt_texts has {len(texts)}; expected {MIN_CANDIDATES} to {MAX_CANDIDATES} candidates")
+        raise UserError(
+            f"mt_texts has {len(texts)}; expected {MIN_CANDIDATES} to {MAX_CANDIDATES} candidates"
+        )
     values = _list(row, "scores")
     if len(values) != len(texts):
         raise UserError(f"scores has {len(values)}; expected {len(texts)}, one for each of mt_texts")

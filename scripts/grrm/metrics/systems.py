@@ -211,7 +211,8 @@ def _part(
 
 
 def _references(row: Mapping[str, Any]) -> str | Sequence[str] | None:
-    return row.get("references") or row["trg_text"]
+    references: str | Sequence[str] | None = row.get("references") or row["trg_text"]
+    return references
 
 
 def _of(name: str, members: Sequence[int], segment_scores: Mapping[str, SegmentScores]) -> dict[str, Metric]:

@@ -81,8 +81,8 @@ def score_translations(
 
     Args:
         hypotheses: one translation per segment, None where there is none.
-        references: one reference per segment, in the same order, or several; or None for all of them: then only
-            metrics that need no reference can be told.
+        references: one reference per segment, in the same order, or several; or None for all of them: then
+            only metrics that need no reference can be told.
         trg_lang: language code of the references; it decides BLEU's tokeniser.
 
     Raises:
