@@ -79,7 +79,7 @@ def test_texts(data: Path) -> Iterator[str]:
     for row in _rows(data, "ranking_test"):
         yield from (row["src_text"], *row["mt_texts"])
     for row in _rows(data, "translation_test"):
-        yield from (row["src_text"], *(row.get("references") or [row["trg_text"] or ""]))
+        yield from (row["src_text"], *(row.get("references") or filter(None, [row["trg_text"]])))
 
 
 def _rows(data: Path, table: str) -> list[dict[str, Any]]:

@@ -16,7 +16,16 @@ from grrm.preflight.checks import jobs_of
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
 CONFIGURATIONS = [
-    *("", "vllm", "smoke", "paper", "paper paper_cla", "paper paper_fork", "paper paper_released"),
+    *(
+        "",
+        "vllm",
+        "smoke",
+        "smoke example_files",
+        "paper",
+        "paper paper_cla",
+        "paper paper_fork",
+        "paper paper_released",
+    ),
     *("paper small", "paper small one_gpu"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),

@@ -51,7 +51,8 @@ def hold_out(
         names = ", ".join(name for name in paths if TRAININGS[name].task == missing[0])
         raise UserError(
             f"of {counts[missing[0]]} rows ({names}) none can be held out at a share of {share:g}: they are "
-            "too few, or near duplicates of one another; raise data.held_out, or give a test set (data.test_sets)"
+            "too few, or near duplicates of one another; raise data.held_out, or give a test set "
+            "(data.test_sets)"
         )
     masks = {name: np.zeros(table.num_rows, np.bool_) for name, table in tables.items()}
     for name, row in chosen:

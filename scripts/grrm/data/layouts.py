@@ -130,7 +130,8 @@ def parse_table_row(row: Row, use: TableUse) -> dict[str, Any]:
     layout = next((layout for some in (filled, row) for layout in known if layout.is_that_of(some)), None)
     if layout is None:
         expected = "; or ".join(map(str, known))
-        raise UserError(f"the columns are {', '.join(map(repr, row)) or 'none'}; expected {expected}")
+        columns = ", ".join(repr(name) for name in row if name not in ("src_lang", "trg_lang"))
+        raise UserError(f"the columns are {columns or 'none'}; expected {expected}")
     found: dict[str, Any] = layout.read[use](filled)
     return found
 

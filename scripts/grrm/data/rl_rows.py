@@ -126,7 +126,7 @@ class RankedGroups:
                 if self.analyses is not None:
                     if "analysis" not in batch.schema.names:
                         raise UserError(
-                            f"{path}: no column analysis, which rows as published carry (data.semantics: paper); "
+                            f"{path}: no column analysis, which published rows have (data.semantics: paper); "
                             "give it, or use data.semantics: strict"
                         )
                     self.analyses.add(batch["analysis"])
