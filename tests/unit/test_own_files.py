@@ -15,8 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import read_files
+from configurations import ROOT, experiment
+from grrm.config import STAGES, OwnFiles, own_files
+from grrm.data.layouts import TABLE_LAYOUTS
 from grrm.files import UserError
 from grrm.schemas import read_table
 
@@ -448,3 +452,48 @@ def test_a_broken_file_is_one_line_that_says_where_and_what(tmp_path: Path, brok
     assert re.fullmatch(r"data\.files\.x: [^\n\r]+", said), said
     assert [words for words in broken.says if words not in said] == [], said
     assert not (tmp_path / "out.parquet").exists()
+
+
+# ---------------------------------------------------------------- what is written about it
+
+
+def test_the_documented_layouts_are_those_that_are_read() -> None:
+    lines = (ROOT / "docs/own_data.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| layout | columns | and | read for |") + 2
+    for layout, line in zip(TABLE_LAYOUTS, lines[start:], strict=False):
+        columns = ", ".join(" or ".join(f"`{name}`" for name in names) for names in layout.columns)
+        uses = ("ranking", "cot", "pairs", "ranking_test", "translation_test")
+        read = ", ".join(f"`{use}`" for use in uses if use in layout.read)
+        assert line == f"| {layout.name} | {columns} | {layout.more} | {read} |"
+    assert lines[start + len(TABLE_LAYOUTS)] == ""
+
+
+def test_the_example_is_of_the_written_sample_in_six_languages(tmp_path: Path) -> None:
+    config = experiment("smoke", "example_files")
+    read_tables = {
+        **{name: (name, given) for name, given in own_files(config, ROOT).items()},
+        "ranking_test": ("ranking_test", given_in(config, "graded")),
+        "translation_test": ("translation_test", given_in(config, "mine")),
+    }
+    sample = [
+        item["source"]
+        for name in ("rankings", "translations")
+        for item in yaml.safe_load((ROOT / f"config/sample/{name}.yaml").read_text(encoding="utf-8"))
+    ]
+    rows = {name: read_given(tmp_path, table, given) for name, (table, given) in read_tables.items()}
+    used = {row["src_text"] for table in rows.values() for row in table}
+    assert used == {*sample}
+    languages = {row["src_lang"] for table in rows.values() for row in table}
+    assert languages == {"de", "en", "ja", "ko", "ru", "zh"}
+    tested = {row["src_text"] for name in ("ranking_test", "translation_test") for row in rows[name]}
+    assert tested.isdisjoint(row["src_text"] for name in STAGES for row in rows[name])
+
+
+def given_in(config: dict[str, Any], name: str) -> OwnFiles:
+    item = config["data"]["test_sets"][name]
+    return OwnFiles("", (item["file"],), columns=item["columns"])
+
+
+def read_given(folder: Path, table: str, given: OwnFiles) -> list[dict[str, Any]]:
+    options = [str(ROOT / word) if word in given.every else word for word in given.options]
+    return read(folder, table, *options, files={})
