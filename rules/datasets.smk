@@ -154,7 +154,7 @@ def reading(table):
 
 def missing_table(wildcards):
     """Input of a table that no file is given for: an error that says what to give."""
-    raise WorkflowError(what_to_give(wildcards.missing))
+    raise WorkflowError(what_to_give(wildcards.stage))
 
 
 def averages(task):

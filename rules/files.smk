@@ -67,13 +67,15 @@ MISSING = {
     and name.removesuffix("_test") not in {*HELD_OUT, *KINDS.values()}
 }
 
+# What nothing is given for says so where it is needed.
 if MISSING:
 
-    rule make_missing_table:
+    use rule read_files as read_missing_files with:
         input:
-            missing_table,
+            files=missing_table,
         output:
-            f"{RESULTS}/data/{{missing}}.parquet",
+            table=f"{RESULTS}/data/{{stage}}.parquet",
         wildcard_constraints:
-            missing="|".join(MISSING),
-        localrule: True
+            stage="|".join(MISSING),
+        resources:
+            **resources("read_missing_files"),

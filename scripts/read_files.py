@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from grrm.catalogue.trainings import STAGES
 from grrm.data.own_files import Files, languages_of, read_own_rows
 from grrm.files import UserError
 from grrm.json_text import parse_json
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--table",
         required=True,
-        choices=["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"],
+        choices=[*STAGES, "ranking_test", "translation_test"],
         help="what the rows become",
     )
     parser.add_argument(

@@ -91,7 +91,12 @@ SCHEMAS = {
     "translation_test": TRANSLATION_TEST,
     "referenced": REFERENCED,
 }
-SCHEMAS |= {stage: SCHEMAS[TRAININGS[stage].table] for stage in STAGES} | {"grrm_rlvr": GRADES}
+SCHEMAS |= {stage: SCHEMAS[TRAININGS[stage].table] for stage in STAGES}
+SCHEMAS |= {
+    stage: GRADES
+    for stage in STAGES
+    if TRAININGS[stage].table == "ranking" and TRAININGS[stage].engine == "rl"
+}
 
 # Rows that are read and checked together, and bytes of each column read at once.
 BATCH_ROWS = 8192

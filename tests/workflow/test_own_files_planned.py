@@ -121,7 +121,7 @@ def test_translations_are_trained_with_a_finished_judge_and_without_rankings(wor
         (
             "mt_sft",
             {"grrm_sft": GROUP_FILE},
-            "needs sentence pairs: give data.files.mt_grpo or data.files.mt_sft",
+            "needs sentence pairs: give data.files.mt_sft or data.files.mt_grpo",
         ),
         ("data", {"mt_sft": "my*.csv"}, "key 'data.files.mt_sft': my*.csv: no file has such a name"),
         (

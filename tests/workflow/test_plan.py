@@ -39,6 +39,7 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "take_checkpoint": "take_model",
+    "read_test_set": "read_files",
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",
     "write_judge_provenance": "write_provenance",

@@ -116,15 +116,19 @@ def held_out_share(config: Mapping[str, Any]) -> float:
 
 def what_to_give(table: str) -> str:
     """What makes a table that no file is given for, in words."""
-    ranking = table == "ranking_test" or (table in STAGES and TRAININGS[table].task == "ranking")
+    ranking, translation = ([stage for stage in STAGES if TRAININGS[stage].task == task] for task in TASKS)
     needed = f"the training of {table}" if table in STAGES else "the evaluation"
-    if not ranking:
-        return f"{needed} needs sentence pairs: give data.files.mt_grpo or data.files.mt_sft"
+    if table not in (*ranking, "ranking_test"):
+        return f"{needed} needs sentence pairs: give {_keys(translation)}"
     more = "" if table in STAGES else ", or a test set of the task ranking in data.test_sets"
     return (
-        f"{needed} needs rankings: give data.files.grrm_sft or data.files.grrm_rlvr{more}; with a finished "
-        "GRRM (evaluate.start_from.grrm_rlvr) mt_sft and mt_grpo can be asked for without"
+        f"{needed} needs rankings: give {_keys(ranking)}{more}; with a finished GRRM "
+        f"(evaluate.start_from.{ranking[-1]}) {' and '.join(translation)} can be asked for without"
     )
+
+
+def _keys(stages: Sequence[str]) -> str:
+    return " or ".join(f"data.files.{stage}" for stage in stages)
 
 
 def _files(key: str, item: Any, folder: Path) -> OwnFiles:

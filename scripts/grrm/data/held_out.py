@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from grrm.catalogue.trainings import TRAININGS
+from grrm.catalogue.trainings import STAGES, TRAININGS
 from grrm.data.leakage import near_duplicates, segments_of
 from grrm.extract import code_block
 from grrm.files import UserError
@@ -22,8 +22,6 @@ from grrm.schemas import read_table
 Rows = list[tuple[str, int]]
 """Rows by table and number."""
 
-# Of a source in several tables, the row of the first of them is tested on.
-_TESTED = {"ranking": ("grrm_rlvr", "grrm_sft"), "translation": ("mt_grpo", "mt_sft")}
 _UNTESTED = ("analysis", "trg_text")  # of ranked groups
 
 
@@ -101,7 +99,9 @@ def _chosen(families: Sequence[Rows], rooms: Mapping[str, int], seed: int) -> Ro
 
 def _test_table(task: str, held: Mapping[str, pa.Table]) -> pa.Table:
     """What is held out of the tables of a task, each source in one direction once."""
-    parts = [_as_test(held[name]) for name in _TESTED[task] if name in held]
+    # Of a source in several tables the row of the last stage is tested on.
+    names = [name for name in reversed(STAGES) if name in held and TRAININGS[name].task == task]
+    parts = [_as_test(held[name]) for name in names]
     table = pa.concat_tables(parts, promote_options="default")
     keys = zip(*(table[name].to_pylist() for name in ("src_text", "src_lang", "trg_lang")), strict=True)
     first: dict[tuple[str, str, str], int] = {}

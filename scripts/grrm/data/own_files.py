@@ -83,7 +83,8 @@ def read_own_rows(given: Files, table: str, bad_rows: BadRows = "error") -> Iter
     rows = bad = 0
     first: UserError | None = None
     use: TableUse = _USES[table]
-    alike = _Alike(frozenset({"analysis"} if table == "grrm_sft" else ()))
+    learned = use == "ranking" and TRAININGS[table].engine == "sft"
+    alike = _Alike(frozenset({"analysis"} if learned else ()))
     for where, row in _segments(given, use) if given.plain else _rows(given):
         rows += 1
         try:
