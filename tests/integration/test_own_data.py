@@ -110,7 +110,8 @@ def test_files_are_pinned_by_content_in_provenance_and_report(said: dict[str, st
         assert pinned["size"] == (folder / name).stat().st_size
         assert f"File, {name}" in page
         assert pinned["sha256"][:16] in page
-    assert "questions" in of(said, "summary.md")
+    assert "questions" in page
+    assert "| BLEU |" in of(said, "summary.md")
 
 
 def test_a_file_is_tried_by_itself(said: dict[str, str]) -> None:

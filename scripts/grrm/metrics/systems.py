@@ -207,7 +207,8 @@ def _part(
         if all(name in run for run in scored)
     }
     failures = [run[i]["failure"] for run in runs for i in members if run[i]["translation"] is None]
-    return Part(test_set, direction, len(members), failures, {**metrics, **segment_metrics})
+    referenced = first["trg_text"] is not None
+    return Part(test_set, direction, len(members), failures, {**metrics, **segment_metrics}, referenced)
 
 
 def _references(row: Mapping[str, Any]) -> str | Sequence[str] | None:
