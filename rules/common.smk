@@ -155,6 +155,11 @@ def too_long(data):
     return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
 
 
+def followed_by(word, options):
+    """A word with options behind it; without any, the word itself."""
+    return [word, *options] if options else word
+
+
 def flags(given):
     """Words of options, each with one value."""
     return [str(word) for pair in given.items() for word in pair]
