@@ -138,3 +138,18 @@ def test_a_stream_gets_results_in_order_each_as_soon_as_it_can():
         assert len(stream.getvalue().splitlines()) == printed
     printer.publish()  # (1, 0) has not come
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == [[0, 0], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_what_no_journal_holds_is_said_with_its_line(tmp_path, number):
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SETTINGS, runs=1, rows=2) as first:
+        first.add(0, 0, result(0, 0))
+    path = tmp_path / "out.jsonl.partial"
+    good = path.read_bytes()
+    path.write_bytes(good + b'{"index": 1, "run": 0, "score": %s, "text": "b"}\n' % number.encode())
+    with pytest.raises(UserError, match=r"partial, line 3: not valid JSON .*; remove this line"):
+        Journal(output, SETTINGS, runs=1, rows=2)
+    path.write_bytes(good)
+    with Journal(output, SETTINGS, runs=1, rows=2) as again:
+        assert again.missing() == [(0, 1)]

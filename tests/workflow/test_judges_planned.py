@@ -74,7 +74,11 @@ def test_variables_of_the_published_scripts_are_honoured_by_the_alignment(
 
 
 def test_rows_that_are_too_long_are_dropped_in_every_finetuning_where_that_is_wanted() -> None:
-    wanted = ["data={bad_rows: drop}", "judges={data: {bad_rows: drop}}", "alignment={data: {bad_rows: drop}}"]
+    wanted = [
+        "data={bad_rows: drop}",
+        "judges={data: {bad_rows: drop}}",
+        "alignment={data: {bad_rows: drop}}",
+    ]
     targets = ("judge_sft", "mt_sft", "grrm_sft", "alignment_grpo")
     output = plan(*targets, *overlay("judges"), "-p", "--config", *wanted)
     commands = dict(re.findall(r"scripts/train_sft\.py (.*) --model \S+/(\w+) ", output))

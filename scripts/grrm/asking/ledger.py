@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import read_jsonl
+from grrm.json_text import json_line
 
 
 @dataclass
@@ -50,7 +50,7 @@ def write_call(path: Path, row: Mapping[str, Any]) -> None:
     """Append what became of a request, as `total_calls` reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json_line(row) + "\n")
 
 
 def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Self, TextIO
 
 from grrm import lock
 from grrm.files import UserError, atomic_path, naming
+from grrm.json_text import json_line, parse_json
 
 Key = tuple[int, int]
 
@@ -107,7 +108,10 @@ class Journal:
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The results so far, in the order of runs and rows."""
-        return map(json.loads, self._lines())
+        source = self.output if self.finished else self.path
+        for number, line in enumerate(self._lines(), 1):
+            if (row := _row(line, f"{source}, line {number}")) is not None:
+                yield row
 
     def publish(self, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Write the output, the results or `rows` made of them, and remove the partial file."""
@@ -119,7 +123,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
-        return json.dumps({**row, "settings": self._digest}, ensure_ascii=False).encode() + b"\n"
+        return json_line({**row, "settings": self._digest}).encode() + b"\n"
 
     def _lines(self) -> Iterator[bytes]:
         if self.finished:
@@ -148,7 +152,7 @@ class Journal:
         position, known = 0, set(self._keys)
         self._file.seek(0)
         for number, line in enumerate([] if overwrite else self._file):
-            row = _row(line)
+            row = _row(line, f"{self.path}, line {number + 1}")
             if row is None:
                 break
             if number == 0:
@@ -161,7 +165,7 @@ class Journal:
             position += len(line)
         self._file.truncate(position)
         if position == 0:
-            self._file.write(json.dumps({"settings": self._settings}, ensure_ascii=False).encode() + b"\n")
+            self._file.write(json_line({"settings": self._settings}).encode() + b"\n")
             self._file.flush()
 
     def _is_stale(self, earlier: Any, discard_stale: bool) -> bool:
@@ -183,7 +187,7 @@ class Journal:
     def _check_finished(self) -> None:
         """A finished output is left as it is, if it is what this run would make."""
         with self.output.open("rb") as file:
-            first = _row(file.readline())
+            first = _row(file.readline(), f"{self.output}, line 1")
         if first is None or "settings" not in first:
             raise UserError(f"{self.output}: exists, and is no output of this command; name another output")
         if first["settings"] != self._digest:
@@ -250,13 +254,16 @@ def rows_digest(rows: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def _row(line: bytes, where: str) -> dict[str, Any] | None:
+    """What a line holds; None if it is cut off. UserError if it holds what no journal does, such as NaN."""
     if not line.endswith(b"\n"):
         return None
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_json(line.decode())
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}); remove this line: it is asked again") from error
     return row if isinstance(row, dict) else None
 
 
