@@ -208,10 +208,22 @@ DEEP = 50_000
         '{"query": ["p r"], "prompts": ["p"], "labels": [' + '{"a":' * 100 + "1" + "}" * 100 + "]}",
         '{"query": ["p r"], "prompts": ["\\ud800"]}',
         '{"query": ["p r"], "prompts": [' + "9" * 5000 + "]}",
+        '{"query": ["p r"], "prompts": ["p "], "labels": [{"a": [NaN]}]}',
+        '{"query": ["p r"], "prompts": ["p "], "labels": [-1e999]}',
         "\xff",
         "",
     ],
-    ids=["body", "label", "deeper than rows are", "surrogate", "huge integer", "Latin-1", "empty"],
+    ids=[
+        "body",
+        "label",
+        "deeper than rows are",
+        "surrogate",
+        "huge integer",
+        "NaN",
+        "infinity",
+        "Latin-1",
+        "empty",
+    ],
 )
 def test_a_body_that_cannot_be_read_is_the_clients_fault_in_json(content: str) -> None:
     with TestClient(app(), raise_server_exceptions=False) as client:
@@ -295,9 +307,9 @@ def test_long_texts_do_not_hold_up_the_server() -> None:
             task = asyncio.ensure_future(score([Item("p", "wort " * 100_000, label)]))
             longest = 0.0
             while not task.done():
-                start = time.perf_counter()
+                start = time.thread_time()  # of the event loop's own thread, however busy the machine is
                 await asyncio.sleep(0.01)
-                longest = max(longest, time.perf_counter() - start)
+                longest = max(longest, time.thread_time() - start)
             assert (await task)[0].value == pytest.approx(100)
             return longest
 

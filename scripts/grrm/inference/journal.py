@@ -25,6 +25,10 @@ from grrm.json_text import json_line, parse_json
 
 Key = tuple[int, int]
 
+FILES = "files"
+"""Of the settings: what is read of a model besides its weights. Journals of version 0.1 do not say it, and go on
+whatever it is."""
+
 
 class Journal:
     """The results of a run so far; to be used as `with Journal(...) as journal`.
@@ -55,7 +59,7 @@ class Journal:
         self.output = Path(output)
         self.path = self.output.with_name(f"{self.output.name}.partial")
         self._settings = json.loads(json.dumps(settings))
-        self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._digest = _digest(settings)
         self._keys = [(run, index) for run in range(runs) for index in range(rows)]
         self._places: dict[Key, tuple[int, int]] = {}
         if self.output.is_dir():
@@ -172,6 +176,9 @@ class Journal:
         """Whether what is left was made with other settings and is to be given up; an error if it is not."""
         if earlier == self._settings:
             return False
+        if earlier == _without_files(self._settings):
+            self._digest = _digest(earlier)  # of one output, all lines have the same
+            return False
         found = (
             f"{self.path}: holds the results of an interrupted run that differs in "
             f"{'; '.join(_differences(earlier, self._settings)) or 'everything'}"
@@ -190,7 +197,7 @@ class Journal:
             first = _row(file.readline(), f"{self.output}, line 1")
         if first is None or "settings" not in first:
             raise UserError(f"{self.output}: exists, and is no output of this command; name another output")
-        if first["settings"] != self._digest:
+        if first["settings"] not in (self._digest, _digest(_without_files(self._settings))):
             recorded = {key: first[key] for key in self._settings if key in first}
             differences = _differences(recorded, self._settings)
             raise UserError(
@@ -252,6 +259,14 @@ def rows_digest(rows: Iterable[Any]) -> str:
     for row in rows:
         digest.update(json.dumps(row, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != FILES}
 
 
 def _row(line: bytes, where: str) -> dict[str, Any] | None:
