@@ -182,15 +182,21 @@ def read_json(path: str | Path, *, any_size: bool = False, gaps: bool = False) -
         raise UserError(f"{path}: not valid JSON ({error}); remove the file and make it again") from error
 
 
-def read_jsonl(path: str | Path, *, gaps: bool = False) -> list[Any]:
+def read_jsonl(path: str | Path, *, gaps: bool = False, cut: bool = False) -> list[Any]:
     """Read a JSON-lines file, see `grrm.json_text.parse_json`; empty lines are passed over.
+
+    Args:
+        path: the file.
+        gaps: see `parse_json`.
+        cut: pass over a last line without an end, too: a kill may have cut it off.
 
     Raises:
         UserError: the file is missing, or a line is not JSON; the message names the line.
     """
     rows = []
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
+    lines = list(read_lines(path, ends=True))
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or (cut and number == len(lines)):
             continue
         try:
             rows.append(parse_json(line, gaps=gaps))

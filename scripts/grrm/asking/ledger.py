@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -53,6 +54,16 @@ def write_call(path: Path, row: Mapping[str, Any]) -> None:
         file.write(json_line(row) + "\n")
 
 
+def spent(ledgers: Iterable[Path], model: str) -> float:
+    """What a model has cost by these ledgers; files that are not there count nothing."""
+    return math.fsum(row.get("cost", 0.0) for row in _rows(ledgers) if row["model"] == model)
+
+
+def _rows(ledgers: Iterable[Path]) -> list[Any]:
+    """What was noted; a last line that a kill cut off does not count."""
+    return [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger, cut=True)]
+
+
 def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
     """Totals over several launches; files (`JudgeOptions.ledger`) that are not there count nothing.
 
@@ -61,7 +72,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         without_verdict (answers that could not be read, also those that were asked for again), prompt_tokens,
         completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None without any).
     """
-    noted = [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger)]
+    noted = _rows(ledgers)
     rows = [row for row in noted if "without_verdict" not in row]
     failures = Counter(row["reason"] for row in rows if row["reason"] is not None)
     cached = sum(row["cached"] for row in rows)

@@ -26,8 +26,8 @@ from grrm.json_text import json_line, parse_json
 Key = tuple[int, int]
 
 FILES = "files"
-"""Of the settings: what is read of a model besides its weights. Journals of version 0.1 do not say it, and go on
-whatever it is."""
+"""Of the settings: what is read of a model besides its weights. Journals of version 0.1 do not say it, and go
+on whatever it is."""
 
 
 class Journal:
