@@ -25,7 +25,7 @@ Reason: TypeAlias = Literal[
 
 
 UNUSABLE: frozenset[Reason | None] = frozenset({"unparsable", "unfinished", "refused"})
-"""The judge answered, but nothing can be read in it: the texts that it was shown may have brought this about."""
+"""The judge answered, but nothing can be read in it: the texts that it was shown may be why."""
 
 
 @dataclass(frozen=True)
