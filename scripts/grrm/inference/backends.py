@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from grrm.content import file_hash
 from grrm.files import UserError
+from grrm.hub_client import make_hub_client
 from grrm.model_folder import check_model
 from grrm.urls import without_secrets
 
@@ -283,6 +284,7 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
+    make_hub_client()
     try:
         folder = Path(snapshot_download(str(model), revision=revision, allow_patterns=_MODEL_FILES))
     except Exception as error:  # the client's errors have no common ancestor
