@@ -1,4 +1,4 @@
-"""With conda and containers, a rule's script has the packages of its own lock and no others: it must start with them."""
+"""With conda and containers a rule's script has the packages of its own lock alone: it must start with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 # What a name in a rule's `conda:` may stand for (rules/common.smk: SFT, RL).
 STAGES = {"{SFT}": ("train", "sft_cuda"), "{RL}": ("train", "rl_cuda", "vllm_cpu")}
 
-# Run by the interpreter of the tests: imports every script with all packages blocked that the lock does not have.
+# Run by the tests' interpreter: imports every script, with all packages blocked that the lock does not have.
 _IMPORT = """
 import importlib.metadata, json, pathlib, re, sys
 
@@ -22,7 +22,8 @@ def canonical(name):
     return re.sub("[-_.]+", "-", name).lower()
 
 lock, scripts = sys.argv[1], sys.argv[2:]
-allowed = {canonical(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", pathlib.Path(lock).read_text(), re.M)}
+locked = re.findall(r"^([A-Za-z0-9._-]+)==", pathlib.Path(lock).read_text(), re.M)
+allowed = {canonical(name) for name in locked}
 owners = importlib.metadata.packages_distributions()
 
 class Blocker:
