@@ -100,8 +100,8 @@ def check_lengths(
         )
     return (
         f"{len(too_long)} of {len(rows)} rows (looked at) are likely to make prompts over the judge's "
-        f"{longest} tokens, up to {max(likely)} with {rollouts} candidates as long as the reference, and are then not "
-        f"judged ({never} never can be); {advice}"
+        f"{longest} tokens, up to {max(likely)} with {rollouts} candidates as long as the reference, and are "
+        f"then not judged ({never} never can be); {advice}"
     )
 
 
