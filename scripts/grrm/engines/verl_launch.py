@@ -48,7 +48,7 @@ def _whole_steps(config: Mapping[str, Any]) -> Overrides:
     rollout = "actor_rollout_ref.rollout"
     if config.get(f"{rollout}.name") != "transformers":
         return {}
-    return {f"{rollout}.agent.agent_loop_manager_class": "grrm.verl_plugin.whole_steps.StepManager"}
+    return {f"+{rollout}.agent.agent_loop_manager_class": "grrm.verl_plugin.whole_steps.StepManager"}
 
 
 def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:
