@@ -1,4 +1,4 @@
-"""Parts of verl that take their time, by chance: up to DELAY seconds before and after whatever is asked for."""
+"""Parts of verl that take their time, by chance: up to DELAY seconds before and after what is asked for."""
 
 from __future__ import annotations
 

@@ -106,16 +106,16 @@ def train(folder, stages, stage, delay):
     rows, overrides, changes = stages[stage]
     folder.mkdir()
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
-    files = {key: "rows.parquet" for key in ("data.train_files", "data.val_files")}
+    files = dict.fromkeys(("data.train_files", "data.val_files"), "rows.parquet")
     texts = {key: str(value) for key, value in changes.items()}
     whole = overrides | SLOW | files | texts | {"trainer.default_local_dir": "checkpoints"}
     (folder / "config.yaml").write_text(yaml.safe_dump(whole))
     outputs = ["--model", "model", "--curve", "curve.jsonl"]
     if stage == "mt_grpo":
         outputs += ["--judgements", "judgements.jsonl"]
+    script = [sys.executable, ROOT / "scripts/train_rl.py", "--python", sys.executable]
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts/train_rl.py", "--config", "config.yaml", "--data", "rows.parquet"]
-        + ["--python", sys.executable, *outputs],
+        [*script, "--config", "config.yaml", "--data", "rows.parquet", *outputs],
         cwd=folder,
         env={
             **os.environ,
