@@ -1,4 +1,4 @@
-"""What is asked of the rollout server in one message, who sends it, and the order of a batch of the buffer."""
+"""What is asked of the rollout server in one message, who sends it, and the order of a buffer's batch."""
 
 from __future__ import annotations
 
