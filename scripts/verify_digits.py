@@ -97,8 +97,8 @@ def nothing_known(made_by: Mapping[str, Any], entries: list[Entry], digests: Pat
 def write(path: Path, entries: list[Entry]) -> None:
     """Write the digests whole."""
     head = (
-        "# SHA-256 of the weights that the demonstration trains, by what their last digits depend on. Written\n"
-        "# from a finished one by `scripts/verify_digits.py --write`, compared by `make verify`.\n"
+        "# SHA-256 of the weights that the demonstration trains, by what their last digits depend on.\n"
+        "# Written from a finished one by `scripts/verify_digits.py --write`, compared by `make verify`.\n"
     )
     write_text(path, head + yaml.safe_dump(entries, sort_keys=False, width=110, default_flow_style=None))
 
