@@ -53,6 +53,43 @@ def write_call(path: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(row) + "\n")
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What was asked so far.
+
+    Attributes:
+        calls: sent over HTTP, tries that failed among them.
+        tokens: of prompts and answers.
+        cost: by the prices of the client's options.
+    """
+
+    calls: float = 0
+    tokens: float = 0
+    cost: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
+
+
+def spent_in(ledger: Path) -> Spent:
+    """What a ledger says is spent; nothing if it is not there.
+
+    Calls of clients with a budget are noted when they are sent and when they are answered
+    (`grrm.asking.money`); those without the second note count at the most they could take. Others are known
+    by their requests alone.
+    """
+    if not ledger.exists():
+        return Spent()
+    total, sent = Spent(), dict[str, Spent]()
+    for row in read_jsonl(ledger):
+        if name := row.get("sent") or row.get("settled"):
+            sent[name] = Spent(1, row["tokens"], row["cost"])
+        elif "request" in row and not row.get("budgeted"):
+            tokens = row["prompt_tokens"] + row["completion_tokens"]
+            total += Spent(0 if row["cached"] else 1, tokens, row["cost"])
+    return sum(sent.values(), total)
+
+
 def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
     """Totals over several launches; files (`JudgeOptions.ledger`) that are not there count nothing.
 
@@ -62,7 +99,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None without any).
     """
     noted = [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger)]
-    rows = [row for row in noted if "without_verdict" not in row]
+    rows = [row for row in noted if "request" in row]
     failures = Counter(row["reason"] for row in rows if row["reason"] is not None)
     cached = sum(row["cached"] for row in rows)
     seconds = sorted(row["seconds"] for row in rows if not row["cached"])
@@ -72,7 +109,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         "cached": cached,
         "failed": failures.total(),
         "failures": dict(failures.most_common()),
-        "without_verdict": len(noted) - len(rows),
+        "without_verdict": sum("without_verdict" in row for row in noted),
         "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
         "completion_tokens": sum(row["completion_tokens"] for row in rows),
         "cost": sum(row["cost"] for row in rows),
