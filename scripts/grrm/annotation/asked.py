@@ -125,6 +125,7 @@ def engine_of(settings: Mapping[str, Any], files: Files, gpus: int = 0, threads:
             asking={
                 "cache": str(files.journal),
                 "ledger": str(files.ledger),
+                "note_calls": True,
                 "keep_refusals": True,
                 "prompt_price": settings["prompt_price"],
                 "completion_price": settings["completion_price"],

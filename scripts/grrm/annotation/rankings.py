@@ -185,7 +185,8 @@ def check_answered(unanswered: int, total: int, most: float, who: str) -> None:
     if unanswered > most * total:
         raise UserError(
             f"{who}: {unanswered} of {total} were not answered, more than max_failure_share {most:g} "
-            "allows; what was answered is kept: look at the server, its address and key, and run the same command again"
+            "allows; what was answered is kept: look at the server, its address and key, and run the same "
+            "command again"
         )
 
 

@@ -265,8 +265,8 @@ class JudgeClient:
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,
                 "cost": cost,
-                # Then the budget has noted its calls one by one.
-                **({"budgeted": True} if self.budget.is_kept else {}),
+                # Its calls one by one.
+                **({"noted": True} if self.budget.notes_calls else {}),
             }
             write_call(Path(options.ledger), row)
 

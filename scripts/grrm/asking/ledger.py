@@ -74,7 +74,7 @@ class Spent:
 def spent_in(ledger: Path) -> Spent:
     """What a ledger says is spent; nothing if it is not there.
 
-    Calls of clients with a budget are noted when they are sent and when they are answered
+    Calls of clients with a budget, or `note_calls`, are noted when they are sent and when they are answered
     (`grrm.asking.money`); those without the second note count at the most they could take. Others are known
     by their requests alone.
     """
@@ -83,10 +83,9 @@ def spent_in(ledger: Path) -> Spent:
     total, sent = Spent(), dict[str, Spent]()
     for row in read_jsonl(ledger):
         if name := row.get("sent") or row.get("settled"):
-            sent[name] = Spent(1, row["tokens"], row["cost"])
-        elif "request" in row and not row.get("budgeted"):
-            tokens = row["prompt_tokens"] + row["completion_tokens"]
-            total += Spent(0 if row["cached"] else 1, tokens, row["cost"])
+            sent[name] = Spent(row["calls"], row["tokens"], row["cost"])
+        elif "request" in row and not (row["cached"] or row.get("noted")):
+            total += Spent(1, row["prompt_tokens"] + row["completion_tokens"], row["cost"])
     return sum(sent.values(), total)
 
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Budget:
             )
             if limit is not None
         }
-        earlier = self.is_kept and bool(options.ledger)
+        earlier = self.notes_calls and bool(options.ledger)
         self.spent = spent_in(Path(options.ledger)) if earlier else Spent()
         self._held: dict[str, Spent] = {}
         self._client = uuid.uuid4().hex[:12]
@@ -74,9 +74,9 @@ class Budget:
         self._waiting: list[asyncio.Future[None]] = []
 
     @property
-    def is_kept(self) -> bool:
-        """Whether there is a limit."""
-        return bool(self._limits)
+    def notes_calls(self) -> bool:
+        """Whether calls are counted one by one: there is a limit, or they are to be."""
+        return bool(self._limits) or self._options.note_calls
 
     @asynccontextmanager
     async def call(self, request: Mapping[str, Any]) -> AsyncIterator[PaidCall]:
@@ -88,7 +88,7 @@ class Budget:
         Raises:
             BudgetError: the budget does not allow it.
         """
-        if not self.is_kept:
+        if not self.notes_calls:
             yield PaidCall(Spent())
             return
         # Four bytes a token is a guess.
@@ -150,4 +150,4 @@ class Budget:
     def _note(self, event: str, name: str, amount: Spent) -> None:
         if self._options.ledger:
             row = {"time": round(time.time(), 3), "model": self._options.model, event: name}
-            write_call(Path(self._options.ledger), {**row, "tokens": amount.tokens, "cost": amount.cost})
+            write_call(Path(self._options.ledger), {**row, **asdict(amount)})

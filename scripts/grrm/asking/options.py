@@ -117,6 +117,8 @@ class JudgeOptions:
     """Calls past which nothing is asked any more, tries that fail among them."""
     budget_tokens: int | None = None
     """Tokens of prompts and answers past which nothing is asked any more."""
+    note_calls: bool = False
+    """Note every call in the ledger when it is sent and when it is answered, as with a budget."""
     keep_refusals: bool = False
     """Keep what the model refuses in the cache, too."""
     verbose: bool = False
