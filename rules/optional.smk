@@ -7,6 +7,7 @@ if config["alignment"] is not None:
 
 if TEACHER is not None:
 
+    include: "teacher_names.smk"
     include: "teacher.smk"
 
 

@@ -1,39 +1,4 @@
 # Ranking data made by a teacher: candidates for every source, then what the teacher says about them.
-# Answers are kept in a folder that is no output: what was answered is not asked again, whatever is made anew.
-
-JOURNAL = f"{ANNOTATION}/journal"
-# What groups are made of.
-TEACHER_PAIRS = TABLES["mt_grpo"]
-
-
-def here(section):
-    """Whether a model runs in the rule's own environment, not behind an endpoint."""
-    return section["url"] is None
-
-
-def asked(section, key):
-    """A section with the folder of its model."""
-    if not here(section):
-        return section
-    return {**section, "model": model_source(section["model"], key)[0]}
-
-
-def weights(section, key):
-    """What has to be there before a model can be asked."""
-    return [model_source(section["model"], key)[1]] if here(section) else []
-
-
-def without(section, *keys):
-    return {key: value for key, value in section.items() if key not in keys}
-
-
-CANDIDATES = TEACHER["candidates"]
-MODELS_OF_CANDIDATES = {
-    f"teacher.candidates.models.{i}.model": section
-    for i, section in enumerate(CANDIDATES["models"])
-}
-CANDIDATES_HERE = any(map(here, CANDIDATES["models"]))
-RANKING_PROMPT = TEACHER["prompt"] or prompt("ranking")
 
 
 rule propose_candidates:

@@ -1,6 +1,6 @@
 """A scripted teacher for `JudgeServer`: it translates, and ranks by likeness to references that it knows.
 
-What it says depends on the question alone, so that whoever asks again is answered alike. With faults it is slow,
+What it says depends on the question alone, so that whoever asks again is answered alike. With faults it
 refuses, sends 429, garbage and broken bodies, and judges some groups by the places of their candidates.
 """
 
@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 from judge_server import Act, Call
 
@@ -29,7 +30,7 @@ def answer(ranked: Mapping[str, int], analysis: str) -> str:
     """An answer in the form that a GRRM learns."""
     order = sorted(ranked, key=lambda label: (-ranked[label], label))
     line = order[0]
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         line += f" {'>' if ranked[one] > ranked[other] else '='} {other}"
     scores = ", ".join(f"{label}: {ranked[label]}" for label in order)
     return f"{analysis}\n\n### Final Ranking:\n\n{line}\n\n### Scores:\n\n{scores}"
@@ -85,12 +86,16 @@ class Teacher:
             usage = {"prompt_tokens": 10, "completion_tokens": 5}
             return Act(raw=json.dumps({"choices": [choice], "usage": usage}).encode())
         if source in self.sources_biased:
-            return Act(answer({label: 9 - 2 * i for i, (label, _) in enumerate(candidates)}, "A comes first."))
+            return Act(
+                answer({label: 9 - 2 * i for i, (label, _) in enumerate(candidates)}, "A comes first.")
+            )
         reference = self.references[source]
         scores = {
             label: round(10 * SequenceMatcher(None, text, reference).ratio()) for label, text in candidates
         }
-        return Act(answer(scores, f"{max(scores, key=lambda label: scores[label])} is closest to what is meant."))
+        return Act(
+            answer(scores, f"{max(scores, key=lambda label: scores[label])} is closest to what is meant.")
+        )
 
     def _translated(self, source: str, call: Call) -> Act:
         text = self.references[source]

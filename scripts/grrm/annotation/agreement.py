@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median_low
+from statistics import fmean, median_low
 
 from grrm.ranking import Ranking, labels, rank_scores, ranking_accuracy
 
@@ -59,7 +59,7 @@ def decide(answers: Sequence[Scores]) -> Decision:
 def agreement(answers: Sequence[Scores]) -> float:
     """Share of candidate pairs in the same relation, mean over pairs of answers; 1 of a single one."""
     pairs = list(combinations([_ranking(scores) for scores in answers], 2))
-    return sum(ranking_accuracy(*pair) for pair in pairs) / len(pairs) if pairs else 1.0
+    return fmean(ranking_accuracy(*pair) for pair in pairs) if pairs else 1.0
 
 
 def _whole(score: float) -> int:
