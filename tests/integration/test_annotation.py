@@ -24,36 +24,37 @@ from serving import serving
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 4
 WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "while",
-    "seven",
-    "small",
-    "birds",
-    "sing",
-    "in",
-    "old",
-    "trees",
-    "near",
-    "the",
-    "water",
-    "and",
-    "nobody",
-    "knows",
-    "why",
-    "it",
-    "is",
-    "so",
-    "very",
-    "late",
-    "today",
+    *(
+        "the",
+        "quick",
+        "brown",
+        "fox",
+        "jumps",
+        "over",
+        "a",
+        "lazy",
+        "dog",
+        "while",
+        "seven",
+        "small",
+        "birds",
+    ),
+    *(
+        "sing",
+        "in",
+        "old",
+        "trees",
+        "near",
+        "water",
+        "and",
+        "nobody",
+        "knows",
+        "why",
+        "it",
+        "is",
+        "so",
+        "late",
+    ),
 ]
 
 
@@ -240,17 +241,17 @@ def test_a_budget_is_kept_through_kills_and_ends_with_what_is_there(tmp_path: Pa
 
 
 def test_a_server_that_dies_in_the_middle_stops_it_and_it_goes_on(tmp_path: Path) -> None:
-    known = references(30)
+    known = references(12)
     programs = Programs(tmp_path, known)
     teacher = Teacher(known, latency=0.01)
     with serving(teacher) as server:
-        settings = programs.settings(server.url, call_retries=1)
+        settings = programs.settings(server.url, call_retries=0)
         port = int(server.url.rsplit(":", 1)[1].split("/")[0])
         assert programs.run("propose_candidates", settings).returncode == 0
-        before = len(server.calls)
 
     def dying(call: Any) -> Any:
-        if len(second.calls) > 20:
+        if len(second.calls) > 8:
+            assert second._server is not None
             second._server.close()  # no new connections
             for writer in list(second._writers):
                 writer.transport.abort()
@@ -260,9 +261,9 @@ def test_a_server_that_dies_in_the_middle_stops_it_and_it_goes_on(tmp_path: Path
         done = programs.run("annotate_rankings", settings)
         assert done.returncode == 2
         assert "teacher: " in done.stderr and "were not answered, more than max_failure_share" in done.stderr
-        assert len(done.stderr.splitlines()[-1]) > 0 and "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr
         assert not (tmp_path / "rankings.parquet").exists()
     with serving(teacher, port):
         assert programs.run("annotate_rankings", settings).returncode == 0
-    assert read_json(tmp_path / "rankings.json")["kept"] == 30
-    assert before and sum(count - 1 for count in teacher.answered.values()) <= AT_ONCE + 1
+    assert read_json(tmp_path / "rankings.json")["kept"] == 12
+    assert sum(count - 1 for count in teacher.answered.values()) <= AT_ONCE + 1
