@@ -21,7 +21,7 @@ rule propose_candidates:
     benchmark:
         f"{BENCHMARKS}/propose_candidates.tsv"
     conda:
-        f"../envs/{RL if CANDIDATES_HERE else 'driver'}.yaml"
+        f"../envs/{PROPOSING}.yaml"
     threads: threads("propose_candidates")
     resources:
         **resources("propose_candidates"),
@@ -61,7 +61,7 @@ rule annotate_rankings:
     benchmark:
         f"{BENCHMARKS}/annotate_rankings.tsv"
     conda:
-        f"../envs/{RL if here(TEACHER) else 'driver'}.yaml"
+        f"../envs/{TEACHING}.yaml"
     threads: threads("annotate_rankings")
     resources:
         **resources("annotate_rankings"),
@@ -97,7 +97,7 @@ if TEACHER["translations"] is not None:
         benchmark:
             f"{BENCHMARKS}/annotate_translations.tsv"
         conda:
-            f"../envs/{RL if here(TEACHER) else 'driver'}.yaml"
+            f"../envs/{TEACHING}.yaml"
         threads: threads("annotate_translations")
         resources:
             **resources("annotate_translations"),

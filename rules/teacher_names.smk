@@ -33,4 +33,7 @@ MODELS_OF_CANDIDATES = {
     for i, section in enumerate(CANDIDATES["models"])
 }
 CANDIDATES_HERE = any(map(here, CANDIDATES["models"]))
+# Environments of those who ask: the driver's can ask endpoints only.
+PROPOSING = RL if CANDIDATES_HERE else "driver"
+TEACHING = RL if here(TEACHER) else "driver"
 RANKING_PROMPT = TEACHER["prompt"] or prompt("ranking")
