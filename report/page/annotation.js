@@ -58,7 +58,7 @@
     more.hidden = found.length <= shown;
   };
   for (const control of [search, which, system]) {
-    control.addEventListener("input", () => { shown = SHOWN; draw(); });
+    control.addEventListener(control === search ? "input" : "change", () => { shown = SHOWN; draw(); });
   }
   more.addEventListener("click", () => { shown += SHOWN; draw(); });
   draw();
