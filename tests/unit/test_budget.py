@@ -53,7 +53,7 @@ def test_calls_are_counted_one_by_one_over_launches(tmp_path: Path, at_once: int
         more = options(server, tmp_path / "l", budget_calls=20, max_concurrency=at_once)
         assert asyncio.run(ask_all(more, PROMPTS)) == 7
         assert len(server.calls) == 20
-    assert spent_in(tmp_path / "l") == Spent(20, 300, 0.0)
+    assert spent_in([tmp_path / "l"], "judge") == Spent(20, 300, 0.0)
     # Notes of single calls are no requests.
     assert total_calls([tmp_path / "l"])["requests"] == 20
 
@@ -74,7 +74,7 @@ def test_tokens_are_held_back_at_the_most_and_given_back(tmp_path: Path) -> None
         asked = options(server, tmp_path / "l", budget_tokens=330, max_concurrency=16)
         answered = asyncio.run(ask_all(asked, PROMPTS))
         assert 18 <= answered <= 22 and len(server.calls) == answered
-    assert spent_in(tmp_path / "l").tokens == 15 * answered
+    assert spent_in([tmp_path / "l"], "judge").tokens == 15 * answered
 
 
 def test_money_is_spent_up_to_the_budget(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_money_is_spent_up_to_the_budget(tmp_path: Path) -> None:
             server, tmp_path / "l", budget=0.01, prompt_price=100, completion_price=100, max_concurrency=4
         )
         answered = asyncio.run(ask_all(asked, [*PROMPTS] * 4))
-        assert 0 < spent_in(tmp_path / "l").cost <= 0.01
+        assert 0 < spent_in([tmp_path / "l"], "judge").cost <= 0.01
         assert answered >= 3
 
 
@@ -91,7 +91,7 @@ def test_a_call_without_an_answer_counts_at_the_most_it_could(tmp_path: Path) ->
     with serving(lambda call: Act("A", latency=0.01 if call.attempt else 5)) as server:
         asked = options(server, tmp_path / "l", budget_tokens=10_000, timeout=0.2)
         assert asyncio.run(ask_all(asked, ["q"])) == 1
-    spent = spent_in(tmp_path / "l")
+    spent = spent_in([tmp_path / "l"], "judge")
     assert spent.calls == 2 and spent.tokens > 15 + 20
 
 
@@ -100,7 +100,7 @@ def test_an_answer_that_nobody_counted_counts_at_the_most(tmp_path: Path) -> Non
     with serving(lambda call: Act(raw=body)) as server:
         asked = options(server, tmp_path / "l", budget_tokens=10_000)
         assert asyncio.run(ask_all(asked, ["q"])) == 1
-    assert spent_in(tmp_path / "l").tokens > 20
+    assert spent_in([tmp_path / "l"], "judge").tokens > 20
 
 
 def test_a_call_that_reached_nobody_costs_nothing(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_call_that_reached_nobody_costs_nothing(tmp_path: Path) -> None:
         "judge", "http://127.0.0.1:9/v1", ledger=str(tmp_path / "l"), budget_calls=50, retries=2, backoff=0.01
     )
     assert asyncio.run(ask_all(asked, ["q"])) == 0
-    assert spent_in(tmp_path / "l") == Spent()
+    assert spent_in([tmp_path / "l"], "judge") == Spent()
 
 
 EVENTS = st.lists(st.tuples(st.integers(1, 99), st.booleans()), max_size=20)
@@ -121,25 +121,39 @@ def test_what_a_killed_process_had_under_way_counts_at_the_most(
     """Sent at 100 tokens each, settled at fewer or never: in whatever order the notes of many stand."""
     ledger = tmp_path_factory.mktemp("l") / "calls.jsonl"
     queues = [
-        [{"sent": f"a-{i}", "calls": 1, "tokens": 100, "cost": 1.0}]
-        + ([{"settled": f"a-{i}", "calls": 1, "tokens": used, "cost": 0.5}] if settled else [])
+        [{"model": "judge", "sent": f"a-{i}", "calls": 1, "tokens": 100, "cost": 1.0}]
+        + (
+            [{"model": "judge", "settled": f"a-{i}", "calls": 1, "tokens": used, "cost": 0.5}]
+            if settled
+            else []
+        )
         for i, (used, settled) in enumerate(calls)
     ]
     rows = []
     while any(queues):
         rows.append(rng.choice([queue for queue in queues if queue]).pop(0))
     write_jsonl(ledger, rows)
-    spent = spent_in(ledger)
+    spent = spent_in([ledger], "judge")
     assert spent.calls == len(calls)
     assert spent.tokens == sum(used if settled else 100 for used, settled in calls)
     assert spent.cost == sum(0.5 if settled else 1.0 for _, settled in calls)
 
 
 def test_earlier_ledgers_without_notes_count_by_their_requests(tmp_path: Path) -> None:
-    row = {"request": "x", "cached": False, "prompt_tokens": 10, "completion_tokens": 5, "cost": 2.0}
-    notes = [{"sent": "a-0", "calls": 1, "tokens": 9, "cost": 1.0}, {**row, "noted": True}]
-    write_jsonl(tmp_path / "l", [row, {**row, "cached": True}, {"without_verdict": "x"}, *notes])
-    assert spent_in(tmp_path / "l") == Spent(2, 24, 3.0)
+    row = {
+        "model": "judge",
+        "request": "x",
+        "cached": False,
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "cost": 2.0,
+    }
+    notes = [{"model": "judge", "sent": "a-0", "calls": 1, "tokens": 9, "cost": 1.0}, {**row, "noted": True}]
+    write_jsonl(
+        tmp_path / "l", [row, {**row, "cached": True}, {"model": "judge", "without_verdict": "x"}, *notes]
+    )
+    assert spent_in([tmp_path / "l"], "judge") == Spent(2, 24, 3.0)
+    assert spent_in([tmp_path / "l"], "another") == spent_in([tmp_path / "none"], "judge") == Spent()
 
 
 @pytest.mark.parametrize("name", ["budget_calls", "budget_tokens"])
@@ -203,6 +217,9 @@ class Scripted:
 
     def origin(self) -> dict[str, Any]:
         return {"model": "m", "weights": self._weights}
+
+    def other_files(self) -> dict[str, str]:
+        return {}
 
     def context(self) -> int:
         return 100

@@ -69,7 +69,7 @@ class Asked:
 
     def spent(self) -> Spent:
         """Calls over HTTP so far, earlier launches among them; nothing of a model of this machine."""
-        return spent_in(self.files.ledger)
+        return spent_in([self.files.ledger], self.made_by["model"])
 
     def _there(self) -> int:
         if isinstance(self.backend, OpenAIBackend):

@@ -48,8 +48,9 @@ class Budget:
     """Lets calls go as long as the budget holds out, those under way counted at the most they can take.
 
     A call is noted in the ledger before it is sent, and once more when its answer has come. What earlier
-    clients noted there counts as spent: their answered calls at what they came to, the others, which a killed
-    process lost or no answer came to, at the most they could.
+    clients noted there about the same model counts as spent: their answered calls at what they came to, the
+    others, which a killed process lost or no answer came to, at the most they could. So does what launches
+    before have spent, by the options.
 
     Args:
         options: limits, prices and ledger.
@@ -67,7 +68,8 @@ class Budget:
             if limit is not None
         }
         earlier = self.notes_calls and bool(options.ledger)
-        self.spent = spent_in(Path(options.ledger)) if earlier else Spent()
+        noted = spent_in([Path(options.ledger)], options.model) if earlier else Spent()
+        self.spent = noted + Spent(cost=options.spent)
         self._held: dict[str, Spent] = {}
         self._client = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()

@@ -42,6 +42,7 @@ _FROM_ZERO = (
     "breaker_cooldown",
     "breaker_patience",
     "outage_patience",
+    "spent",
 )
 
 
@@ -121,6 +122,8 @@ class JudgeOptions:
     """Note every call in the ledger when it is sent and when it is answered, as with a budget."""
     keep_refusals: bool = False
     """Keep what the model refuses in the cache, too."""
+    spent: float = 0.0
+    """What launches before have spent of the budget; what the ledger says already counts by itself."""
     verbose: bool = False
     """Print what every request came to: seconds, tokens, answer or failure."""
 

@@ -26,6 +26,7 @@ class JournalledBackend:
         self._backend, self._journal = backend, ReplyCache(journal)
         # Not its name: a folder may be moved.
         self._made_by = {name: value for name, value in backend.origin().items() if name != "model"}
+        self._made_by["files"] = backend.other_files()
         self.found = 0
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
@@ -48,6 +49,10 @@ class JournalledBackend:
     def origin(self) -> dict[str, Any]:
         """As `Backend.origin`."""
         return self._backend.origin()
+
+    def other_files(self) -> dict[str, str]:
+        """As `Backend.other_files`."""
+        return self._backend.other_files()
 
     def context(self) -> int | None:
         """As `Backend.context`."""

@@ -91,6 +91,10 @@ class OpenAIBackend:
         """Requests that its cache answered."""
         return self._client.counts.cached
 
+    def other_files(self) -> dict[str, str]:
+        """They cannot be seen from here."""
+        return {}
+
     def context(self) -> None:
         """The server's own affair."""
         return
