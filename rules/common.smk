@@ -14,7 +14,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
-from grrm.cluster import check_rules, load_resources, request, requests, resources_of_runs
+from grrm.cluster import (
+    check_rules,
+    load_resources,
+    request,
+    requests,
+    resources_of_runs,
+)
 from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
