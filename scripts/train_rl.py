@@ -71,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
     # Before the folder is this training's: with a repaired function it is another one.
-    _try_rendering(args, config, initial, judges)
     _try_reward(args, config)
+    _try_rendering(args, config, initial, judges)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
