@@ -77,7 +77,7 @@ def _overrides(config: dict[str, Any], python: str) -> list[str]:
 
 def _curve(state: Path) -> Iterator[dict[str, float]]:
     """What the trainer kept of its steps; of one done again after a resume, its state has the last values."""
-    for row in read_json(state)["log_history"]:
+    for row in read_json(state, gaps=True)["log_history"]:
         if "loss" in row:
             # DeepSpeed may tell no norm.
             norm = {"grad_norm": row["grad_norm"]} if "grad_norm" in row else {}

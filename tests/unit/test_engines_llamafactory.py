@@ -72,7 +72,8 @@ def test_the_rows_are_found_from_the_folder_of_the_dataset_info() -> None:
 def test_checkpoints_from_which_training_cannot_go_on_are_removed(tmp_path: Path) -> None:
     for step in (10, 20, 25):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}/model.safetensors").touch()
+        weights = (2).to_bytes(8, "little") + b"{}"  # none
+        (tmp_path / f"checkpoint-{step}/model.safetensors").write_bytes(weights)
     # Half-written: 20. Of the last step, from which one step too many would be taken: 25.
     for step in (10, 25):
         write_json(tmp_path / f"checkpoint-{step}/trainer_state.json", {"global_step": step, "max_steps": 25})

@@ -58,6 +58,8 @@ class Judgement:
     """Points of each part of a mixture, 0 to 10, one per candidate of the plan."""
     failures: tuple[str, ...] = ()
     """Why each judgement failed of those asked for."""
+    unreadable: frozenset[str] = frozenset()
+    """Candidates without a score about which the judge did answer, but nothing that can be read."""
 
     def score_of(self, plan: Plan) -> dict[str, float]:
         """The candidates that have a score, with it."""
