@@ -44,6 +44,11 @@ def test_the_paper_trains_all_weights_with_chatml_and_a_cosine(settings: dict[st
     )
 
 
+def test_a_models_own_template_is_asked_for(settings: dict[str, Any]) -> None:
+    assert rendered({**settings, "template": "model"})["template"] == "model"
+    assert rendered({**settings, "template": "chatml"}) == rendered(settings)
+
+
 def test_nothing_of_this_machine_enters_the_configuration(settings: dict[str, Any]) -> None:
     assert not [value for value in rendered(settings).values() if str(value).startswith("/")]
 

@@ -287,6 +287,29 @@ def test_a_function_that_fails_on_the_first_row_ends_the_run_before_anything_is_
     assert (stage / "model/config.json").read_text() == "step 4"
 
 
+def test_a_tokenizer_that_does_not_fit_ends_the_run_before_anything_is_claimed(stage):
+    Path("python").write_text(
+        "#!/bin/sh\nprintf '%s ' \"$@\" > asked\necho 'error: start: it has 5 tokens, the model 4'\nexit 2\n"
+    )
+    Path("python").chmod(0o755)
+    files = [
+        "--config",
+        "config.yaml",
+        "--data",
+        "rows.parquet",
+        "--model",
+        "model",
+        "--curve",
+        "curve.jsonl",
+    ]
+    said = r"^the model cannot be trained: start: it has 5 tokens, the model 4$"
+    with pytest.raises(UserError, match=said):
+        train_rl.main([*files, "--python", str(Path("python").absolute())])
+    asked = "-m grrm.engines.try_rendering --data rows.parquet --model start --judge "
+    assert Path("asked").read_text() == asked
+    assert not Path("checkpoints").exists()
+
+
 def test_fewer_rows_than_a_step_takes_are_refused(stage):
     pq.write_table(pa.table({"prompt": ["x"] * 3}), "rows.parquet")
     with pytest.raises(UserError, match=r"rows\.parquet: has 3 rows, a step takes 4"):
