@@ -9,6 +9,7 @@ in COMET's environment.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def check_folder(folder: Path) -> Path:
 def score(given: Given) -> Scored:
     """BLEURT of translations."""
     check_folder(given.folder)
-    scores, signature = score_segments(given.folder, list(given.segments), **given.speed)
+    scores, signature = given.segments.score_once(partial(score_segments, given.folder, **given.speed))
     return Scored(scores, signature, {"model": str(given.folder)})
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ _MAX_POSITIONS = 514
 def score(given: Given) -> Scored:
     """COMET, CometKiwi or XCOMET of translations."""
     read_hparams(given.folder)
-    scores, signed = score_segments(given.folder, list(given.segments), **given.speed)
+    ask = partial(score_segments, given.folder, **given.speed)
+    scores, signed = given.segments.score_once(ask)
     return Scored(scores, signed, {"model": str(given.folder)})
 
 

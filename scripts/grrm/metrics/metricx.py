@@ -8,6 +8,7 @@ errors from 0 to 25: lower is better. torch and transformers are imported in fun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ def check_folder(folder: Path) -> None:
 def score(given: Given) -> Scored:
     """MetricX of translations, with or without the reference (`reference_free`)."""
     check_folder(given.folder)
-    scores, signature = score_segments(
-        given.folder, list(given.segments), reference_free=given.options["reference_free"], **given.speed
-    )
+    free = given.options["reference_free"]
+    ask = partial(score_segments, given.folder, reference_free=free, **given.speed)
+    scores, signature = given.segments.score_once(ask)
     return Scored(scores, signature, {"model": str(given.folder)})
 
 
