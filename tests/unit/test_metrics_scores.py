@@ -434,14 +434,14 @@ def test_a_metric_without_its_model_is_named_before_anything_is_loaded(tmp_path,
         check(tmp_path)
 
 
-def test_equal_segments_are_scored_once_and_each_gets_its_score() -> None:
+def test_equal_segments_are_scored_once_and_each_gets_its_score():
     rows = [{"src_text": f"s{n}", "trg_text": f"r{n}"} for n in range(3)]
-    greedy: list[str | None] = ["a", "b", None]
+    greedy = ["a", "b", None]
     runs = {"x": [greedy, greedy, greedy], "y": [["a", "other", ""]]}
     segments = Segments(rows, runs, dict.fromkeys(runs, ""))
     shown = []
 
-    def score(asked: list[dict[str, Any]]) -> tuple[list[float], str]:
+    def score(asked):
         shown.extend(asked)
         return [float(len(shown) - index) for index in range(len(asked))], "signature"
 

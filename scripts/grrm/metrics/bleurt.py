@@ -9,7 +9,6 @@ in COMET's environment.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,9 @@ def check_folder(folder: Path) -> Path:
 def score(given: Given) -> Scored:
     """BLEURT of translations."""
     check_folder(given.folder)
-    scores, signature = given.segments.score_once(partial(score_segments, given.folder, **given.speed))
+    scores, signature = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, **given.speed)
+    )
     return Scored(scores, signature, {"model": str(given.folder)})
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,9 @@ _MAX_POSITIONS = 514
 def score(given: Given) -> Scored:
     """COMET, CometKiwi or XCOMET of translations."""
     read_hparams(given.folder)
-    ask = partial(score_segments, given.folder, **given.speed)
-    scores, signed = given.segments.score_once(ask)
+    scores, signed = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, **given.speed)
+    )
     return Scored(scores, signed, {"model": str(given.folder)})
 
 

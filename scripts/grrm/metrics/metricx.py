@@ -8,7 +8,6 @@ errors from 0 to 25: lower is better. torch and transformers are imported in fun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,9 @@ def score(given: Given) -> Scored:
     """MetricX of translations, with or without the reference (`reference_free`)."""
     check_folder(given.folder)
     free = given.options["reference_free"]
-    ask = partial(score_segments, given.folder, reference_free=free, **given.speed)
-    scores, signature = given.segments.score_once(ask)
+    scores, signature = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, reference_free=free, **given.speed)
+    )
     return Scored(scores, signature, {"model": str(given.folder)})
 
 
