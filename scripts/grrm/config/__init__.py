@@ -42,6 +42,7 @@ from grrm.config.stages import (
     trained_stages,
     value_of,
 )
+from grrm.config.teacher import backend_of, models_here
 
 __all__ = [
     "NEEDS",
@@ -50,6 +51,7 @@ __all__ = [
     "TASKS",
     "OwnFiles",
     "alignment_prompt_of",
+    "backend_of",
     "compared_models",
     "compared_runs",
     "dereference",
@@ -64,6 +66,7 @@ __all__ = [
     "leakage_limits",
     "load_experiment",
     "load_schema",
+    "models_here",
     "own_files",
     "own_test_sets",
     "part_checkpoints_of",
