@@ -1,4 +1,4 @@
-"""From sentence pairs alone to a report: a scripted teacher with faults makes the rankings, killed on the way."""
+"""From sentence pairs alone to a report: a scripted teacher with faults ranks; it is killed on the way."""
 
 from __future__ import annotations
 
