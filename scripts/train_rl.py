@@ -35,6 +35,7 @@ from grrm.engines import (
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
+from grrm.engines.model_limits import check_limits
 from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    check_limits(config)
     if config.get(verl.DEVICE) == "cpu":
         for model in verl_vllm.models(config):
             check_processor()
