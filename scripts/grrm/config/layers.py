@@ -10,7 +10,6 @@ from grrm.config.environment import lay_environment, lay_for_evaluation, spread_
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
-from grrm.config.stages import devices_of
 from grrm.files import UserError, read_yaml
 
 
@@ -74,7 +73,7 @@ def resolve_experiment(
     for lay in (lay_for_evaluation, lay_environment):
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
-    spread_rows(resolved, origins, devices_of(files))
+    spread_rows(resolved, origins, files["hardware"])
     if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved
