@@ -190,6 +190,12 @@ class _Watch:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             self.exceptions.append(exception)
+        elif (
+            self.exceptions
+            and "ActorDiedError" in self.exceptions[-1]
+            and (actor := verl_runs.actor_in(line))
+        ):
+            self.exceptions[-1] = f"{self.exceptions[-1].rstrip('.')} ({actor})"
         if self.console and (found := verl_runs.console_metrics(line)):
             verl_runs.append_metrics(self.attempt / "metrics.jsonl", *found)
         if report := verl_runs.progress(line, self.steps, first=self._first):
