@@ -137,8 +137,8 @@ def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
     """One of a run's processes. verl starts the judge's server first, then the router, then the policy's."""
     if which == "router":
         # A fork of the trainer, whose name it bears.
-        (trainer,) = (p for p in named(processes, "ray::TaskRunner") if p.parent() not in processes[1:])
-        (router,) = named(trainer.children(), "ray::TaskRunner")
+        trainer = named(processes, "ray::TaskRunner")
+        (router,) = (process for process in trainer if process.parent() in trainer)
         return router
     whose, _, what = which.partition("'s ")
     judge, policy = named(processes, "ray::EndingServer")
