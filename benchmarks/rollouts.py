@@ -18,11 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
@@ -171,24 +172,18 @@ def section(config: dict[str, Any]) -> Any:
         return compose("ppo_trainer", overrides=hydra_arguments(overrides)).actor_rollout_ref
 
 
-def asking(server: Any, run: Callable[[Any], Any]) -> Callable[[int], Ask]:
-    """As verl's agent loops ask for a batch; on vLLM each rollout has a seed of its own."""
-    from uuid import uuid4
+def requests_of(prompts: list[list[int]], tokens: int) -> list[dict[str, Any]]:
+    """As verl's agent loops ask: each rollout has a name, and on vLLM a seed of its own."""
+    sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "logprobs": True}
+    sampling |= {"ignore_eos": True, "max_tokens": tokens}
+    return [
+        {"prompt_ids": prompt, "sampling_params": sampling | {"seed": number}, "request_id": uuid4().hex}
+        for number, prompt in enumerate(prompts)
+    ]
 
-    def ask_for(tokens: int) -> Ask:
-        sampling = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "logprobs": True}
-        limits = {"ignore_eos": True, "max_tokens": tokens}
 
-        async def all_of(prompts: list[list[int]]) -> int:
-            requests = [
-                server.generate(prompt, sampling | limits | {"seed": number}, uuid4().hex)
-                for number, prompt in enumerate(prompts)
-            ]
-            return sum(len(output.token_ids) for output in await asyncio.gather(*requests))
-
-        return lambda prompts: int(run(all_of(prompts)))
-
-    return ask_for
+def tokens_of(outputs: Sequence[Any]) -> int:
+    return sum(len(output.token_ids) for output in outputs)
 
 
 @contextmanager
@@ -216,8 +211,12 @@ def vllm_server(config: dict[str, Any]) -> Iterator[Callable[[int], Ask]]:
             cuda_visible_devices="0",
         )
         runner.run(server.launch_server())
+
+        async def ask(requests: list[dict[str, Any]]) -> int:
+            return tokens_of(await asyncio.gather(*(server.generate(**request) for request in requests)))
+
         try:
-            yield asking(server, runner.run)
+            yield lambda tokens: lambda prompts: runner.run(ask(requests_of(prompts, tokens)))
         finally:
             server.engine.shutdown()
 
@@ -234,7 +233,11 @@ def transformers_server(config: dict[str, Any]) -> Iterator[Callable[[int], Ask]
     model = omega_conf_to_dataclass(whole.model, dataclass_type=HFModelConfig)
     server = TransformersServer(server_settings(omega_conf_to_dataclass(whole.rollout), model, 0))
     with asyncio.Runner() as runner:
-        yield asking(server, runner.run)
+
+        async def ask(requests: list[dict[str, Any]]) -> int:
+            return tokens_of(await server.generate_together(requests))  # a step is one message
+
+        yield lambda tokens: lambda prompts: runner.run(ask(requests_of(prompts, tokens)))
 
 
 @contextmanager
