@@ -50,7 +50,7 @@ def test_plain_addresses(url: str) -> None:
     assert secret_in(url) is None
 
 
-NAMES = "auth Authorization pwd pass passwd jwt credential X-Amz-Credential sas se.sas bearer user_pass cookie otp"
+NAMES = "auth Authorization pwd pass passwd jwt credential X-Amz-Credential sas se.sas bearer user_pass otp"
 
 
 @pytest.mark.parametrize("name", NAMES.split())
