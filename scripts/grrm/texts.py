@@ -72,6 +72,7 @@ FAMILIES = re.compile(
 # What a chat template may set between turns in ordinary tokens, such as the [INST] of Llama 2.
 _TURNS = re.compile(r"<\|[^<>|\s]{1,64}\|>|\[/?[A-Z_]{2,}\]|<</?SYS>>")
 _NEVER = re.compile("(?!)")
+_END_OF_TURN = "<|im_end|>"
 
 
 class Filled(str):
@@ -229,6 +230,18 @@ def _turn(tokenizer: Any) -> str:
 
 # Of a tokenizer: its chat template, and what it does not take for text.
 _CONTROL: WeakKeyDictionary[Any, tuple[str, Control]] = WeakKeyDictionary()
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The token that ends a chat turn in ChatML, also in models whose end of a text is another one.
+
+    Returns:
+        Its number; None where the tokenizer has no such token.
+    """
+    # Its whole vocabulary would take a tenth of a second to hand over.
+    number: int | None = tokenizer.convert_tokens_to_ids(_END_OF_TURN)
+    known = number is not None and tokenizer.convert_ids_to_tokens(number) == _END_OF_TURN
+    return number if known else None
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
