@@ -46,7 +46,7 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         architecture, vendor, torch's name for its capability, the sorted extensions by which kernels are
-        chosen (none if all libraries are held to AVX2), the variables that hold them, and the threads of each
+        chosen (none if all libraries are held to AVX2), variables that hold them if any do, and the threads of each
         stage, no more than there are cores.
     """
     flags = set(_line("flags").split())
@@ -59,7 +59,7 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
         "capability": os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
         or next(iter(capabilities), "DEFAULT"),
         "extensions": [] if held == HELD_TO_AVX2 else sorted(flags & _EXTENSIONS),
-        "held": held,
+        **({"held": held} if held else {}),
         "threads": {stage: min(settings[stage]["threads"], usable_cores()) for stage in stages},
     }
 
