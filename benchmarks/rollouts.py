@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=48, help="of each answer")
     parser.add_argument("--runs", type=int, default=5, help="of which the median counts")
     parser.add_argument("--steps", type=int, default=10, help="of each training; the first does not count")
+    parser.add_argument("--stages", choices=STAGES, nargs="+", default=STAGES)
     parser.add_argument("--engine", choices=ENGINES, help="(for measured: engine)")
     parser.add_argument("--since", type=float, help="(for measured: engine)")
     args = parser.parse_args(argv)
@@ -277,7 +278,7 @@ def print_steps(args: argparse.Namespace) -> None:
     """Medians of what verl measures of a step, for both stages and engines."""
     print(f"| stage | engine | {' | '.join(PARTS)} | until the first step is done |")
     print(f"| --- | --- |{' ---: |' * (len(PARTS) + 1)}")
-    for stage in STAGES:
+    for stage in args.stages:
         for engine in ("transformers", "vllm"):
             steps, first = trained(args, stage, engine)
             medians = (statistics.median(row[f"timing_s/{part}"] for row in steps[1:]) for part in PARTS)
