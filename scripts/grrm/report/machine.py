@@ -46,8 +46,8 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         architecture, vendor, torch's name for its capability, the sorted extensions by which kernels are
-        chosen (none if all libraries are held to AVX2), variables that hold them if any do, and the threads of each
-        stage, no more than there are cores.
+        chosen (none if all libraries are held to AVX2), variables that hold them if any do, the threads of
+        each stage, no more than there are cores.
     """
     flags = set(_line("flags").split())
     capabilities = [name for name, needed in _CAPABILITIES.items() if needed <= flags]
