@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
 CONFIGURATIONS = [
     *("", "vllm", "smoke", "paper", "paper paper_cla", "paper paper_fork", "paper paper_released"),
-    *("paper small", "paper small one_gpu"),
+    *("paper small", "paper small one_gpu", "paper small one_gpu lora"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),
 ]

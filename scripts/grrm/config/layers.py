@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.config.environment import lay_environment, lay_for_evaluation, spread_rows
+from grrm.config.finetuning import lora_contradictions, spread_finetuning
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
@@ -75,6 +76,8 @@ def resolve_experiment(
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
     spread_rows(resolved, origins, devices_of(files))
-    if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
+    checks = (contradictions, reward_contradictions, lora_contradictions)
+    if problems := [problem for check in checks for problem in check(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
+    spread_finetuning(resolved)
     return resolved
