@@ -1,4 +1,4 @@
-"""verl's real trainer with adapters: rollouts, checkpoints, reference and resumption are those of the merged model."""
+"""verl's real trainer with adapters: rollouts, checkpoints, reference, resumption."""
 
 from __future__ import annotations
 
