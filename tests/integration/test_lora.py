@@ -1,4 +1,4 @@
-"""Adapters of low rank on the toy world: SFT and GRPO learn, go on after a kill, and leave models like any other.
+"""Adapters of low rank on the toy world: SFT and GRPO learn, go on after a kill, leave plain models.
 
 Adapters change a model that knows something already: it is trained in full first, a little.
 """
@@ -19,7 +19,8 @@ from training_environment import json_from_training_environment
 from workspace import Workspace, wait_for
 
 DATA = """
-data: {toy: {grrm_sft: 50, grrm_rlvr: 50, mt_sft: 2000, mt_grpo: 400, ranking_test: 10, translation_test: 100}}
+data:
+  toy: {grrm_sft: 50, grrm_rlvr: 50, mt_sft: 2000, mt_grpo: 400, ranking_test: 10, translation_test: 100}
 """
 PRETRAINED = f"""
 experiment: pretrained
