@@ -79,6 +79,28 @@ def test_weights_for_the_rollouts_are_adapters_on_the_frozen_model(group, folder
         assert torch.equal(weight.full_tensor(), frozen[name]), name
 
 
+def _share(rank, folder, store, output):
+    """One of two processes that hold the model together."""
+    store = torch.distributed.FileStore(store, 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    model = adapted(folder)
+    for layer in model.base_model.model.model.layers:
+        fully_shard(layer)
+    merged = dict(merged_weights(fully_shard(model)))
+    if rank == 0:
+        torch.save(merged, output)
+    torch.distributed.destroy_process_group()
+
+
+def test_processes_that_share_a_model_merge_it_together(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    files = (str(tmp_path / "store"), str(tmp_path / "merged.pt"))
+    torch.multiprocessing.spawn(_share, (folder, *files), nprocs=2)
+    plain = load(folder)
+    plain.load_state_dict(torch.load(tmp_path / "merged.pt"))
+    assert difference(logits(plain, folder), logits(adapted(folder), folder)) < 1e-5
+
+
 def test_a_folder_of_adapters_becomes_a_model_like_any_other(folder, tmp_path):
     model = adapted(folder)
     model.save_pretrained(tmp_path / "adapters")

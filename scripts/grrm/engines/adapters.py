@@ -41,20 +41,19 @@ class Adapters:
         """How many they have beside the model in a folder.
 
         Raises:
-            UserError: a target is none of its linear layers.
+            UserError: a target is none of its linear layers, or it has none.
         """
-        layers = linear_layers(model)
-        known = {name.rpartition(".")[2] for name in layers}
-        if unknown := [name for name in self.targets if name not in known]:
+        sizes: dict[str, int] = {}
+        for name, (outputs, inputs) in linear_layers(model).items():
+            last = name.rpartition(".")[2]
+            sizes[last] = sizes.get(last, 0) + outputs + inputs
+        named = self.targets or tuple(sizes) or (ALL_LINEAR,)
+        if unknown := [name for name in named if name not in sizes]:
             raise UserError(
                 f"lora.targets has {unknown[0]!r}, expected linear layers within the blocks of {model}: "
-                f"{', '.join(sorted(known)) or 'it has none'}"
+                f"{', '.join(sorted(sizes)) or 'it has none'}"
             )
-        wanted = {name: shape for name, shape in layers.items() if self._is_target(name)}
-        return self.rank * sum(outputs + inputs for outputs, inputs in wanted.values())
-
-    def _is_target(self, layer: str) -> bool:
-        return not self.targets or layer.rpartition(".")[2] in self.targets
+        return self.rank * sum(sizes[name] for name in named)
 
 
 def llamafactory_keys(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def server_settings(config: RolloutConfig, model: Any, replica_rank: int) -> Ser
         raise ValueError("model.trust_remote_code=True is not supported: no code is run from a model folder")
     lora = model.get("lora") or {}
     if max(model.get("lora_rank", 0), lora.get("rank", 0)) > 0 and not lora.get("merge", False):
-        raise ValueError("model.lora.merge=False: the transformers rollout takes merged weights only")
+        raise ValueError(
+            "model.lora_rank without model.lora.merge: the transformers rollout takes full weights"
+        )
     override = model.get("override_config") or {}
     return ServerSettings(
         model_path=model.get("local_path") or model.get("path"),
