@@ -34,6 +34,7 @@ include: "rules/preflight.smk"
 include: "rules/efficiency.smk"
 include: "rules/optional.smk"
 include: "rules/targets.smk"
+include: "rules/checks.smk"
 
 
 localrules:

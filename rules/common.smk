@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
-from grrm.cluster import load_resources, request, requests, resources_of_runs
+from grrm.cluster import check_rules, load_resources, request, requests, resources_of_runs
 from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
@@ -40,7 +40,7 @@ from grrm.config import (
     value_of,
 )
 from grrm.content import model_hash
-from grrm.files import UserError, errors_in_logs
+from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.lock import hold_workflow
@@ -153,6 +153,11 @@ def option(name, value):
 def too_long(data):
     """Words of what becomes of rows over cutoff_len, where they are to be dropped (the default refuses them)."""
     return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
+
+
+def followed_by(word, options):
+    """A word with options behind it; without any, the word itself."""
+    return [word, *options] if options else word
 
 
 def flags(given):

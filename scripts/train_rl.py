@@ -74,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     _adapters(config)  # a target that the model does not have is told before the folder is this training's
     # Before the folder is this training's: with a repaired function it is another one.
     _try_reward(args, config)
+    _try_rendering(args, config, initial, judges)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
@@ -112,26 +113,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _try_rendering(
+    args: argparse.Namespace, config: dict[str, Any], initial: Path, judges: Sequence[Path]
+) -> None:
+    """Whether tokenizers and chat templates carry what the rows ask for, and end it."""
+    # A checkpoint of another kind (COMET) scores texts, not conversations.
+    served = [judge for judge in judges if verl_rewards.judge_lengths(config) is not None]
+    models = ["--model", str(initial), "--judge", *map(str, served)]
+    _try(args, "grrm.engines.try_rendering", models, "the model cannot be trained")
+
+
 def _try_reward(args: argparse.Namespace, config: dict[str, Any]) -> None:
     """What can be told of the reward before verl begins: whether the user's functions score a row, in the
     environment and folder that they will score in, and whether the judge can be shown the rows."""
-    options = verl_rewards.reward_kwargs(config)
+    options = ["--options", json.dumps(verl_rewards.reward_kwargs(config))]
     if verl_rewards.has_functions(config):
-        _try(args, options, "try_functions", [], "the function cannot be used")
+        _try(args, "grrm.rewards.try_functions", options, "reward: the function cannot be used")
     if (lengths := verl_rewards.judge_lengths(config)) is not None:
-        _try(args, options, "try_lengths", lengths, "the judge cannot be shown the rows")
+        fault = "reward: the judge cannot be shown the rows"
+        _try(args, "grrm.rewards.try_lengths", [*options, *lengths], fault)
 
 
-def _try(
-    args: argparse.Namespace, options: Mapping[str, Any], module: str, arguments: Sequence[str], fault: str
-) -> None:
+def _try(args: argparse.Namespace, module: str, arguments: Sequence[str], fault: str) -> None:
     said: list[str] = []
-    rows = ["--options", json.dumps(options), "--data", str(args.data)]
-    command = [args.python, "-m", f"grrm.rewards.{module}", *rows, *arguments]
+    command = [args.python, "-m", module, "--data", str(args.data), *arguments]
     path = os.pathsep.join(filter(None, [str(_SCRIPTS), os.environ.get("PYTHONPATH")]))
     if run_engine(command, env={**os.environ, "PYTHONPATH": path}, on_line=said.append) != 0:
         why = said[-1].removeprefix("error: ") if said else "the process that tries it said nothing"
-        raise UserError(f"reward: {fault}: {why}")
+        raise UserError(f"{fault}: {why}")
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:

@@ -198,14 +198,18 @@ def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options
     contents = [_divided(message["content"], control, cut) for message in messages]
     told = [{**message, "content": text} for message, text in zip(messages, contents, strict=True)]
     if not any(cut in text for text in contents):
-        ids = _templated(tokenizer, told, tokenize=True, return_dict=True, **options)
+        ids = render_chat(tokenizer, told, tokenize=True, return_dict=True, **options)
         return list(ids["input_ids"] if isinstance(ids, Mapping) else ids)
-    text = _templated(tokenizer, told, tokenize=False, **options)
+    text = render_chat(tokenizer, told, tokenize=False, **options)
     return _encoded(tokenizer, text.split(cut))
 
 
-def _templated(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-    """What the chat template makes of messages; raises UserError if it refuses them."""
+def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+    """What the chat template makes of messages, with the options of `apply_chat_template`.
+
+    Raises:
+        UserError: it refuses them.
+    """
     try:
         return tokenizer.apply_chat_template(messages, **options)
     except (

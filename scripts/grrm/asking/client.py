@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.money import Budget, cost_of
 from grrm.asking.options import JudgeOptions, key_of
+from grrm.asking.together import Together
 from grrm.asking.tokens import marking
 from grrm.content import model_hash
 from grrm.files import UserError
@@ -41,6 +43,8 @@ class JudgeClient:
         options: how to ask.
         environment: where the API key is looked up.
         retrying: in place of what the options say about retries.
+        together: sends all that is asked at once in one message. Then there must be no limit to what is, and
+            equal questions are sent each for itself.
 
     Attributes:
         counts: of what was asked since the client was made.
@@ -52,12 +56,14 @@ class JudgeClient:
         environment: Mapping[str, str] = os.environ,
         *,
         retrying: Retrying | None = None,
+        together: Together | None = None,
     ) -> None:
         self.options = options
         self.counts = Counts()
+        self._together = together
         key = key_of(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
-        self._endpoint = Endpoint(options, key, self.counts, retrying)
+        self._endpoint = Endpoint(options, key, self.counts, retrying, together)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
@@ -164,18 +170,21 @@ class JudgeClient:
         self, prompts: Sequence[str], sample: int, temperature: float, batch: Batch
     ) -> list[Reply]:
         self.counts.requests += len(prompts)
-        return list(
-            await asyncio.gather(
-                *[
-                    self._share(
-                        question(prompt, marked=self._marked) | defaults(self.options, temperature),
-                        sample,
-                        batch,
-                    )
-                    for prompt in prompts
-                ]
-            )
-        )
+        with self._spread(len(prompts)) as done:
+
+            async def ask(prompt: str) -> Reply:
+                request = question(prompt, marked=self._marked) | defaults(self.options, temperature)
+                try:
+                    return await self._share(request, sample, batch)
+                finally:
+                    done()
+
+            return list(await asyncio.gather(*map(ask, prompts)))
+
+    def _spread(self, count: int) -> AbstractContextManager[Callable[[], None]]:
+        if self._together is None:
+            return nullcontext(lambda: None)
+        return self._together.rounds.spread(count)
 
     def key(self, request: Mapping[str, Any], sample: int) -> str:
         """Under which the answer to a request is kept."""
@@ -183,6 +192,8 @@ class JudgeClient:
 
     async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
         key = self.key(request, sample)
+        if self._together is not None:  # everyone that is counted asks
+            return await self._answer(key, request, batch)
         if key in self._pending:
             self.counts.shared += 1
         else:

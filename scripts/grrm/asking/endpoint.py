@@ -22,6 +22,7 @@ from grrm.asking.ledger import Counts
 from grrm.asking.limits import Batch, Breaker, Slots, Window
 from grrm.asking.options import JudgeOptions, chat_url
 from grrm.asking.proxies import proxy_for
+from grrm.asking.together import Together
 from grrm.files import UserError
 from grrm.judges.questions import Reason
 from grrm.urls import shown, without_secrets
@@ -72,15 +73,22 @@ class Endpoint:
         key: sent in one header, written nowhere; empty: none is sent.
         counts: where calls and their errors are counted.
         retrying: in place of what the options say.
+        together: sends the calls, in place of each for itself.
 
     Attributes:
         address: of chat completions, for messages; without secrets.
     """
 
     def __init__(
-        self, options: JudgeOptions, key: str, counts: Counts, retrying: Retrying | None = None
+        self,
+        options: JudgeOptions,
+        key: str,
+        counts: Counts,
+        retrying: Retrying | None = None,
+        together: Together | None = None,
     ) -> None:
         self._options, self._key, self._counts = options, key, counts
+        self._together = together
         self._retrying = retrying or Retrying.of(options)
         url = "" if options.replay else chat_url(options.url)
         self.address = shown(url)
@@ -145,6 +153,8 @@ class Endpoint:
         """Close the connections."""
         for http in self._clients:
             await http.aclose()
+        if self._together is not None:
+            await self._together.close()
 
     @asynccontextmanager
     async def _slot(self, batch: Batch) -> AsyncIterator[httpx.AsyncClient]:
@@ -172,9 +182,12 @@ class Endpoint:
         # Made by hand: httpx would parse the address and merge headers and cookies for every call.
         request = httpx.Request("POST", address, headers=self._headers, content=content)
         try:
-            # The whole call: httpx would only limit the time between two bytes.
-            async with asyncio.timeout(limit):
-                response = await http.send(request)
+            if self._together is not None:
+                response = await self._together.post(content)
+            else:
+                # The whole call: httpx would only limit the time between two bytes.
+                async with asyncio.timeout(limit):
+                    response = await http.send(request)
         except (TimeoutError, httpx.TimeoutException):
             return Reply(None, "timeout", f"no complete answer within {limit:g} s"), 0.0
         except httpx.HTTPError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import read_jsonl
+from grrm.json_text import json_line
 
 
 @dataclass
@@ -50,7 +51,17 @@ def write_call(path: Path, row: Mapping[str, Any]) -> None:
     """Append what became of a request, as `total_calls` reads it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+        file.write(json_line(row) + "\n")
+
+
+def spent(ledgers: Iterable[Path], model: str) -> float:
+    """What a model has cost by these ledgers; files that are not there count nothing."""
+    return math.fsum(row.get("cost", 0.0) for row in _rows(ledgers) if row["model"] == model)
+
+
+def _rows(ledgers: Iterable[Path]) -> list[Any]:
+    """What was noted; a last line that a kill cut off does not count."""
+    return [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger, cut=True)]
 
 
 def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
@@ -61,7 +72,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         without_verdict (answers that could not be read, also those that were asked for again), prompt_tokens,
         completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None without any).
     """
-    noted = [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger)]
+    noted = _rows(ledgers)
     rows = [row for row in noted if "without_verdict" not in row]
     failures = Counter(row["reason"] for row in rows if row["reason"] is not None)
     cached = sum(row["cached"] for row in rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.asking.chat import longest_answer
-from grrm.asking.ledger import total_calls
+from grrm.asking.ledger import spent
 from grrm.asking.options import JudgeOptions
 from grrm.files import UserError
 
@@ -22,22 +22,22 @@ def cost_of(options: JudgeOptions, prompt_tokens: float, completion_tokens: floa
 class Budget:
     """Lets calls go as long as `options.budget` holds out, those under way counted at the most they can cost.
 
-    What an earlier client noted in the same ledger counts as spent.
+    What an earlier client noted in the same ledger counts as spent, and what launches before spent.
     """
 
     def __init__(self, options: JudgeOptions) -> None:
         self._options = options
         earlier = options.budget is not None and bool(options.ledger)
-        self._spent_before = total_calls([Path(options.ledger)])["cost"] if earlier else 0.0
+        self._spent_before = options.spent + (spent([Path(options.ledger)], options.model) if earlier else 0)
         self._reserved = 0.0
 
     @contextmanager
-    def reserved(self, request: Mapping[str, Any], spent: float) -> Iterator[None]:
+    def reserved(self, request: Mapping[str, Any], cost: float) -> Iterator[None]:
         """Hold back what a request may cost while it is under way.
 
         Args:
             request: its fields.
-            spent: cost of the calls of this client so far.
+            cost: of the calls of this client so far.
 
         Raises:
             UserError: the budget does not allow it.
@@ -48,10 +48,10 @@ class Budget:
             return
         # Four bytes a token is a guess.
         most = cost_of(options, len(json.dumps(request)) / 4, longest_answer(request, options))
-        spent += self._spent_before
-        if spent + self._reserved + most > options.budget:
+        so_far = cost + self._spent_before
+        if so_far + self._reserved + most > options.budget:
             raise UserError(
-                f"judge {options.model}: {spent:.4g} of budget {options.budget:g} is spent, calls under way "
+                f"judge {options.model}: {so_far:.4g} of budget {options.budget:g} is spent, calls under way "
                 f"may cost {self._reserved:.4g} and the next {most:.4g}; raise judge.budget and run the same "
                 "command again"
             )

@@ -42,6 +42,7 @@ _FROM_ZERO = (
     "breaker_cooldown",
     "breaker_patience",
     "outage_patience",
+    "spent",
 )
 
 
@@ -113,6 +114,8 @@ class JudgeOptions:
     """Per million tokens."""
     budget: float | None = None
     """Cost, by the prices, past which nothing is asked any more: an error."""
+    spent: float = 0.0
+    """What launches before have spent of the budget; what the ledger says already counts by itself."""
     verbose: bool = False
     """Print what every request came to: seconds, tokens, answer or failure."""
 

@@ -51,6 +51,24 @@ def _secrets_in_addresses(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.{key} holds {secret}, expected none; put the key into {variable} instead"
 
 
+# Below these stands no path, but addresses, names and words.
+_NO_PATHS = {"url", "base_url", "label", "extra", "environment", "cluster"}
+_NAMES = {("judge", "model"), ("llm_judge", "model")}
+
+
+def _wildcards_in_paths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Snakemake takes what stands in braces for a wildcard."""
+    parts: list[tuple[tuple[str, ...], Any]] = [((), config)]
+    while parts:
+        path, value = parts.pop()
+        if isinstance(value, Mapping):
+            parts += [((*path, key), part) for key, part in value.items() if key not in _NO_PATHS]
+        elif isinstance(value, list):
+            parts += [((*path, str(number)), part) for number, part in enumerate(value)]
+        elif isinstance(value, str) and path[-2:] not in _NAMES and not {*"{}"}.isdisjoint(value):
+            yield f"{'.'.join(path)} is {shown(value)}, expected a name without {{ and }}"
+
+
 def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
     """Steps after which there is no checkpoint, or only the finished model."""
     stage, wanted = config["mt_grpo"], config["evaluate"]["checkpoints"]
@@ -246,6 +264,7 @@ def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
 _CHECKS: tuple[Check, ...] = (
     _unusable_metrics,
     _secrets_in_addresses,
+    _wildcards_in_paths,
     _unkept_checkpoints,
     _steps_and_epochs,
     _two_warmups,

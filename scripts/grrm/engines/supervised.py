@@ -40,7 +40,7 @@ class Launch:
     nodes: int
     devices: int
     run: Callable[[], int]
-    curve: Callable[[Path], Iterator[dict[str, float]]]
+    curve: Callable[[Path], Iterator[Mapping[str, float | None]]]
     adapters: int = 0
     merge: Callable[[Path, Path], int] | None = None
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from grrm.content import file_hash
 from grrm.files import UserError
+from grrm.hub_client import make_hub_client
 from grrm.model_folder import check_model
 from grrm.urls import without_secrets
 
@@ -33,6 +34,11 @@ BACKENDS = ("auto", *_MODULES)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _PACKAGES = ("torch", "transformers", "safetensors", "accelerate", "tokenizers", "vllm")
+# What prompts are made tokens by, and what ends and bounds an answer.
+_OTHER_FILES = (
+    *("config.json", "generation_config.json", "tokenizer*.json", "*.model", "*.tiktoken", "vocab.*"),
+    *("merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.*"),
+)
 # What inference reads of a model; other files of a repository on the hub are not downloaded.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -133,6 +139,11 @@ class Backend(Protocol):
 
     def origin(self) -> dict[str, Any]:
         """What makes the texts, for provenance: `model` and `weights` (a digest, or where it is served)."""
+        ...
+
+    def other_files(self) -> dict[str, str]:
+        """What the texts depend on besides the weights, such as tokenizer and chat template: digests of files
+        by their names; none of a model that is served."""
         ...
 
     def context(self) -> int | None:
@@ -273,6 +284,7 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
+    make_hub_client()
     try:
         folder = Path(snapshot_download(str(model), revision=revision, allow_patterns=_MODEL_FILES))
     except Exception as error:  # the client's errors have no common ancestor
@@ -293,6 +305,12 @@ def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
     """What a model is called, and the digest of its weights."""
     digests = "".join(file_hash(shard) for shard in sorted(folder.glob("*.safetensors")))
     return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
+
+
+def other_files(folder: Path) -> dict[str, str]:
+    """Digests of the files of a model, by name, that its texts depend on besides the weights."""
+    found = sorted({file for name in _OTHER_FILES for file in folder.glob(name) if file.is_file()})
+    return {file.name: file_hash(file)[:16] for file in found}
 
 
 def _is_hub_name(model: str) -> bool:

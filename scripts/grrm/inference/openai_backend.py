@@ -74,6 +74,10 @@ class OpenAIBackend:
             **({"extra": self._extra} if self._extra else {}),
         }
 
+    def other_files(self) -> dict[str, str]:
+        """They cannot be seen from here."""
+        return {}
+
     def context(self) -> None:
         """The server's own affair."""
         return

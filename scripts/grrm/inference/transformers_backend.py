@@ -23,6 +23,7 @@ from grrm.inference.backends import (
     Engine,
     Request,
     folder_origin,
+    other_files,
     prompt_too_long,
     unfinished,
 )
@@ -78,6 +79,10 @@ class TransformersBackend:
     def origin(self) -> dict[str, Any]:
         """Folder and digest of the weights."""
         return folder_origin(self._model, self._model)
+
+    def other_files(self) -> dict[str, str]:
+        """Of the folder."""
+        return other_files(self._model)
 
     def context(self) -> int:
         """Positions of the model; of one without a limit more than any text has."""

@@ -59,7 +59,10 @@ def score(given: Given) -> Scored:
     settings = {key: value for key, value in given.options.items() if value is not None and key != "prompt"}
     # Variables about the judge that rewards are no variables about the one that evaluates.
     environment = without_variables_of(settings, os.environ)
-    options = JudgeOptions.from_mapping({**settings, "cache": str(given.journal or "")}, environment)
+    kept = {"cache": str(given.journal or "")}
+    if given.journal and "budget" in settings:  # it goes on where an interrupted run left it
+        kept["ledger"] = str(given.journal.with_suffix(".calls.jsonl"))
+    options = JudgeOptions.from_mapping({**settings, **kept}, environment)
     render = load_prompt(prompt)
     judged = score_segments(list(given.segments), render, options)
     more = {"model": options.model, "failures": judged.reasons, "answers": judged.answers}

@@ -11,6 +11,7 @@ from grrm.catalogue.trainings import of_part
 from grrm.config import STAGES, compared_models, taken_models, trained_stages
 from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_files, is_current, locked_entry
 from grrm.files import UserError
+from grrm.hub_client import make_hub_client
 from grrm.preflight.findings import Finding, failed, ok, warning
 from grrm.urls import read_key, shown
 
@@ -123,7 +124,10 @@ def check_token() -> Finding | None:
 
     endpoint = shown(constants.ENDPOINT)
     try:
+        make_hub_client()
         user = HfApi().whoami(token=token)
+    except UserError as error:
+        return failed(check, str(error), "set these variables anew")
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
+from grrm.json_text import parse_json
 from grrm.judges.groups import Group
 from grrm.process import run_main
 from grrm.rewards.group.judging import asking_insistently
@@ -34,7 +34,7 @@ _LOOKED_AT = 1000
 def main(argv: list[str] | None = None) -> None:
     """Print one line if rows are too long; end with it if they are too many."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--options", type=json.loads, required=True, help="of the reward manager, as JSON")
+    parser.add_argument("--options", type=parse_json, required=True, help="of the reward manager, as JSON")
     parser.add_argument("--data", type=Path, required=True, help="rows as verl reads them (Parquet)")
     parser.add_argument("--judge", type=Path, required=True, help="folder with the judge's tokenizer")
     parser.add_argument("--longest", type=int, required=True, help="longest prompt of the judge, in tokens")
