@@ -1,4 +1,4 @@
-"""With conda and containers a rule's script has the packages of its own lock alone: it must start with them."""
+"""With conda and containers a rule's script has the packages of its own lock alone: it starts with them."""
 
 from __future__ import annotations
 
