@@ -44,14 +44,13 @@ mt_grpo: {{steps: 8, save_steps: 2, learning_rate: 1.5e-3, reward: {{kind: bleu}
 DIFFERENCE = """
 import json, sys, torch
 from peft import PeftModel
-base, adapters, merged = (
-    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval() if kind == "model" else folder
-    for folder, kind in zip(sys.argv[1:], ("model", "adapters", "model"))
-)
+from transformers import AutoModelForCausalLM
+load = AutoModelForCausalLM.from_pretrained
+base, merged = [load(name, dtype="float32") for name in sys.argv[1::2]]
 tokens = torch.arange(3, 103).reshape(4, 25)
 with torch.no_grad():
-    plain, expected = base(tokens).logits, PeftModel.from_pretrained(base, adapters).eval()(tokens).logits
-    found = merged(tokens).logits
+    plain, found = base.eval()(tokens).logits, merged.eval()(tokens).logits
+    expected = PeftModel.from_pretrained(base, sys.argv[2]).eval()(tokens).logits
 print(json.dumps([(found - expected).abs().max().item(), (plain - expected).abs().max().item()]))
 """
 
