@@ -48,6 +48,7 @@ class JudgeClient:
 
     Attributes:
         counts: of what was asked since the client was made.
+        budget: what is spent of it, by this client and by those before it that had the same ledger.
     """
 
     def __init__(
@@ -63,12 +64,12 @@ class JudgeClient:
         self._together = together
         key = key_of(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
-        self._endpoint = Endpoint(options, key, self.counts, retrying, together)
+        self.budget = Budget(options)
+        self._endpoint = Endpoint(options, key, self.counts, self.budget, retrying, together)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
-        self._budget = Budget(options)
         self._batches = 0
         self._watch = FailureWatch(options.max_failure_share, options.failure_window)
         self._round = self._begun = 0
@@ -205,9 +206,7 @@ class JudgeClient:
     async def _answer(self, key: str, request: Mapping[str, Any], batch: Batch) -> Reply:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.counts.cached += 1
-            # Rows of before reasons were kept are answers.
-            finish = row.get("finish", STOP)
-            reply = reply_of(row["text"], finish, row["prompt_tokens"], row["completion_tokens"])
+            reply = _kept(row)
             self._note(key, reply, 0.0, cached=True)
             return reply
         if self.options.replay:
@@ -216,23 +215,20 @@ class JudgeClient:
             return reply
         start = time.monotonic()
         try:
-            with self._budget.reserved(request, self.counts.cost):
-                async with batch.limit():
-                    reply = await self._endpoint.send(request, batch)
+            async with batch.limit():
+                reply = await self._endpoint.send(request, batch)
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
-        if (reply.reason is None or reply.cut) and self._cache is not None:
-            self._cache.put(
-                key,
-                request,
-                {
-                    "text": reply.text,
-                    "prompt_tokens": reply.prompt_tokens,
-                    "completion_tokens": reply.completion_tokens,
-                    "finish": reply.finish,
-                },
-            )
+        refused = reply.reason == "refused" and self.options.keep_refusals
+        if (reply.reason is None or reply.cut or refused) and self._cache is not None:
+            kept = {
+                "text": reply.text,
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.completion_tokens,
+                "finish": reply.finish,
+            }
+            self._cache.put(key, request, kept | ({"refused": reply.detail} if refused else {}))
         return reply
 
     def _read(self, reply: Reply, parse: Callable[[str], T]) -> Verdict[T]:
@@ -280,6 +276,8 @@ class JudgeClient:
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,
                 "cost": cost,
+                # Its calls one by one.
+                **({"noted": True} if self.budget.notes_calls else {}),
             }
             write_call(Path(options.ledger), row)
 
@@ -315,3 +313,12 @@ class JudgeClient:
                 f"{found.asked} answers failed, more than {limit} allows: {found}. {found.advice} "
                 f"(JUDGE_API_URL, {self.options.key_variable}), or raise the share"
             )
+
+
+def _kept(row: Mapping[str, Any]) -> Reply:
+    """A reply that was kept."""
+    tokens = row["prompt_tokens"], row["completion_tokens"]
+    if "refused" in row:
+        return Reply(row["text"], "refused", row["refused"], *tokens, row["finish"])
+    # Rows of before reasons were kept are answers.
+    return reply_of(row["text"], row.get("finish", STOP), *tokens)

@@ -20,6 +20,7 @@ import httpx
 from grrm.asking.chat import Reply, longest_answer, read_response
 from grrm.asking.ledger import Counts
 from grrm.asking.limits import Batch, Breaker, Slots, Window
+from grrm.asking.money import Budget
 from grrm.asking.options import JudgeOptions, chat_url
 from grrm.asking.proxies import proxy_for
 from grrm.asking.together import Together
@@ -72,6 +73,7 @@ class Endpoint:
         options: how to ask; `url` and what limits the calls is used.
         key: sent in one header, written nowhere; empty: none is sent.
         counts: where calls and their errors are counted.
+        budget: what calls are paid from.
         retrying: in place of what the options say.
         together: sends the calls, in place of each for itself.
 
@@ -84,10 +86,11 @@ class Endpoint:
         options: JudgeOptions,
         key: str,
         counts: Counts,
+        budget: Budget,
         retrying: Retrying | None = None,
         together: Together | None = None,
     ) -> None:
-        self._options, self._key, self._counts = options, key, counts
+        self._options, self._key, self._counts, self._budget = options, key, counts, budget
         self._together = together
         self._retrying = retrying or Retrying.of(options)
         url = "" if options.replay else chat_url(options.url)
@@ -116,7 +119,11 @@ class Endpoint:
         self._tls = _tls(url)
 
     async def send(self, request: Mapping[str, Any], batch: Batch) -> Reply:
-        """Send a request until it is answered or there is no point in it."""
+        """Send a request until it is answered or there is no point in it.
+
+        Raises:
+            BudgetError: the budget does not allow it.
+        """
         content = json.dumps(request).encode()
         address = self._addresses["prompt" if "prompt" in request else "messages"]
         # Four bytes a token is a guess; the endpoint's own count replaces it.
@@ -131,7 +138,9 @@ class Endpoint:
                 await self._sleep_until(self._not_before)
                 await self._requests.acquire(1)
                 spent = await self._tokens.acquire(tokens)
-                reply, retry_after = await self._post(http, address, content)
+                async with self._budget.call(request) as paid:
+                    reply, retry_after = await self._post(http, address, content)
+                    self._budget.settle(paid, reply)
                 self._breaker.record(reply.reason not in _DOWN)
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
@@ -166,6 +175,7 @@ class Endpoint:
                 http = httpx.AsyncClient(
                     verify=self._tls,
                     limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                    timeout=None,  # the whole call has one; httpx's own is five seconds without a byte
                     proxy=self._proxy,
                     trust_env=False,  # what it says is read above, once
                 )
@@ -193,7 +203,9 @@ class Endpoint:
         except httpx.HTTPError as error:
             # What it says of a header holds the header.
             said = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
-            return Reply(None, "connection", self._hide(f"{type(error).__name__}{said}")), 0.0
+            sent = not isinstance(error, httpx.ConnectError)
+            detail = self._hide(f"{type(error).__name__}{said}")
+            return Reply(None, "connection", detail, sent=sent), 0.0
         reply, wait = read_response(response, self.address, self._longest_pause)
         return replace(reply, detail=self._hide(reply.detail)) if reply.detail else reply, wait
 
