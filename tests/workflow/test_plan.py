@@ -26,7 +26,7 @@ CONFIGURATIONS = [
         "paper paper_fork",
         "paper paper_released",
     ),
-    *("paper small", "paper small one_gpu"),
+    *("paper small", "paper small one_gpu", "paper small one_gpu lora"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),
 ]
