@@ -46,8 +46,8 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         architecture, vendor, torch's name for its capability, the sorted extensions by which kernels are
-        chosen (none if all libraries are held to AVX2), the variables that hold them, and the threads of each
-        stage, no more than there are cores.
+        chosen (none if all libraries are held to AVX2), variables that hold them if any do, the threads of
+        each stage, no more than there are cores.
     """
     flags = set(_line("flags").split())
     capabilities = [name for name, needed in _CAPABILITIES.items() if needed <= flags]
@@ -59,7 +59,7 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
         "capability": os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
         or next(iter(capabilities), "DEFAULT"),
         "extensions": [] if held == HELD_TO_AVX2 else sorted(flags & _EXTENSIONS),
-        "held": held,
+        **({"held": held} if held else {}),
         "threads": {stage: min(settings[stage]["threads"], usable_cores()) for stage in stages},
     }
 
