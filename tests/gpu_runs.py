@@ -175,14 +175,16 @@ def known(stage: str) -> list[tuple[str, str]]:
 
 
 def make_model(folder: Path, stage: str) -> Path:
-    """A model that knows its answers, with a long context."""
+    """A model that knows its answers, with room for the longest that is rendered (10,240 tokens)."""
     seed = 0 if stage in ("mt_grpo", "alignment_grpo") else 1
-    model = save_tiny_model(folder, seed=seed, width=64, heads=2, positions=8192)
+    model = save_tiny_model(folder, seed=seed, width=64, heads=2, positions=16384)
     learn(model, known(stage))
     return model
 
 
 # ---------------------------------------------------------------- runs
+
+_PROMPT = "+reward.reward_kwargs.prompt"
 
 
 @dataclass
@@ -270,9 +272,11 @@ def prepare(
         verl.CHECKPOINTS: "checkpoints",
         "trainer.save_freq": 1,  # for something to go on from
     }
+    if stage == "alignment_grpo":
+        config[_PROMPT] = str(ROOT / config[_PROMPT])
     if stage == "mt_grpo":
         config["reward.reward_model.model_path"] = str(models["grrm_rlvr"])
-        config["+reward.reward_kwargs.prompt"] = str(prompt)
+        config[_PROMPT] = str(prompt)
         # It has nothing to validate on, but verl reads a file all the same.
         config[verl.VALIDATION_DATA] = "rows.parquet"
     batch, epochs = int(config[verl.BATCH]), int(config[verl.EPOCHS])

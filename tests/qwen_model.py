@@ -8,6 +8,7 @@ as there is room for.
 from __future__ import annotations
 
 import itertools
+import math
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ Pair = tuple[str, str]
 
 
 def save_qwen_model(folder: Path, *, width: int = 64, positions: int = 4096, seed: int = 0) -> Path:
-    """A random Qwen2 of two layers, with heads of 32 numbers; nothing but zeros stand before its logits."""
+    """A random Qwen2 of two layers, with heads of 32 numbers."""
     import torch
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
@@ -60,7 +61,6 @@ def save_qwen_model(folder: Path, *, width: int = 64, positions: int = 4096, see
         pad_token_id=end[1],
     )
     model = Qwen2ForCausalLM(config).float()
-    torch.nn.init.zeros_(model.lm_head.weight)
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=end[1])
     model.save_pretrained(folder)
     return folder
@@ -92,8 +92,8 @@ def _tokenizer():  # type: ignore[no-untyped-def]
 def learn_answers(folder: Path, draw: Callable[[], Sequence[Pair]], *, steps: int, lr: float = 5e-3) -> float:
     """Train on what is drawn; the loss of the last step, in nats a token of the answers.
 
-    Rows of the output that no answer needs stay zero while it learns, so each has a logit of zero, and one
-    number stands for all of them: the same loss as over the whole vocabulary, for a hundredth of the work.
+    Rows of the output that no answer needs are one row, so one logit stands for all of them: the same loss as
+    over the whole vocabulary, for a hundredth of the work.
 
     Args:
         folder: of the model.
@@ -111,8 +111,10 @@ def learn_answers(folder: Path, draw: Callable[[], Sequence[Pair]], *, steps: in
     batches = [[_tokens(tokenizer, *pair) for pair in draw()] for _ in range(steps)]
     used = torch.tensor(sorted({token for batch in batches for _, answer in batch for token in answer}))
     place = {token: index for index, token in enumerate(used.tolist())}
-    rows = torch.nn.Parameter(torch.randn(len(used), model.config.hidden_size) * 0.02)
-    rest = torch.log(torch.tensor(float(EMBEDDED - len(used))))
+    # The last one stands for all others.
+    rows = torch.nn.Parameter(torch.randn(len(used) + 1, model.config.hidden_size) * 0.02)
+    many = torch.zeros(len(rows))
+    many[-1] = math.log(EMBEDDED - len(used))
     optimizer = torch.optim.AdamW([*model.model.parameters(), rows], lr=lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for batch in batches:
@@ -124,14 +126,15 @@ def learn_answers(folder: Path, draw: Callable[[], Sequence[Pair]], *, steps: in
             before[index, len(prompt) - 1 : len(prompt) + len(answer) - 1] = True
         targets = torch.tensor([place[token] for _, answer in batch for token in answer])
         logits = linear(model.model(input_ids=ids).last_hidden_state[before], rows)
-        loss = cross_entropy(torch.cat([logits, rest.expand(len(targets), 1)], -1), targets)
+        loss = cross_entropy(logits + many, targets)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        model.lm_head.weight[used] = rows
+        model.lm_head.weight[:] = rows[-1]
+        model.lm_head.weight[used] = rows[:-1]
     model.save_pretrained(folder)
     return float(loss.detach())
 
