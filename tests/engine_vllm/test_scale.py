@@ -97,7 +97,7 @@ class Metrics:
             try:
                 text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=1).text
             except requests.RequestException:
-                continue  # another server's, which speaks no HTTP
+                continue  # not yet, no more, or Ray's own port
             found: dict[str, Counter[str]] = {}
             for name, labels, value in re.findall(r"^vllm:(\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
                 model = re.search(r'model_name="([^"]*)"', labels)
@@ -110,7 +110,7 @@ def _ports(run: psutil.Process) -> set[int]:
     ports = set()
     for process in run.children(recursive=True):
         try:
-            if process.name().startswith("ray::"):
+            if process.name().startswith("ray::EndingServ"):  # names are cut off
                 connections = process.net_connections(kind="inet")
                 ports |= {found.laddr.port for found in connections if found.status == psutil.CONN_LISTEN}
         except psutil.Error:
