@@ -47,12 +47,14 @@ LIMIT = 900
 OVERLAYS = {
     "one_gpu": ("paper", "small", "one_gpu"),
     "paper": ("paper",),
-    "dedicated": ("paper",),
-    "cla": ("paper", "paper_cla"),
+    "dedicated": ("paper", "small", "one_gpu"),
+    "cla": ("paper", "small", "one_gpu", "paper_cla"),
     "judges": ("paper", "judges_paper"),
     "alignment": ("paper", "small", "alignment_gpu"),
 }
-"""Configurations for GPUs that differ in kind -> their files below config/."""
+"""Configurations for GPUs that differ in kind -> their files below config/.
+
+The paper's batches of 512 prompts are there once; one GPU's do where something else differs."""
 
 
 def rendered(kind: str, stage: str, **changes: Any) -> dict[str, Any]:

@@ -26,8 +26,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
 ONE_DEVICE = {
     "trainer.nnodes": "a training process on every machine",
     "trainer.n_gpus_per_node": "a training process on every GPU of a machine, with its share of the weights",
-    "reward.reward_model.nnodes": "servers of the judge on every machine of a pool of its own",
-    "reward.reward_model.n_gpus_per_node": "a server of the judge on every GPU of that pool",
+    "reward.reward_model.n_gpus_per_node": "a server of the judge on every GPU of a pool of its own",
     "actor_rollout_ref.rollout.tensor_model_parallel_size": "a server's weights spread over eight GPUs",
 }
 """Of a run on several GPUs, each 1 on a CPU: one training process and one server, alone."""
