@@ -1,8 +1,8 @@
 """The paper's order of magnitude in small: GRPO of 64 prompts with four rollouts each, rendered for one GPU.
 
-Real here: the number of tokens and of special tokens, ChatML, both prompts in their full length, answers of
-up to 512 tokens, a judge that is asked almost as much as fits. The KV cache is far too small for all requests
-of a step, so that vLLM preempts some and computes them again.
+Real here: the number of tokens and of special tokens, ChatML, answers of up to 512 tokens, the prompt of the
+judge, and that it is asked almost as much as fits. The KV cache is far too small for all requests of a step, so
+that vLLM preempts some and computes them again.
 """
 
 from __future__ import annotations
@@ -30,23 +30,26 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
 
 PROMPTS, ROLLOUTS, LONGEST = 64, 4, 512
 LONGEST_JUDGED = 2048
-# 64,000 tokens of a model with two layers and one key-value head of 32 numbers, in bf16: a third of a step's.
-KV_CACHE = 16 << 20
+# 48,000 tokens of a model with two layers and one key-value head of 32 numbers, in bf16: half of a step's.
+KV_CACHE = 12 << 20
 
 # Texts are pieces of two chains of words, of one token each. Wherever an answer begins, it goes on to the end
 # of its chain: so it can be learned by heart, siblings differ, and no answer is too long.
 _LETTERS = string.ascii_lowercase
 WORDS = [first + second for first in _LETTERS for second in _LETTERS]
 THOUGHTS, TRANSLATION = WORDS[:190], WORDS[200:490]
+FEW, MANY = range(170, 190), range(40)
+"""Where a few words of thought begin, and many: one answer in eight has many."""
 FEWEST = 160
 """Words of a translation."""
 
 ranking = load_ranking_prompt(ROOT / "config/prompts/ranking.yaml")
-translation = load_translation_prompt(ROOT / "config/prompts/translation.yaml")
+translation = load_translation_prompt(ROOT / "config/prompts/toy_translation.yaml")
 
 
 def source(index: int) -> str:
-    return " ".join(random.Random(index).sample(WORDS, 30))
+    # More than a block of the KV cache, 128 tokens, in a prompt: siblings share it.
+    return " ".join(random.Random(index).sample(WORDS, 110))
 
 
 def question(index: int) -> str:
@@ -59,30 +62,24 @@ def translated(draw: random.Random) -> str:
 
 def answers(draw: random.Random) -> list[Pair]:
     """What the policy learns."""
-    return [
-        (
-            question(draw.randrange(PROMPTS)),
-            f"Think: {' '.join(THOUGHTS[draw.randrange(len(THOUGHTS)) :])}\n\n```\n{translated(draw)}\n```",
-        )
-        for _ in range(4)
-    ]
+    pairs = []
+    for _ in range(4):
+        thoughts = THOUGHTS[draw.choice(MANY if draw.random() < 1 / 8 else FEW) :]
+        answer = f"Think: {' '.join(thoughts)}\n\n```\n{translated(draw)}\n```"
+        pairs.append((question(draw.randrange(PROMPTS)), answer))
+    return pairs
 
 
 def judgements(draw: random.Random) -> list[Pair]:
     """What the judge learns: of four candidates, the one that is shown first is the best one."""
-    verdict = "### Final Ranking:\n\nA > B > C > D\n\n### Scores:\n\nA: 9, B: 7, C: 5, D: 3"
-    return [
-        (
-            ranking.render(
-                src_text=source(draw.randrange(PROMPTS)),
-                mt_texts=[translated(draw) for _ in range(ROLLOUTS)],
-                src_lang="en",
-                trg_lang="de",
-            ),
-            f"good\n\n{verdict}",
-        )
-        for _ in range(2)
-    ]
+    prompt = ranking.render(
+        src_text=source(draw.randrange(PROMPTS)),
+        mt_texts=[translated(draw) for _ in range(ROLLOUTS)],
+        src_lang="en",
+        trg_lang="de",
+    )
+    blocks = "### Final Ranking:\n\nA > B > C > D\n\n### Scores:\n\nA: 9, B: 7, C: 5, D: 3"
+    return [(prompt, f"good\n\n{blocks}")]
 
 
 class Metrics:
@@ -125,8 +122,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     policy = save_qwen_model(folder / "policy")
     judge = save_qwen_model(folder / "judge", seed=1, positions=8192)
     draw = random.Random(0)
-    learn_answers(policy, lambda: answers(draw), steps=400)
-    learn_answers(judge, lambda: judgements(draw), steps=60)
+    # Where both chains begin is chance, worth 0.034 nats a token.
+    assert learn_answers(policy, lambda: answers(draw), steps=400) < 0.05
+    assert learn_answers(judge, lambda: judgements(draw), steps=200) < 0.01
     return {"mt_grpo": policy, "grrm_rlvr": judge}
 
 
@@ -162,14 +160,13 @@ def test_nothing_is_lost_where_requests_wait_and_are_preempted(
         assert group["outcome"] == ("judged" if distinct == ROLLOUTS else "failed")
     assert sum(group["outcome"] == "judged" for group in groups) > 0.8 * PROMPTS
     lengths = [length for group in groups for length in group["lengths"]]
-    assert max(lengths) <= LONGEST and max(lengths) > 0.9 * LONGEST
+    assert max(lengths) <= LONGEST and max(lengths) > 0.8 * LONGEST
 
     policy, judge = metrics.counted["policy"], metrics.counted["judge"]
     assert policy["request_success_total"] == PROMPTS * ROLLOUTS
     assert policy["generation_tokens_total"] == sum(lengths)
     assert policy["num_preemptions_total"] > 0 and policy["prefix_cache_hits_total"] > 0
     assert judge["request_success_total"] == PROMPTS
-    assert judge["prefix_cache_hits_total"] > 0
     asked = judge["request_prompt_tokens_sum"] / judge["request_prompt_tokens_count"]
     assert 0.8 * LONGEST_JUDGED < asked <= LONGEST_JUDGED
 
