@@ -41,7 +41,7 @@ VERDICTS["B"] = VERDICTS["A"].replace("A > B", "B > A").replace("A: 9, B: 2", "B
 PROMPT = ROOT / "config/prompts/toy_ranking.yaml"
 JUDGE_PROMPTS = {kind: f"config/prompts/toy_{kind}.yaml" for kind in ("pointwise", "pairwise")}
 STEPS = 2
-LIMIT = 900
+LIMIT = 1800
 """Seconds that a start may take."""
 
 OVERLAYS = {

@@ -14,7 +14,7 @@ from grrm.engines import verl
 from judge_server import Act, Call
 from serving import serving
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
 
 
 @pytest.mark.parametrize("stage", ["judge_pointwise", "judge_pairwise"])

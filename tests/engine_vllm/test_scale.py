@@ -1,8 +1,8 @@
 """The paper's order of magnitude in small: GRPO of 64 prompts with four rollouts each, rendered for one GPU.
 
 Real here: the number of tokens and of special tokens, ChatML, answers of up to 512 tokens, the prompt of the
-judge, and that it is asked almost as much as fits. The KV cache is far too small for all requests of a step, so
-that vLLM preempts some and computes them again.
+judge, and that it is asked almost as much as fits. The KV cache is far too small for all requests of a step,
+so that vLLM preempts some and computes them again.
 """
 
 from __future__ import annotations
