@@ -34,6 +34,7 @@ include: "rules/preflight.smk"
 include: "rules/efficiency.smk"
 include: "rules/optional.smk"
 include: "rules/targets.smk"
+include: "rules/checks.smk"
 
 
 localrules:
@@ -47,3 +48,4 @@ rule all:
         rules.write_provenance.output,
         rules.measure_efficiency.output,
         REWARD_COMPARISON,
+        ANNOTATION_PAGE if TEACHER else [],

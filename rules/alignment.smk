@@ -115,7 +115,8 @@ rule train_alignment_sft:
     resources:
         **resources("train_alignment_sft"),
     params:
-        python=python_of(SFT),
+        # Options behind it: with a place of their own, the rule's command would be another one.
+        python=followed_by(python_of(SFT), too_long(ALIGNMENT["data"])),
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
     shell:

@@ -14,7 +14,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
-from grrm.cluster import load_resources, request, requests, resources_of_runs
+from grrm.cluster import (
+    check_rules,
+    load_resources,
+    request,
+    requests,
+    resources_of_runs,
+)
 from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
@@ -24,13 +30,18 @@ from grrm.config import (
     function_files_of,
     grpo_runs,
     has_alignment_judge,
+    held_out_share,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    models_here,
+    own_files,
+    own_test_sets,
     part_checkpoints_of,
     pieces_of,
     planned_trainings,
     prompt_file,
+    published_test_sets,
     resolve_experiment,
     scoring_model_of,
     stage_environments,
@@ -38,9 +49,10 @@ from grrm.config import (
     trained_stages,
     translation_prompt_of,
     value_of,
+    what_to_give,
 )
 from grrm.content import model_hash
-from grrm.files import UserError, errors_in_logs
+from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.lock import hold_workflow
@@ -119,7 +131,11 @@ PART = {
     for part in metric.parts
 }
 # All that is read of other people's models, each a folder or a hub id.
-WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
+WANTED = {
+    *TAKEN.values(),
+    *(PART[name][1] for name in PART if name in TAKEN),
+    *models_here(config).values(),
+} - {None}
 
 
 def model(stage):
@@ -153,6 +169,11 @@ def option(name, value):
 def too_long(data):
     """Words of what becomes of rows over cutoff_len, where they are to be dropped (the default refuses them)."""
     return option("--bad-rows", data["bad_rows"]) if data["bad_rows"] != "error" else []
+
+
+def followed_by(word, options):
+    """A word with options behind it; without any, the word itself."""
+    return [word, *options] if options else word
 
 
 def flags(given):
@@ -219,6 +240,10 @@ EVALUATIONS = [
 ]
 
 
+# Who makes ranking data, if somebody does.
+TEACHER = config.get("teacher")
+ANNOTATION = f"{RESULTS}/annotation"
+ANNOTATION_PAGE = f"{RESULTS}/report/annotation.html"
 ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
 REWARD_KINDS = f"{RESULTS}/evaluation/reward_kinds.json"
 # Part of everything that is made, if it is asked for.
@@ -241,6 +266,14 @@ def reward_kinds_target(wildcards):
             "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def annotation_target(wildcards):
+    if TEACHER is None:
+        raise WorkflowError(
+            "this configuration has no section 'teacher'; docs/teacher.md says what goes into it"
+        )
+    return ANNOTATION_PAGE
 
 
 def judge_targets(*paths):

@@ -69,7 +69,7 @@ def _scored(system: dict[str, Any]) -> dict[str, Any]:
 
 def training(curve: Path) -> dict[str, Any]:
     """Number of steps, the reward at the first and the last, and means over the steps of what was logged."""
-    steps = [row for row in read_jsonl(curve) if row["step"] > 0]
+    steps = [row for row in read_jsonl(curve, gaps=True) if row["step"] > 0]
     if not steps:
         raise UserError(f"{curve}: no training step")
     rewards = [row["critic/score/mean"] for row in steps]

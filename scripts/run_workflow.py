@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from grrm import lock
-from grrm.files import UserError
+from grrm.files import UserError, read_yaml
 from grrm.process import WORKFLOW_PID, run_main
 
 # A script that notices the end of its workflow needs some seconds to end its engine.
@@ -22,6 +24,7 @@ _PATIENCE = 60.0
 def main(argv: list[str] | None = None) -> None:
     """Wait for what an interrupted run left behind, remove its lock, then become Snakemake."""
     arguments = sys.argv[1:] if argv is None else argv
+    _check_files(arguments)
     here = Path.cwd()
     snakemake = [sys.executable, "-m", "snakemake"]
     running = [process.pid for process in _processes(here) if _is_snakemake(process)]
@@ -39,6 +42,19 @@ def main(argv: list[str] | None = None) -> None:
         if unlocking.returncode != 0:
             sys.exit(unlocking.returncode)  # Snakemake has said why
     os.execv(sys.executable, [*snakemake, "--rerun-incomplete", *arguments])
+
+
+def _check_files(arguments: list[str]) -> None:
+    """Read what Snakemake will read as a configuration, which ends with a traceback on some of it.
+
+    Raises:
+        UserError: a file is missing, or is not YAML as this project reads it.
+    """
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
+    with suppress(argparse.ArgumentError):  # Snakemake says it
+        for path in parser.parse_known_args(arguments)[0].configfile:
+            read_yaml(path)
 
 
 def _await_leftovers(here: Path) -> None:

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
     args = parser.parse_args(argv)
 
-    curve = read_jsonl(args.curve)
+    curve = read_jsonl(args.curve, gaps=True)
     if not curve:
         raise UserError(f"{args.curve}: no training steps")
     named = {name: str(step) for name, step in parse_named_files(args.steps, "--steps").items()}

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="summary to write (JSON)")
     args = parser.parse_args(argv)
 
-    steps = read_jsonl(args.curve)
+    steps = read_jsonl(args.curve, gaps=True)
     sources = pq.read_table(args.validation, columns=["data_source"])["data_source"].to_pylist()
     validations = [found for row in steps if (found := validation(row, Counter(sources))) is not None]
     trained = [row for row in steps if row["step"] > 0]

@@ -37,10 +37,10 @@ def main(argv: list[str] | None = None) -> None:
     train(args, config, launch)
 
 
-def _curve(log: Path) -> Iterator[dict[str, float]]:
-    for row in read_jsonl(log):
+def _curve(log: Path) -> Iterator[dict[str, float | None]]:
+    for row in read_jsonl(log, gaps=True):
         if "loss" in row:
-            shown = {name: float(row[name]) for name in _SHOWN if name in row}
+            shown = {name: None if row[name] is None else float(row[name]) for name in _SHOWN if name in row}
             yield {"step": row["step"], **shown, "lr": row["learning_rate"]}
 
 

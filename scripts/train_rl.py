@@ -35,6 +35,7 @@ from grrm.engines import (
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
+from grrm.engines.model_limits import check_limits
 from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    check_limits(config)
     if config.get(verl.DEVICE) == "cpu":
         for model in verl_vllm.models(config):
             check_processor()
@@ -72,6 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     steps = verl.total_steps(config, prompts_available)
     # Before the folder is this training's: with a repaired function it is another one.
     _try_reward(args, config)
+    _try_rendering(args, config, initial, judges)
     with held(working):
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
@@ -104,26 +107,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _try_rendering(
+    args: argparse.Namespace, config: dict[str, Any], initial: Path, judges: Sequence[Path]
+) -> None:
+    """Whether tokenizers and chat templates carry what the rows ask for, and end it."""
+    # A checkpoint of another kind (COMET) scores texts, not conversations.
+    served = [judge for judge in judges if verl_rewards.judge_lengths(config) is not None]
+    models = ["--model", str(initial), "--judge", *map(str, served)]
+    _try(args, "grrm.engines.try_rendering", models, "the model cannot be trained")
+
+
 def _try_reward(args: argparse.Namespace, config: dict[str, Any]) -> None:
     """What can be told of the reward before verl begins: whether the user's functions score a row, in the
     environment and folder that they will score in, and whether the judge can be shown the rows."""
-    options = verl_rewards.reward_kwargs(config)
+    options = ["--options", json.dumps(verl_rewards.reward_kwargs(config))]
     if verl_rewards.has_functions(config):
-        _try(args, options, "try_functions", [], "the function cannot be used")
+        _try(args, "grrm.rewards.try_functions", options, "reward: the function cannot be used")
     if (lengths := verl_rewards.judge_lengths(config)) is not None:
-        _try(args, options, "try_lengths", lengths, "the judge cannot be shown the rows")
+        fault = "reward: the judge cannot be shown the rows"
+        _try(args, "grrm.rewards.try_lengths", [*options, *lengths], fault)
 
 
-def _try(
-    args: argparse.Namespace, options: Mapping[str, Any], module: str, arguments: Sequence[str], fault: str
-) -> None:
+def _try(args: argparse.Namespace, module: str, arguments: Sequence[str], fault: str) -> None:
     said: list[str] = []
-    rows = ["--options", json.dumps(options), "--data", str(args.data)]
-    command = [args.python, "-m", f"grrm.rewards.{module}", *rows, *arguments]
+    command = [args.python, "-m", module, "--data", str(args.data), *arguments]
     path = os.pathsep.join(filter(None, [str(_SCRIPTS), os.environ.get("PYTHONPATH")]))
     if run_engine(command, env={**os.environ, "PYTHONPATH": path}, on_line=said.append) != 0:
         why = said[-1].removeprefix("error: ") if said else "the process that tries it said nothing"
-        raise UserError(f"reward: {fault}: {why}")
+        raise UserError(f"{fault}: {why}")
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:
@@ -188,6 +199,12 @@ class _Watch:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             self.exceptions.append(exception)
+        elif (
+            self.exceptions
+            and "ActorDiedError" in self.exceptions[-1]
+            and (actor := verl_runs.actor_in(line))
+        ):
+            self.exceptions[-1] = f"{self.exceptions[-1].rstrip('.')} ({actor})"
         if self.console and (found := verl_runs.console_metrics(line)):
             verl_runs.append_metrics(self.attempt / "metrics.jsonl", *found)
         if report := verl_runs.progress(line, self.steps, first=self._first):

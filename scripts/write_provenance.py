@@ -1,4 +1,4 @@
-"""Write down what made an experiment: configuration, code, environments and data."""
+"""Write down what made an experiment: configuration, code, environments, data, and the kind of processor."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from grrm import __version__
-from grrm.files import UserError, atomic_path, read_json, sha256, write_json
+from grrm.files import UserError, atomic_path, read_json, read_yaml, sha256, write_json
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
+from grrm.report.machine import machine, processor
 from lock_environments import pins
 
 # The name of the environment that this program runs in.
@@ -45,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         "--pythons", nargs="*", default=[], metavar="NAME=FILE", help="interpreters of the user's own"
     )
     parser.add_argument("--data-lock", type=Path, help="lock of the published data")
+    parser.add_argument(
+        "--files", type=Path, nargs="*", default=[], help="the user's own files that tables were made of"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
 
@@ -57,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
         "code": {"grrm": __version__, **git_state(Path.cwd())},
         "driver": {"python": platform.python_version(), "snakemake": version("snakemake")},
         "environments": environments,
+        "machine": machine() | {"processor": processor(read_yaml(args.config))},
+        **({"files": {str(path): pinned(path) for path in sorted(args.files)}} if args.files else {}),
     }
     with atomic_path(args.output) as partial:
         partial.mkdir()
@@ -64,6 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         if args.data_lock:
             shutil.copyfile(args.data_lock, partial / "datasets.lock.yaml")
         write_json(partial / "provenance.json", provenance)
+
+
+def pinned(path: Path) -> dict[str, Any]:
+    """What a file holds: SHA-256 and bytes."""
+    return {"sha256": sha256(path), "size": path.stat().st_size}
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ ONE_DEVICE = {
     "trainer.nnodes": "a training process on every machine",
     "trainer.n_gpus_per_node": "a training process on every GPU of a machine, with its share of the weights",
     "reward.reward_model.n_gpus_per_node": "a server of the judge on every GPU of a pool of its own",
-    "actor_rollout_ref.rollout.tensor_model_parallel_size": "a server's weights spread over eight GPUs",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size": "a server's weights spread over several GPUs",
 }
 """Of a run on several GPUs, each 1 on a CPU: one training process and one server, alone."""
 

@@ -1,3 +1,3 @@
 """Group relative reward modelling for machine translation: the library behind the workflow's scripts."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
+from grrm import __version__
 from grrm.files import UserError
 from grrm.process import run_main
 
@@ -45,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _run(argv: list[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="grrm", description="Group relative reward modelling (GRRM).")
+    parser.add_argument("--version", action="version", version=f"grrm {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = import_module(f"grrm.commands.{name.replace('-', '_')}")

@@ -5,8 +5,9 @@ Imported while the Snakefile is parsed, so nothing heavy is imported here.
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,27 @@ def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, A
         raise UserError(f"{path}: not a table of resources ({error!r})") from error
     except UserError as error:
         raise UserError(f"{path}, or key 'resources': {error}") from error
+
+
+def check_rules(changes: Iterable[str], table: Mapping[str, Any], rules: Collection[str]) -> None:
+    """See that the rules exist of which the configuration changes something (`resources`).
+
+    Args:
+        changes: their names.
+        table: config/resources.yaml, which also has rules that this configuration does not include.
+        rules: of the workflow, the user's own too.
+
+    Raises:
+        UserError: a rule does not exist; the message has the nearest names.
+    """
+    known = {*table["rules"], *rules}
+    wrong = [name for name in changes if name not in known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], sorted(known), n=3) or sorted(known)
+        raise UserError(
+            f"configuration: key 'resources' names {', '.join(wrong)}, no rule of that name; expected one "
+            f"such as {', '.join(near)}"
+        )
 
 
 def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run: str = "mt_grpo") -> Request:

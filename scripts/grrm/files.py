@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from grrm.json_text import as_text, is_text, parse_json
+from grrm.json_text import as_text, is_text, json_line, parse_json
 from grrm.own_process import machine, start_ticks
 from grrm.yaml_text import parse_yaml
 
@@ -156,21 +155,21 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON to `path` atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON to `path` atomically; a number that is none is null."""
+    write_text(path, json_line(value, indent=2) + "\n")
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Any]) -> int:
-    """Write one JSON object per line to `path` atomically; return how many."""
+    """Write one JSON object per line to `path` atomically; return how many. A number that is none is null."""
     count = 0
     with atomic_path(path) as partial, partial.open("w", encoding="utf-8") as out:
         for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json_line(row) + "\n")
             count += 1
     return count
 
 
-def read_json(path: str | Path, *, any_size: bool = False) -> Any:
+def read_json(path: str | Path, *, any_size: bool = False, gaps: bool = False) -> Any:
     """Read a JSON file, see `grrm.json_text.parse_json`.
 
     Raises:
@@ -178,23 +177,29 @@ def read_json(path: str | Path, *, any_size: bool = False) -> Any:
     """
     text = read_text(path)
     try:
-        return parse_json(text, any_size=any_size)
+        return parse_json(text, any_size=any_size, gaps=gaps)
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); remove the file and make it again") from error
 
 
-def read_jsonl(path: str | Path) -> list[Any]:
-    """Read a JSON-lines file; empty lines are passed over.
+def read_jsonl(path: str | Path, *, gaps: bool = False, cut: bool = False) -> list[Any]:
+    """Read a JSON-lines file, see `grrm.json_text.parse_json`; empty lines are passed over.
+
+    Args:
+        path: the file.
+        gaps: see `parse_json`.
+        cut: pass over a last line without an end, too: a kill may have cut it off.
 
     Raises:
         UserError: the file is missing, or a line is not JSON; the message names the line.
     """
     rows = []
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
+    lines = list(read_lines(path, ends=True))
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or (cut and number == len(lines)):
             continue
         try:
-            rows.append(parse_json(line))
+            rows.append(parse_json(line, gaps=gaps))
         except ValueError as error:
             raise UserError(f"{path}, line {number}: not valid JSON ({error})") from error
     return rows
@@ -267,7 +272,7 @@ def decoded(line: bytes, where: str, first: bool = False) -> str:
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 text ({error})") from error
+        raise UserError(f"{where}: not UTF-8 text ({error}); save the file as UTF-8") from error
 
 
 def without_end(line: str) -> str:

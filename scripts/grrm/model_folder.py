@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import struct
+import zipfile
 from pathlib import Path
 
 from grrm.files import UserError
 
 COMET = ("hparams.yaml", "checkpoints/model.ckpt")
 """Files of a COMET checkpoint; with the first of them a folder is one."""
+
+_TENSORS = {".safetensors", ".pt", ".pth", ".bin"}
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -50,6 +53,32 @@ def parameters(model: Path) -> int:
         for name, tensor in _header(file).items()
         if name != "__metadata__"
     )
+
+
+def torn_files(folder: Path) -> list[Path]:
+    """Files of tensors in a folder or below it that are not there to their end."""
+    return sorted(
+        file for file in folder.rglob("*") if file.suffix in _TENSORS and file.is_file() and _is_torn(file)
+    )
+
+
+def _is_torn(file: Path) -> bool:
+    with file.open("rb") as stream:
+        start = stream.read(2)
+        if not start:
+            return True
+        if (
+            file.suffix != ".safetensors"
+        ):  # an archive ends with its directory; torch's older files say nothing
+            return start == b"PK" and not zipfile.is_zipfile(stream)
+    try:
+        tensors = [tensor for name, tensor in _header(file).items() if name != "__metadata__"]
+        ends = [int(tensor["data_offsets"][1]) for tensor in tensors]
+    except (ValueError, TypeError, LookupError, AttributeError, struct.error):
+        return True
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+    return file.stat().st_size < 8 + int(length) + max(ends, default=0)
 
 
 def _header(file: Path) -> dict[str, dict[str, list[int]]]:

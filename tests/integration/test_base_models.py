@@ -62,7 +62,9 @@ from transformers import AutoTokenizer
 from llamafactory.hparams import get_train_args
 from llamafactory.model import load_tokenizer
 from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+from grrm.engines.sft_rendering import heed_rendering
 config = yaml.safe_load(open(sys.argv[1]))
+heed_rendering(config)
 model, data, training, _, _ = get_train_args(config)
 loaded = load_tokenizer(model)
 template = get_template_and_fix_tokenizer(loaded["tokenizer"], data)

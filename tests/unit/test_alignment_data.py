@@ -90,6 +90,15 @@ def test_all_turns_are_used(tmp_path: Path) -> None:
         (row(x=[{"role": "user", "content": ""}]), r"x\[0\].content is ''; expected a text that is not"),
         (row(x="[oops"), "chosen answers another conversation than x"),
         (row(x=3), "x is 3; expected messages"),
+        (row(x=None, chosen="a\0b"), "chosen is .*; expected a text without NUL and half"),
+        (
+            row(x=json.dumps([*ASKED[:-1], {"role": "user", "content": "\ud800"}])),
+            "content is .*without NUL and half",
+        ),
+        (
+            row(chosen=json.dumps(answered(ASKED, "a\0"))),
+            "content is .*; expected a text without NUL and half",
+        ),
     ],
 )
 def test_another_layout_is_an_error_with_row_and_key(

@@ -125,6 +125,15 @@ def test_a_training_is_resumed_from_a_whole_checkpoint_before_its_last_step(tmp_
     assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoint-4"]
 
 
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "model.safetensors", "training_args.bin"])
+def test_a_checkpoint_with_an_empty_file_is_not_resumed(tmp_path: Path, name: str) -> None:
+    for step in (4, 8):
+        write_state(tmp_path / f"checkpoint-{step}", step)
+    (tmp_path / "checkpoint-8" / name).touch()
+    checkpoints.remove_unusable(tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
 def test_weights_of_an_interrupted_end_do_not_keep_a_training_from_starting_anew(tmp_path: Path) -> None:
     """LLaMA-Factory refuses a folder with weights (its CHECKPOINT_NAMES) and no checkpoint."""
     write_state(tmp_path / "checkpoint-10", 10)

@@ -44,6 +44,11 @@ def test_the_paper_trains_all_weights_with_chatml_and_a_cosine(settings: dict[st
     )
 
 
+def test_a_models_own_template_is_asked_for(settings: dict[str, Any]) -> None:
+    assert rendered({**settings, "template": "model"})["template"] == "model"
+    assert rendered({**settings, "template": "chatml"}) == rendered(settings)
+
+
 def test_nothing_of_this_machine_enters_the_configuration(settings: dict[str, Any]) -> None:
     assert not [value for value in rendered(settings).values() if str(value).startswith("/")]
 
@@ -67,7 +72,8 @@ def test_the_rows_are_found_from_the_folder_of_the_dataset_info() -> None:
 def test_checkpoints_from_which_training_cannot_go_on_are_removed(tmp_path: Path) -> None:
     for step in (10, 20, 25):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}/model.safetensors").touch()
+        weights = (2).to_bytes(8, "little") + b"{}"  # none
+        (tmp_path / f"checkpoint-{step}/model.safetensors").write_bytes(weights)
     # Half-written: 20. Of the last step, from which one step too many would be taken: 25.
     for step in (10, 25):
         write_json(tmp_path / f"checkpoint-{step}/trainer_state.json", {"global_step": step, "max_steps": 25})

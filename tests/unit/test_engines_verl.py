@@ -345,3 +345,23 @@ def test_the_fork_reads_its_own_reward_functions_and_nothing_of_ours(tmp_path, m
     assert "VERL_USE_EXTERNAL_MODULES" not in variables
     assert "RAY_ADDRESS" not in variables
     assert variables["VLLM_USE_FLASHINFER_SAMPLER"] == "0"
+
+
+def test_a_budget_goes_on_where_the_launches_before_left_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("JUDGE_MODEL_NAME", raising=False)
+    client = "+reward.reward_kwargs.judge."
+    config = {**render("mt_grpo"), f"{client}max_tokens": 9, f"{client}model": "m", f"{client}budget": 2.0}
+    for attempt, costs in enumerate([{"m": 0.5, "other": 9.0}, {"m": 0.25}, {}], 1):
+        folder = tmp_path / f"attempts/{attempt}"
+        folder.mkdir(parents=True)
+        rows = [{"model": model, "cost": cost} for model, cost in costs.items()]
+        noted = [*rows, {"model": "m", "without_verdict": "no tag"}]
+        # The last line is one that a kill cut off.
+        (folder / "judge_calls.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in noted) + '{"mod')
+    overrides = launch_overrides(
+        config, temporary=Path("/tmp/x"), ledger=tmp_path / "attempts/3/judgements.jsonl"
+    )
+    assert overrides[f"{client}spent"] == 0.75
+    del config[f"{client}budget"]
+    unlimited = launch_overrides(config, temporary=Path("/tmp/x"), ledger=tmp_path / "attempts/3/j.jsonl")
+    assert f"{client}spent" not in unlimited

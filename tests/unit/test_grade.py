@@ -52,6 +52,9 @@ class Scripted:
     def origin(self) -> dict[str, Any]:
         return {"model": "scripted", "weights": "none"}
 
+    def other_files(self) -> dict[str, str]:
+        return {}
+
     def context(self) -> int | None:
         return None
 

@@ -42,6 +42,9 @@ class Script:
     def origin(self) -> dict[str, Any]:
         return {"model": "script", "weights": "0"}
 
+    def other_files(self) -> dict[str, str]:
+        return {}
+
     def context(self) -> None:
         return None
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grrm.files import UserError, read_jsonl
+from grrm.inference.backends import other_files
 from grrm.inference.journal import Journal, Printer
 
 SETTINGS = {"model": "m", "decoding": {"temperature": 0.0, "seed": 0}}
@@ -138,3 +139,66 @@ def test_a_stream_gets_results_in_order_each_as_soon_as_it_can():
         assert len(stream.getvalue().splitlines()) == printed
     printer.publish()  # (1, 0) has not come
     assert [json.loads(line) for line in stream.getvalue().splitlines()] == [[0, 0], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_what_no_journal_holds_is_said_with_its_line(tmp_path, number):
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SETTINGS, runs=1, rows=2) as first:
+        first.add(0, 0, result(0, 0))
+    path = tmp_path / "out.jsonl.partial"
+    good = path.read_bytes()
+    path.write_bytes(good + b'{"index": 1, "run": 0, "score": %s, "text": "b"}\n' % number.encode())
+    with pytest.raises(UserError, match=r"partial, line 3: not valid JSON .*; remove this line"):
+        Journal(output, SETTINGS, runs=1, rows=2)
+    path.write_bytes(good)
+    with Journal(output, SETTINGS, runs=1, rows=2) as again:
+        assert again.missing() == [(0, 1)]
+
+
+def with_tokenizer(digest: str) -> dict[str, object]:
+    return {**SETTINGS, "files": {"tokenizer.json": digest}}
+
+
+def test_another_tokenizer_is_another_run_before_and_after_its_end(tmp_path):
+    output = tmp_path / "out.jsonl"
+    with Journal(output, with_tokenizer("a"), runs=1, rows=2) as journal:
+        journal.add(0, 0, result(0, 0))
+    with pytest.raises(UserError, match=r'differs in files\.tokenizer\.json: "a" there, "b" now'):
+        Journal(output, with_tokenizer("b"), runs=1, rows=2)
+    with Journal(output, with_tokenizer("a"), runs=1, rows=2) as journal:
+        assert journal.missing() == [(0, 1)]
+        journal.add(0, 1, result(0, 1))
+        journal.publish()
+    with Journal(output, with_tokenizer("a"), runs=1, rows=2) as journal:
+        assert journal.finished
+    with pytest.raises(UserError, match="made with other settings"):
+        Journal(output, with_tokenizer("b"), runs=1, rows=2)
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_what_was_left_before_tokenizers_were_noted_goes_on(tmp_path, done):
+    output = tmp_path / "out.jsonl"
+    with Journal(output, SETTINGS, runs=1, rows=2) as journal:
+        for index in range(done):
+            journal.add(0, index, result(0, index))
+        if done == 2:
+            journal.publish()
+    with Journal(output, with_tokenizer("a"), runs=1, rows=2) as journal:
+        assert journal.missing() == [(0, index) for index in range(done, 2)]
+        for _, index in journal.missing():
+            journal.add(0, index, result(0, index))
+        journal.publish()
+    assert len({row["settings"] for row in read_jsonl(output)}) == 1
+    with Journal(output, with_tokenizer("a"), runs=1, rows=2) as journal:
+        assert journal.finished
+
+
+def test_files_beside_the_weights_are_those_that_make_prompts(tmp_path):
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors", "README.md"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "training.json").write_text("{}")
+    found = other_files(tmp_path)
+    assert sorted(found) == ["chat_template.jinja", "config.json", "tokenizer.json"]
+    (tmp_path / "chat_template.jinja").write_text("another")
+    assert {name for name in found if found[name] != other_files(tmp_path)[name]} == {"chat_template.jinja"}

@@ -13,7 +13,7 @@ import pytest
 
 import score_segments
 import score_translations
-from grrm.files import UserError, read_json, sha256, write_jsonl
+from grrm.files import UserError, read_json, read_jsonl, sha256, write_jsonl
 from grrm.schemas import write_table
 from judge_server import Act, Call, JudgeServer
 
@@ -192,3 +192,14 @@ def test_wrong_settings_are_named_before_anything_is_read(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run(tmp_path, **settings)
+
+
+def test_a_budget_is_that_of_the_file_however_often_it_is_begun(judged: tuple[Path, Endpoint]) -> None:
+    folder, endpoint = judged
+    priced = {"prompt_price": 1e4, "completion_price": 1e4, "max_tokens": 100}
+    run(folder, url=endpoint.url, temperature=0.5, budget=1000.0, **priced)
+    cost = sum(row.get("cost", 0) for row in read_jsonl(folder / "llm_judge.calls.jsonl"))
+    before = len(endpoint.calls)
+    with pytest.raises(UserError, match="is spent"):
+        run(folder, url=endpoint.url, temperature=0.6, budget=cost, **priced)
+    assert cost > 0 and len(endpoint.calls) == before

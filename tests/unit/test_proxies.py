@@ -15,6 +15,7 @@ from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.asking.proxies import is_here, proxy_for
 from grrm.files import UserError
+from grrm.hub_client import make_hub_client
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 VARIABLES = [
@@ -131,3 +132,77 @@ def test_a_task_that_fails_wakes_who_waits_for_it(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(RuntimeError, match="dead"):
         list(backend.generate([Request("a", seed=1)], Decoding()))
     backend.close()
+
+
+# --- the hub's own client ---
+
+HUB_CODE = """
+import sys
+from pathlib import Path
+from grrm.files import UserError
+from grrm.process import run_main
+
+def find_model():
+    from grrm.inference.backends import find_model
+    find_model("a/b")
+
+def tokenizer():
+    from grrm.asking.tokens import marking
+    marking("a/b")
+
+def reachable():
+    from grrm.data.datasets import load_datasets
+    from grrm.data.hub import Patience, reachable
+    entries = load_datasets(Path("config/datasets.yaml"), Path("config/schemas/datasets.schema.yaml"))
+    reachable(next(iter(entries.values())), "main", Patience(0, 0.1))
+
+def upload():
+    from grrm.report.upload import upload
+    upload("a/b", {"x": b"x"}, private=True)
+
+def token():
+    from grrm.preflight.downloads import check_token
+    raise UserError(str(check_token().found))
+
+run_main(globals()[sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "variable", "value"),
+    [
+        ("find_model", "NO_PROXY", "localhost,[::1]"),
+        ("reachable", "no_proxy", "[fe80::1]:80, [::1]"),
+        ("tokenizer", "NO_PROXY", "http://[bad"),
+        ("find_model", "ALL_PROXY", "socks5://user:hidden@127.0.0.1:9"),
+        ("tokenizer", "HTTP_PROXY", "http://user:hidden@host:port"),
+        ("reachable", "HTTPS_PROXY", "http://user:hidden@host:port"),
+        ("upload", "https_proxy", "::::"),
+        ("token", "SSL_CERT_FILE", "/no/such/file"),
+    ],
+)
+def test_what_the_hubs_client_cannot_parse_is_one_line(what: str, variable: str, value: str) -> None:
+    endpoint = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_secret", "PYTHONPATH": str(SCRIPTS)}
+    environment = {**os.environ, "HTTP_PROXY": "http://127.0.0.1:9", **endpoint, variable: value}
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_CODE, what],
+        env=environment,
+        cwd=SCRIPTS.parent,
+        text=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "again in" not in line]
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    assert "hidden" not in done.stderr + done.stdout
+    if variable.upper() == "NO_PROXY":
+        assert "cannot be made" not in done.stderr
+    else:
+        assert variable in done.stderr
+
+
+def test_addresses_in_brackets_are_named_to_the_hubs_client_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "a.b,[::1],[2001:db8::1]:8000 ,[x],10.0.0.0/8")
+    make_hub_client()
+    assert os.environ["NO_PROXY"] == "a.b,::1,2001:db8::1 ,[x],10.0.0.0/8"

@@ -6,6 +6,7 @@ import decimal
 import errno
 import gzip
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,7 +20,18 @@ import pytest
 from grrm import lock
 from grrm.data.rows import read_rows
 from grrm.data.test_sets import read_flores
-from grrm.files import UserError, atomic_path, read_json, read_lines, read_text, temporary_sibling, write_text
+from grrm.files import (
+    UserError,
+    atomic_path,
+    read_json,
+    read_jsonl,
+    read_lines,
+    read_text,
+    temporary_sibling,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 from grrm.inference.journal import Journal
 from grrm.json_text import parse_json
 from grrm.schemas import read_table, write_table
@@ -80,6 +92,13 @@ def test_sentences_stay_beside_their_references(tmp_path: Path) -> None:
         ("[-" + "9" * 20 + "]", "67 bits; expected 64"),
         (f'{{"a": "x{HALF}"}}', "half of a character"),
         (f'{{"{HALF}": 1}}', "half of a character"),
+        ('{"a": NaN}', "NaN is no number"),
+        ("[1, [-Infinity]]", "-Infinity is no number"),
+        ("Infinity", "Infinity is no number"),
+        ('{"a": [1e999]}', "more than 308 digits"),
+        ("-12.5E+0400", "more than 308 digits"),
+        ("9" * 400 + ".5", "more than 308 digits"),
+        ("1" + "0" * 200 + "e200", "more than 308 digits"),
         ('{"a": 1, "a": 2}', "the key 'a' stands twice"),
         ('[{"b": {"\\u0061": 1, "a": 2}}]', "the key 'a' stands twice"),
         ("{", "Expecting property name"),
@@ -100,10 +119,29 @@ def test_json_that_is_refused(tmp_path: Path, text: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['"\\ud83d\\ude00"', "9223372036854775807", '{"a": {"b": 1}, "b": [1e3]}', "1.5e308"]
+    "text",
+    [
+        '"\\ud83d\\ude00"',
+        "9223372036854775807",
+        '{"a": {"b": 1}, "b": [1e3]}',
+        "1.5e308",
+        "1e-999",
+        '"NaN, Infinity and 1e999"',
+        "0." + "9" * 400,
+        "1e+0030",
+    ],
 )
 def test_json_that_is_read_as_python_reads_it(text: str) -> None:
     assert parse_json(text) == json.loads(text)
+
+
+def test_a_figure_without_a_value_in_a_log_is_a_gap_and_is_written_as_one(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"loss": NaN, "norm": [1.5, -Infinity]}\n', encoding="utf-8")
+    assert read_jsonl(tmp_path / "log.jsonl", gaps=True) == [{"loss": None, "norm": [1.5, None]}]
+    write_jsonl(tmp_path / "out.jsonl", [{"é": (math.nan, 1), "b": {"c": math.inf}}])
+    assert (tmp_path / "out.jsonl").read_text(encoding="utf-8") == '{"é": [null, 1], "b": {"c": null}}\n'
+    write_json(tmp_path / "out.json", [math.nan])
+    assert read_json(tmp_path / "out.json") == [None]
 
 
 # --- Arrow ---

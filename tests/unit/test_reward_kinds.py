@@ -364,6 +364,57 @@ def test_a_judge_that_always_says_a_gives_no_signal_and_is_seen(kind: str) -> No
     assert metrics["reward/judge_failed"] == 0
 
 
+def breaking(act: Act) -> Script:
+    """A judge whose answers about one response are of no use: what that response says may be why."""
+    return lambda call: act if "quality 1" in call.prompt else truthful(call)
+
+
+BROKEN = {
+    "no verdict": Act("Whatever you say."),
+    "cut off": Act(raw=completion("<better>A").replace(b'"stop"', b'"length"')),
+    "refusing": Act(
+        raw=completion("I").replace(b'"content"', b'"refusal": "I will not judge it", "content"')
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("kind", ["sqm", "pointwise", *sorted(PAIRWISE)])
+def test_nothing_is_gained_by_breaking_the_judge(kind: str, how: str) -> None:
+    """Eight candidates; the worst one breaks its judge: it stays last, and the others in their order."""
+    texts = tuple(f"quality {number}" for number in (3, 9, 1, 8, 5, 7, 2, 6))
+
+    async def use(url: str) -> Any:
+        return await step(kind, url, texts, groups=1)()
+
+    (rewards, metrics), _ = with_server(breaking(BROKEN[how]), use)
+    siblings = [reward for text, reward in zip(texts, rewards, strict=True) if text != "quality 1"]
+    assert rewards[2] == min(siblings)
+    assert sorted(siblings) == [rewards[texts.index(f"quality {n}")] for n in (2, 3, 5, 6, 7, 8, 9)]
+    assert metrics["reward/judged"] == pytest.approx(7 / 8)
+
+
+@pytest.mark.parametrize("kind", ["sqm", "pointwise", *sorted(PAIRWISE)])
+def test_what_no_response_is_to_blame_for_is_no_low_score(kind: str) -> None:
+    async def use(url: str) -> Any:
+        return await step(kind, url, ("quality 3", "quality 9", "quality 1", "quality 8"), groups=1)()
+
+    (rewards, _), _ = with_server(breaking(Act(status=500)), use)
+    assert rewards[2] == pytest.approx(np.mean([rewards[0], rewards[1], rewards[3]]))
+
+
+def test_a_part_of_a_mixture_that_is_broken_gains_nothing_either() -> None:
+    async def use(url: str) -> Any:
+        prompt = str(PROMPTS / "judge_pointwise.yaml")
+        judge = {"kind": "pointwise", "prompt": prompt, "judge": {**QUICK, "url": url}, "scale": "absolute"}
+        parts = [judge, {"kind": "chrf", "weight": 0.01}]
+        return await step("mixture", "", groups=1, parts=parts)()
+
+    (rewards, _), _ = with_server(breaking(BROKEN["no verdict"]), use)
+    place = TEXTS.index("quality 1")
+    assert rewards[place] == min(rewards) and len(set(rewards)) == len(rewards) - 1
+
+
 def speechless_about_1(call: Call) -> Act:
     return Act(status=400) if "quality 1" in call.prompt else truthful(call)
 

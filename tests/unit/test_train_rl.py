@@ -10,6 +10,7 @@ import struct
 import sys
 import textwrap
 import zipfile
+from itertools import product
 from pathlib import Path
 
 import pyarrow as pa
@@ -68,9 +69,10 @@ ENGINE = """
             metrics.close()
             print("{last_words}", flush=True)
             os._exit(1)
-        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        for name in ("config.json", "tokenizer.json"):
             (actor / name).write_text(f"step {{step}}")
-        (actor.parent.parent / "data.pt").touch()
+        (actor / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{{}}")
+        (actor.parent.parent / "data.pt").write_bytes(b"data")
         tracker.write_text(str(step))
         row = {{"step": step, "data": {{"reward": step / 10, "start": start, "text": "x"}}}}
         print(json.dumps(row), file=metrics, flush=True)
@@ -93,7 +95,7 @@ def run(killed=0, last_words="(TaskRunner pid=7) ValueError: no luck", steps=STE
 
 def test_a_training_is_published_with_its_curve(stage, capfd):
     run()
-    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert (stage / "model/config.json").read_text() == "step 4"
     assert [row["step"] for row in read_jsonl("curve.jsonl")] == [1, 2, 3, 4]
     assert read_jsonl("curve.jsonl")[0] == {"step": 1, "reward": 0.1, "start": 0}
     assert "step 3 of 4: mean reward 0.500, 2.0 s, about 2 s left" in capfd.readouterr().out
@@ -105,7 +107,7 @@ def test_a_training_over_several_machines_joins_the_cluster_that_is_there(stage,
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     # Without Slurm there is no allocation in which to start one.
     run(arguments=("--ray-from-environment",))
-    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert (stage / "model/config.json").read_text() == "step 4"
 
 
 def test_every_run_has_a_token_of_its_own(stage, monkeypatch):
@@ -128,7 +130,7 @@ def test_an_interrupted_training_goes_on_after_its_last_complete_checkpoint(stag
     run()
     rows = read_jsonl("curve.jsonl")
     assert [(row["step"], row["start"]) for row in rows] == [(1, 0), (2, 0), (3, 2), (4, 2)]
-    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert (stage / "model/config.json").read_text() == "step 4"
 
 
 def test_older_checkpoints_go_once_a_newer_one_is_complete(stage):
@@ -144,7 +146,7 @@ def test_models_of_wanted_steps_are_kept_and_their_checkpoints_go(stage):
         run(killed=3, arguments=("--keep", "1", "3"))
     run(arguments=("--keep", "1", "3"))
     kept = stage / "checkpoints/kept"
-    assert {path.name: (path / "model.safetensors").read_text() for path in kept.iterdir()} == {
+    assert {path.name: (path / "config.json").read_text() for path in kept.iterdir()} == {
         "1": "step 1",
         "3": "step 3",
     }
@@ -161,7 +163,7 @@ def test_a_finished_training_is_not_repeated(stage):
     run()
     (stage / "model/model.safetensors").unlink()
     run(killed=-1)  # would fail if it were started
-    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert (stage / "model/config.json").read_text() == "step 4"
 
 
 def test_a_training_whose_checkpoints_were_taken_away_is_done_anew(stage):
@@ -214,10 +216,10 @@ def test_rows_that_are_left_out_shorten_the_epochs(stage):
     reconfigure(**EPOCHS, **{"data.filter_overlong_prompts": True})
     run(steps=3)
     assert len(read_jsonl("curve.jsonl")) == 3
-    assert (stage / "model/model.safetensors").read_text() == "step 3"
+    assert (stage / "model/config.json").read_text() == "step 3"
     (stage / "model/model.safetensors").unlink()
     run(killed=-1)
-    assert (stage / "model/model.safetensors").read_text() == "step 3"
+    assert (stage / "model/config.json").read_text() == "step 3"
 
 
 def test_without_flash_attention_torchs_own_is_used(stage, capfd):
@@ -282,7 +284,30 @@ def test_a_function_that_fails_on_the_first_row_ends_the_run_before_anything_is_
     assert '"function": "mine.py:score"' in Path("asked").read_text()
     assert not Path("checkpoints").exists()
     run()  # repaired, it is another training, which nothing is in the way of
-    assert (stage / "model/model.safetensors").read_text() == "step 4"
+    assert (stage / "model/config.json").read_text() == "step 4"
+
+
+def test_a_tokenizer_that_does_not_fit_ends_the_run_before_anything_is_claimed(stage):
+    Path("python").write_text(
+        "#!/bin/sh\nprintf '%s ' \"$@\" > asked\necho 'error: start: it has 5 tokens, the model 4'\nexit 2\n"
+    )
+    Path("python").chmod(0o755)
+    files = [
+        "--config",
+        "config.yaml",
+        "--data",
+        "rows.parquet",
+        "--model",
+        "model",
+        "--curve",
+        "curve.jsonl",
+    ]
+    said = r"^the model cannot be trained: start: it has 5 tokens, the model 4$"
+    with pytest.raises(UserError, match=said):
+        train_rl.main([*files, "--python", str(Path("python").absolute())])
+    asked = "-m grrm.engines.try_rendering --data rows.parquet --model start --judge "
+    assert Path("asked").read_text() == asked
+    assert not Path("checkpoints").exists()
 
 
 def test_fewer_rows_than_a_step_takes_are_refused(stage):
@@ -354,7 +379,7 @@ def test_rays_sockets_fit_whatever_the_process_number(stage, monkeypatch):
 def write_checkpoint(working, step, complete=True):
     (working / f"global_step_{step}/actor").mkdir(parents=True)
     if complete:
-        (working / f"global_step_{step}/data.pt").touch()
+        (working / f"global_step_{step}/data.pt").write_bytes(b"data")
 
 
 @pytest.mark.parametrize(
@@ -387,8 +412,17 @@ def test_only_the_last_complete_checkpoint_is_left(tmp_path, complete, incomplet
     assert verl_runs.last_complete_step(tmp_path) == expected
 
 
-@pytest.mark.parametrize("left_out", ["data.pt", "actor/optim_world_size_2_rank_1.pt"])
-@pytest.mark.parametrize("how", ["gone", "torn"])
+WEIGHTS = "actor/huggingface/model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "how"),
+    [
+        *product(("data.pt", "actor/optim_world_size_2_rank_1.pt"), ("gone", "torn", "empty")),
+        (WEIGHTS, "torn"),
+        (WEIGHTS, "empty"),
+    ],
+)
 def test_a_checkpoint_of_which_a_part_is_gone_or_torn_is_not_whole(tmp_path, left_out, how):
     for step in (2, 4):
         write_checkpoint(tmp_path, step)
@@ -398,8 +432,12 @@ def test_a_checkpoint_of_which_a_part_is_gone_or_torn_is_not_whole(tmp_path, lef
         for name in ("data.pt", *parts):
             with zipfile.ZipFile(folder / name, "w") as archive:
                 archive.writestr("data", "x" * 100)
+        write_model(folder / "actor/huggingface")
+    assert verl_runs.last_complete_step(tmp_path) == 4
     damaged = tmp_path / "global_step_4" / left_out
-    damaged.unlink() if how == "gone" else damaged.write_bytes(damaged.read_bytes()[:-30])
+    damaged.write_bytes(damaged.read_bytes()[:-3] if how == "torn" else b"")
+    if how == "gone":
+        damaged.unlink()
     (tmp_path / "latest_checkpointed_iteration.txt").write_text("4")
     assert verl_runs.prepare_resume(tmp_path) == 2
 
@@ -480,6 +518,21 @@ def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):
 
 
 # ---------------------------------------------------------------- reading along
+
+
+def test_an_actor_that_died_is_named(stage):
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
+    lines = [
+        died,
+        "\tclass_name: EndingServer",
+        "\tpid: 650",
+        "\tname: vllm_server_reward_0_0",
+        "\tip: 127.0.0.1",
+    ]
+    prefix = "(TaskRunnerV1 pid=7) "
+    with pytest.raises(UserError, match=r"ActorDiedError: .* this task \(vllm_server_reward_0_0\)"):
+        run(killed=3, last_words="\\n".join(prefix + line.replace("\t", "\\t") for line in lines))
+    assert verl_runs.actor_in("class_name: EndingServer") is None
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,22 @@ def refused(*arguments: str) -> str:
         ("mt_grpo: {learning_rate: .nan}\n", "mine.yaml: not valid YAML (key 'mt_grpo.learning_rate' is nan"),
         ("resources: {on: {}}\n", "line 1, column 13: the key on is read as bool"),
         ("experiment: 2026-01-01\n", "2026-01-01 is read as a date: put it in quotes"),
+        (
+            "resources: {score_comet: {mem_gb: 64}}\n",
+            "key 'resources' names score_comet, no rule of that name; expected one such as score_segments",
+        ),
+        (
+            "environments: {folder: 'env/{x}'}\n",
+            "environments.folder is 'env/{x}', expected a name without { and }",
+        ),
+        (
+            "grrm_sft: {start_from: 'a/{}'}\nmt_sft: {start_from: b}\n",
+            "grrm_sft.start_from is 'a/{}', expected a name without { and }",
+        ),
+        (
+            "evaluate: {metrics: [{name: mine, better: higher, function: 'a}b.py:score'}]}\n",
+            "evaluate.metrics.0.function is 'a}b.py:score', expected a name without { and }",
+        ),
     ],
 )
 def test_a_configuration_that_can_be_taken_two_ways_is_not_planned(
@@ -176,6 +192,44 @@ def test_a_configuration_that_can_be_taken_two_ways_is_not_planned(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     assert words in refused("--configfile", str(tmp_path / "mine.yaml"))
+
+
+def test_resources_of_rules_that_this_plan_leaves_out_are_allowed(tmp_path: Path) -> None:
+    left_out = (
+        "resources: {train_judge_sft: {mem_gb: 64}, train_mt_grpo: {runtime: 60}, preflight: {runtime: 9}}"
+    )
+    (tmp_path / "mine.yaml").write_text(left_out)
+    options = ("--cores", "1", "-n", "--quiet", "all", "--configfile", str(tmp_path / "mine.yaml"))
+    done = planner.snakemake(*options)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a: " + "{b: " * 5000 + "1" + "}" * 5000,
+        "\n".join("  " * depth + "a:" for depth in range(3000)),
+        '{"a":' * 50_000 + "1" + "}" * 50_000,
+    ],
+    ids=["in braces", "by lines", "JSON"],
+)
+@pytest.mark.parametrize("option", ["--configfile", "--configfiles"])
+def test_a_configuration_nested_thousands_deep_is_one_line(tmp_path: Path, content: str, option: str) -> None:
+    (tmp_path / "deep.yaml").write_text(content)
+    done = run("scripts/run_workflow.py", "--cores", "1", "-n", option, str(tmp_path / "deep.yaml"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "deep.yaml: not valid YAML" in done.stderr
+    assert "more than 100 levels deep" in done.stderr
+
+
+def test_the_options_of_make_demo_are_left_to_snakemake(checkout: Path) -> None:
+    """`--config` is no abbreviation of `--configfile`."""
+    done = run(
+        *("scripts/run_workflow.py", "--cores", "1", "-n", "--config", "experiment=demo_seed1", "seed=1"),
+        cwd=checkout,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "results/demo_seed1/" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,20 @@ def test_variables_of_the_published_scripts_are_honoured_by_the_alignment(
     assert "write_config" in planned_rules(output), "what was read is recorded"
 
 
+def test_rows_that_are_too_long_are_dropped_in_every_finetuning_where_that_is_wanted() -> None:
+    wanted = [
+        "data={bad_rows: drop}",
+        "judges={data: {bad_rows: drop}}",
+        "alignment={data: {bad_rows: drop}}",
+    ]
+    targets = ("judge_sft", "mt_sft", "grrm_sft", "alignment_grpo")
+    output = plan(*targets, *overlay("judges"), "-p", "--config", *wanted)
+    commands = dict(re.findall(r"scripts/train_sft\.py (.*) --model \S+/(\w+) ", output))
+    trained = {name: "--bad-rows drop" in options for options, name in commands.items()}
+    stages = ("judge_sft", "mt_sft", "grrm_sft", "alignment_policy", "alignment_judge")
+    assert trained == dict.fromkeys(stages, True)
+
+
 def test_without_their_section_the_targets_say_how_to_get_it() -> None:
     done = snakemake("--dry-run", "judges")
     assert done.returncode != 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError, read_json
+from grrm.hub_client import make_hub_client
 from grrm.texts import Control, mark
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -71,6 +72,7 @@ def _text(token: Any) -> str:
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    make_hub_client()
     try:
         return Path(snapshot_download(name, allow_patterns=[*_FILES, _TEMPLATE]))
     except Exception as error:  # the client's errors have no common ancestor

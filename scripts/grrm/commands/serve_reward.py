@@ -10,6 +10,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+import yaml
+
 from grrm import event_loop
 from grrm.catalogue.rewards import NAMES
 from grrm.config.environment import kind_of_environment, without_variables_of
@@ -123,10 +125,11 @@ def run(args: argparse.Namespace) -> None:
     from grrm.reward_server.app import ServerOptions, create_app
     from grrm.rewards.kinds import Scorer
     from grrm.rewards.labelled import Reading, checker, scoring
-    from grrm.rewards.trial import try_judges
+    from grrm.rewards.trial import check_checkpoints, try_judges
 
     options = _scoring(args)
     check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said before anybody asks
+    check_checkpoints(options)
     reading = Reading(args.extract, args.invalid_reward, args.points, args.on_failure)
     if not args.untried:
         for said in event_loop.run(try_judges(options, os.environ)):
@@ -179,7 +182,7 @@ def _scoring(args: argparse.Namespace) -> Any:
     asked = {"url": args.judge_url, "model": args.judge_model, **_pairs(args.judge, "--judge")}
     client = {name: value for name, value in asked.items() if value is not None}
     parts = [_pairs(texts, "--part") for texts in args.part]
-    checkpoint = {"model": args.model, "python": args.model_python, "device": args.device}
+    device = {"python": args.model_python, "device": args.device}
     return ScoringOptions.from_mapping(
         {
             "kind": kind,
@@ -188,15 +191,25 @@ def _scoring(args: argparse.Namespace) -> Any:
             "scale": args.scale,
             "reference": args.reference,
             "judge": client,
-            "model": checkpoint if args.model else None,
+            "model": {"model": args.model, **device} if args.model else None,
             "seed": args.seed,
             "tolerant": args.tolerant,
             "function": args.function,
             "range": args.range,
-            "parts": [{"prompt": shipped_prompt(str(part.get("kind"))), **part} for part in parts],
+            "parts": [_part(part, device) for part in parts],
         },
         judge={**PATIENT, **client},
         environment=without_variables_of(client, os.environ),  # the command line comes first
+    )
+
+
+def _part(given: dict[str, Any], device: dict[str, str]) -> dict[str, Any]:
+    """A part with what it does not say: the shipped prompt of its kind, and what loads a checkpoint."""
+    from grrm.judges.prompts import shipped_prompt
+
+    part = {"prompt": shipped_prompt(str(given.get("kind"))), **given}
+    return (
+        {**part, "model": {"model": part["model"], **device}} if isinstance(part.get("model"), str) else part
     )
 
 
@@ -207,5 +220,8 @@ def _pairs(texts: list[str], option: str) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"{option}: {text!r}, expected KEY=VALUE")
-        pairs[key] = parse_yaml(value)
+        try:
+            pairs[key] = parse_yaml(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"{option}: {key}: not valid YAML ({error})") from error
     return pairs

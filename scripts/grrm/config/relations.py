@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.catalogue.trainings import TRAININGS
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
+from grrm.config.rewards import served_piece
 from grrm.config.schema import shown
 from grrm.config.stages import (
     base_trainings,
@@ -49,6 +50,24 @@ def _secrets_in_addresses(config: Mapping[str, Any]) -> Iterator[str]:
     ):
         if url is not None and (secret := secret_in(url)):
             yield f"evaluate.{key} holds {secret}, expected none; put the key into {variable} instead"
+
+
+# Below these stands no path, but addresses, names and words.
+_NO_PATHS = {"url", "base_url", "label", "extra", "environment", "cluster"}
+_NAMES = {("judge", "model"), ("llm_judge", "model")}
+
+
+def _wildcards_in_paths(config: Mapping[str, Any]) -> Iterator[str]:
+    """Snakemake takes what stands in braces for a wildcard."""
+    parts: list[tuple[tuple[str, ...], Any]] = [((), config)]
+    while parts:
+        path, value = parts.pop()
+        if isinstance(value, Mapping):
+            parts += [((*path, key), part) for key, part in value.items() if key not in _NO_PATHS]
+        elif isinstance(value, list):
+            parts += [((*path, str(number)), part) for number, part in enumerate(value)]
+        elif isinstance(value, str) and path[-2:] not in _NAMES and not {*"{}"}.isdisjoint(value):
+            yield f"{'.'.join(path)} is {shown(value)}, expected a name without {{ and }}"
 
 
 def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
@@ -184,6 +203,26 @@ def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _longer_than_the_context(config: Mapping[str, Any]) -> Iterator[str]:
+    """Prompts and answers that the base models made here have no room for, which would cut the answers."""
+    context = config["base_models"]["max_positions"]
+    if all(config[row.section]["start_from"] is not None for row in base_trainings(config)):
+        return
+    stages = [(name, config[name]) for name in trained_stages(config) if TRAININGS[name].engine == "rl"]
+    judges = [
+        (f"{name}.reward", stage["reward"])
+        for name, stage in stages
+        if "reward" in stage and (judge := served_piece(stage["reward"])) and judge["model"] is None
+    ]
+    for name, section in [*stages, *judges]:
+        prompt, answer = section["max_prompt_length"], section["max_response_length"]
+        if prompt + answer > context:
+            yield (
+                f"{name}.max_prompt_length {prompt} + max_response_length {answer} are {prompt + answer} "
+                f"tokens, expected at most base_models.max_positions, {context}"
+            )
+
+
 def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
     """Base models are made together, so both are made or both taken."""
     bases = {row.section: config[row.section]["start_from"] for row in base_trainings(config)}
@@ -246,6 +285,7 @@ def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
 _CHECKS: tuple[Check, ...] = (
     _unusable_metrics,
     _secrets_in_addresses,
+    _wildcards_in_paths,
     _unkept_checkpoints,
     _steps_and_epochs,
     _two_warmups,
@@ -256,6 +296,7 @@ _CHECKS: tuple[Check, ...] = (
     _wrong_rollout_engines,
     _not_on_a_cpu,
     _heads_unknown_to_vllm,
+    _longer_than_the_context,
     _attention_of_the_fork,
     _reward_of_the_fork,
     _prompt_of_the_fork,

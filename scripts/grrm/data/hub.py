@@ -36,6 +36,7 @@ from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from grrm.data.datasets import Entry, Locked, LockedFile, is_inside, unlisted_entry
 from grrm.files import UserError, sha256
+from grrm.hub_client import make_hub_client
 from grrm.urls import read_key, shown, without_secrets
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -246,6 +247,7 @@ def _repeat(
 ) -> _T:
     """Call until it succeeds or fails for good, or until patience ends; progress renews it."""
     failures, reached = 0, progress()
+    make_hub_client()
     while True:
         try:
             return call()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from grrm.data.records import Conversation
-from grrm.files import UserError
+from grrm.files import UserError, is_text
 
 Row = Mapping[str, Any]
 
@@ -31,9 +31,11 @@ def number_of(value: Any, name: str) -> float:
 
 
 def text_of(value: Any, name: str) -> str:
-    """A text that is not empty; anything else is a UserError that names it."""
+    """A text, not empty, without NUL and half characters; anything else is a UserError that names it."""
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{name} is {short(value)}; expected a text that is not empty")
+    if "\0" in value or not is_text(value):  # tokenizers in C end at NUL; UTF-8 cannot hold half a character
+        raise UserError(f"{name} is {short(value)}; expected a text without NUL and half characters")
     return value
 
 

@@ -25,7 +25,7 @@ from grrm.files import (
     write_json,
     write_text,
 )
-from grrm.model_folder import check_model_files, files_of
+from grrm.model_folder import check_model_files, files_of, torn_files
 
 IDENTITY = "training.json"
 # In IDENTITY: what the model's files held when it was written: then only are they of that training.
@@ -150,7 +150,7 @@ def remove_unusable(working: Path) -> None:
     whole: without a checkpoint LLaMA-Factory refuses a folder that holds some.
     """
     for folder in working.glob("checkpoint-*"):
-        state = _trainer_state(folder)
+        state = None if torn_files(folder) else _trainer_state(folder)
         if state is None or state["global_step"] >= state["max_steps"]:
             print(f"{folder}: {'incomplete' if state is None else 'of the last step'}, removed", flush=True)
             shutil.rmtree(folder)

@@ -44,7 +44,7 @@ def sft_config(
         **({"deepspeed": dict(deepspeed)} if deepspeed else {}),
         "dataset_dir": str(dataset_dir),
         "dataset": DATASET,
-        "template": "chatml",
+        "template": settings.get("template", "chatml"),
         "cutoff_len": settings["cutoff_len"],
         "overwrite_cache": True,
         "preprocessing_num_workers": settings["preprocessing_workers"] if cuda else 1,

@@ -52,13 +52,19 @@ def heed_lengths(bad_rows: str) -> None:
 
 def _is_cut(processor: Any, example: Mapping[str, Sequence[Any]], learned: Mapping[str, Any]) -> bool:
     """Whether one row was cut: it is encoded again, without a limit, if it came close to it."""
-    options = processor.data_args
-    limit = options.cutoff_len
+    limit = processor.data_args.cutoff_len
     if not learned.get("input_ids") or len(learned["input_ids"][0]) < limit - _ROUNDING:
         return False
+    return bool(len(encode_whole(processor, example)[0]) > limit)
+
+
+def encode_whole(processor: Any, example: Mapping[str, Sequence[Any]]) -> tuple[list[int], list[int]]:
+    """Tokens and labels of one row, as LLaMA-Factory makes them without a limit."""
+    options = processor.data_args
+    limit = options.cutoff_len
     options.cutoff_len = _UNLIMITED
     try:
-        whole, _ = processor._encode_data_example(
+        tokens, labels = processor._encode_data_example(
             prompt=example["_prompt"][0],
             response=example["_response"][0],
             system=example["_system"][0],
@@ -69,4 +75,4 @@ def _is_cut(processor: Any, example: Mapping[str, Sequence[Any]], learned: Mappi
         )
     finally:
         options.cutoff_len = limit
-    return bool(len(whole) > limit)
+    return tokens, labels

@@ -34,7 +34,7 @@ class Launch:
     nodes: int
     devices: int
     run: Callable[[], int]
-    curve: Callable[[Path], Iterator[dict[str, float]]]
+    curve: Callable[[Path], Iterator[Mapping[str, float | None]]]
 
 
 def train(args: argparse.Namespace, config: Mapping[str, Any], launch: Launch) -> None:

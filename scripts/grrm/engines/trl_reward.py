@@ -21,6 +21,7 @@ from trl import RewardConfig, RewardTrainer
 
 from grrm.data.judge_data import read_records
 from grrm.data.records import Preferred
+from grrm.engines.rendering import check_tokenizer
 from grrm.engines.stop_callback import StopWhenAsked
 from grrm.engines.trl import weights_dtype
 from grrm.files import UserError, read_yaml, write_jsonl
@@ -47,6 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         num_labels=1,
         dtype=weights_dtype(config),
     )
+    check_tokenizer(tokenizer, model.config.get_text_config().vocab_size)
     model.config.pad_token_id = tokenizer.pad_token_id
     rows = training_rows(read_records([config["data"]], "bradley_terry"), tokenizer, config)
     trainer = RewardTrainer(

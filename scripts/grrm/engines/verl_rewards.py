@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grrm.asking.ledger import spent_in
 from grrm.catalogue.rewards import KINDS
 from grrm.config import pieces_of, prompt_file
+from grrm.config.environment import judge_options
 from grrm.config.rewards import asks_endpoint
 from grrm.files import UserError
 
@@ -29,6 +31,7 @@ _SCORER_PYTHON = re.compile(rf"{_PART}model\.python")
 _PROMPT = re.compile(rf"{_PART}(?:prompt|function)")
 _FUNCTION = re.compile(rf"{_PART}function")
 _ENDPOINT = re.compile(rf"({_PART}judge\.)max_tokens")
+_CALLS = "judge_calls.jsonl"
 # How a judge is reached, not what it is: may change from one launch to the next.
 _TRANSPORT = re.compile(
     rf"{_PART}judge\.(?:url|max_concurrency|timeout|deadline|retries|requests_per_minute|tokens_per_minute"
@@ -313,8 +316,14 @@ def launch(config: Mapping[str, Any], ledger: Path) -> Overrides:
     clients = [match[1] for key in config if (match := _ENDPOINT.fullmatch(key))]
     if JUDGE in config and f"{_KWARGS}kind" in config:
         clients.append(f"{_KWARGS}judge.")
-    calls = str(ledger.with_name("judge_calls.jsonl").absolute())
-    return overrides | {f"{client}ledger": calls for client in clients}
+    calls = str(ledger.with_name(_CALLS).absolute())
+    overrides |= {f"{client}ledger": calls for client in clients}
+    # A budget is that of the training, not of a launch.
+    before = sorted(set(ledger.parent.parent.glob(f"*/{_CALLS}")) - {ledger.with_name(_CALLS)})
+    budgets = [client for client in clients if config.get(f"{client}budget") is not None]
+    named = judge_options(os.environ)  # comes before the configuration
+    models = {client: str(named.get("model", config.get(f"{client}model"))) for client in budgets}
+    return overrides | {f"{client}spent": spent_in(before, model).cost for client, model in models.items()}
 
 
 def _program(name: str) -> str:

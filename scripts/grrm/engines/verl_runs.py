@@ -13,15 +13,16 @@ import json
 import math
 import re
 import shutil
-import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from grrm.files import temporary_sibling, write_text
+from grrm.model_folder import torn_files
 
 _TRACKER = "latest_checkpointed_iteration.txt"
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Killed)\b.*")
+_ACTOR = re.compile(r"^\s*name: (\w+)\s*$")
 _RAY_PREFIX = re.compile(r"^(?:\x1b\[\d+m)*\([^)]*pid=\d+[^)]*\)(?:\x1b\[\d+m)*\s*")
 _STEP = re.compile(r"\bstep:(\d+) - ")
 _METRIC = re.compile(r"(\S+?):(?:np\.float\d+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)?(?: - |$)")
@@ -57,24 +58,16 @@ def last_complete_step(working: Path) -> int | None:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether all parts of a checkpoint are there: data.pt, which comes last, and what each process wrote."""
-    data = folder / "data.pt"
-    if not data.is_file() or not _is_readable(data):
+    """Whether all parts of a checkpoint are there, to their ends: data.pt, which comes last, and what each
+    process wrote."""
+    if not (folder / "data.pt").is_file() or torn_files(folder):
         return False
     return all(
-        _is_readable(file.with_name(f"{match[1]}{rank}.pt"))
+        file.with_name(f"{match[1]}{rank}.pt").is_file()
         for file in folder.glob("*/*_world_size_*_rank_0.pt")
         if (match := re.fullmatch(r"(.*_world_size_(\d+)_rank_)0\.pt", file.name))
         for rank in range(int(match[2]))
     )
-
-
-def _is_readable(file: Path) -> bool:
-    """Whether a file of torch is there to its end: an archive ends with its directory."""
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        return stream.read(2) != b"PK" or zipfile.is_zipfile(stream)
 
 
 def kept_model(working: Path, step: int) -> Path:
@@ -200,6 +193,12 @@ def exception_in(line: str) -> str | None:
     """The exception a line of output reports, such as "ValueError: no such thing"."""
     match = _EXCEPTION.match(_RAY_PREFIX.sub("", line))
     return match[0] if match else None
+
+
+def actor_in(line: str) -> str | None:
+    """The name of the actor that a line tells of below Ray's ActorDiedError, whose first line does not."""
+    match = _ACTOR.match(_RAY_PREFIX.sub("", line))
+    return match[1] if match else None
 
 
 def console_metrics(line: str) -> tuple[int, dict[str, float]] | None:

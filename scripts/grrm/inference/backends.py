@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from grrm.content import file_hash
 from grrm.files import UserError
+from grrm.hub_client import make_hub_client
 from grrm.model_folder import check_model
 from grrm.urls import without_secrets
 
@@ -33,6 +34,11 @@ BACKENDS = ("auto", *_MODULES)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _PACKAGES = ("torch", "transformers", "safetensors", "accelerate", "tokenizers", "vllm")
+# What prompts are made tokens by, and what ends and bounds an answer.
+_OTHER_FILES = (
+    *("config.json", "generation_config.json", "tokenizer*.json", "*.model", "*.tiktoken", "vocab.*"),
+    *("merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.*"),
+)
 # What inference reads of a model; other files of a repository on the hub are not downloaded.
 _MODEL_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
@@ -89,8 +95,8 @@ class Completion:
         text: without special tokens; empty if nothing was generated.
         failure: why it must not be used: `unfinished` (cut at the longest completion, or ended by anything
             but the model), `prompt_too_long` (prompt and longest completion do not fit into the model's
-            context), or a reason of `grrm.judges.questions` (the server's); None if the model ended the text
-            itself.
+            context), `budget`, or a reason of `grrm.judges.questions` (the server's); None if the model ended
+            the text itself.
         detail: the failure in words.
     """
 
@@ -100,6 +106,8 @@ class Completion:
 
 
 UNFINISHED = "unfinished"
+BUDGET = "budget"
+"""Of a request that was not sent, because what may be spent is."""
 PROMPT_TOO_LONG = "prompt_too_long"
 
 
@@ -135,6 +143,11 @@ class Backend(Protocol):
         """What makes the texts, for provenance: `model` and `weights` (a digest, or where it is served)."""
         ...
 
+    def other_files(self) -> dict[str, str]:
+        """What the texts depend on besides the weights, such as tokenizer and chat template: digests of files
+        by their names; none of a model that is served."""
+        ...
+
     def context(self) -> int | None:
         """Longest prompt and completion together, in tokens; None if it cannot be known."""
         ...
@@ -166,6 +179,8 @@ class Engine:
             `grrm.asking.options.key_of`.
         extra: further fields of every request (openai), such as thinking that is turned off,
             {"chat_template_kwargs": {"enable_thinking": False}}; None leaves one out, {"seed": None}.
+        asking: further options of the client (openai), see `grrm.asking.options.JudgeOptions`: its cache,
+            ledger, prices and budget.
         revision: of a model of the hub; None: its main branch.
     """
 
@@ -184,6 +199,7 @@ class Engine:
     key_variable: str = "JUDGE_API_KEY"
     revision: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    asking: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -273,6 +289,7 @@ def find_model(model: str | Path, revision: str | None = None) -> Path:
         return folder
     from huggingface_hub import snapshot_download
 
+    make_hub_client()
     try:
         folder = Path(snapshot_download(str(model), revision=revision, allow_patterns=_MODEL_FILES))
     except Exception as error:  # the client's errors have no common ancestor
@@ -293,6 +310,12 @@ def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
     """What a model is called, and the digest of its weights."""
     digests = "".join(file_hash(shard) for shard in sorted(folder.glob("*.safetensors")))
     return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
+
+
+def other_files(folder: Path) -> dict[str, str]:
+    """Digests of the files of a model, by name, that its texts depend on besides the weights."""
+    found = sorted({file for name in _OTHER_FILES for file in folder.glob(name) if file.is_file()})
+    return {file.name: file_hash(file)[:16] for file in found}
 
 
 def _is_hub_name(model: str) -> bool:

@@ -26,7 +26,7 @@ from grrm.inference.backends import (
     Decoding,
     Engine,
 )
-from grrm.inference.journal import Journal, Printer, rows_digest
+from grrm.inference.journal import FILES, Journal, Printer, rows_digest
 from grrm.inference.judge_backend import Classifier, Use, open_judge
 from grrm.inference.runs import SERVER_FAILURES, Tally, Watch, keep
 from grrm.judges.card import BradleyTerry, Mode, Pairwise, Pointwise, read_card, use
@@ -255,6 +255,7 @@ def settings(
     return {
         "task": "grade",
         **backend.origin(),
+        FILES: backend.other_files(),
         "judge": asdict(used),
         "method": method,
         "reference": reference,

@@ -21,8 +21,13 @@ from typing import Any, Self, TextIO
 
 from grrm import lock
 from grrm.files import UserError, atomic_path, naming
+from grrm.json_text import json_line, parse_json
 
 Key = tuple[int, int]
+
+FILES = "files"
+"""Of the settings: what is read of a model besides its weights. Journals of version 0.1 do not say it, and go
+on whatever it is."""
 
 
 class Journal:
@@ -54,7 +59,7 @@ class Journal:
         self.output = Path(output)
         self.path = self.output.with_name(f"{self.output.name}.partial")
         self._settings = json.loads(json.dumps(settings))
-        self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        self._digest = _digest(settings)
         self._keys = [(run, index) for run in range(runs) for index in range(rows)]
         self._places: dict[Key, tuple[int, int]] = {}
         if self.output.is_dir():
@@ -107,7 +112,10 @@ class Journal:
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The results so far, in the order of runs and rows."""
-        return map(json.loads, self._lines())
+        source = self.output if self.finished else self.path
+        for number, line in enumerate(self._lines(), 1):
+            if (row := _row(line, f"{source}, line {number}")) is not None:
+                yield row
 
     def publish(self, rows: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Write the output, the results or `rows` made of them, and remove the partial file."""
@@ -119,7 +127,7 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
-        return json.dumps({**row, "settings": self._digest}, ensure_ascii=False).encode() + b"\n"
+        return json_line({**row, "settings": self._digest}).encode() + b"\n"
 
     def _lines(self) -> Iterator[bytes]:
         if self.finished:
@@ -148,7 +156,7 @@ class Journal:
         position, known = 0, set(self._keys)
         self._file.seek(0)
         for number, line in enumerate([] if overwrite else self._file):
-            row = _row(line)
+            row = _row(line, f"{self.path}, line {number + 1}")
             if row is None:
                 break
             if number == 0:
@@ -161,12 +169,15 @@ class Journal:
             position += len(line)
         self._file.truncate(position)
         if position == 0:
-            self._file.write(json.dumps({"settings": self._settings}, ensure_ascii=False).encode() + b"\n")
+            self._file.write(json_line({"settings": self._settings}).encode() + b"\n")
             self._file.flush()
 
     def _is_stale(self, earlier: Any, discard_stale: bool) -> bool:
         """Whether what is left was made with other settings and is to be given up; an error if it is not."""
         if earlier == self._settings:
+            return False
+        if earlier == _without_files(self._settings):
+            self._digest = _digest(earlier)  # of one output, all lines have the same
             return False
         found = (
             f"{self.path}: holds the results of an interrupted run that differs in "
@@ -183,10 +194,10 @@ class Journal:
     def _check_finished(self) -> None:
         """A finished output is left as it is, if it is what this run would make."""
         with self.output.open("rb") as file:
-            first = _row(file.readline())
+            first = _row(file.readline(), f"{self.output}, line 1")
         if first is None or "settings" not in first:
             raise UserError(f"{self.output}: exists, and is no output of this command; name another output")
-        if first["settings"] != self._digest:
+        if first["settings"] not in (self._digest, _digest(_without_files(self._settings))):
             recorded = {key: first[key] for key in self._settings if key in first}
             differences = _differences(recorded, self._settings)
             raise UserError(
@@ -250,13 +261,24 @@ def rows_digest(rows: Iterable[Any]) -> str:
     return digest.hexdigest()
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_files(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != FILES}
+
+
+def _row(line: bytes, where: str) -> dict[str, Any] | None:
+    """What a line holds; None if it is cut off. UserError if it holds what no journal does, such as NaN."""
     if not line.endswith(b"\n"):
         return None
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = parse_json(line.decode())
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return None
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}); remove this line: it is asked again") from error
     return row if isinstance(row, dict) else None
 
 

@@ -16,6 +16,7 @@ from grrm.inference.backends import (
     folder_origin,
     needs_installed,
     open_backend,
+    other_files,
 )
 from grrm.judges.card import BradleyTerry, Pairwise, Pointwise
 from grrm.model_folder import check_model
@@ -43,6 +44,10 @@ class Classifier:
     def origin(self) -> dict[str, Any]:
         """Folder and digest of the weights."""
         return folder_origin(self._model, self._model)
+
+    def other_files(self) -> dict[str, str]:
+        """Of the folder."""
+        return other_files(self._model)
 
     def context(self) -> int | None:
         """Nothing is generated."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import fields
 from typing import Any
 
 from grrm.inference.attempts import Retries
 from grrm.inference.backends import BACKENDS, DTYPES, Decoding, Engine
+from grrm.json_text import parse_json
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +58,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def _fields(text: str) -> dict[str, Any]:
     """An object in JSON."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(
@@ -70,7 +70,8 @@ def _fields(text: str) -> dict[str, Any]:
 
 def engine_of(args: argparse.Namespace) -> Engine:
     """The engine that the options of `add_engine_options` mean."""
-    return Engine(**{field.name: getattr(args, field.name) for field in fields(Engine)})
+    given = vars(args)
+    return Engine(**{field.name: given[field.name] for field in fields(Engine) if field.name in given})
 
 
 def add_decoding_options(

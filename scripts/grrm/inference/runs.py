@@ -12,7 +12,7 @@ from grrm.files import UserError
 from grrm.inference.answers import Row, rank_each, translate_each
 from grrm.inference.attempts import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
-from grrm.inference.journal import Journal, Key, Printer, rows_digest
+from grrm.inference.journal import FILES, Journal, Key, Printer, rows_digest
 from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
 
 CandidateOrder: TypeAlias = Literal["row", "shuffled"]
@@ -67,6 +67,7 @@ def settings(
     return {
         "task": task,
         **backend.origin(),
+        FILES: backend.other_files(),
         "prompt": asdict(prompt),
         "decoding": asdict(decoding),
         "retries": asdict(retries),

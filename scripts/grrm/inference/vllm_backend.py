@@ -17,6 +17,7 @@ from grrm.inference.backends import (
     Engine,
     Request,
     folder_origin,
+    other_files,
     prompt_too_long,
     unfinished,
 )
@@ -100,6 +101,10 @@ class VllmBackend:
         """Folder and digest of the weights, and the precision that they are used in."""
         precision_used = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
         return folder_origin(self._model, self._model) | {"dtype": precision_used}
+
+    def other_files(self) -> dict[str, str]:
+        """Of the folder."""
+        return other_files(self._model)
 
     def context(self) -> int:
         """Longest sequence that the engine was made for."""

@@ -61,6 +61,8 @@ class GroupScores:
             known about it. A group in which there is nothing to choose, of one candidate or of equal ones,
             gets the middle of the scale.
         failures: why judgements are missing, one text each.
+        unreadable: candidates without a score about which the judge did answer, by index: what they say may
+            be why (`grrm.judges.questions.UNUSABLE`).
         comparisons: of pairs of distinct candidates, by index into `candidates` (pairwise only).
         conflicts: results that an optimal order contradicts (dgr only).
         answer: the judge's last answer about the whole group (GRRM only).
@@ -70,6 +72,7 @@ class GroupScores:
 
     scores: tuple[float | None, ...]
     failures: tuple[str, ...] = ()
+    unreadable: frozenset[int] = frozenset()
     comparisons: tuple[Comparison, ...] = ()
     conflicts: int = 0
     answer: str | None = None

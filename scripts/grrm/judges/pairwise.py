@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
-from grrm.judges.comparisons import Shown, agreed, compared, orders_of, tournament_scores
+from grrm.judges.comparisons import Shown, agreed, compared, orders_of, too_few_answered, tournament_scores
 from grrm.judges.groups import (
     Group,
     GroupScores,
@@ -21,7 +21,7 @@ from grrm.judges.groups import (
     spread,
 )
 from grrm.judges.prompts import JudgePrompt
-from grrm.judges.questions import Decider, Verdict
+from grrm.judges.questions import UNUSABLE, Decider, Verdict
 from grrm.tournament import Comparison, Method, solve_feedback_arc_set
 from grrm.verdicts import Preference, lenient_preference, parse_preference, swap
 
@@ -90,16 +90,19 @@ async def judge_pairwise(
 
     comparisons: list[list[Comparison]] = [[] for _ in groups]
     failures: list[list[str]] = [[] for _ in groups]
+    unreadable: list[list[Comparison]] = [[] for _ in groups]
     for match in matches:
         if missing := [answers[question] for question in match.questions if answers[question].value is None]:
             i, j = match.pair
             failures[match.group].append(f"candidates {i} and {j}: {missing[0].failure}")
+            if all(verdict.reason in UNUSABLE for verdict in missing):
+                unreadable[match.group].append((i, j, None))
         else:
             comparisons[match.group].append(agreed(_said(match, answers), match.pair))
 
     results = tuple(
-        _score(group, results_of, failed, method)
-        for group, results_of, failed in zip(groups, comparisons, failures, strict=True)
+        _score(group, results_of, failed, answered, method)
+        for group, results_of, failed, answered in zip(groups, comparisons, failures, unreadable, strict=True)
     )
     said = [verdict.value for verdict in verdicts if verdict.value is not None]
     metrics = common_metrics(results, len(verdicts), len(verdicts) - len(said))
@@ -144,7 +147,13 @@ def _said(match: _Match, answers: dict[_Question, Verdict[Preference]]) -> list[
     ]
 
 
-def _score(group: Group, comparisons: list[Comparison], failed: list[str], method: Method) -> GroupScores:
+def _score(
+    group: Group,
+    comparisons: list[Comparison],
+    failed: list[str],
+    unreadable: list[Comparison],
+    method: Method,
+) -> GroupScores:
     chosen = distinct(group.candidates)
     if len(chosen) < 2:
         return GroupScores((0.0,) * len(group.candidates))
@@ -154,9 +163,14 @@ def _score(group: Group, comparisons: list[Comparison], failed: list[str], metho
     known, local = compared(among)
     # Of one that was never compared, the failures of its pairs say enough.
     few = [index for position, index in enumerate(chosen) if values[position] is None and position in known]
+    # Those that would have a score if the judge's answers about them could be read.
+    silent = too_few_answered(chosen, [*comparisons, *unreadable])
+    without = {index for position, index in enumerate(chosen) if values[position] is None}
+    broken = {group.candidates[index] for index in without - silent}
     return GroupScores(
         spread(group.candidates, chosen, values),
         (*failed, *(f"candidate {index}: fewer than half of its pairs were answered" for index in few)),
+        frozenset(index for index, text in enumerate(group.candidates) if text in broken),
         tuple(comparisons),
         solve_feedback_arc_set(len(known), local).conflicts if method == "dgr" else 0,
     )

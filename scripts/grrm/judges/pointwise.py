@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from grrm.judges.groups import Group, GroupScores, Judged, common_metrics, distinct, spread
 from grrm.judges.prompts import JudgePrompt
-from grrm.judges.questions import Decider
+from grrm.judges.questions import UNUSABLE, Decider
 from grrm.verdicts import lenient_score, parse_score
 
 LOWEST = 1
@@ -90,7 +90,9 @@ async def judge_each(
             continue
         scores = scale([verdict.value for verdict in own.values()])
         failed = [f"candidate {i}: {verdict.failure}" for i, verdict in own.items() if verdict.value is None]
-        results.append(GroupScores(spread(group.candidates, indices, scores), tuple(failed)))
+        broken = {group.candidates[i] for i, verdict in own.items() if verdict.reason in UNUSABLE}
+        unreadable = frozenset(i for i, text in enumerate(group.candidates) if text in broken)
+        results.append(GroupScores(spread(group.candidates, indices, scores), tuple(failed), unreadable))
     said = [verdict.value for verdict in verdicts if verdict.value is not None]
     metrics = common_metrics(results, len(verdicts), len(verdicts) - len(said))
     return Judged(tuple(results), metrics), said

@@ -24,6 +24,10 @@ Reason: TypeAlias = Literal[
 ]
 
 
+UNUSABLE: frozenset[Reason | None] = frozenset({"unparsable", "unfinished", "refused"})
+"""The judge answered, but nothing can be read in it: the texts that it was shown may be why."""
+
+
 @dataclass(frozen=True)
 class Verdict(Generic[T]):
     """What the judge decided about one prompt."""

@@ -59,7 +59,10 @@ def score(given: Given) -> Scored:
     settings = {key: value for key, value in given.options.items() if value is not None and key != "prompt"}
     # Variables about the judge that rewards are no variables about the one that evaluates.
     environment = without_variables_of(settings, os.environ)
-    options = JudgeOptions.from_mapping({**settings, "cache": str(given.journal or "")}, environment)
+    kept = {"cache": str(given.journal or "")}
+    if given.journal and "budget" in settings:  # it goes on where an interrupted run left it
+        kept["ledger"] = str(given.journal.with_suffix(".calls.jsonl"))
+    options = JudgeOptions.from_mapping({**settings, **kept}, environment)
     render = load_prompt(prompt)
     judged = score_segments(list(given.segments), render, options)
     more = {"model": options.model, "failures": judged.reasons, "answers": judged.answers}
@@ -124,7 +127,8 @@ def _render(
     check_columns(path, asked, row)
     own = column_texts(asked, row)
     hints = row.get("comment") or ""
-    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
+    reference = segment["ref"] or ""
+    fence = code_fence(segment["src"], segment["mt"], reference, hints, *own.values())
     keep = keeping_layout(*(templates[key] for key in ("prompt", "reference", "hints")))
     return fill_template(
         templates["prompt"],
@@ -134,7 +138,7 @@ def _render(
             "target_language": language_name(row["trg_lang"]),
             "source": keep(segment["src"]),
             "translation": keep(segment["mt"]),
-            "reference": _filled(templates["reference"], "reference", keep(segment["ref"]), fence, own),
+            "reference": _filled(templates["reference"], "reference", keep(reference), fence, own),
             "hints": _filled(templates["hints"], "hints", keep(hints), fence, own),
             "fence": fence,
         },

@@ -8,7 +8,15 @@ from typing import Any
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import STAGES, TRAININGS, of_part
-from grrm.config import grpo_runs, has_alignment_judge, pieces_of, taken_models, trained_stages
+from grrm.config import (
+    TASKS,
+    grpo_runs,
+    has_alignment_judge,
+    own_test_sets,
+    pieces_of,
+    taken_models,
+    trained_stages,
+)
 
 _LOCAL = {"download_dataset", "build_environment"}
 """Of the table, those that run where Snakemake does."""
@@ -39,11 +47,16 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
     # With COMET kinds of reward are compared, and translations rewarded, whatever is evaluated.
     others = rewarded | ({"comet"} if comparison else set())
     read = {*scored, *(METRICS[name] for name in others & METRICS.keys())}
+    teacher = config.get("teacher")
+    translations = None if teacher is None else teacher["translations"]
     bases = {row.start for row in of_part("") if row.name in stages} - set(STAGES)
+    tested = {task for task, _ in own_test_sets(config).values()}
     return {
         "make_toy_world": source == "toy",
         "check_table": source == "hub",
-        "collect_test_sets": source == "hub",
+        "collect_test_sets": source == "hub" or (source == "files" and bool(config["data"]["test_sets"])),
+        "read_files": source == "files",
+        "hold_out": source == "files" and len(tested) < len(TASKS),
         "make_base_models": bool(bases - set(taken)),
         **{f"{verb}_{stage}": stage in stages for stage in STAGES for verb in ("prepare", "train")},
         "train_metric": any(metric.train and metric.name not in taken for metric in read),
@@ -52,6 +65,9 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         "score_comet_of_reward_kinds": comparison,
         "score_translations_of_reward_kinds": comparison,
         "rank_shuffled_candidates": config["evaluate"]["orders"] > 0,
+        **dict.fromkeys(["propose_candidates", "annotate_rankings"], teacher is not None),
+        "annotate_translations": translations is not None,
+        "screen_translations": translations is not None and translations["comet"] is not None,
         **_alignment(config["alignment"], taken),
         **dict.fromkeys([*(f"train_{row.rule_name}" for row in of_part("judges")), "ask_judge"], judges),
     }

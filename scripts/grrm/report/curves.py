@@ -63,7 +63,7 @@ def read_curves(path: str | Path) -> list[Curve]:
         UserError: the file is empty, a row is not an object with a step, steps do not rise, or there is
             nothing to show.
     """
-    rows = read_jsonl(path)
+    rows = read_jsonl(path, gaps=True)
     _check_steps(path, rows)
     curves = []
     for panel in PANELS:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from grrm.engines import checkpoints
 from grrm.engines.model_card import FILE, Metric
 from grrm.files import UserError, read_json, sha256
+from grrm.hub_client import make_hub_client
 from grrm.model_folder import check_model
 from grrm.urls import read_key, shown, without_secrets
 
@@ -91,6 +92,7 @@ def upload(repository: str, files: Files, *, private: bool) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+    make_hub_client()
     api = HfApi(token=token)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]
     try:

@@ -24,17 +24,16 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 from grrm.asking.options import PATIENT
-from grrm.files import UserError
+from grrm.files import UserError, read_yaml
 from grrm.judges.prompts import shipped_prompt
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.labelled import Reading, checker, scoring
 from grrm.rewards.responses import items_of
 from grrm.rewards.siblings import Collector, Reward, rewarded
-from grrm.yaml_text import parse_yaml
+from grrm.rewards.trial import check_checkpoints
 
 T = TypeVar("T")
 
@@ -62,6 +61,7 @@ class RewardFunction:
             )
         self._options, self._reading, self._size = options, reading, group_size
         self._patience, self._concurrency = patience, concurrency
+        check_checkpoints(options)
         self._check = checker(options.kind, Scorer(options))  # a prompt that cannot be used is said now
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -160,10 +160,7 @@ def _configured() -> RewardFunction:
     path = os.environ.get("GRRM_REWARD")
     if not path:
         raise UserError("GRRM_REWARD is not set; expected a YAML file with the options of reward_function")
-    try:
-        options = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"GRRM_REWARD: {path} cannot be read ({error.strerror})") from error
+    options = read_yaml(path)
     if not isinstance(options, dict):
         raise UserError(f"GRRM_REWARD: {path} holds {options!r}, expected options of reward_function")
     return reward_function(**options)

@@ -5,10 +5,10 @@ verl's workers load this file by its path (`custom_reward_function.path`); scrip
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from grrm.json_text import parse_json
 from grrm.ranking import (
     MAX_CANDIDATES,
     MAX_SCORE,
@@ -91,9 +91,9 @@ def _read_ground_truth(value: str | Mapping[str, int]) -> dict[str, int]:
     scores: Any = value
     if isinstance(value, str):
         try:
-            scores = json.loads(value, object_pairs_hook=_unique_keys)
+            scores = parse_json(value)
         except ValueError as error:
-            raise _bad_ground_truth(value, f"not JSON with unique keys ({error})") from error
+            raise _bad_ground_truth(value, f"not JSON ({error})") from error
     if not isinstance(scores, Mapping):
         raise _bad_ground_truth(value, f"a {type(scores).__name__}")
     if not MIN_CANDIDATES <= len(scores) <= MAX_CANDIDATES:
@@ -104,13 +104,6 @@ def _read_ground_truth(value: str | Mapping[str, int]) -> dict[str, int]:
         if not is_score(score):
             raise _bad_ground_truth(value, f"score {score!r} of candidate {label}")
     return {label: int(score) for label, score in scores.items()}
-
-
-def _unique_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(items)
-    if len(values) != len(items):
-        raise ValueError("a key appears more than once")
-    return values
 
 
 def _bad_ground_truth(value: object, problem: str) -> ValueError:

@@ -66,7 +66,7 @@ def items_of(
 
     Raises:
         UserError: the lists differ in length, a query does not begin with its prompt, or a label is nested
-            too deep.
+            too deep or holds what is no number.
     """
     count = len(queries)
     labels = [None] * count if labels is None else labels
@@ -82,6 +82,8 @@ def items_of(
             )
         if _is_deep(label):
             raise UserError(f"label {number}: nested more than {_DEEPEST} deep; expected a row of data")
+        if not _is_json(label):
+            raise UserError(f"label {number}: holds NaN or infinity; expected numbers, and null for none")
         found.append(Item(prompt, without_end(response, end_marks), label))
     return found
 
@@ -177,6 +179,15 @@ def _end_of_mark(query: str, prompt: str, mark: str) -> int | None:
     """Where the last mark of the prompt ends in the query; a response may hold further ones."""
     places = [match.end() for match in re.finditer(re.escape(mark), query)]
     return places[min(prompt.count(mark), len(places)) - 1] if places else None
+
+
+def _is_json(value: Any) -> bool:
+    """Whether all numbers in what JSON was read into are such."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_deep(value: Any) -> bool:

@@ -3,8 +3,10 @@ or an answer in another form, is said at once and not after hours on GPUs."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from grrm.asking.options import JudgeOptions
 from grrm.files import UserError
@@ -33,6 +35,24 @@ async def try_judges(options: ScoringOptions, environment: Mapping[str, str]) ->
         if one.judge is not None and not one.judge.replay:
             said.append(await _try(one, one.judge, environment))
     return said
+
+
+def check_checkpoints(options: ScoringOptions) -> None:
+    """See that each checkpoint of a reward is there: it is loaded with the first response.
+
+    Raises:
+        UserError: a folder or an interpreter is not; names it.
+    """
+    for one in (options, *(part.options for part in options.parts)):
+        if (model := one.model) is not None:
+            if not Path(model.model).is_dir():
+                raise UserError(
+                    f"reward: model {model.model}: no such folder; expected that of a {one.kind} checkpoint"
+                )
+            if model.python and shutil.which(model.python) is None:
+                raise UserError(
+                    f"reward: python {model.python}: no such interpreter; expected one of {one.kind}'s"
+                )
 
 
 async def _try(options: ScoringOptions, judge: JudgeOptions, environment: Mapping[str, str]) -> str:

@@ -109,6 +109,7 @@ async def score_plan(plan: Plan, source: Group, *, scorer: Scorer) -> Judgement:
         _figures(judged),
         result.parts,
         result.failures,
+        frozenset(plan.candidates[index] for index in result.unreadable),
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grrm.json_text import json_line
 from grrm.judges.groups import Group
 from grrm.rewards.group.plan import Judgement, Plan
 
@@ -60,4 +60,4 @@ class GroupLedger:
             if source.chosen is not None:
                 row["chosen"] = place.get(source.chosen)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json_line(row) + "\n")

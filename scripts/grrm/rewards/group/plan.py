@@ -24,10 +24,11 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Rollout:
-    """A response of the policy and its length in tokens."""
+    """A response of the policy, its length in tokens, and its number among its siblings."""
 
     text: str
     length: int
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Judgement:
     """Points of each part of a mixture, 0 to 10, one per candidate of the plan."""
     failures: tuple[str, ...] = ()
     """Why each judgement failed of those asked for."""
+    unreadable: frozenset[str] = frozenset()
+    """Candidates without a score about which the judge did answer, but nothing that can be read."""
 
     def score_of(self, plan: Plan) -> dict[str, float]:
         """The candidates that have a score, with it."""

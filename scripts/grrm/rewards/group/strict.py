@@ -4,7 +4,9 @@
   so that neither the arrival order nor a position bias of the judge enters the reward.
 - A failed judgement is asked again at a higher temperature. If none succeeds, all valid rollouts of the group
   get the same neutral reward: no gradient among them, and more than an invalid rollout gets. A single
-  candidate without a score gets the mean of its siblings, which is no gradient either.
+  candidate about which no answer came gets the mean of its siblings, which is no gradient either; one about
+  which the judge did answer, but nothing that can be read, the lowest score among them: nothing is gained by
+  breaking the judge.
 - If all valid rollouts have the same translation there is nothing to judge: they get the neutral score.
 - Each rollout pays its own length penalty.
 """
@@ -56,13 +58,14 @@ class Strict:
         options, scores = self._options, judgement.score_of(plan)
         known = [scores[text] for text in plan.translations if text in scores]
         unknown = statistics.fmean(known) if known else NEUTRAL_SCORE
+        lowest = min(known, default=NEUTRAL_SCORE)
 
         def reward(translation: str | None, length: int) -> float:
             if translation is None:
                 return options.default_reward
             if judgement.outcome == "failed":
                 return options.neutral_reward
-            score = scores.get(translation, unknown)
+            score = scores.get(translation, lowest if translation in judgement.unreadable else unknown)
             return score * options.score_scale - overlong_penalty(length, options)
 
         return [reward(*member) for member in zip(plan.translations, lengths, strict=True)]

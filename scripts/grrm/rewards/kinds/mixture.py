@@ -75,6 +75,7 @@ def _mixed(
             for part, result in zip(parts, results, strict=True)
             for failure in result.failures
         ),
+        frozenset[int]().union(*[result.unreadable for result in results]),
         answer=answers[0] if answers else None,
         retries=sum(result.retries for result in results),
         parts={part.name: own for part, own in zip(parts, points, strict=True)},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypeAlias, get_args
 
@@ -103,13 +103,14 @@ class ScoringOptions:
         given, known = dict(values), {option.name for option in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise UserError(f"reward: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        entry = KINDS.get(given.get("kind", ""))
+        entry = KINDS.get(str(given.get("kind", "")))
+        _check_types(given)
         asked, client = entry is not None and entry.asks == "judge", given.pop("judge", None) or {}
         if asked and not given.get("served"):
             given["judge"] = JudgeOptions.from_mapping({**(judge or {}), **client}, environment)
         checkpoint = given.pop("model", None)
         if checkpoint and entry is not None and entry.asks == "checkpoint":
-            given["model"] = ModelOptions(**checkpoint)
+            given["model"] = _checkpoint(checkpoint)
         if given.get("range") is not None:
             given["range"] = tuple(given["range"])
         parts = given.pop("parts", None) or ()
@@ -130,7 +131,9 @@ class ScoringOptions:
         return self.scale == "group" if relative == "scale" else bool(relative)
 
     def compares(self, *, points: bool) -> bool:
-        """Whether a lone candidate has no score, or, with `points`, no points."""
+        """Whether a lone candidate has no score, or, with `points`, no points; of a mixture, in any part."""
+        if self.parts:  # it is their points that are weighed
+            return any(part.normalise == "group" or part.options.compares(points=True) for part in self.parts)
         return self.relative and (points or self.entry.relative != "points")
 
     @property
@@ -176,6 +179,54 @@ class Part:
         if normalise not in get_args(Normalise):
             raise UserError(f"reward.parts: {name}: normalise is {normalise!r}, expected none or group")
         return cls(name, float(weight), ScoringOptions.from_mapping(given, **shared), normalise)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_options(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, value))
+
+
+def _are_parts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(_are_options, value))
+
+
+def _is_range(value: Any) -> bool:
+    numbers = isinstance(value, list | tuple) and len(value) == 2
+    return numbers and all(isinstance(end, int | float) and not isinstance(end, bool) for end in value)
+
+
+_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("kind", "prompt", "scale", "function"), (_is_text, "a text")),
+    **dict.fromkeys(("swap", "reference", "served", "tolerant"), (_is_switch, "true or false")),
+    "seed": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
+    "range": (_is_range, "the lowest and the highest score"),
+    "judge": (_are_options, "options, such as url and model"),
+    "model": (lambda value: _is_text(value) or _are_options(value), "the folder of a checkpoint, or options"),
+    "parts": (_are_parts, "a list of options, such as kind and weight"),
+}
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        fits, expected = _TYPES[name]
+        if value is not None and not fits(value):
+            raise UserError(f"reward: {name} is {value!r:.80}, expected {expected}")
+
+
+def _checkpoint(given: str | Mapping[str, Any]) -> ModelOptions:
+    """A checkpoint by its folder, or by options."""
+    options = {"model": given} if isinstance(given, str) else dict(given)
+    known = [option.name for option in fields(ModelOptions)]
+    if unknown := sorted(set(options) - set(known)):
+        raise UserError(f"reward: model has unknown {', '.join(unknown)}; known are {', '.join(known)}")
+    return ModelOptions(**{"model": "", **options})
 
 
 def _check_parts(parts: Sequence[Part]) -> None:

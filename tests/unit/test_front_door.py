@@ -1,0 +1,65 @@
+"""What a visitor meets first: the version, how to cite, the index of the pages, the hooks."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from grrm import __version__
+from grrm.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"grrm {__version__}\n"
+
+
+def test_the_package_has_the_version_of_the_code():
+    project = tomllib.loads(read("pyproject.toml"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "grrm.__version__"}
+
+
+def test_the_changelog_begins_with_this_version():
+    assert re.search(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)[1] == __version__
+
+
+def test_the_citation_is_of_this_version_and_prefers_the_paper():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == __version__
+    assert citation["preferred-citation"]["url"] == "https://arxiv.org/abs/2602.14028"
+    assert citation["preferred-citation"]["title"] in read("README.md").replace("\n", " ")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_index_names_every_page(page):
+    assert f"({page})" in read("docs/README.md")
+
+
+@pytest.mark.parametrize(
+    "source", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}" for page in ["README.md", *PAGES])]
+)
+def test_every_link_between_pages_leads_somewhere(source):
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", read(source)):
+        assert ((ROOT / source).parent / target).exists(), target
+
+
+def test_the_hooks_run_what_make_lint_runs():
+    hooks = [
+        hook for repo in yaml.safe_load(read(".pre-commit-config.yaml"))["repos"] for hook in repo["hooks"]
+    ]
+    programs = {program for hook in hooks for program in re.findall(r"\.venv/bin/(\S+)", hook["entry"])}
+    recipe = re.search(r"^lint:.*?\n\n", read("Makefile"), re.MULTILINE | re.DOTALL)[0]
+    linted = set(re.findall(r"\$\(BIN\)/(\S+)", recipe)) - {"snakemake"}
+    assert programs == linted | {"mypy"}
