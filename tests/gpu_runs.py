@@ -196,6 +196,7 @@ class Run:
     folder: Path
     stage: str
     environment: Mapping[str, str]
+    killed: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -236,6 +237,7 @@ class Run:
         first.wait()
         _, alive = psutil.wait_procs(before, timeout=20)
         assert not alive, [process.cmdline() for process in alive]
+        self.killed = True
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")

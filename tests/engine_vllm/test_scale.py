@@ -124,7 +124,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     draw = random.Random(0)
     # Where both chains begin is chance, worth 0.034 nats a token.
     assert learn_answers(policy, lambda: answers(draw), steps=400) < 0.05
-    assert learn_answers(judge, lambda: judgements(draw), steps=200) < 0.01
+    assert learn_answers(judge, lambda: judgements(draw), steps=200) < 0.05
     return {"mt_grpo": policy, "grrm_rlvr": judge}
 
 
