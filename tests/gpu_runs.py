@@ -22,12 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from configurations import ROOT, experiment, render_alignment, render_judge, render_rl
+from configurations import ROOT, experiment, render_alignment, render_rl
 from grrm.data.alignment import verl_rows
-from grrm.data.prepare_judges import judge_rows
-from grrm.data.records import Compared, Graded
 from grrm.engines import verl
-from grrm.judges.prompts import load_judge_prompt
 from grrm.prompts import load_ranking_prompt
 from on_cpu import on_cpu
 from tiny_model import learn, save_tiny_model
@@ -39,7 +36,6 @@ RESPONSES = ["green", "frog", "the other side", "a throat"]
 VERDICTS = {"A": "good\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 9, B: 2\n"}
 VERDICTS["B"] = VERDICTS["A"].replace("A > B", "B > A").replace("A: 9, B: 2", "B: 9, A: 2")
 PROMPT = ROOT / "config/prompts/toy_ranking.yaml"
-JUDGE_PROMPTS = {kind: f"config/prompts/toy_{kind}.yaml" for kind in ("pointwise", "pairwise")}
 STEPS = 2
 LIMIT = 1800
 """Seconds that a start may take."""
@@ -48,8 +44,6 @@ OVERLAYS = {
     "one_gpu": ("paper", "small", "one_gpu"),
     "paper": ("paper",),
     "dedicated": ("paper", "small", "one_gpu"),
-    "cla": ("paper", "small", "one_gpu", "paper_cla"),
-    "judges": ("paper", "judges_paper"),
     "alignment": ("paper", "small", "alignment_gpu"),
 }
 """Configurations for GPUs that differ in kind -> their files below config/.
@@ -62,9 +56,6 @@ def rendered(kind: str, stage: str, **changes: Any) -> dict[str, Any]:
     config = experiment(*OVERLAYS[kind])
     if kind == "dedicated":
         config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
-    if kind == "judges":
-        config["judges"]["prompts"] = JUDGE_PROMPTS
-        return render_judge(config, stage.removeprefix("judge_"))  # type: ignore[arg-type]
     return render_alignment(config) if kind == "alignment" else render_rl(config, stage, **changes)
 
 
@@ -116,25 +107,6 @@ def translation_row(prompt: str, source: str, language: str, index: int, split: 
     return {**made, "extra_info": made["extra_info"] | info}
 
 
-def _judged(source: str) -> tuple[dict[str, str], ...]:
-    return ({"role": "user", "content": source},)
-
-
-def _judge_rows(stage: str, count: int, split: str) -> list[dict[str, Any]]:
-    """As the workflow prepares them: `count` rows, both orders of a pair following each other."""
-    kind = stage.removeprefix("judge_")
-    prompt = load_judge_prompt(str(ROOT / JUDGE_PROMPTS[kind]), stage)  # type: ignore[arg-type]
-    asked = [(_judged(f"{SOURCES[index % 4]} {index // 4}"), index) for index in range(count)]
-    if kind == "pointwise":
-        graded = [Graded(turns, RESPONSES[index % 4], index % 5) for turns, index in asked]  # type: ignore[arg-type]
-        return judge_rows(graded, prompt, split=split)
-    pairs = [
-        Compared(turns, RESPONSES[index % 4], RESPONSES[(index + 1) % 4], "A")  # type: ignore[arg-type]
-        for turns, index in asked[: count // 2]
-    ]
-    return judge_rows(pairs, prompt, both=True, split=split)
-
-
 def _alignment_rows(count: int, split: str, folder: Path) -> list[dict[str, Any]]:
     """Prepared from a table as it is published."""
     table = folder / f"preferences_{split}.jsonl"
@@ -152,8 +124,6 @@ def _alignment_rows(count: int, split: str, folder: Path) -> list[dict[str, Any]
 
 def rows_of(stage: str, count: int, split: str, folder: Path) -> list[dict[str, Any]]:
     """Rows as verl reads them, of which the models have learned the answers."""
-    if stage.startswith("judge_"):
-        return _judge_rows(stage, count, split)
     if stage == "alignment_grpo":
         return _alignment_rows(count, split, folder)
     return (_ranking_rows if stage == "grrm_rlvr" else _translation_rows)(count, split)
@@ -165,15 +135,7 @@ def known(stage: str) -> list[tuple[str, str]]:
         return [(prompt, verdict) for prompt in ranking_prompts() for verdict in VERDICTS.values()]
     if stage == "mt_grpo":
         return [(source, answer) for source in SOURCES for answer in TRANSLATIONS]
-    if stage == "alignment_grpo":
-        return [(source, answer) for source in SOURCES for answer in RESPONSES]
-    tag, verdicts = ("score", "13") if stage == "judge_pointwise" else ("better", "AB")
-    prompts = [row["prompt"][0]["content"] for row in _judge_rows(stage, 16, "train")]
-    return [
-        (prompt, f"<think>good</think>\n<{tag}>{verdict}</{tag}>")
-        for prompt in prompts
-        for verdict in verdicts
-    ]
+    return [(source, answer) for source in SOURCES for answer in RESPONSES]
 
 
 def make_model(folder: Path, stage: str) -> Path:
