@@ -42,6 +42,7 @@ LIMIT = 1800
 
 OVERLAYS = {
     "one_gpu": ("paper", "small", "one_gpu"),
+    "lora": ("paper", "small", "one_gpu", "lora"),
     "paper": ("paper",),
     "dedicated": ("paper", "small", "one_gpu"),
     "alignment": ("paper", "small", "alignment_gpu"),

@@ -20,7 +20,7 @@ HEAD = "| part | result | minutes | commit | date | machine |\n| --- | --- | ---
 def main(argv: list[str] | None = None) -> None:
     """Replace the part's row."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", required=True, help="tests/engine_vllm/test_<part>.py")
+    parser.add_argument("--part", required=True, help="of tests/engine*/test_<part>.py")
     parser.add_argument("--report", type=Path, required=True, help="what pytest --junitxml wrote")
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args(argv)

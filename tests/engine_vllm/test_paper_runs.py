@@ -1,6 +1,7 @@
 """The paper's runs as they are rendered for GPUs, executed on a CPU: RLVR, and GRPO with two vLLM models.
 
-make test has time for one GPU's; make test-full adds the paper's own batches, and a judge on GPUs of its own.
+make test has time for one GPU's; make test-full adds adapters, the paper's own batches, and a judge on GPUs of
+its own.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def trained(kind: str, stage: str, models: dict[str, Path], folder: Path) -> Run:
     run = prepare(on_a_cpu(kind, stage), stage, folder, models)
-    if kind == "one_gpu":
+    if kind in ("one_gpu", "lora"):
         run.kill_after_the_first_step()
     run.finish()
     return run
 
 
-@pytest.fixture(scope="module", params=parametrised("one_gpu", "paper"))
+@pytest.fixture(scope="module", params=parametrised("one_gpu", "lora", "paper"))
 def rlvr(request: pytest.FixtureRequest, models: dict[str, Path], tmp_path_factory: Any) -> Run:
     return trained(request.param, "grrm_rlvr", models, tmp_path_factory.mktemp("rlvr"))
 
 
-@pytest.fixture(scope="module", params=parametrised("one_gpu", "paper", "dedicated"))
+@pytest.fixture(scope="module", params=parametrised("one_gpu", "lora", "paper", "dedicated"))
 def grpo(request: pytest.FixtureRequest, models: dict[str, Path], tmp_path_factory: Any) -> Run:
     return trained(request.param, "mt_grpo", models, tmp_path_factory.mktemp("grpo"))
 

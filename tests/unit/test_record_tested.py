@@ -29,7 +29,7 @@ def test_the_page_names_every_part() -> None:
     page = (ROOT / "docs/tested.md").read_text(encoding="utf-8")
     marked = [
         path.stem.removeprefix("test_")
-        for path in (ROOT / "tests/engine_vllm").glob("test_*.py")
+        for path in (ROOT / "tests").glob("engine*/test_*.py")
         if "mark.full" in path.read_text(encoding="utf-8")
     ]
     assert record_tested.HEAD in page

@@ -27,7 +27,7 @@ def test_the_page_has_the_list_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("kind", "stage"),
     [
-        *((kind, stage) for kind in ("one_gpu", "paper") for stage in ("grrm_rlvr", "mt_grpo")),
+        *((kind, stage) for kind in ("one_gpu", "lora", "paper") for stage in ("grrm_rlvr", "mt_grpo")),
         ("dedicated", "mt_grpo"),
         ("alignment", "alignment_grpo"),
     ],
@@ -35,7 +35,7 @@ def test_the_page_has_the_list_and_nothing_else() -> None:
 def test_the_list_is_all_that_is_changed(kind: str, stage: str) -> None:
     given = rendered(kind, stage)
     changed = {key for key, value in on_cpu(given).items() if given.get(key) != value}
-    assert not changed & set(ONE_DEVICE) if kind == "one_gpu" else changed & set(ONE_DEVICE)
+    assert not changed & set(ONE_DEVICE) if kind in ("one_gpu", "lora") else changed & set(ONE_DEVICE)
     assert changed - CHANGES.keys() - set(ONE_DEVICE) == {
         key for key in changed if re.search(r"[.]rollout[.]", key) and key.rsplit(".")[-1] in SERVER_CHANGES
     }

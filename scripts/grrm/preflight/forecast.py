@@ -179,9 +179,23 @@ def _own_table(config: Mapping[str, Any], stage: str, sizes: Mapping[int, float]
     given = own_files(config, folder).get(stage)
     if given is None:
         return Table(Range(0, 0), sizes, f"no files: {what_to_give(stage)}")
+    if given.key.startswith("teacher") and not (folder / given.files[0]).exists():
+        return _annotated_table(config, stage, sizes, folder)
     lines = read_lines if given.plain else read_rows
     rows = sum(1 for path in given.files for _ in lines(folder / path))
     return Table(Range(rows, rows), sizes, f"counted in {', '.join(given.files)}")
+
+
+def _annotated_table(
+    config: Mapping[str, Any], stage: str, sizes: Mapping[int, float], folder: Path
+) -> Table:
+    """Rows that a teacher makes at most, before it has: one for each source."""
+    teacher = config["teacher"]
+    ranked = TRAININGS[stage].task == "ranking"
+    limit = teacher["candidates"]["groups"] if ranked else teacher["translations"]["rows"]
+    rows = _own_table(config, "mt_grpo", sizes, folder).rows.high
+    rows = rows if limit is None else min(rows, limit)
+    return Table(Range(0, rows), sizes, "the teacher's, at most; what it keeps is not known yet")
 
 
 def rows_per_group(size: int, subgroup_augment: int, shuffle_augment: int) -> float:
@@ -246,12 +260,21 @@ def forecast(
             asked = request(f"train_{name}", resources, config)
             hours = gpu_hours * (1 / (asked.nodes * asked.gpus))
             jobs = Range(*(math.ceil(max(end, 1e-9) / (asked.runtime / 60)) for end in hours))
-        checkpoint = assumptions["checkpoint"]
-        room = Range(*checkpoint["bytes"]["range"]) * checkpoint["kept"]
-        model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
-        disk = (room + model) * parameters
+        disk = _checkpoint_bytes(name, config[name], assumptions["checkpoint"]) * parameters
         stages.append(Stage(name, rows, table.source, steps, gpu_hours, hours, jobs, disk))
     return stages
+
+
+def _checkpoint_bytes(name: str, settings: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Range:
+    """Bytes on the disk for each parameter of the model: checkpoints and the finished model."""
+    room = Range(*checkpoint["bytes"]["range"])
+    model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
+    if settings.get("finetuning") == "lora":
+        # verl's hold the merged model beside the adapters; LLaMA-Factory merges when it has finished.
+        merged = model * (1 if TRAININGS[name].engine == "rl" else 1 / checkpoint["kept"])
+        room = room * Range(*checkpoint["lora"]["range"]) + merged
+    total: Range = room * checkpoint["kept"] + model
+    return total
 
 
 def longest_path(stages: Iterable[Stage]) -> tuple[list[str], Range]:
@@ -303,6 +326,8 @@ def _gpu_seconds(
 ) -> Range:
     row = TRAININGS[name]
     prompt, answer = (_tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
+    if settings.get("finetuning") == "lora":
+        assumptions = _with_adapters(assumptions)
     if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
@@ -311,6 +336,13 @@ def _gpu_seconds(
     # One call of the judge for each group.
     judged = _tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
     return rl_seconds(prompt, answer, prompts * settings["rollouts"], judged, parameters, assumptions)
+
+
+def _with_adapters(assumptions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The assumptions where adapters alone are trained."""
+    speed = assumptions["speed"]
+    training = Range(*speed["training"]["range"]) * Range(*speed["lora"]["range"])
+    return {**assumptions, "speed": {**speed, "training": {"range": training}}}
 
 
 def learning_seconds(tokens: Range, parameters: float, assumptions: Mapping[str, Any]) -> Range:
@@ -439,6 +471,10 @@ def format_forecast(
     low, high = item["range"]
     kept = assumptions["checkpoint"]["kept"]
     lines.append(f"  checkpoint: {low:g} to {high:g} bytes a parameter, {kept} kept ({item['source']})")
+    if any(config[stage.name].get("finetuning") == "lora" for stage in stages):
+        item = assumptions["checkpoint"]["lora"]
+        low, high = item["range"]
+        lines.append(f"  adapters: {low:g} to {high:g} of the model ({item['source']})")
     return "\n".join(lines)
 
 
