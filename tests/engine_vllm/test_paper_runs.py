@@ -1,7 +1,7 @@
 """The paper's runs as they are rendered for GPUs, executed on a CPU: RLVR, and GRPO with two vLLM models.
 
-make test has time for one GPU's; make test-full adds adapters, the paper's own batches, and a judge on GPUs of
-its own.
+make test has time for one GPU's; make test-full adds adapters, the paper's own batches, and a judge on GPUs
+of its own.
 """
 
 from __future__ import annotations
