@@ -47,13 +47,14 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 	$(BIN)/python -m pytest -q -n 2 tests/attacks
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full"
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
 
 test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
+	$(BIN)/python -m pytest -q tests/integration -m full
 
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
 	$(RUN) .snakemake/environments/trl.json
