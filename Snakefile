@@ -48,3 +48,4 @@ rule all:
         rules.write_provenance.output,
         rules.measure_efficiency.output,
         REWARD_COMPARISON,
+        ANNOTATION_PAGE if TEACHER else [],

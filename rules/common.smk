@@ -14,7 +14,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
-from grrm.cluster import check_rules, load_resources, request, requests, resources_of_runs
+from grrm.cluster import (
+    check_rules,
+    load_resources,
+    request,
+    requests,
+    resources_of_runs,
+)
 from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
@@ -27,6 +33,7 @@ from grrm.config import (
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
+    models_here,
     part_checkpoints_of,
     pieces_of,
     planned_trainings,
@@ -119,7 +126,11 @@ PART = {
     for part in metric.parts
 }
 # All that is read of other people's models, each a folder or a hub id.
-WANTED = {*TAKEN.values(), *(PART[name][1] for name in PART if name in TAKEN)} - {None}
+WANTED = {
+    *TAKEN.values(),
+    *(PART[name][1] for name in PART if name in TAKEN),
+    *models_here(config).values(),
+} - {None}
 
 
 def model(stage):
@@ -224,6 +235,10 @@ EVALUATIONS = [
 ]
 
 
+# Who makes ranking data, if somebody does.
+TEACHER = config.get("teacher")
+ANNOTATION = f"{RESULTS}/annotation"
+ANNOTATION_PAGE = f"{RESULTS}/report/annotation.html"
 ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
 REWARD_KINDS = f"{RESULTS}/evaluation/reward_kinds.json"
 # Part of everything that is made, if it is asked for.
@@ -246,6 +261,14 @@ def reward_kinds_target(wildcards):
             "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def annotation_target(wildcards):
+    if TEACHER is None:
+        raise WorkflowError(
+            "this configuration has no section 'teacher'; docs/teacher.md says what goes into it"
+        )
+    return ANNOTATION_PAGE
 
 
 def judge_targets(*paths):

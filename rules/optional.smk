@@ -5,6 +5,12 @@ if config["alignment"] is not None:
     include: "alignment.smk"
 
 
+if TEACHER is not None:
+
+    include: "teacher_names.smk"
+    include: "teacher.smk"
+
+
 if config["judges"] is not None:
 
     include: "judge_names.smk"

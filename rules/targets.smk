@@ -6,6 +6,7 @@ localrules:
     data,
     alignment_grpo,
     reward_kinds,
+    annotation,
     evaluate,
     report,
     judges,
@@ -50,6 +51,11 @@ rule alignment_grpo:
 rule reward_kinds:
     input:
         reward_kinds_target,
+
+
+rule annotation:
+    input:
+        annotation_target,
 
 
 rule evaluate:

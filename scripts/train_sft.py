@@ -70,9 +70,16 @@ def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> i
 
 
 def _overrides(config: dict[str, Any], python: str) -> list[str]:
-    """What LLaMA-Factory reads after the file: what this environment lacks is no part of the training."""
-    wants_flash_attn = config.get("flash_attn") == "fa2"
-    return [] if not wants_flash_attn or has_flash_attn(python) else ["flash_attn=sdpa"]
+    """What LLaMA-Factory reads after the file, and is no part of the training.
+
+    What this environment lacks; and that no activation is computed twice to save memory which a CPU has.
+    """
+    overrides = []
+    if config.get("flash_attn") == "fa2" and not has_flash_attn(python):
+        overrides.append("flash_attn=sdpa")
+    if config.get("use_cpu"):
+        overrides.append("disable_gradient_checkpointing=true")
+    return overrides
 
 
 def _curve(state: Path) -> Iterator[dict[str, float]]:

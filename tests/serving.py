@@ -11,12 +11,12 @@ from judge_server import JudgeServer, Script
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[JudgeServer]:
-    """A server that follows the script."""
+def serving(script: Script, port: int = 0) -> Iterator[JudgeServer]:
+    """A server that follows the script, at a free port unless one is given."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = JudgeServer(script)
+    server = JudgeServer(script, port)
     asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result(5)
     try:
         yield server

@@ -51,6 +51,9 @@ COT = pa.schema({"src_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT, "respo
 # Of its GRPO: sentence pairs.
 PAIRS = pa.schema({"src_text": _TEXT, "trg_text": _TEXT, "src_lang": _TEXT, "trg_lang": _TEXT})
 
+# Groups of candidates that nobody has judged yet.
+CANDIDATES = pa.schema([*PAIRS, pa.field("mt_texts", pa.list_(_TEXT))])
+
 # ranking_test: groups of candidates with human scores on any scale (MQM among them), higher is better.
 RANKING_TEST = pa.schema(
     {
@@ -78,6 +81,7 @@ SCHEMAS = {
     "ranking": RANKING,
     "cot": COT,
     "pairs": PAIRS,
+    "candidates": CANDIDATES,
     "ranking_test": RANKING_TEST,
     "translation_test": TRANSLATION_TEST,
 }

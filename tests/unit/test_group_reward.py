@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import math
+import random
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from grrm.rewards.group import (
     GroupOptions,
     GroupRewardManager,
     GroupRewards,
+    Judgement,
     Rollout,
     asking_insistently,
     overlong_penalty,
@@ -31,8 +33,10 @@ from grrm.rewards.group import (
     score_plan,
     strict_scores,
 )
+from grrm.rewards.group.collect import Place
 from grrm.rewards.kinds import Scorer, ScoringOptions
 from grrm.rewards.step_metrics import step_metrics
+from grrm.rounds import PLACE, Rounds
 
 GOLDEN = Path(__file__).parent.parent / "data/golden"
 STRICT = GroupOptions(prompt="unused", score_scale=0.1, default_reward=-0.4, deadline=5.0)
@@ -246,6 +250,48 @@ def test_groups_that_arrive_interleaved_are_kept_apart():
 
     assert asyncio.run(main()) == pytest.approx([0.9, 0.2, 0.6, 0.9])
     assert len(judge.shown) == 2
+
+
+def test_the_groups_of_a_step_are_asked_about_in_one_round_in_the_order_of_their_rows():
+    """The judge of the second group asks again; the third has nothing to ask."""
+    rounds_made = []
+
+    async def answer(questions):
+        rounds_made.append(questions)
+        return [ranking_answer("compared", [9, 2])] * len(questions)
+
+    async def main():
+        rounds = Rounds(answer)
+
+        async def ask(plan, source):
+            for _ in range({"invalid": 0, "fails": 2}.get(source.question, 1)):
+                await rounds.ask((source.question, plan.translations), PLACE.get())
+            return Judgement("judged", tuple(range(len(plan.candidates))))
+
+        rewards = GroupRewards(PAPER, ask, rounds)
+
+        async def arrive(row, question, number, text):
+            await asyncio.sleep(random.uniform(0, 0.05))
+            return await rewards.reward(
+                f"uid of {row}",
+                Rollout(response(text), 5, number),
+                replace(SOURCE, question=question),
+                expected=2,
+                step=1,
+                place=Place(row, "first", 3),
+            )
+
+        groups = [(7, "plain"), (8, "fails"), (9, "invalid")]
+        arrivals = [(*group, n, text) for group in groups for n, text in enumerate(["good", "poor"])]
+        await asyncio.wait_for(asyncio.gather(*[arrive(*arrival) for arrival in arrivals]), 10)
+        # Of a step whose groups nobody has counted, each is asked about by itself.
+        alone = rewards.reward("u", Rollout(response("good"), 5), SOURCE, expected=1, step=2)
+        await asyncio.wait_for(alone, 10)
+
+    asyncio.run(main())
+    shown = ("good", "poor")
+    assert rounds_made[:2] == [[("plain", shown), ("fails", shown)], [("fails", shown)]]
+    assert rounds_made[2:] == [[(SOURCE.question, ("good",))]]
 
 
 def test_after_the_deadline_a_group_is_judged_without_its_missing_members():

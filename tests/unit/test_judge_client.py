@@ -388,6 +388,22 @@ def test_a_window_corrects_what_it_guessed_and_lets_the_large_through() -> None:
     assert 0.28 <= asyncio.run(run()) < 2
 
 
+def test_a_window_of_many_calls_costs_no_more_a_call() -> None:
+    async def run() -> tuple[float, bool]:
+        window = Window(100_001, 60)
+        start = time.process_time()
+        for _ in range(50_000):
+            window.correct(await window.acquire(3), 2)
+        seconds = time.process_time() - start
+        full = asyncio.create_task(window.acquire(2))
+        await asyncio.sleep(0.01)
+        return seconds, full.cancel()
+
+    seconds, waited = asyncio.run(run())
+    assert seconds < 5  # adding all of them up for each takes minutes
+    assert waited, "what was spent is not forgotten"
+
+
 @pytest.mark.parametrize("limit", [{"requests_per_minute": 5}, {"tokens_per_minute": 5 * 140}])
 def test_limits_per_minute(limit: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("grrm.asking.endpoint._RATE_PERIOD", 0.4)

@@ -1,4 +1,4 @@
-"""With conda and containers a rule's script has the packages of its own lock alone: it must start with them."""
+"""With conda and containers a rule's script has the packages of its own lock alone: it starts with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # What a name in a rule's `conda:` may stand for (rules/common.smk: SFT, RL).
-STAGES = {"{SFT}": ("train", "sft_cuda"), "{RL}": ("train", "rl_cuda", "vllm_cpu")}
+_MODELS = ("train", "rl_cuda", "vllm_cpu")
+STAGES = {
+    "{SFT}": ("train", "sft_cuda"),
+    "{RL}": _MODELS,
+    # Of those who ask models here or endpoints (rules/teacher_names.smk).
+    "{PROPOSING}": ("driver", *_MODELS),
+    "{TEACHING}": ("driver", *_MODELS),
+}
 
 # Run by the tests' interpreter: imports every script, with all packages blocked that the lock does not have.
 _IMPORT = """

@@ -48,6 +48,8 @@ class Reply:
     """Why the text ends where it does, in the endpoint's word: stop, length..."""
     status: int = 0
     """HTTP status of a failure; 0 if there was none."""
+    sent: bool = True
+    """Whether the request can have reached the endpoint."""
 
     @property
     def cut(self) -> bool:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from grrm.asking.ledger import Counts, write_call
 from grrm.asking.limits import Batch
 from grrm.asking.money import Budget, cost_of
 from grrm.asking.options import JudgeOptions, key_of
+from grrm.asking.together import Together
 from grrm.asking.tokens import marking
 from grrm.content import model_hash
 from grrm.files import UserError
@@ -41,9 +43,12 @@ class JudgeClient:
         options: how to ask.
         environment: where the API key is looked up.
         retrying: in place of what the options say about retries.
+        together: sends all that is asked at once in one message. Then there must be no limit to what is, and
+            equal questions are sent each for itself.
 
     Attributes:
         counts: of what was asked since the client was made.
+        budget: what is spent of it, by this client and by those before it that had the same ledger.
     """
 
     def __init__(
@@ -52,17 +57,19 @@ class JudgeClient:
         environment: Mapping[str, str] = os.environ,
         *,
         retrying: Retrying | None = None,
+        together: Together | None = None,
     ) -> None:
         self.options = options
         self.counts = Counts()
+        self._together = together
         key = key_of(options.key_variable, environment)
         self._marked = marking(options.tokenizer)
-        self._endpoint = Endpoint(options, key, self.counts, retrying)
+        self.budget = Budget(options)
+        self._endpoint = Endpoint(options, key, self.counts, self.budget, retrying, together)
         # A folder may hold another model tomorrow.
         self._content = model_hash(options.model) if options.cache else None
         self._cache = ReplyCache(Path(options.cache)) if options.cache else None
         self._pending: dict[str, asyncio.Task[Reply]] = {}
-        self._budget = Budget(options)
         self._batches = 0
         self._watch = FailureWatch(options.max_failure_share, options.failure_window)
         self._round = self._begun = 0
@@ -164,18 +171,21 @@ class JudgeClient:
         self, prompts: Sequence[str], sample: int, temperature: float, batch: Batch
     ) -> list[Reply]:
         self.counts.requests += len(prompts)
-        return list(
-            await asyncio.gather(
-                *[
-                    self._share(
-                        question(prompt, marked=self._marked) | defaults(self.options, temperature),
-                        sample,
-                        batch,
-                    )
-                    for prompt in prompts
-                ]
-            )
-        )
+        with self._spread(len(prompts)) as done:
+
+            async def ask(prompt: str) -> Reply:
+                request = question(prompt, marked=self._marked) | defaults(self.options, temperature)
+                try:
+                    return await self._share(request, sample, batch)
+                finally:
+                    done()
+
+            return list(await asyncio.gather(*map(ask, prompts)))
+
+    def _spread(self, count: int) -> AbstractContextManager[Callable[[], None]]:
+        if self._together is None:
+            return nullcontext(lambda: None)
+        return self._together.rounds.spread(count)
 
     def key(self, request: Mapping[str, Any], sample: int) -> str:
         """Under which the answer to a request is kept."""
@@ -183,6 +193,8 @@ class JudgeClient:
 
     async def _share(self, request: Mapping[str, Any], sample: int, batch: Batch) -> Reply:
         key = self.key(request, sample)
+        if self._together is not None:  # everyone that is counted asks
+            return await self._answer(key, request, batch)
         if key in self._pending:
             self.counts.shared += 1
         else:
@@ -194,9 +206,7 @@ class JudgeClient:
     async def _answer(self, key: str, request: Mapping[str, Any], batch: Batch) -> Reply:
         if self._cache is not None and (row := self._cache.get(key)) is not None:
             self.counts.cached += 1
-            # Rows of before reasons were kept are answers.
-            finish = row.get("finish", STOP)
-            reply = reply_of(row["text"], finish, row["prompt_tokens"], row["completion_tokens"])
+            reply = _kept(row)
             self._note(key, reply, 0.0, cached=True)
             return reply
         if self.options.replay:
@@ -205,23 +215,20 @@ class JudgeClient:
             return reply
         start = time.monotonic()
         try:
-            with self._budget.reserved(request, self.counts.cost):
-                async with batch.limit():
-                    reply = await self._endpoint.send(request, batch)
+            async with batch.limit():
+                reply = await self._endpoint.send(request, batch)
         except TimeoutError:
             reply = Reply(None, "deadline", f"not answered within {self.options.deadline:g} s")
         self._book(key, reply, time.monotonic() - start)
-        if (reply.reason is None or reply.cut) and self._cache is not None:
-            self._cache.put(
-                key,
-                request,
-                {
-                    "text": reply.text,
-                    "prompt_tokens": reply.prompt_tokens,
-                    "completion_tokens": reply.completion_tokens,
-                    "finish": reply.finish,
-                },
-            )
+        refused = reply.reason == "refused" and self.options.keep_refusals
+        if (reply.reason is None or reply.cut or refused) and self._cache is not None:
+            kept = {
+                "text": reply.text,
+                "prompt_tokens": reply.prompt_tokens,
+                "completion_tokens": reply.completion_tokens,
+                "finish": reply.finish,
+            }
+            self._cache.put(key, request, kept | ({"refused": reply.detail} if refused else {}))
         return reply
 
     def _read(self, reply: Reply, parse: Callable[[str], T]) -> Verdict[T]:
@@ -269,6 +276,8 @@ class JudgeClient:
                 "prompt_tokens": reply.prompt_tokens,
                 "completion_tokens": reply.completion_tokens,
                 "cost": cost,
+                # Its calls one by one.
+                **({"noted": True} if self.budget.notes_calls else {}),
             }
             write_call(Path(options.ledger), row)
 
@@ -304,3 +313,12 @@ class JudgeClient:
                 f"{found.asked} answers failed, more than {limit} allows: {found}. {found.advice} "
                 f"(JUDGE_API_URL, {self.options.key_variable}), or raise the share"
             )
+
+
+def _kept(row: Mapping[str, Any]) -> Reply:
+    """A reply that was kept."""
+    tokens = row["prompt_tokens"], row["completion_tokens"]
+    if "refused" in row:
+        return Reply(row["text"], "refused", row["refused"], *tokens, row["finish"])
+    # Rows of before reasons were kept are answers.
+    return reply_of(row["text"], row.get("finish", STOP), *tokens)

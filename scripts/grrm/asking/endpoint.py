@@ -20,8 +20,10 @@ import httpx
 from grrm.asking.chat import Reply, longest_answer, read_response
 from grrm.asking.ledger import Counts
 from grrm.asking.limits import Batch, Breaker, Slots, Window
+from grrm.asking.money import Budget
 from grrm.asking.options import JudgeOptions, chat_url
 from grrm.asking.proxies import proxy_for
+from grrm.asking.together import Together
 from grrm.files import UserError
 from grrm.judges.questions import Reason
 from grrm.urls import shown, without_secrets
@@ -71,16 +73,25 @@ class Endpoint:
         options: how to ask; `url` and what limits the calls is used.
         key: sent in one header, written nowhere; empty: none is sent.
         counts: where calls and their errors are counted.
+        budget: what calls are paid from.
         retrying: in place of what the options say.
+        together: sends the calls, in place of each for itself.
 
     Attributes:
         address: of chat completions, for messages; without secrets.
     """
 
     def __init__(
-        self, options: JudgeOptions, key: str, counts: Counts, retrying: Retrying | None = None
+        self,
+        options: JudgeOptions,
+        key: str,
+        counts: Counts,
+        budget: Budget,
+        retrying: Retrying | None = None,
+        together: Together | None = None,
     ) -> None:
-        self._options, self._key, self._counts = options, key, counts
+        self._options, self._key, self._counts, self._budget = options, key, counts, budget
+        self._together = together
         self._retrying = retrying or Retrying.of(options)
         url = "" if options.replay else chat_url(options.url)
         self.address = shown(url)
@@ -108,7 +119,11 @@ class Endpoint:
         self._tls = _tls(url)
 
     async def send(self, request: Mapping[str, Any], batch: Batch) -> Reply:
-        """Send a request until it is answered or there is no point in it."""
+        """Send a request until it is answered or there is no point in it.
+
+        Raises:
+            BudgetError: the budget does not allow it.
+        """
         content = json.dumps(request).encode()
         address = self._addresses["prompt" if "prompt" in request else "messages"]
         # Four bytes a token is a guess; the endpoint's own count replaces it.
@@ -123,7 +138,9 @@ class Endpoint:
                 await self._sleep_until(self._not_before)
                 await self._requests.acquire(1)
                 spent = await self._tokens.acquire(tokens)
-                reply, retry_after = await self._post(http, address, content)
+                async with self._budget.call(request) as paid:
+                    reply, retry_after = await self._post(http, address, content)
+                    self._budget.settle(paid, reply)
                 self._breaker.record(reply.reason not in _DOWN)
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
@@ -145,6 +162,8 @@ class Endpoint:
         """Close the connections."""
         for http in self._clients:
             await http.aclose()
+        if self._together is not None:
+            await self._together.close()
 
     @asynccontextmanager
     async def _slot(self, batch: Batch) -> AsyncIterator[httpx.AsyncClient]:
@@ -172,15 +191,20 @@ class Endpoint:
         # Made by hand: httpx would parse the address and merge headers and cookies for every call.
         request = httpx.Request("POST", address, headers=self._headers, content=content)
         try:
-            # The whole call: httpx would only limit the time between two bytes.
-            async with asyncio.timeout(limit):
-                response = await http.send(request)
+            if self._together is not None:
+                response = await self._together.post(content)
+            else:
+                # The whole call: httpx would only limit the time between two bytes.
+                async with asyncio.timeout(limit):
+                    response = await http.send(request)
         except (TimeoutError, httpx.TimeoutException):
             return Reply(None, "timeout", f"no complete answer within {limit:g} s"), 0.0
         except httpx.HTTPError as error:
             # What it says of a header holds the header.
             said = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
-            return Reply(None, "connection", self._hide(f"{type(error).__name__}{said}")), 0.0
+            sent = not isinstance(error, httpx.ConnectError)
+            detail = self._hide(f"{type(error).__name__}{said}")
+            return Reply(None, "connection", detail, sent=sent), 0.0
         reply, wait = read_response(response, self.address, self._longest_pause)
         return replace(reply, detail=self._hide(reply.detail)) if reply.detail else reply, wait
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -54,14 +53,43 @@ def write_call(path: Path, row: Mapping[str, Any]) -> None:
         file.write(json_line(row) + "\n")
 
 
-def spent(ledgers: Iterable[Path], model: str) -> float:
-    """What a model has cost by these ledgers; files that are not there count nothing."""
-    return math.fsum(row.get("cost", 0.0) for row in _rows(ledgers) if row["model"] == model)
-
-
 def _rows(ledgers: Iterable[Path]) -> list[Any]:
     """What was noted; a last line that a kill cut off does not count."""
     return [row for ledger in ledgers if ledger.exists() for row in read_jsonl(ledger, cut=True)]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What was asked so far.
+
+    Attributes:
+        calls: sent over HTTP, tries that failed among them.
+        tokens: of prompts and answers.
+        cost: by the prices of the client's options.
+    """
+
+    calls: float = 0
+    tokens: float = 0
+    cost: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.calls + other.calls, self.tokens + other.tokens, self.cost + other.cost)
+
+
+def spent_in(ledgers: Iterable[Path], model: str) -> Spent:
+    """What a model has taken by these ledgers; files that are not there count nothing.
+
+    Calls of clients with a budget, or `note_calls`, are noted when they are sent and when they are answered
+    (`grrm.asking.money`); those without the second note count at the most they could take. Others are known
+    by their requests alone.
+    """
+    total, sent = Spent(), dict[str, Spent]()
+    for row in (row for row in _rows(ledgers) if row["model"] == model):
+        if name := row.get("sent") or row.get("settled"):
+            sent[name] = Spent(row["calls"], row["tokens"], row["cost"])
+        elif "request" in row and not (row["cached"] or row.get("noted")):
+            total += Spent(1, row["prompt_tokens"] + row["completion_tokens"], row["cost"])
+    return sum(sent.values(), total)
 
 
 def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
@@ -73,7 +101,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         completion_tokens, cost, models, and seconds of those sent: median, p95 and sum (None without any).
     """
     noted = _rows(ledgers)
-    rows = [row for row in noted if "without_verdict" not in row]
+    rows = [row for row in noted if "request" in row]
     failures = Counter(row["reason"] for row in rows if row["reason"] is not None)
     cached = sum(row["cached"] for row in rows)
     seconds = sorted(row["seconds"] for row in rows if not row["cached"])
@@ -83,7 +111,7 @@ def total_calls(ledgers: Iterable[Path]) -> dict[str, Any]:
         "cached": cached,
         "failed": failures.total(),
         "failures": dict(failures.most_common()),
-        "without_verdict": len(noted) - len(rows),
+        "without_verdict": sum("without_verdict" in row for row in noted),
         "prompt_tokens": sum(row["prompt_tokens"] for row in rows),
         "completion_tokens": sum(row["completion_tokens"] for row in rows),
         "cost": sum(row["cost"] for row in rows),

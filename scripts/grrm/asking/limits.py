@@ -90,10 +90,11 @@ class Batch:
 
 @dataclass
 class Spending:
-    """An amount spent at a time."""
+    """An amount spent at a time; over once its window is."""
 
     time: float
     amount: float
+    over: bool = False
 
 
 class Window:
@@ -102,6 +103,7 @@ class Window:
     def __init__(self, limit: float, period: float) -> None:
         self._limit, self._period = limit, period
         self._spendings: deque[Spending] = deque()
+        self._spent = 0.0
         self._queue = asyncio.Lock()
 
     async def acquire(self, amount: float) -> Spending:
@@ -112,17 +114,24 @@ class Window:
             while (wait := self._wait(amount)) > 0:
                 await asyncio.sleep(wait)
             self._spendings.append(Spending(time.monotonic(), amount))
+            self._spent += amount
             return self._spendings[-1]
 
     def correct(self, spending: Spending, amount: float) -> None:
         """Replace what was thought to be spent by what was."""
+        if not spending.over:
+            self._spent += amount - spending.amount
         spending.amount = amount
 
     def _wait(self, amount: float) -> float:
         now = time.monotonic()
         while self._spendings and self._spendings[0].time <= now - self._period:
-            self._spendings.popleft()
-        if not self._spendings or sum(s.amount for s in self._spendings) + amount <= self._limit:
+            over = self._spendings.popleft()
+            over.over = True
+            self._spent -= over.amount
+        if not self._spendings:
+            self._spent = 0.0  # amounts need not be whole: no rounding is left over
+        if not self._spendings or self._spent + amount <= self._limit:
             return 0.0
         return self._spendings[0].time + self._period - now
 

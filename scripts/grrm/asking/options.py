@@ -114,6 +114,14 @@ class JudgeOptions:
     """Per million tokens."""
     budget: float | None = None
     """Cost, by the prices, past which nothing is asked any more: an error."""
+    budget_calls: int | None = None
+    """Calls past which nothing is asked any more, tries that fail among them."""
+    budget_tokens: int | None = None
+    """Tokens of prompts and answers past which nothing is asked any more."""
+    note_calls: bool = False
+    """Note every call in the ledger when it is sent and when it is answered, as with a budget."""
+    keep_refusals: bool = False
+    """Keep what the model refuses in the cache, too."""
     spent: float = 0.0
     """What launches before have spent of the budget; what the ledger says already counts by itself."""
     verbose: bool = False
@@ -133,8 +141,10 @@ class JudgeOptions:
                 if not (0 <= value < math.inf and (value or may_be_zero)):
                     expected = "of at least 0" if may_be_zero else "above 0"
                     raise UserError(f"judge: {name} is {value}, expected a number {expected}")
-        if self.budget is not None and not 0 < self.budget < math.inf:
-            raise UserError(f"judge: budget is {self.budget}, expected a number above 0")
+        for name in ("budget", "budget_calls", "budget_tokens"):
+            limit = getattr(self, name)
+            if limit is not None and not 0 < limit < math.inf:
+                raise UserError(f"judge: {name} is {limit}, expected a number above 0")
         if self.budget is not None and not self.prompt_price + self.completion_price:
             raise UserError(
                 f"judge: budget is {self.budget:g}, but nothing has a price; set prompt_price and "

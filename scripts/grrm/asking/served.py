@@ -9,6 +9,7 @@ from typing import Any
 from grrm.asking.client import JudgeClient
 from grrm.asking.endpoint import Retrying
 from grrm.asking.options import NO_DEADLINE, UNLIMITED, JudgeOptions
+from grrm.asking.together import Together
 
 
 def served_judge(
@@ -17,6 +18,7 @@ def served_judge(
     timeout: float,
     pauses: Sequence[float] = (1.0, 4.0, 10.0),
     tokenizer: str = "",
+    together: Together | None = None,
 ) -> Callable[[str, float], Awaitable[str]]:
     """A function that asks a served judge: from a prompt and a temperature to the answer's text.
 
@@ -30,6 +32,7 @@ def served_judge(
         timeout: longest time for one call, in seconds.
         pauses: seconds between the tries to reach it.
         tokenizer: of the judge, as in `JudgeOptions`.
+        together: as of `JudgeClient`.
     """
     options = JudgeOptions(
         model=request.get("model", "judge"),
@@ -42,7 +45,8 @@ def served_judge(
         breaker_failures=UNLIMITED,
         required=True,
     )
-    client = JudgeClient(options, environment={}, retrying=Retrying(frozenset({"connection"}), tuple(pauses)))
+    retrying = Retrying(frozenset({"connection"}), tuple(pauses))
+    client = JudgeClient(options, environment={}, retrying=retrying, together=together)
     draws = itertools.count()
 
     async def ask(prompt: str, temperature: float) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 from grrm.commands.experiment import add_options, configuration
 from grrm.config.rewards import rewarded_trainings
 from grrm.files import UserError
-from grrm.preflight.forecast import forecast_experiment, format_forecast, load_assumptions
+from grrm.preflight.annotated_work import annotation_questions, format_questions
+from grrm.preflight.forecast import (
+    forecast_experiment,
+    format_forecast,
+    load_assumptions,
+    source_tables,
+)
 from grrm.preflight.judged_work import format_judged, judge_calls, other_trainings, runs_of
 
 HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is submitted"
@@ -46,4 +52,7 @@ def run(args: argparse.Namespace) -> None:
     texts = [format_forecast(config, stages, assumptions)] if stages or not works else []
     if judged := format_judged(works, judge_calls(config, steps, assumptions, runs)):
         texts.append(judged)
+    if config.get("teacher") is not None and not args.target:
+        pairs = source_tables(config, assumptions, args.workflow)["mt_grpo"]
+        texts.append(format_questions(annotation_questions(config, pairs, assumptions), pairs))
     print("\n\n".join(texts))

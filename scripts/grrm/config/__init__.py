@@ -32,11 +32,13 @@ from grrm.config.stages import (
     trained_stages,
     value_of,
 )
+from grrm.config.teacher import backend_of, models_here
 
 __all__ = [
     "NEEDS",
     "STAGES",
     "alignment_prompt_of",
+    "backend_of",
     "compared_models",
     "compared_runs",
     "dereference",
@@ -50,6 +52,7 @@ __all__ = [
     "leakage_limits",
     "load_experiment",
     "load_schema",
+    "models_here",
     "part_checkpoints_of",
     "pieces_of",
     "planned_trainings",

@@ -11,6 +11,7 @@ from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
 from grrm.config.stages import devices_of
+from grrm.config.teacher import teacher_contradictions
 from grrm.files import UserError, read_yaml
 
 
@@ -75,6 +76,7 @@ def resolve_experiment(
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
     spread_rows(resolved, origins, devices_of(files))
-    if problems := [*contradictions(resolved), *reward_contradictions(resolved)]:
+    checks = (contradictions, reward_contradictions, teacher_contradictions)
+    if problems := [problem for of in checks for problem in of(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved

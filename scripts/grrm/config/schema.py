@@ -92,6 +92,9 @@ def _with_enums(part: Any) -> Any:
 
 def _fill_defaults(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> None:
     schema = dereference(schema, root)
+    if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
+        for part in value:
+            _fill_defaults(part, schema["items"], root)
     if not isinstance(value, dict):
         return
     for key, part in schema.get("properties", {}).items():

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
+from grrm.config.teacher import asked_sections, backend_of
 from grrm.files import UserError
 
 
@@ -142,6 +143,7 @@ def stage_environments(config: Mapping[str, Any]) -> tuple[str, str]:
     if config["hardware"]["device"] == "cuda":
         return "sft_cuda", "rl_cuda"
     runs = {*rollout_engines(config).values(), config["evaluate"]["backend"]}
+    runs |= {backend_of(section, "cpu") for section in asked_sections(config).values()}
     return "train", "vllm_cpu" if "vllm" in runs else "train"
 
 

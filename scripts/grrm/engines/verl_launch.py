@@ -38,8 +38,17 @@ def launch_overrides(
         "hydra.output_subdir": None,
         **({} if cluster else _own_ray(config, temporary)),
         **verl_vllm.launch(config),
+        **_whole_steps(config),
     }
     return overrides | verl_rewards.launch(config, ledger)
+
+
+def _whole_steps(config: Mapping[str, Any]) -> Overrides:
+    """The server of this project is asked for all rollouts of a step in one message."""
+    rollout = "actor_rollout_ref.rollout"
+    if config.get(f"{rollout}.name") != "transformers":
+        return {}
+    return {f"+{rollout}.agent.agent_loop_manager_class": "grrm.verl_plugin.whole_steps.StepManager"}
 
 
 def _own_ray(config: Mapping[str, Any], temporary: Path) -> Overrides:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grrm.asking.ledger import spent
+from grrm.asking.ledger import spent_in
 from grrm.catalogue.rewards import KINDS
 from grrm.config import pieces_of, prompt_file
 from grrm.config.environment import judge_options
@@ -323,7 +323,7 @@ def launch(config: Mapping[str, Any], ledger: Path) -> Overrides:
     budgets = [client for client in clients if config.get(f"{client}budget") is not None]
     named = judge_options(os.environ)  # comes before the configuration
     models = {client: str(named.get("model", config.get(f"{client}model"))) for client in budgets}
-    return overrides | {f"{client}spent": spent(before, model) for client, model in models.items()}
+    return overrides | {f"{client}spent": spent_in(before, model).cost for client, model in models.items()}
 
 
 def _program(name: str) -> str:

@@ -95,8 +95,8 @@ class Completion:
         text: without special tokens; empty if nothing was generated.
         failure: why it must not be used: `unfinished` (cut at the longest completion, or ended by anything
             but the model), `prompt_too_long` (prompt and longest completion do not fit into the model's
-            context), or a reason of `grrm.judges.questions` (the server's); None if the model ended the text
-            itself.
+            context), `budget`, or a reason of `grrm.judges.questions` (the server's); None if the model ended
+            the text itself.
         detail: the failure in words.
     """
 
@@ -106,6 +106,8 @@ class Completion:
 
 
 UNFINISHED = "unfinished"
+BUDGET = "budget"
+"""Of a request that was not sent, because what may be spent is."""
 PROMPT_TOO_LONG = "prompt_too_long"
 
 
@@ -177,6 +179,8 @@ class Engine:
             `grrm.asking.options.key_of`.
         extra: further fields of every request (openai), such as thinking that is turned off,
             {"chat_template_kwargs": {"enable_thinking": False}}; None leaves one out, {"seed": None}.
+        asking: further options of the client (openai), see `grrm.asking.options.JudgeOptions`: its cache,
+            ledger, prices and budget.
         revision: of a model of the hub; None: its main branch.
     """
 
@@ -195,6 +199,7 @@ class Engine:
     key_variable: str = "JUDGE_API_KEY"
     revision: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    asking: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:

@@ -15,10 +15,12 @@ from typing import Any
 
 from grrm.asking.chat import Reply, question
 from grrm.asking.client import JudgeClient
+from grrm.asking.ledger import Spent
+from grrm.asking.money import BudgetError
 from grrm.asking.options import NO_DEADLINE, JudgeOptions
 from grrm.event_loop import LoopThread
 from grrm.files import UserError
-from grrm.inference.backends import Completion, Decoding, Engine, Request
+from grrm.inference.backends import BUDGET, Completion, Decoding, Engine, Request
 from grrm.urls import shown
 
 # Answers to what was asked: another request may be answered. 401, 403, 404... would answer every request.
@@ -38,6 +40,7 @@ class OpenAIBackend:
             timeout=engine.timeout,
             retries=engine.call_retries,
             deadline=NO_DEADLINE,
+            **engine.asking,
         )
         self._client = self._loop.run(self._enter())
 
@@ -61,7 +64,11 @@ class OpenAIBackend:
                 calls.append(call)
             for _ in requests:
                 position, call = ended.get()
-                yield position, self._completion(call.result())
+                try:
+                    completion = self._completion(call.result())
+                except BudgetError as error:  # what is under way is still waited for
+                    completion = Completion("", BUDGET, str(error))
+                yield position, completion
         finally:
             for call in calls:
                 call.cancel()
@@ -73,6 +80,16 @@ class OpenAIBackend:
             "weights": shown(self._options.url),
             **({"extra": self._extra} if self._extra else {}),
         }
+
+    def spent(self) -> Spent:
+        """What this backend's calls came to, without what its cache answered."""
+        counts = self._client.counts
+        return Spent(counts.calls, counts.prompt_tokens + counts.completion_tokens, counts.cost)
+
+    @property
+    def cached(self) -> int:
+        """Requests that its cache answered."""
+        return self._client.counts.cached
 
     def other_files(self) -> dict[str, str]:
         """They cannot be seen from here."""

@@ -70,7 +70,8 @@ def _fields(text: str) -> dict[str, Any]:
 
 def engine_of(args: argparse.Namespace) -> Engine:
     """The engine that the options of `add_engine_options` mean."""
-    return Engine(**{field.name: getattr(args, field.name) for field in fields(Engine)})
+    given = vars(args)
+    return Engine(**{field.name: given[field.name] for field in fields(Engine) if field.name in given})
 
 
 def add_decoding_options(

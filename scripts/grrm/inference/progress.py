@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -19,10 +20,20 @@ class Progress:
     Args:
         total: answers there will be; of a single one nothing is shown.
         stream: where it is shown.
+        cost: what has been spent by now, in words; with it rate and time left are shown, too. Answers that
+            were there already, which come at once, are no measure of the others.
+        there: answers that were there already.
     """
 
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self._total = total
+    def __init__(
+        self,
+        total: int,
+        stream: TextIO | None = None,
+        *,
+        cost: Callable[[], str] | None = None,
+        there: Callable[[], int] = int,
+    ) -> None:
+        self._total, self._cost, self._there = total, cost, there
         self._stream = sys.stderr if stream is None else stream
         self._started = self._shown = time.monotonic()
         self._bar = None
@@ -54,7 +65,15 @@ class Progress:
         if now - self._shown >= _SECONDS or done == self._total:
             self._shown = now
             print(
-                f"{done} of {self._total} answers, {failed} failed, {now - self._started:.1f} s",
+                f"{done} of {self._total} answers, {failed} failed, {now - self._started:.1f} s"
+                f"{self._further(done, now - self._started)}",
                 file=self._stream,
                 flush=True,
             )
+
+    def _further(self, done: int, seconds: float) -> str:
+        if self._cost is None:
+            return ""
+        rate = (done - min(self._there(), done)) / max(seconds, 1e-9)
+        left = f"{(self._total - done) / rate:.0f} s left" if rate else "time left unknown"
+        return f", {rate:.2f} a second, {self._cost()}, {left}"

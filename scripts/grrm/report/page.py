@@ -36,7 +36,7 @@ from grrm.report.summary import (
 )
 from grrm.report.training_panels import hacking_panel, stage_panel
 
-_ASSETS = Path(__file__).parents[3] / "report/page"
+ASSETS = Path(__file__).parents[3] / "report/page"
 
 _SECTIONS = (
     ("results", "Before and after"),
@@ -75,18 +75,10 @@ def render_page(
         sets: names of the test sets, or language pairs, among all samples.
         parts: scripts that hold the other samples, relative to the page.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
-    return environment.get_template("index.html.j2").render(
+    return template("index.html.j2").render(
         summary=summary,
-        css=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
-        js=Markup((_ASSETS / "page.js").read_text(encoding="utf-8")),
+        css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
+        js=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         sections=_SECTIONS,
         verdicts=_VERDICTS,
         subtitle=_subtitle(summary),
@@ -107,6 +99,19 @@ def render_page(
         },
         run=_run(summary),
     )
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of report/page; what it is filled with is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
+    return environment.get_template(name)
 
 
 def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

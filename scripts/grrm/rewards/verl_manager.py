@@ -15,6 +15,10 @@ from grrm.files import UserError
 STOP_MARK = "group reward: stopping:"
 """Starts the line printed when a run cannot go on; the launcher ends the run on seeing it."""
 
+STEP_GROUPS, STEP_NUMBER = "step_groups", "step_number"
+"""Fields that a training may add to its rows: how many prompts are rewarded together (a step, or a batch of
+the validation), and the number of those among all that are."""
+
 
 def held_calls(config: Any) -> int:
     """Rollouts whose calls may wait for siblings at once: of a step, or of a batch of the validation."""

@@ -6,6 +6,7 @@ trainer up by name in a process of its own, which imports what that variable lis
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,13 +17,14 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from grrm.rewards.step_metrics import step_metrics
+from grrm.rewards.verl_manager import STEP_GROUPS, STEP_NUMBER
 from grrm.verl_plugin.compatibility import check_signature
 
 TRAINER_MODE = "sync_group_reward"
 
 # What a reward manager may need of a rollout beside its text: verl hands on prompt and response only.
 # As in the streaming path (verl/experimental/agent_loop/agent_loop.py, `_compute_score`).
-_FIELDS = ["uid", "session_id", "data_source", "reward_model", "extra_info", "global_steps"]
+_FIELDS = ["uid", "session_id", "index", "data_source", "reward_model", "extra_info", "global_steps"]
 
 check_signature(
     PPOTrainer._compute_reward_colocate, ["self", "batch", "metrics"], "verl/trainer/ppo/v1/trainer_base.py"
@@ -32,6 +34,10 @@ check_signature(
 @register_trainer(TRAINER_MODE)
 class GroupRewardTrainer(PPOTrainerSync):
     """verl's synchronous trainer; the judge wakes once all rollouts of a step are there, then sleeps."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._judged = itertools.count()
+        super().__init__(*args, **kwargs)
 
     @property
     def trainer_mode(self) -> str:
@@ -60,6 +66,9 @@ class GroupRewardTrainer(PPOTrainerSync):
         def ask_with_fields(data: Any) -> Any:
             for name in _FIELDS:
                 data.non_tensor_batch[name] = _objects(stored[name])
+            groups = len(set(data.non_tensor_batch["uid"]))
+            data.non_tensor_batch[STEP_GROUPS] = _objects([groups] * len(data))
+            data.non_tensor_batch[STEP_NUMBER] = _objects([next(self._judged)] * len(data))
             outputs.append(ask(data))
             return outputs[-1]
 

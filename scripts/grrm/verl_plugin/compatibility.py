@@ -47,7 +47,8 @@ def check_signature(
     Raises:
         IncompatibleVerlError: the parameters differ.
     """
-    found = list(inspect.signature(function).parameters)
+    # Ray adds one to the methods of its actors.
+    found = [name for name in inspect.signature(function).parameters if name != "_ray_trace_ctx"]
     if found != expected:
         name = getattr(function, "__qualname__", repr(function))
         raise IncompatibleVerlError(

@@ -1,15 +1,20 @@
-"""The rollout server's OpenAI-style endpoint: chat completions of plain text, anything else refused."""
+"""The rollout server's OpenAI-style endpoint: chat completions of plain text, anything else refused.
+
+Beside OpenAI's address there is one for many chats in one message (`grrm.asking.together`).
+"""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from aiohttp import web
 
+from grrm.rounds import TOGETHER
 from grrm.sampling import SamplingParams
 from grrm.texts import encode_chat
 from grrm.verl_plugin.generation import Request
@@ -29,15 +34,42 @@ CHAT_FIELDS: dict[str, tuple[Any, ...] | None] = {
 }
 
 
+class Continue(Protocol):
+    """Generates: (token ids of the prompt, sampling parameters) of each request."""
+
+    async def __call__(
+        self, asked: Sequence[tuple[list[int], SamplingParams]], *, together: bool
+    ) -> list[Request]:
+        """Done requests, in order; those that belong together share batches with nothing else."""
+
+
+@dataclass(frozen=True)
+class _Chat:
+    """A request that was read."""
+
+    body: dict[str, Any]
+    prompt: list[int]
+    params: SamplingParams
+
+
+class _RefusedError(Exception):
+    """A request that is not answered, with its status and error."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error = {"error": {"message": message, "type": kind, "code": status}}
+
+
 class ChatEndpoint:
-    """Answers /v1/chat/completions, /v1/models and /health.
+    """Answers /v1/chat/completions, the same with `TOGETHER` behind it, /v1/models and /health.
 
     Args:
         name: of the model.
         tokenizer: whose chat template renders the messages.
         context: tokens of prompt and answer together.
         parse: sampling parameters from a prompt's token ids and a request's parameters; raises ValueError.
-        run: generates: id of the request, token ids of the prompt, sampling parameters.
+        run: generates.
     """
 
     def __init__(
@@ -46,7 +78,7 @@ class ChatEndpoint:
         tokenizer: Any,
         context: int,
         parse: Callable[[list[int], dict[str, Any]], SamplingParams],
-        run: Callable[[str, list[int], SamplingParams], Awaitable[Request]],
+        run: Continue,
     ) -> None:
         self._name = name
         self._tokenizer = tokenizer
@@ -57,7 +89,8 @@ class ChatEndpoint:
     def application(self) -> web.Application:
         """The routes."""
         app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/chat/completions", self._one)
+        app.router.add_post(f"/v1/chat/completions{TOGETHER}", self._together)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/health", self._health)
         return app
@@ -68,12 +101,57 @@ class ChatEndpoint:
     async def _models(self, _request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": self._name, "object": "model"}]})
 
-    async def _chat(self, request: web.Request) -> web.Response:
+    async def _one(self, request: web.Request) -> web.Response:
         try:
-            try:
-                body = await request.json()
-            except json.JSONDecodeError as error:
-                raise ValueError(f"the body is not JSON: {error}") from error
+            chat = self._read(await _json(request))
+            (done,) = await self._generate([chat], together=False)
+            return web.json_response(self._answer(chat, done))
+        except _RefusedError as refused:
+            return web.json_response(refused.error, status=refused.status)
+
+    async def _together(self, request: web.Request) -> web.Response:
+        try:
+            bodies = (await _json(request))["requests"]
+        except (_RefusedError, KeyError, TypeError) as error:
+            refused = _RefusedError(
+                400, "invalid_request_error", f"expected an object with requests: {error}"
+            )
+            return web.json_response(refused.error, status=refused.status)
+        chats = [self._read_or_refuse(body) for body in bodies]
+        good = [chat for chat in chats if isinstance(chat, _Chat)]
+        try:
+            done = iter(await self._generate(good, together=True))
+        except _RefusedError as refused:
+            return web.json_response(refused.error, status=refused.status)
+        answers = [
+            chat if isinstance(chat, _RefusedError) else self._answer_or_refuse(chat, next(done))
+            for chat in chats
+        ]
+        return web.json_response(
+            {
+                "answers": [
+                    {"status": answer.status, "body": answer.error}
+                    if isinstance(answer, _RefusedError)
+                    else {"status": 200, "body": answer}
+                    for answer in answers
+                ]
+            }
+        )
+
+    async def _generate(self, chats: Sequence[_Chat], *, together: bool) -> list[Request]:
+        try:
+            return await self._run([(chat.prompt, chat.params) for chat in chats], together=together)
+        except Exception as error:
+            raise _RefusedError(500, "server_error", f"{type(error).__name__}: {error}") from error
+
+    def _read_or_refuse(self, body: Any) -> _Chat | _RefusedError:
+        try:
+            return self._read(body)
+        except _RefusedError as refused:
+            return refused
+
+    def _read(self, body: Any) -> _Chat:
+        try:
             messages, raw = split_body(body)
             prompt = self._prompt(messages)
             params = self._parse(prompt, raw)
@@ -84,36 +162,39 @@ class ChatEndpoint:
                     f"{self._context} tokens"
                 )
         except ValueError as error:
-            return _http_error(400, "invalid_request_error", str(error))
+            raise _RefusedError(400, "invalid_request_error", str(error)) from error
+        return _Chat(body, prompt, params)
+
+    def _answer_or_refuse(self, chat: _Chat, done: Request) -> dict[str, Any] | _RefusedError:
         try:
-            done = await self._run(f"chatcmpl-{uuid.uuid4().hex}", prompt, params)
-        except Exception as error:
-            return _http_error(500, "server_error", f"{type(error).__name__}: {error}")
+            return self._answer(chat, done)
+        except _RefusedError as refused:
+            return refused
+
+    def _answer(self, chat: _Chat, done: Request) -> dict[str, Any]:
         if done.finish_reason == "abort":
-            return _http_error(503, "aborted", "the request was aborted; generation is paused")
+            raise _RefusedError(503, "aborted", "the request was aborted; generation is paused")
         text = self._tokenizer.decode(
-            done.tokens, skip_special_tokens=body.get("skip_special_tokens") is not False
+            done.tokens, skip_special_tokens=chat.body.get("skip_special_tokens") is not False
         )
-        return web.json_response(
-            {
-                "id": f"chatcmpl-{uuid.uuid4().hex}",
-                "object": "chat.completion",
-                "created": int(time.time()),
-                "model": body.get("model") or self._name,
-                "choices": [
-                    {
-                        "index": 0,
-                        "message": {"role": "assistant", "content": text},
-                        "finish_reason": done.finish_reason,
-                    }
-                ],
-                "usage": {
-                    "prompt_tokens": len(prompt),
-                    "completion_tokens": len(done.tokens),
-                    "total_tokens": len(prompt) + len(done.tokens),
-                },
-            }
-        )
+        return {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": chat.body.get("model") or self._name,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": done.finish_reason,
+                }
+            ],
+            "usage": {
+                "prompt_tokens": len(chat.prompt),
+                "completion_tokens": len(done.tokens),
+                "total_tokens": len(chat.prompt) + len(done.tokens),
+            },
+        }
 
     def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
         try:
@@ -146,5 +227,8 @@ def split_body(body: Any) -> tuple[list[dict[str, str]], dict[str, Any]]:
     return messages, {key: value for key, value in body.items() if key not in CHAT_FIELDS}
 
 
-def _http_error(status: int, kind: str, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": kind, "code": status}}, status=status)
+async def _json(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except json.JSONDecodeError as error:
+        raise _RefusedError(400, "invalid_request_error", f"the body is not JSON: {error}") from error

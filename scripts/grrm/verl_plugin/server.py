@@ -8,9 +8,12 @@ The interface is that of verl/workers/rollout/vllm_rollout/vllm_async_server.py.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
+import uuid
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,9 +29,12 @@ from grrm.verl_plugin.weights import context_length, copy_weights, eos_token_ids
 
 logger = logging.getLogger(__name__)
 
-# Requests of one step trickle in one by one; a batch starts when none has come for this long.
+# Requests that come by themselves trickle in; a batch starts when none has come for this long.
 QUIET_SECONDS = 0.03
 POLL_SECONDS = 0.005
+
+MEDIA = ("image_data", "video_data", "audio_data", "mm_processor_output")
+"""What verl's client may send along, and this server does not take."""
 
 
 @dataclass(frozen=True)
@@ -87,15 +93,30 @@ class ServerOutput:
     num_preempted: None = None
 
 
-@dataclass
+@dataclass(frozen=True)
+class Asked:
+    """What is to be continued, checked."""
+
+    id: str
+    prompt: list[int]
+    params: SamplingParams
+
+
+@dataclass(eq=False)
 class _Pending:
     id: str
     request: Request
     done: asyncio.Future[None]
+    message: int | None
+    """With which it came; None: by itself."""
 
 
 class TransformersServer:
-    """One replica: batches requests, generates in a thread, serves /v1/chat/completions on loopback."""
+    """One replica: batches requests, generates in a thread, serves /v1/chat/completions on loopback.
+
+    Requests that come in one message are cut into batches as they stand in it, whatever else the server does.
+    Those that come by themselves are batched with what comes in the same moment.
+    """
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
@@ -117,6 +138,7 @@ class TransformersServer:
         self._has_weights = not settings.wait_for_weights
         self._seen: Counter[tuple[int, ...]] = Counter()
         self._queue: deque[_Pending] = deque()
+        self._messages = itertools.count()
         self._running: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._open = asyncio.Event()
@@ -159,14 +181,48 @@ class TransformersServer:
             ValueError: bad parameters, media, or a prompt that leaves no room for an answer.
             RuntimeError: no weights have been loaded yet.
         """
-        if any(media is not None for media in (image_data, video_data, audio_data, mm_processor_output)):
+        media = (image_data, video_data, audio_data, mm_processor_output)
+        asked = self._asked(prompt_ids, sampling_params, request_id, media)
+        (request,) = await self._run([asked], together=False)
+        return self._output(request)
+
+    async def generate_together(self, requests: Sequence[dict[str, Any]]) -> list[ServerOutput | Exception]:
+        """Continue all prompts of one message, in batches of `max_num_seqs` in the order of the message.
+
+        Args:
+            requests: arguments of `generate`, each.
+
+        Returns:
+            what `generate` returns or raises.
+        """
+        results: list[ServerOutput | Exception | None] = []
+        asked = []
+        for request in requests:
+            try:
+                media = [request.get(name) for name in MEDIA]
+                asked.append(
+                    self._asked(
+                        request["prompt_ids"], request["sampling_params"], request["request_id"], media
+                    )
+                )
+                results.append(None)
+            except ValueError as error:
+                results.append(error)
+        done = iter(await self._run(asked, together=True))
+        return [self._output(next(done)) if result is None else result for result in results]
+
+    def _asked(
+        self, prompt_ids: list[int], raw: dict[str, Any], request_id: str, media: Sequence[Any]
+    ) -> Asked:
+        if any(medium is not None for medium in media):
             raise ValueError("the transformers rollout takes text only, got images, videos or audio")
         prompt = [int(token) for token in prompt_ids]
-        params = self._params(prompt, sampling_params)
-        request = await self._run(request_id, prompt, params)
+        return Asked(request_id, prompt, self._params(prompt, raw))
+
+    def _output(self, request: Request) -> ServerOutput:
         return ServerOutput(
             token_ids=request.tokens,
-            log_probs=request.log_probs if params.logprobs else None,
+            log_probs=request.log_probs if request.params.logprobs else None,
             stop_reason="aborted" if request.finish_reason == "abort" else "completed",
             extra_fields={"global_steps": self.global_steps, "finish_reason": request.finish_reason},
         )
@@ -200,27 +256,37 @@ class TransformersServer:
             return SamplingParams(**{**params.__dict__, "max_tokens": room})
         return params
 
-    async def _run(self, request_id: str, prompt: list[int], params: SamplingParams) -> Request:
+    async def _run(self, asked: Sequence[Asked], *, together: bool) -> list[Request]:
         while not self._open.is_set():
             if self._rejecting:
-                return Request(prompt, params, np.empty(0), aborted=True, finish_reason="abort")
+                return [
+                    Request(one.prompt, one.params, np.empty(0), aborted=True, finish_reason="abort")
+                    for one in asked
+                ]
             await self._open.wait()
         if not self._has_weights:
             raise RuntimeError(
                 "no weights have been loaded yet (rollout.load_format=dummy waits for the trainer)"
             )
-        request = Request(prompt, params, self._uniforms(prompt, params))
-        pending = _Pending(request_id, request, asyncio.get_running_loop().create_future())
-        self._queue.append(pending)
+        message = next(self._messages) if together else None
+        loop = asyncio.get_running_loop()
+        pendings = []
+        for one in asked:
+            request = Request(one.prompt, one.params, self._uniforms(one.prompt, one.params))
+            pendings.append(_Pending(one.id, request, loop.create_future(), message))
+        self._queue.extend(pendings)
         self._arrived.set()
         if self._batcher is None:
             self._batcher = asyncio.create_task(self._serve())
         try:
-            await pending.done
+            results = await asyncio.gather(*[pending.done for pending in pendings], return_exceptions=True)
         except asyncio.CancelledError:
-            request.aborted = True  # the caller is gone
+            for pending in pendings:
+                pending.request.aborted = True  # the caller is gone
             raise
-        return request
+        if failed := [result for result in results if result is not None]:
+            raise failed[0]
+        return [pending.request for pending in pendings]
 
     def _uniforms(self, prompt: list[int], params: SamplingParams) -> np.ndarray:
         """Draws that depend on the seed, the weights' version, the prompt, and how often it came before."""
@@ -245,8 +311,7 @@ class TransformersServer:
             await self._arrived.wait()
             await self._until_quiet()
             async with self._model_lock:
-                while self._queue and len(self._running) < self.settings.max_num_seqs:
-                    self._running.append(self._queue.popleft())
+                self._running = self._next_batch()
                 if not self._queue:
                     self._arrived.clear()
                 batch = [pending for pending in self._running if not pending.request.aborted]
@@ -268,9 +333,23 @@ class TransformersServer:
                     _resolve(pending, error)
                 self._running = []
 
+    def _next_batch(self) -> list[_Pending]:
+        """What stands first in the queue: the rest of a message, or what came by itself."""
+        batch: list[_Pending] = []
+        while self._queue and len(batch) < self.settings.max_num_seqs:
+            if batch and self._queue[0].message != batch[0].message:
+                break
+            batch.append(self._queue.popleft())
+        return batch
+
     async def _until_quiet(self) -> None:
+        """Messages are whole; what comes by itself may be followed by more."""
         count, since = -1, time.monotonic()
-        while len(self._queue) < self.settings.max_num_seqs and time.monotonic() - since < QUIET_SECONDS:
+        while (
+            len(self._queue) < self.settings.max_num_seqs
+            and time.monotonic() - since < QUIET_SECONDS
+            and all(pending.message is None for pending in self._queue)
+        ):
             if len(self._queue) != count:
                 count, since = len(self._queue), time.monotonic()
             await asyncio.sleep(POLL_SECONDS)
@@ -376,10 +455,16 @@ class TransformersServer:
 
     # ---- HTTP
 
+    async def _continue(
+        self, asked: Sequence[tuple[list[int], SamplingParams]], *, together: bool
+    ) -> list[Request]:
+        named = [Asked(f"chatcmpl-{uuid.uuid4().hex}", *one) for one in asked]
+        return await self._run(named, together=together)
+
     async def launch_server(self) -> tuple[str, int]:
         """Serve on a free port of 127.0.0.1; returns (host, port)."""
         name, context = self.settings.model_path, self.max_model_len
-        chat = ChatEndpoint(name, self.tokenizer, context, self._params, self._run)
+        chat = ChatEndpoint(name, self.tokenizer, context, self._params, self._continue)
         self._runner = web.AppRunner(chat.application(), access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Hashable, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from grrm.asking.failures import FailureWatch
 from grrm.catalogue.rewards import KINDS
@@ -26,6 +28,7 @@ from grrm.rewards.group.plan import (
 )
 from grrm.rewards.group.semantics import semantics_of
 from grrm.rewards.verl_manager import STOP_MARK
+from grrm.rounds import PLACE, Rounds
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Reward:
     info: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Of a group among those that are rewarded together.
+
+    Attributes:
+        number: of the group, such as that of its row.
+        step: names those that are rewarded together; no other training step or validation has that name.
+        groups: how many they are; 0 if nobody knows.
+    """
+
+    number: int = 0
+    step: Hashable = None
+    groups: int = 0
+
+
 @dataclass
 class _Waiting:
     """A group whose rollouts are not all there yet."""
@@ -43,6 +61,7 @@ class _Waiting:
     source: Group
     step: int
     expected: int
+    place: Place = Place()
     round: Hashable = None
     """Of the watch on failures; None if it is not counted."""
     rollouts: list[Rollout] = field(default_factory=list)
@@ -56,10 +75,14 @@ class GroupRewards:
     Args:
         options: semantics and limits.
         ask: has a group judged (`score_plan`).
+        rounds: of the questions about groups, if all of a step are to be asked together: each group is an
+            asker there until it is rewarded.
     """
 
-    def __init__(self, options: GroupOptions, ask: Ask) -> None:
+    def __init__(self, options: GroupOptions, ask: Ask, rounds: Rounds[Any, Any] | None = None) -> None:
         self._options = options
+        self._rounds = rounds
+        self._entered: Hashable = None
         self._semantics = semantics_of(options)
         self._ask = ask
         self._waiting: dict[str, _Waiting] = {}
@@ -72,7 +95,15 @@ class GroupRewards:
         self._ledger = GroupLedger(Path(options.ledger), options.ledger_texts) if options.ledger else None
 
     async def reward(
-        self, uid: str, rollout: Rollout, source: Group, *, expected: int, step: int, groups: int = 0
+        self,
+        uid: str,
+        rollout: Rollout,
+        source: Group,
+        *,
+        expected: int,
+        step: int,
+        groups: int = 0,
+        place: Place = Place(),
     ) -> Reward:
         """The reward of `rollout`, once its group is complete or the deadline has passed.
 
@@ -83,6 +114,7 @@ class GroupRewards:
             expected: rollouts of the group.
             step: of the training.
             groups: of the step; 0 if nobody knows: then it is over whenever no group is under way.
+            place: of the group among those that are rewarded together.
 
         Raises:
             UserError: the run cannot go on: too many judgements failed, or judging raised.
@@ -98,7 +130,8 @@ class GroupRewards:
         loop = asyncio.get_running_loop()
         group = self._waiting.get(uid)
         if group is None:
-            group = self._waiting[uid] = _Waiting(source, step, expected, (step, groups))
+            group = self._waiting[uid] = _Waiting(source, step, expected, place, (step, groups))
+            self._enter(place)
             for watch in self._watches:
                 watch.begin(group.round, groups)
         group.rollouts.append(rollout)
@@ -116,9 +149,30 @@ class GroupRewards:
             group.timer.cancel()
         if overdue:
             self._released.add(uid)
-        task = asyncio.get_running_loop().create_task(self._settle(uid, group))
+        order = sorted(range(len(group.rollouts)), key=lambda index: group.rollouts[index].number)
+        group.rollouts = [group.rollouts[index] for index in order]
+        group.answers = [group.answers[index] for index in order]
+        context = copy_context()
+        context.run(PLACE.set, group.place.number)
+        task = asyncio.get_running_loop().create_task(self._settle(uid, group), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self._rounds is not None:
+            task.add_done_callback(lambda _: self._leave())
+
+    def _enter(self, place: Place) -> None:
+        """Count the groups that may ask: all of a step before the first of them does, if it is known."""
+        if self._rounds is None:
+            return
+        if not place.groups:
+            self._rounds.enter()
+        elif place.step != self._entered:
+            self._entered = place.step
+            self._rounds.enter(place.groups)
+
+    def _leave(self) -> None:
+        if self._rounds is not None:
+            self._rounds.leave()
 
     async def _settle(self, uid: str, group: _Waiting) -> None:
         start = time.monotonic()

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from grrm.asking.client import JudgeClient
-from grrm.asking.options import JudgeOptions
+from grrm.asking.options import UNLIMITED, JudgeOptions
 from grrm.asking.served import served_judge
-from grrm.rewards.group.collect import GroupRewards
+from grrm.asking.together import Together
+from grrm.rewards.group.collect import GroupRewards, Place
 from grrm.rewards.group.judging import Ask, AskJudge, asking_insistently, score_plan
 from grrm.rewards.group.options import GroupOptions
 from grrm.rewards.group.plan import Rollout
 from grrm.rewards.kinds import Asking, Scorer
 from grrm.rewards.rows import read_row
-from grrm.rewards.verl_manager import Response, RewardManager
+from grrm.rewards.verl_manager import STEP_GROUPS, STEP_NUMBER, Response, RewardManager
 from grrm.texts import encode_chat
 
 
@@ -43,8 +44,12 @@ class GroupRewardManager(RewardManager):
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
         data = getattr(config, "data", None)
         self._step_groups = int(data.train_batch_size) if data is not None else 0
-        served = None if judge is None else Served(judge, config.reward.reward_model, judge_tokenizer)
-        self._rewards = GroupRewards(options, asking_of(options, served))
+        served = None
+        if judge is not None:
+            served = Served(judge, config.reward.reward_model, judge_tokenizer, options.timeout)
+        together = served.together if served is not None else None
+        rounds = together.rounds if together is not None else None
+        self._rewards = GroupRewards(options, asking_of(options, served), rounds)
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of one rollout, once its group is judged."""
@@ -52,11 +57,16 @@ class GroupRewardManager(RewardManager):
         trains = info["split"] == "train"
         reward = await self._rewards.reward(
             str(response.row["uid"]),
-            Rollout(response.text, response.length),
+            Rollout(response.text, response.length, int(response.row.get("session_id", 0))),
             read_row(info, response.row, task=self._task),
             expected=self._train_size if trains else self._validation_size,
             step=int(response.row.get("global_steps", -1)),
             groups=self._step_groups if trains else 0,
+            place=Place(
+                int(response.row.get("index", 0)),
+                response.row.get(STEP_NUMBER),
+                int(response.row.get(STEP_GROUPS, 0)),
+            ),
         )
         return reward.value, reward.info
 
@@ -68,11 +78,19 @@ class Served:
         address: host:port of its router.
         server: verl's configuration of it, `reward.reward_model`.
         tokenizer: the judge's.
+        timeout: longest time for one call, in seconds.
+
+    Attributes:
+        together: sends what is asked about a step in one message; None if verl serves the judge by an engine
+            that takes each call by itself.
     """
 
-    def __init__(self, address: str, server: Any, tokenizer: Any) -> None:
+    def __init__(self, address: str, server: Any, tokenizer: Any, timeout: float) -> None:
         self._address, self._tokenizer = address, tokenizer
         self._model, self._rollout = server.model_path, server.rollout
+        by_own_server = getattr(self._rollout, "name", "") == "transformers"
+        url = f"http://{address}/v1/chat/completions"
+        self.together = Together(url, timeout) if by_own_server else None
         files = str(getattr(tokenizer, "name_or_path", ""))
         self._files = files if Path(files).is_dir() else ""
 
@@ -87,7 +105,7 @@ class Served:
             "temperature": options.temperature,
             "timeout": options.timeout,
             "deadline": 4 * options.timeout,  # all calls of a step may stand in the server's queue
-            "max_concurrency": 256,
+            "max_concurrency": 256 if self.together is None else UNLIMITED,
             "required": True,
             "tokenizer": self._files,
         }
@@ -102,7 +120,9 @@ class Served:
             "top_k": self._rollout.top_k,
             "max_tokens": self._rollout.response_length,
         }
-        return served_judge(self._address, request, options.timeout, tokenizer=self._files)
+        return served_judge(
+            self._address, request, options.timeout, tokenizer=self._files, together=self.together
+        )
 
     def fits(self, prompt: str) -> bool:
         """Whether a prompt is short enough for it."""
@@ -120,7 +140,7 @@ def asking_of(options: GroupOptions, served: Served | None = None) -> Ask:
         if by_verl.entry.has_semantics:
             asking = asking_insistently(options, served.ask(options), served.fits)
         else:
-            client = JudgeClient(served.client(options), environment={})
+            client = JudgeClient(served.client(options), environment={}, together=served.together)
             asking = Asking(lambda: client)
     elif scoring.entry.has_semantics and scoring.judge is not None:
         asking = asking_insistently(options, JudgeClient(scoring.judge).answer)

@@ -24,10 +24,11 @@ FIGURES = (
 
 @dataclass(frozen=True)
 class Rollout:
-    """A response of the policy and its length in tokens."""
+    """A response of the policy, its length in tokens, and its number among its siblings."""
 
     text: str
     length: int
+    number: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Asking a judge that verl serves with this project's own server: all that is asked at once, in one message.
+
+The server cuts a message into batches as it stands, so that the answers do not depend on when each question
+came (`grrm.verl_plugin.completions`). All else about a call is as everywhere: what is in it, and how its
+answer or failure is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import httpx
+
+from grrm.rounds import PLACE, TOGETHER, Rounds
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Together:
+    """Calls that wait for each other; for one event loop.
+
+    Args:
+        url: of chat completions.
+        timeout: longest time for one call, in seconds; a message has as many times that as it has calls.
+
+    Attributes:
+        rounds: who may ask is counted there.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url, self._timeout = f"{url}{TOGETHER}", timeout
+        self._http: httpx.AsyncClient | None = None
+        self.rounds: Rounds[bytes, httpx.Response] = Rounds(self._send)
+
+    async def post(self, content: bytes) -> httpx.Response:
+        """What the judge answers to one call.
+
+        Raises:
+            TimeoutError: the message was not answered in time.
+            httpx.HTTPError: it was not answered at all.
+        """
+        return await self.rounds.ask(content, (PLACE.get(), content))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def _send(self, contents: list[bytes]) -> Sequence[httpx.Response]:
+        if self._http is None:
+            self._http = httpx.AsyncClient(timeout=None, trust_env=False)
+        message = b'{"requests": [' + b", ".join(contents) + b"]}"
+        async with asyncio.timeout(self._timeout * len(contents)):
+            response = await self._http.post(self._url, content=message, headers=_JSON)
+        if not response.is_success:  # of the router, or the server as a whole
+            return [response] * len(contents)
+        answers = response.json()["answers"]
+        return [httpx.Response(answer["status"], json=answer["body"]) for answer in answers]
