@@ -26,7 +26,7 @@ SFT = {
     "lr_scheduler": "cosine",
     "warmup_steps": 1,
     "cutoff_len": 256,
-    "threads": 1,
+    "threads": 2,
 }
 RL = {
     "steps": 1,
@@ -37,7 +37,7 @@ RL = {
     "max_response_length": 64,
     "learning_rate": 1e-5,
     "save_steps": 1,
-    "threads": 1,
+    "threads": 2,
 }
 CONFIG: dict[str, Any] = {
     "experiment": "real",
@@ -45,8 +45,8 @@ CONFIG: dict[str, Any] = {
         "ranking": "config/prompts/toy_ranking.yaml",
         "translation": "config/prompts/toy_translation.yaml",
     },
-    # Three epochs.
-    "grrm_sft": {**SFT, "template": "model", "max_steps": 12, "save_steps": 12, "learning_rate": 5e-4},
+    # Two and a half epochs.
+    "grrm_sft": {**SFT, "template": "model", "max_steps": 10, "save_steps": 10, "learning_rate": 5e-4},
     "grrm_rlvr": {**RL, "augment": {"subgroup": 0, "shuffle": 0}, "max_prompt_length": 192},
     "mt_sft": {**SFT, "max_steps": 8, "save_steps": 8, "learning_rate": 3e-4},
     "mt_grpo": {
@@ -94,11 +94,6 @@ def run(workspace: Workspace, *targets: str) -> None:
     ]
 
 
-def weights(workspace: Workspace, model: str) -> dict[str, Any]:
-    identity: dict[str, Any] = json.loads(made(workspace, f"models/{model}/training.json").read_text())
-    return identity
-
-
 def changed(workspace: Workspace, before: str, after: str) -> float:
     """The largest change of any weight between two models."""
     code = (
@@ -130,7 +125,8 @@ def test_a_judge_learns_sixteen_rows_by_heart(workspace: Workspace, tmp_path: Pa
 def test_it_is_trained_further_by_verified_rankings(workspace: Workspace) -> None:
     run(workspace, "grrm_rlvr")
     (step,) = workspace.read_jsonl("results/real/curves/grrm_rlvr.jsonl")
-    assert step["reward/valid/mean"] > 0, step
+    assert step["reward/valid"] > 0, step
+    assert step["actor/grad_norm"] > 0, step
     assert changed(workspace, "grrm_sft", "grrm_rlvr") > 0
 
 
@@ -140,8 +136,8 @@ def test_a_translator_is_trained_with_it_and_evaluated(workspace: Workspace) -> 
     groups = workspace.read_jsonl("results/real/curves/mt_grpo.judgements.jsonl")
     assert len(groups) == RL["train_batch_size"]
     assert any(len(set(group["rewards"])) > 1 for group in groups), groups
+    (step,) = workspace.read_jsonl("results/real/curves/mt_grpo.jsonl")
+    assert step["actor/grad_norm"] > 0, step
     assert changed(workspace, "mt_sft", "mt_grpo") > 0
     summary = json.loads(made(workspace, "summary.json").read_text())
     assert summary["experiment"] == "real"
-    log = made(workspace, "logs/train_mt_grpo.log").read_text()
-    assert "judgements failed" not in log
