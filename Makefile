@@ -18,7 +18,7 @@ COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
 TRL := .snakemake/environments/trl/bin/python
 
-.PHONY: demo smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -28,6 +28,9 @@ demo: .venv/.driver ## Run the whole chain at toy size and print what it found (
 	$(RUN) $(if $(filter vllm,$(ENGINE)),--configfile config/vllm.yaml) --config experiment=$(EXPERIMENT) seed=$(SEED)
 	@$(BIN)/python scripts/print_summary.py --summary results/$(EXPERIMENT)/summary.json \
 		--report results/$(EXPERIMENT)/summary.md results/$(EXPERIMENT)/report/index.html
+
+verify: .venv/.driver ## Compare the demonstration's weights, to the bit, with those of config/digests.yaml (SEED, ENGINE as for demo)
+	@$(BIN)/python scripts/verify_digits.py --results results/$(EXPERIMENT) --digests config/digests.yaml
 
 smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml

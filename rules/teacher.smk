@@ -89,9 +89,9 @@ if TEACHER["translations"] is not None:
             prompt=TEACHER["translations"]["prompt"] or prompt("translation"),
             environment=environment(RL) if here(TEACHER) else [],
         output:
-            table=f"{ANNOTATION}/translations.parquet",
+            table=f"{ANNOTATION}/{TRANSLATIONS_ASKED}.parquet",
             answers=f"{ANNOTATION}/translations.jsonl",
-            quality=f"{ANNOTATION}/translations.json",
+            quality=f"{ANNOTATION}/{TRANSLATIONS_ASKED}.json",
         log:
             f"{LOGS}/annotate_translations.log",
         benchmark:
@@ -116,6 +116,40 @@ if TEACHER["translations"] is not None:
             "--output {output.table:q} --answers {output.answers:q} --quality {output.quality:q} > {log:q} 2>&1"
 
 
+if SCREENED:
+
+    rule screen_translations:
+        input:
+            table=rules.annotate_translations.output.table,
+            answers=rules.annotate_translations.output.answers,
+            quality=rules.annotate_translations.output.quality,
+            model=model("comet"),
+            environment=environment("comet"),
+        output:
+            table=f"{ANNOTATION}/translations.parquet",
+            quality=f"{ANNOTATION}/translations.json",
+        log:
+            f"{LOGS}/screen_translations.log",
+        benchmark:
+            f"{BENCHMARKS}/screen_translations.tsv"
+        conda:
+            "../envs/comet.yaml"
+        container:
+            image("comet")
+        threads: threads("screen_translations")
+        resources:
+            **resources("screen_translations"),
+        params:
+            python=python_of("comet"),
+            least=TEACHER["translations"]["comet"],
+        message:
+            "Scoring the teacher's translations"
+        shell:
+            "{params.python:q} scripts/screen_translations.py --input {input.table:q} --answers {input.answers:q} "
+            "--quality {input.quality:q} --model {input.model:q} --least {params.least:q} --threads {threads} "
+            "--output {output.table:q} --output-quality {output.quality:q} > {log:q} 2>&1"
+
+
 localrules:
     describe_annotation,
 
@@ -126,7 +160,7 @@ rule describe_annotation:
         rankings=rules.annotate_rankings.output.quality,
         groups=rules.annotate_rankings.output.groups,
         translations=(
-            rules.annotate_translations.output.quality
+            f"{ANNOTATION}/translations.json"
             if TEACHER["translations"] is not None
             else []
         ),

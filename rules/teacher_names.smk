@@ -33,6 +33,11 @@ MODELS_OF_CANDIDATES = {
     for i, section in enumerate(CANDIDATES["models"])
 }
 CANDIDATES_HERE = any(map(here, CANDIDATES["models"]))
+# Whether COMET has the last word about translations.
+SCREENED = (
+    bool(TEACHER["translations"]) and TEACHER["translations"]["comet"] is not None
+)
+TRANSLATIONS_ASKED = "translations_unscored" if SCREENED else "translations"
 # Environments of those who ask: the driver's can ask endpoints only.
 PROPOSING = RL if CANDIDATES_HERE else "driver"
 TEACHING = RL if here(TEACHER) else "driver"

@@ -50,7 +50,7 @@ def _check_files(arguments: list[str]) -> None:
     Raises:
         UserError: a file is missing, or is not YAML as this project reads it.
     """
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", type=Path, default=[])
     with suppress(argparse.ArgumentError):  # Snakemake says it
         for path in parser.parse_known_args(arguments)[0].configfile:

@@ -35,6 +35,7 @@ from grrm.engines import (
 )
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
+from grrm.engines.model_limits import check_limits
 from grrm.files import UserError, read_yaml, write_json, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
@@ -60,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     judges = [Path(config[key]) for key in (verl_rewards.JUDGE, verl_fork.JUDGE) if key in config]
     for model in [initial, *judges]:
         check_model(model)
+    check_limits(config)
     if config.get(verl.DEVICE) == "cpu":
         for model in verl_vllm.models(config):
             check_processor()
@@ -197,6 +199,12 @@ class _Watch:
             raise UserError(line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             self.exceptions.append(exception)
+        elif (
+            self.exceptions
+            and "ActorDiedError" in self.exceptions[-1]
+            and (actor := verl_runs.actor_in(line))
+        ):
+            self.exceptions[-1] = f"{self.exceptions[-1].rstrip('.')} ({actor})"
         if self.console and (found := verl_runs.console_metrics(line)):
             verl_runs.append_metrics(self.attempt / "metrics.jsonl", *found)
         if report := verl_runs.progress(line, self.steps, first=self._first):

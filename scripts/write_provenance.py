@@ -1,4 +1,4 @@
-"""Write down what made an experiment: configuration, code, environments and data."""
+"""Write down what made an experiment: configuration, code, environments, data, and the kind of processor."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from grrm import __version__
-from grrm.files import UserError, atomic_path, read_json, sha256, write_json
+from grrm.files import UserError, atomic_path, read_json, read_yaml, sha256, write_json
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
+from grrm.report.machine import machine, processor
 from lock_environments import pins
 
 # The name of the environment that this program runs in.
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         "code": {"grrm": __version__, **git_state(Path.cwd())},
         "driver": {"python": platform.python_version(), "snakemake": version("snakemake")},
         "environments": environments,
+        "machine": machine() | {"processor": processor(read_yaml(args.config))},
     }
     with atomic_path(args.output) as partial:
         partial.mkdir()

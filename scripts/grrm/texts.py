@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -28,25 +28,51 @@ from grrm.files import UserError
 MARK = "\u2060"
 """WORD JOINER: shows nothing, and no tokenizer takes it for white space."""
 
-_NAMED = (
-    "/?(?:s|bos|eos|pad|unk|mask|sep|cls|sop|eop|eoh|eod|eot)>",
-    "(?:start|end)_of_(?:turn|image|text)>",
-    r"(?:unused|extra_id_|reserved_)\d+>",
-    "</?SYS>>",
-    r"/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT|ARGS|CALL_ID|IMG|IMG_BREAK"
-    r"|IMG_END|CLS|SEP|g?MASK|PAD|UNK|BOS|EOS)\]",
+_ANGLED = (
+    *("s", "bos", "eos", "pad", "unk", "mask", "sep", "cls", "sop", "eop", "eoh", "eod", "eot"),
+    *(f"{end}_of_{what}" for end in ("start", "end") for what in ("turn", "image", "text")),
 )
+_SQUARE = (
+    *("INST", "SYSTEM_PROMPT", "AVAILABLE_TOOLS", "TOOL_CALLS", "TOOL_RESULTS", "TOOL_CONTENT", "ARGS"),
+    *("CALL_ID", "IMG", "IMG_BREAK", "IMG_END", "CLS", "SEP", "MASK", "gMASK", "PAD", "UNK", "BOS", "EOS"),
+)
+_NAMES = (
+    *(f"<{end}{name}>" for end in ("", "/") for name in _ANGLED),
+    *(f"[{end}{name}]" for end in ("", "/") for name in _SQUARE),
+    *("<<SYS>>", "<</SYS>>"),
+)
+
+
+def _spaced(*parts: str) -> str:
+    """A pattern of parts that follow one another, with any number of marks between them."""
+    return f"{MARK}*".join(parts)
+
+
+def _framed(start: str, end: str, frame: str) -> str:
+    """A pattern of a name of up to 64 signs in a frame, such as <|name|>."""
+    inner = f"(?:{MARK}*[^{re.escape(start + end + frame)}\\s{MARK}]){{1,64}}"
+    return _spaced(re.escape(start), re.escape(frame) + inner, re.escape(frame), re.escape(end))
+
+
 # <|im_end|> of ChatML, Llama 3, Phi, Cohere...; <｜User｜> of DeepSeek; [|user|] of EXAONE; <start_of_turn>
 # of Gemma; [INST], <s>, </s> and <<SYS>> of Mistral and Llama 2; <extra_id_0> of T5; [CLS] of BERT.
-_FAMILIES = (
-    rf"\|[^<>|\s]{{1,64}}\|>|｜[^<>｜\s]{{1,64}}｜>|\|[^\[\]|\s]{{1,64}}\|\]"
-    rf"|{'|'.join(_NAMED)}"
+FAMILIES = re.compile(
+    "|".join(
+        [
+            *(_framed("<", ">", "|"), _framed("<", ">", "｜"), _framed("[", "]", "|")),
+            *(_spaced(*map(re.escape, name)) for name in _NAMES),
+            *(
+                _spaced(*map(re.escape, name), f"[0-9](?:{MARK}*[0-9])*", ">")
+                for name in ("<unused", "<extra_id_", "<reserved_")
+            ),
+        ]
+    )
 )
-FAMILIES = re.compile(rf"[<\[]{MARK}*(?:{_FAMILIES})")
 """Finds special strings of the known families of tokenizers, broken or not: where it is not known which."""
 # What a chat template may set between turns in ordinary tokens, such as the [INST] of Llama 2.
 _TURNS = re.compile(r"<\|[^<>|\s]{1,64}\|>|\[/?[A-Z_]{2,}\]|<</?SYS>>")
 _NEVER = re.compile("(?!)")
+_END_OF_TURN = "<|im_end|>"
 
 
 class Filled(str):
@@ -82,15 +108,15 @@ class Filled(str):
         return (self.pieces,)
 
 
-def finding(strings: Iterable[str], between: str = f"{MARK}*") -> re.Pattern[str]:
+def finding(strings: Iterable[str], *, broken: bool = True) -> re.Pattern[str]:
     """What finds these strings; of one character there is nothing to break.
 
     Args:
         strings: whole ones.
-        between: a pattern of what may stand behind their first character.
+        broken: find them with marks in them, too.
     """
     wanted = sorted({text for text in strings if len(text) > 1}, key=len, reverse=True)
-    found = "|".join(f"{re.escape(text[0])}{between}{re.escape(text[1:])}" for text in wanted)
+    found = "|".join(_spaced(*map(re.escape, text)) if broken else re.escape(text) for text in wanted)
     return re.compile(found) if found else _NEVER
 
 
@@ -98,12 +124,37 @@ def mark(text: str, special: re.Pattern[str] = FAMILIES) -> str:
     """A text whose special strings are broken by `MARK`; of a filled template, the texts in it are."""
     if isinstance(text, Filled):
         return Filled((mark(piece, special) if own else piece, own) for piece, own in text.pieces)
-    return special.sub(lambda found: f"{found[0][0]}{MARK}{found[0][1:]}", text)
+    ends = [place + 1 for place in _places(text, special)]
+    return MARK.join(text[a:b] for a, b in pairwise([0, *ends, len(text)])) if ends else text
 
 
 def unmark(text: str, special: re.Pattern[str] = FAMILIES) -> str:
     """The text that `mark` has made this of; a text without marks is itself."""
-    return special.sub(lambda found: found[0].replace(MARK, "", 1), text) if MARK in text else text
+    ends = [place + 1 for place in _places(text, special)] if MARK in text else []
+    pieces = [text[a:b] for a, b in pairwise([0, *ends, len(text)])]
+    return "".join([*pieces[:1], *(piece.removeprefix(MARK) for piece in pieces[1:])])
+
+
+def _places(text: str, special: re.Pattern[str]) -> list[int]:
+    """Where special strings begin, also within one another; as they stand, or once the text is normalised
+    (NFKC), as some tokenizers do before they look: the full-width ＜|im_end|＞.
+
+    Marks make no difference, so the places in a marked text are those in the text that it was made of.
+    """
+    found = set(_beginnings(text, special))
+    # At once, which is fast: most texts hold nothing of the kind.
+    if not text.isascii() and special.search(unicodedata.normalize("NFKC", text)):
+        letters = [sign if sign.isascii() else unicodedata.normalize("NFKC", sign) for sign in text]
+        origin = [place for place, part in enumerate(letters) for _ in part]
+        found |= {origin[place] for place in _beginnings("".join(letters), special)}
+    return sorted(found)
+
+
+def _beginnings(text: str, special: re.Pattern[str]) -> Iterator[int]:
+    found = special.search(text)
+    while found:
+        yield found.start()
+        found = special.search(text, found.start() + 1)
 
 
 def mark_messages(
@@ -139,8 +190,8 @@ class Control:
         signs = {token for token in added if any(not (c.isalnum() or c.isspace() or c == "▁") for c in token)}
         turns = set(_TURNS.findall(template)) - special - signs
         return cls(
-            finding(special, ""),
-            finding(special | signs, ""),
+            finding(special, broken=False),
+            finding(special | signs, broken=False),
             finding(turns),
             finding(special | signs | turns),
             finding(special | turns),
@@ -179,6 +230,18 @@ def _turn(tokenizer: Any) -> str:
 
 # Of a tokenizer: its chat template, and what it does not take for text.
 _CONTROL: WeakKeyDictionary[Any, tuple[str, Control]] = WeakKeyDictionary()
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The token that ends a chat turn in ChatML, also in models whose end of a text is another one.
+
+    Returns:
+        Its number; None where the tokenizer has no such token.
+    """
+    # Its whole vocabulary would take a tenth of a second to hand over.
+    number: int | None = tokenizer.convert_tokens_to_ids(_END_OF_TURN)
+    known = number is not None and tokenizer.convert_ids_to_tokens(number) == _END_OF_TURN
+    return number if known else None
 
 
 def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:

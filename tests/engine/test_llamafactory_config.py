@@ -86,6 +86,16 @@ def test_without_flash_attn_the_command_line_goes_before_the_file(tmp_path, monk
     assert training.num_train_epochs == config["num_train_epochs"]
 
 
+def test_on_a_cpu_no_activation_is_computed_twice(tmp_path, monkeypatch):
+    config = rendered("demo", "mt_sft", tmp_path)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    overrides = train_sft._overrides(config, "/bin/false")
+    monkeypatch.setattr(sys, "argv", ["sft_main", str(tmp_path / "config.yaml"), *overrides])
+    model, *_ = get_train_args()
+    assert model.disable_gradient_checkpointing
+    assert train_sft._overrides({"flash_attn": "sdpa"}, "/bin/false") == []  # on GPUs memory is short
+
+
 def test_a_training_goes_on_from_its_last_checkpoint(tmp_path):
     config = without_gpu(rendered("paper", "mt_sft", tmp_path))
     checkpoint = tmp_path / "checkpoints/checkpoint-60"

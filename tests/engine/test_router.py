@@ -18,7 +18,7 @@ pytest.importorskip("verl")
 from aiohttp import web
 from fastapi.testclient import TestClient
 
-from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
+from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer, living_routers
 
 TRAINER = """
 import multiprocessing, time
@@ -58,6 +58,21 @@ def test_verls_router_is_replaced_once():
     assert replaced.__wrapped__.__module__ == naive_router.__name__
     end_router_with_trainer()
     assert naive_router.run_router is replaced
+
+
+def test_a_router_that_ended_is_not_among_those_that_live(monkeypatch):
+    import ray
+    from verl.experimental.reward_loop.router import naive_router
+
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    end_router_with_trainer()
+    before = living_routers()
+    _, process = naive_router.launch_router_process(worker_urls=["http://127.0.0.1:9"])
+    (name,) = set(living_routers()) - set(before)
+    assert name.startswith("reward_router_")
+    process.kill()
+    process.join()
+    assert living_routers() == before
 
 
 def status_of_router(*judges):

@@ -1,4 +1,4 @@
-"""A killed engine ends the run by name within seconds, and leaves nothing behind."""
+"""Whatever of a run is killed: it ends by name within seconds, nothing stays, the same command goes on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 import yaml
 
 from configurations import ROOT, experiment, render_rl
+from grrm.engines import verl_runs
 from tiny_model import save_tiny_model
 
 # Ray's actors are looked at every ten seconds.
@@ -62,63 +65,116 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "micro_batch_size": 16,
         "max_prompt_length": 40,
         "max_response_length": 16,
-        "save_steps": 1000,
+        "save_steps": 1,
         "reward": reward,
     }
     rendered = render_rl(config, "mt_grpo", **sizes) | {
         "actor_rollout_ref.model.path": str(folder / "policy"),
         "reward.reward_model.model_path": str(folder / "judge"),
-        "data.train_files": str(folder / "rows.parquet"),
-        "data.val_files": str(folder / "rows.parquet"),
+        "data.train_files": "rows.parquet",
+        "data.val_files": "rows.parquet",
+        "trainer.default_local_dir": "checkpoints",
         "+reward.reward_kwargs.prompt": str(ROOT / "config/prompts/toy_ranking.yaml"),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(rendered))
     return folder
 
 
-def engines(run: psutil.Process) -> list[psutil.Process]:
-    """Both engines of a run, the older one first."""
-    found = []
-    for process in run.children(recursive=True):
-        try:
-            if "EngineCore" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return sorted(found, key=lambda process: process.create_time())
+@dataclass
+class Attempt:
+    """One launch of the training in its folder, with a log of its own."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.said()[-6000:]
+            assert time.monotonic() < deadline, self.said()[-6000:]
+            time.sleep(0.1)
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("which", [0, 1])
-def test_a_killed_engine_ends_the_run_by_name(folder: Path, tmp_path: Path, which: int) -> None:
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump(config | {"trainer.default_local_dir": "checkpoints"})
-    )
+@pytest.fixture
+def attempt(folder: Path) -> Iterator[Attempt]:
+    """The training, begun or gone on with by the same command."""
     command = [sys.executable, str(ROOT / "scripts/train_rl.py"), "--python", sys.executable]
-    command += ["--config", "config.yaml", "--data", str(folder / "rows.parquet"), "--model", "model"]
+    command += ["--config", "config.yaml", "--data", "rows.parquet", "--model", "model"]
     command += ["--curve", "curve.jsonl", "--judgements", "judgements.jsonl"]
-    log = tmp_path / "log"
+    log = folder / f"log{len(list(folder.glob('log*')))}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
     with log.open("w") as stream:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
-        deadline = time.monotonic() + 600
-        while "step 2 of 1000" not in log.read_text(errors="replace"):
-            assert process.poll() is None, log.read_text(errors="replace")[-6000:]
-            assert time.monotonic() < deadline, log.read_text(errors="replace")[-6000:]
-            time.sleep(0.1)
-        run = psutil.Process(process.pid)
-        before = run.children(recursive=True)
-        both = engines(run)
-        assert len(both) == 2
-        both[which].kill()
-        assert process.wait(timeout=PATIENCE) == 2
-        said = log.read_text(errors="replace")
-        ended = r"the last error it reported is: .*(training ended: vllm_server|EngineDeadError)"
-        assert re.search(ended, said), said[-6000:]
-        _, alive = psutil.wait_procs(before, timeout=15)
-        assert not alive
+        yield Attempt(folder, process, log)
     finally:
         process.kill()
         process.wait()
+
+
+def named(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
+    """Those whose name begins so, the older ones first."""
+    found = []
+    for process in processes:
+        try:
+            if process.name().startswith(name):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return sorted(found, key=psutil.Process.create_time)
+
+
+def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
+    """One of a run's processes. verl starts the judge's server first, then the router, then the policy's."""
+    if which == "router":
+        # A fork of the trainer, whose name it bears.
+        trainer = named(processes, "ray::TaskRunner")
+        (router,) = (process for process in trainer if process.parent() in trainer)
+        return router
+    whose, _, what = which.partition("'s ")
+    judge, policy = named(processes, "ray::EndingServer")
+    server = judge if whose == "judge" else policy
+    if what == "server":
+        return server
+    (engine,) = named(server.children(), "VLLM::EngineCor")
+    return engine
+
+
+KILLED = {
+    "judge's server": "vllm_server_reward_0_0",
+    "router": "reward_router_0",
+    "policy's engine": r"vllm_server_0_0|EngineDeadError",
+    "judge's engine": r"vllm_server_reward_0_0|EngineDeadError",
+}
+"""What is killed, one after the other -> how the run names it."""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("which", KILLED)
+def test_what_is_killed_ends_the_run_by_name_and_the_same_command_goes_on(
+    attempt: Attempt, which: str
+) -> None:
+    working = attempt.folder / "checkpoints"
+    first = (verl_runs.last_complete_step(working) or 0) + 1
+    attempt.wait_for(lambda: f"step {first} of 1000" in attempt.said(), 600)
+    assert re.findall(r"^step (\d+) of 1000", attempt.said(), re.MULTILINE)[0] == str(first)
+    before = attempt.children()
+    killed = time.monotonic()
+    victim(before, which).kill()
+    assert attempt.process.wait(timeout=PATIENCE) == 2
+    print(f"{which}: the run ended after {time.monotonic() - killed:.1f} s")
+    said = attempt.said()
+    (last,) = re.findall(r"^error: .*the last error it reported is: (.*)", said, re.MULTILINE)
+    assert re.search(KILLED[which], last), said[-6000:]
+    assert f"The same command goes on after step {verl_runs.last_complete_step(working)}" in last
+    _, alive = psutil.wait_procs(before, timeout=15)
+    assert not alive

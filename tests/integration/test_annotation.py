@@ -6,10 +6,12 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from grrm.files import read_json, read_jsonl
 from grrm.schemas import read_table, write_table
 from scripted_teacher import Teacher
 from serving import serving
+from training_environment import environment, training_python
 
 ROOT = Path(__file__).parents[2]
 AT_ONCE = 4
@@ -96,7 +99,7 @@ class Programs:
         }
         return load_experiment(ROOT, [], {"teacher": teacher})["teacher"]
 
-    def command(self, program: str, settings: dict[str, Any]) -> list[str]:
+    def command(self, program: str, settings: dict[str, Any], python: str = sys.executable) -> list[str]:
         folder = self.folder
         given: dict[str, dict[str, Any]] = {
             "propose_candidates": {
@@ -124,7 +127,7 @@ class Programs:
         }
         options = [word for name, value in given[program].items() for word in (f"--{name}", str(value))]
         return [
-            sys.executable,
+            python,
             str(ROOT / f"scripts/{program}.py"),
             *options,
             *("--journal", str(folder / "journal")),
@@ -267,3 +270,56 @@ def test_a_server_that_dies_in_the_middle_stops_it_and_it_goes_on(tmp_path: Path
         assert programs.run("annotate_rankings", settings).returncode == 0
     assert read_json(tmp_path / "rankings.json")["kept"] == 12
     assert sum(count - 1 for count in teacher.answered.values()) <= AT_ONCE + 1
+
+
+# ---------------------------------------------------------------- models of this machine
+
+MAKE = (
+    "import sys; from pathlib import Path; from tiny_model import save_tiny_model as s; s(Path(sys.argv[1]))"
+)
+
+
+def test_models_of_this_machine_are_asked_and_go_on_where_they_were_killed(tmp_path: Path) -> None:
+    known = references(10)
+    programs = Programs(tmp_path, known)
+    variables = {**environment(), "PYTHONPATH": f"{ROOT / 'scripts'}:{ROOT / 'tests'}"}
+    python = str(training_python())
+    model = str(tmp_path / "model")
+    subprocess.run([python, "-c", MAKE, model], check=True, env=variables, cwd=ROOT)
+    prompt = tmp_path / "prompt.yaml"
+    prompt.write_text("kind: plain\nprompt: '{source_language} {target_language} {source}'\n")
+    # A random model's answers never end, so each of them is cut: no candidate, counted by its reason.
+    here = {"name": "random", "model": model, "max_tokens": 4, "batch_size": 2, "retries": 0}
+    changes = {"models": [{**here, "prompt": str(prompt)}], "degraded": [{"how": "dropped", "rate": 1}]}
+    settings = programs.settings("http://127.0.0.1:9/v1", candidates=changes)
+    command = programs.command("propose_candidates", settings, python)
+    journal = tmp_path / "journal" / "system_random.sqlite"
+
+    def answered() -> int:
+        if not journal.exists():
+            return 0
+        with closing(sqlite3.connect(journal)) as table:
+            try:
+                return int(table.execute("SELECT count(*) FROM replies").fetchone()[0])
+            except sqlite3.OperationalError:  # it is being made
+                return 0
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT, env=variables) as process:
+        while not answered():
+            assert process.poll() is None
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    before = answered()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert 0 < before <= answered() == 10
+    counts = read_json(tmp_path / "candidates.json")
+    assert (
+        counts["systems"]["random"]["missing"].get("unfinished", 0)
+        + counts["systems"]["random"]["candidates"]
+        == 10
+    )
+    assert counts["systems"]["reference-dropped"]["candidates"] == 10 == counts["groups"]
+    # All of it was there: no model is loaded for longer than to say what it is.
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=300)
+    assert again.returncode == 0 and answered() == 10

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from grrm.data.toy_world import make_tables
-from grrm.files import read_json, write_jsonl
+from grrm.files import read_json, write_json, write_jsonl
 from grrm.metrics.tiny import degraded_references
-from grrm.schemas import write_table
+from grrm.schemas import read_table, write_table
 from training_environment import ROOT
 
 STEPS = 120
@@ -170,3 +170,38 @@ def test_the_same_seed_trains_the_same_model(comet_python, moved, folder, test_s
         assert score(comet_python, model, folder, test_set, output, x=texts).returncode == 0
         values.append(read_json(output)["systems"]["x"]["scores"])
     assert values[0] == values[1]
+
+
+def test_a_teachers_translations_are_screened_by_their_score(comet_python, moved, test_set, tmp_path):
+    # What the reference says scores high, what says nothing of it low.
+    answers = [
+        {
+            **row,
+            "translation": row["trg_text"] if i % 2 else test_set[(i + 7) % 40]["src_text"],
+            "dropped": None,
+        }
+        for i, row in enumerate(test_set[:40])
+    ]
+    columns = ("src_text", "src_lang", "trg_lang")
+    rows = [{**{name: row[name] for name in columns}, "response": "r"} for row in answers]
+    write_table(tmp_path / "in.parquet", rows, "cot")
+    write_jsonl(tmp_path / "answers.jsonl", [{**answers[0], "dropped": "length"}, *answers])
+    write_json(tmp_path / "in.json", {"kept": 40, "dropped": {"length": 1}, "total": 41})
+
+    def screen(least):
+        files = {"input": "in.parquet", "answers": "answers.jsonl", "quality": "in.json"}
+        files |= {"output": "out.parquet", "output-quality": "out.json"}
+        options = [word for name, file in files.items() for word in (f"--{name}", tmp_path / file)]
+        return run(comet_python, "screen_translations.py", *options, "--model", moved, "--least", least)
+
+    done = screen(0.5)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found, table = read_json(tmp_path / "out.json"), read_table(tmp_path / "out.parquet", "cot")
+    assert found["kept"] == table.num_rows and found["dropped"]["comet"] == 40 - found["kept"] > 0
+    assert found["dropped"]["length"] == 1 and found["comet"]["least"] == 0.5
+    assert min(table["comet"].to_pylist()) >= 0.5
+    good = {row["src_text"] for row in answers[1::2]}
+    kept = table["src_text"].to_pylist()
+    assert sum(source in good for source in kept) > 0.8 * len(kept)
+    too_much = screen(9)
+    assert too_much.returncode == 2 and "no translation is scored 9 or higher, the best is" in too_much.stderr

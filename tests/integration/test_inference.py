@@ -59,6 +59,14 @@ def texts(decoding, batch_size, seed=0):
         requests = [Request(prompt, seed + i) for i, prompt in enumerate(prompts)]
         written = dict(backend.generate(requests, decoding))
     return [[written[i].text, written[i].failure] for i in range(len(prompts))]
+def rows_of(decoding):
+    # Of each forward pass of one batch.
+    rows = []
+    with closing(open_backend(folder, Engine(batch_size=64))) as backend:
+        note = lambda module, args, given: rows.append(len(given["input_ids"]))
+        backend._network.register_forward_pre_hook(note, with_kwargs=True)
+        list(backend.generate([Request(prompt) for prompt in prompts], decoding))
+    return rows
 tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
 greedy, sampled, narrow = Decoding(12), Decoding(12, 1.0), Decoding(12, 1.0, top_p=1e-6)
 ends = model.generation_config.eos_token_id
@@ -86,6 +94,8 @@ print(json.dumps({
     "sampled in threes": texts(sampled, 3),
     "another seed": texts(sampled, 64, 100),
     "narrow": texts(narrow, 3),
+    "narrow in a batch": texts(narrow, 64),
+    "rows": rows_of(greedy),
     "continued": [continued.text, continued.failure],
     "continued one by one": one_by_one(tokenizer("abc")["input_ids"]),
     "too long": too_long.failure,
@@ -111,6 +121,14 @@ def test_greedy_completions_are_those_of_one_token_at_a_time(completions, way):
     assert completions[way] == completions["plain"]
 
 
+def test_finished_rows_leave_the_batch(completions):
+    rows = completions["rows"]
+    assert rows[0] == len(completions["plain"])
+    assert rows == sorted(rows, reverse=True)
+    assert rows[-1] < rows[0]
+    assert len(rows) <= 12, "a token is decoded once"
+
+
 def test_completions_differ_and_both_end_and_are_cut(completions):
     """Else the test above could not fail."""
     assert len({text for text, _ in completions["plain"]}) > 3
@@ -124,7 +142,7 @@ def test_what_is_sampled_depends_on_the_seed_and_not_on_the_batch(completions):
 
 
 def test_the_likeliest_token_alone_is_the_greedy_one(completions):
-    assert completions["narrow"] == completions["plain"]
+    assert completions["narrow"] == completions["narrow in a batch"] == completions["plain"]
 
 
 def test_a_text_is_continued_without_the_chat_template(completions):

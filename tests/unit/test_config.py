@@ -202,6 +202,16 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
         ("mt_sft.warmup_ratio", 0.1, ["mt_sft.warmup_steps", "mt_sft.warmup_ratio"]),
         ("mt_grpo.mini_batch_size", 24, ["mt_grpo.mini_batch_size is 24", "divisor", "32"]),
         ("mt_grpo.rollout_engine", "vllm", ["base_models.mt", "24 numbers wide", "one of 32, 64, 80"]),
+        (
+            "base_models.max_positions",
+            100,
+            ["grrm_rlvr.max_prompt_length 64 + max_response_length 96 are 160"],
+        ),
+        (
+            "mt_grpo.reward.max_response_length",
+            417,
+            ["mt_grpo.reward.max_prompt_length 96", "at most", "512"],
+        ),
         ("evaluate.backend", "vllm", ["base_models.grrm", "16 numbers wide", "evaluate.backend 'vllm'"]),
         ("hardware", {"gpus_per_node": 2}, ["gpus_per_node is 2", "expected 1"]),
         ("hardware", {"precision": "bf16"}, ["'bf16'", "'fp32'"]),

@@ -305,6 +305,44 @@ def test_the_toys_alignment_asks_about_the_chosen_response_in_both_orders() -> N
     assert (calls["mt_grpo"].group, calls["mt_grpo"].calls) == (1, 800)
 
 
+def test_calls_of_validations_are_forecast_where_their_rows_are_known() -> None:
+    config = load_experiment(ROOT, [ROOT / "config/judges.yaml"])
+    grpo, rows = config["alignment"]["grpo"], config["alignment"]["data"]["toy"]["validation"]
+    times = -(-grpo["steps"] // grpo["validation"]["steps"]) + grpo["validation"]["before_training"]
+    calls = calls_of("judges")
+    # One rollout beside the chosen response, in both orders.
+    assert calls["alignment_grpo"].validation == times * rows * 2 > 0
+    assert calls["mt_grpo"].validation == 0
+    assert calls_of("paper", "small", "alignment_gpu")["alignment_grpo"].validation is None
+
+
+def test_hours_of_judges_and_of_the_alignment_are_forecast_on_gpus() -> None:
+    def works(*names: str, **hardware: Any) -> dict[str, Any]:
+        config = load_experiment(ROOT, [ROOT / f"config/{name}.yaml" for name in names])
+        config["hardware"] |= hardware
+        return {work.name: work for work in other_trainings(config, ROOT, ASSUMPTIONS)}
+
+    assert {work.gpu_hours for work in works("judges").values()} == {None}
+    toy = works("judges", device="cuda")
+    assert all(work.gpu_hours.low < work.gpu_hours.high for work in toy.values())
+    # As many tokens as the examples have, at the speed of a model of this size.
+    config = load_experiment(ROOT, [ROOT / "config/judges.yaml"])
+    size, work = config["alignment"]["base_model"], toy["alignment_policy"]
+    speed, tokens = ASSUMPTIONS["speed"], ASSUMPTIONS["tokens"]
+    examples = work.steps * config["alignment"]["policy_sft"]["batch_size"]
+    read = sum(tokens[part]["range"][0] for part in ("conversation_prompt", "conversation_answer"))
+    parameters = 10 * size["layers"] * size["hidden_size"] ** 2
+    fastest = speed["training"]["range"][1] * speed["parameters"] / parameters
+    low = read * examples / fastest * speed["overhead"]["range"][0] / 3600
+    assert work.gpu_hours.low == pytest.approx(low)
+    # A judge that the run serves writes on its GPUs; an endpoint does not.
+    asked = copy.deepcopy(config)
+    asked["hardware"]["device"] = "cuda"
+    asked["alignment"]["grpo"]["reward"]["judge"] |= {"url": "http://x/v1", "model": "m"}
+    elsewhere = {work.name: work for work in other_trainings(asked, ROOT, ASSUMPTIONS)}["alignment_grpo"]
+    assert elsewhere.gpu_hours.low < toy["alignment_grpo"].gpu_hours.low
+
+
 def test_the_command_forecasts_what_a_target_needs(capsys: pytest.CaptureFixture[str]) -> None:
     config = str(ROOT / "config/judges.yaml")
     cli.main(["forecast", "--config", config, "--workflow", str(ROOT), "--target", "alignment_grpo"])

@@ -190,6 +190,14 @@ def test_variables_go_before_keys_of_the_alignment_and_are_kept() -> None:
     assert config["alignment"]["environment"] == variables
 
 
+@pytest.mark.parametrize(("gpus", "spread"), [("8", 4), ("2", 2), ("16", 4), ("1", 1)])
+def test_a_model_that_spreads_over_a_part_of_a_machine_goes_on_to(gpus: str, spread: int) -> None:
+    config = with_variables(ALIGNMENT, N_GPUS_PER_NODE=gpus, TRAIN_BATCH_SIZE="96")
+    assert config["alignment"]["grpo"]["tensor_parallel"] == spread  # 28 heads, on 4 of 8
+    config = with_variables(["paper", "judges_paper"], N_GPUS_PER_NODE=gpus, TRAIN_BATCH_SIZE="96")
+    assert config["judges"]["pointwise"]["tensor_parallel"] == int(gpus)
+
+
 def test_machines_rollouts_and_rows_of_the_alignment_come_from_the_environment() -> None:
     variables = {
         "N_NODES": "2",

@@ -12,7 +12,7 @@ import score_translations
 from grrm.files import UserError, read_json, sha256, write_json, write_jsonl
 from grrm.metrics import bleurt, comet, metricx
 from grrm.metrics.scores import parse_named_files
-from grrm.metrics.segments import Given, Scored
+from grrm.metrics.segments import Given, Scored, Segments
 from grrm.schemas import TRANSLATION_TEST, write_table
 
 GROUPS = [
@@ -432,3 +432,25 @@ def test_an_empty_test_set_is_an_error(folder):
 def test_a_metric_without_its_model_is_named_before_anything_is_loaded(tmp_path, check, missing):
     with pytest.raises(UserError, match=f"it lacks {missing}"):
         check(tmp_path)
+
+
+def test_equal_segments_are_scored_once_and_each_gets_its_score():
+    rows = [{"src_text": f"s{n}", "trg_text": f"r{n}"} for n in range(3)]
+    greedy = ["a", "b", None]
+    runs = {"x": [greedy, greedy, greedy], "y": [["a", "other", ""]]}
+    segments = Segments(rows, runs, dict.fromkeys(runs, ""))
+    shown = []
+
+    def score(asked):
+        shown.extend(asked)
+        return [float(len(shown) - index) for index in range(len(asked))], "signature"
+
+    scores, signature = segments.score_once(score)
+    assert [(one["src"], one["mt"], one["ref"]) for one in shown] == [
+        ("s0", "a", "r0"),
+        ("s1", "b", "r1"),
+        ("s2", "", "r2"),
+        ("s1", "other", "r1"),
+    ]
+    assert signature == "signature"
+    assert scores == [4, 3, 2] * 3 + [4, 1, 2]

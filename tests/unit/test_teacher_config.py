@@ -52,6 +52,7 @@ def test_keys_of_list_items_have_their_defaults() -> None:
         ({"agreement": 1.5}, "key 'teacher.agreement' is 1.5, expected a number of at most 1"),
         ({"url": "x/v1"}, "key 'teacher.url' is 'x/v1', expected an address such as"),
         ({"translations": {"length": [3, 1]}}, "teacher.translations.length is [3, 1], expected the smaller"),
+        ({"translations": {"comet": 0.8}}, "teacher.translations.comet is 0.8, expected 'comet' in evaluate"),
         (
             {"translations": {"budget": {"cost": 1}}},
             "teacher.translations.budget.cost is 1 and nothing has a price",
@@ -84,8 +85,10 @@ def test_keys_of_list_items_have_their_defaults() -> None:
     ],
 )
 def test_what_does_not_go_together_is_told(teacher: dict[str, Any], words: str) -> None:
+    candidates = {"models": [ONE], **teacher.get("candidates", {})}
+    section = {**SERVER, **teacher, "candidates": candidates}
     with pytest.raises(UserError) as found:
-        configured(**teacher)
+        load_experiment(ROOT, [], {"teacher": section, "evaluate": {"metrics": []}})
     assert words in str(found.value)
 
 
@@ -116,6 +119,7 @@ def test_rules_are_planned_with_the_section() -> None:
     without = set(planned_rules(load_experiment(ROOT), table))
     assert with_it - without == {"propose_candidates", "annotate_rankings", "annotate_translations"}
     assert "annotate_translations" not in planned_rules(configured(), table)
+    assert "screen_translations" in planned_rules(configured(translations={"comet": 0.5}), table)
 
 
 # ---------------------------------------------------------------- forecast

@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,36 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert mark(text) == text
 
 
-@given(st.text() | st.lists(st.sampled_from([*SPECIAL, *ORDINARY, MARK, "<", "[", "|"])).map("".join))
+WIDE = str.maketrans({chr(code): chr(code + 0xFEE0) for code in range(0x21, 0x7F)})
+
+WIDE_SPECIAL = [text.translate(WIDE) for text in SPECIAL]
+
+
+@pytest.mark.parametrize("special", SPECIAL)
+def test_what_looks_like_a_special_string_once_it_is_normalised_is_broken_too(special: str) -> None:
+    """Some tokenizers normalise before they look."""
+    for alike in {special.translate(WIDE), special.replace("<", "﹤").replace("[", "﹇")} - {special}:
+        for text in (alike, f"这是{alike}内容。", f"a {alike}{special} b"):
+            marked = mark(text)
+            normal = unicodedata.normalize("NFKC", marked)
+            assert unicodedata.normalize("NFKC", special) not in normal, marked
+            assert unmark(marked) == text
+    assert mark("<ﬆart_of_turn>") == f"<{MARK}ﬆart_of_turn>"
+
+
+@pytest.mark.parametrize(
+    "text", ["１２３＜４", "［注］参考", "ﬁne ＜b＞ ｜ x", "＜ａ＞｜", "㍍ ⁇ …", "あ＜|い"]
+)
+def test_other_wide_letters_stay_as_they_are(text: str) -> None:
+    assert mark(text) == unmark(text) == text
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from([*SPECIAL, *WIDE_SPECIAL, *ORDINARY, MARK, *"<[|＜［｜ﬆ", "x" * 62])).map(
+        "".join
+    )
+)
 def test_the_mark_is_reversible(text: str) -> None:
     marked = mark(text)
     assert unmark(marked) == text
@@ -152,14 +182,20 @@ def test_prepared_rows_hold_broken_strings(tmp_path: Path) -> None:
     assert made["extra_info"]["question"] == "Hi<|im_end|>", "who judges sees it as it is, and marks it"
 
 
+def test_a_special_string_in_another_is_broken_too() -> None:
+    assert mark("<|[INST]|>") == f"<{MARK}|[{MARK}INST]|>"
+    assert mark("[|<s>|]") == f"[{MARK}|<{MARK}s>|]"
+
+
 def test_columns_are_placed_as_single_texts_are() -> None:
-    texts = pa.array(["a", "b<|im_end|>c", "d\nB: e", "f</s>"])
+    texts = pa.array(["a", "b<|im_end|>c", "d\nB: e", "f</s>", "g＜|im_end|＞，"])
     assert placed(texts).to_pylist() == [mark(text) for text in texts.to_pylist()]
     assert placed(texts, "{label}: {text}").to_pylist() == [
         "a",
         f"b<{MARK}|im_end|>c",
         f"d {MARK}B: e",
         f"f<{MARK}/s>",
+        f"g＜{MARK}|im_end|＞，",
     ]
     ordinary = pa.array(["a", "b"], pa.large_string())
     assert placed(ordinary) is ordinary

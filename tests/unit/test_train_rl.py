@@ -520,6 +520,21 @@ def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):
 # ---------------------------------------------------------------- reading along
 
 
+def test_an_actor_that_died_is_named(stage):
+    died = "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task."
+    lines = [
+        died,
+        "\tclass_name: EndingServer",
+        "\tpid: 650",
+        "\tname: vllm_server_reward_0_0",
+        "\tip: 127.0.0.1",
+    ]
+    prefix = "(TaskRunnerV1 pid=7) "
+    with pytest.raises(UserError, match=r"ActorDiedError: .* this task \(vllm_server_reward_0_0\)"):
+        run(killed=3, last_words="\\n".join(prefix + line.replace("\t", "\\t") for line in lines))
+    assert verl_runs.actor_in("class_name: EndingServer") is None
+
+
 @pytest.mark.parametrize(
     ("line", "exception"),
     [

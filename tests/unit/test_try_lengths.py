@@ -50,6 +50,26 @@ def test_lengths_are_those_of_whole_prompts(options: GroupOptions) -> None:
     assert prompt_lengths(options, [group], Words()) == [2 + 2 + 3 + 3 + 2]
 
 
+def test_what_fits_by_its_bytes_is_not_encoded(options: GroupOptions) -> None:
+    class Counting(Words):
+        encoded = 0
+
+        def apply_chat_template(self, messages: Any, **options: Any) -> list[str]:
+            self.encoded += 1
+            return super().apply_chat_template(messages, **options)
+
+    tokenizer, groups = Counting(), [Group("s" * size, ("a", "b"), None, "de", "en") for size in (20, 900)]
+    short, long = prompt_lengths(options, groups, tokenizer, enough=100)
+    # To know the template, which has been looked at once before, and the longer one.
+    assert (tokenizer.encoded, long) == (3, 2 + 2 + 1 + 2 + 2)
+    assert long <= short <= 100
+    # One sign of three bytes that becomes eighteen letters where it is normalised.
+    (wide,) = prompt_lengths(
+        options, [Group("\ufdfa" * 4, ("a", "b"), None, "de", "en")], tokenizer, enough=90
+    )
+    assert tokenizer.encoded == 5 and wide < 20
+
+
 def test_nothing_is_said_where_everything_fits(options: GroupOptions) -> None:
     assert check(options, [row(5, 4)] * 10) == ""
 

@@ -222,6 +222,16 @@ def test_a_configuration_nested_thousands_deep_is_one_line(tmp_path: Path, conte
     assert "more than 100 levels deep" in done.stderr
 
 
+def test_the_options_of_make_demo_are_left_to_snakemake(checkout: Path) -> None:
+    """`--config` is no abbreviation of `--configfile`."""
+    done = run(
+        *("scripts/run_workflow.py", "--cores", "1", "-n", "--config", "experiment=demo_seed1", "seed=1"),
+        cwd=checkout,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "results/demo_seed1/" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("MAX_RETRIES", "-1"), ("MAX_TOKENS", "0"), ("TEMPERATURE", "nan"), ("JUDGE_API_URL", "your-api-url")],

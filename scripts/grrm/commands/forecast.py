@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         run: steps.get(section) for run, section, _, _ in rewarded_trainings(config) if section in steps
     }
     texts = [format_forecast(config, stages, assumptions)] if stages or not works else []
-    if judged := format_judged(works, judge_calls(config, steps, assumptions, runs)):
+    if judged := format_judged(works, judge_calls(config, steps, assumptions, runs, args.workflow)):
         texts.append(judged)
     if config.get("teacher") is not None and not args.target:
         pairs = source_tables(config, assumptions, args.workflow)["mt_grpo"]

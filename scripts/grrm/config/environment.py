@@ -254,22 +254,23 @@ def _recorded(part: str, environment: Mapping[str, str], origins: Origins) -> di
     }
 
 
-def spread_rows(config: dict[str, Any], origins: Origins, devices_before: int) -> None:
+def spread_rows(config: dict[str, Any], origins: Origins, before: Mapping[str, Any]) -> None:
     """Let stages follow the machines and the rows a step that came from the environment.
 
-    With other machines the rows of a step stay what they were, and vLLM is spread over the GPUs of each. With
-    other rows a step, SFT puts them together from equal forward passes, GRPO from updates of a size that
-    divides them.
+    With other machines the rows of a step stay what they were, and vLLM is spread over the GPUs of each (over
+    a divisor of both, where it was over a part of them). With other rows a step, SFT puts them together from
+    equal forward passes, GRPO from updates of a size that divides them.
 
     Args:
         config: with the environment laid over it; is changed.
         origins: see `lay_environment`.
-        devices_before: nodes times GPUs without the environment.
+        before: the section hardware without the environment.
 
     Raises:
         UserError: a batch does not spread evenly over the devices.
     """
-    devices = devices_of(config)
+    devices, gpus = devices_of(config), config["hardware"]["gpus_per_node"]
+    devices_before = devices_of({"hardware": before})
     if machines := [origins[path] for path in origins if path[0] == "hardware"]:
         named = ", ".join(f"{name} is {int(text)}" for name, text in machines)
         for name, stage, _ in sft_stages(config):
@@ -277,7 +278,8 @@ def spread_rows(config: dict[str, Any], origins: Origins, devices_before: int) -
             _spread(stage, rows, devices, f"{named}: {name}")
     for name, stage, _ in judged_stages(config):
         if ("hardware", "gpus_per_node") in origins:
-            stage["tensor_parallel"] = config["hardware"]["gpus_per_node"]
+            spread = stage["tensor_parallel"]
+            stage["tensor_parallel"] = gpus if spread == before["gpus_per_node"] else math.gcd(spread, gpus)
         if (*name.split("."), "train_batch_size") in origins:
             stage["mini_batch_size"] = math.gcd(stage["train_batch_size"], stage["mini_batch_size"])
     if rows := next((int(text) for name, text in origins.values() if name == "TRAIN_BATCH_SIZE"), 0):

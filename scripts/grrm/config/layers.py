@@ -10,7 +10,6 @@ from grrm.config.environment import lay_environment, lay_for_evaluation, spread_
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
-from grrm.config.stages import devices_of
 from grrm.config.teacher import teacher_contradictions
 from grrm.files import UserError, read_yaml
 
@@ -75,7 +74,7 @@ def resolve_experiment(
     for lay in (lay_for_evaluation, lay_environment):
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
-    spread_rows(resolved, origins, devices_of(files))
+    spread_rows(resolved, origins, files["hardware"])
     checks = (contradictions, reward_contradictions, teacher_contradictions)
     if problems := [problem for of in checks for problem in of(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.catalogue.trainings import TRAININGS
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
+from grrm.config.rewards import served_piece
 from grrm.config.schema import shown
 from grrm.config.stages import (
     base_trainings,
@@ -202,6 +203,26 @@ def _heads_unknown_to_vllm(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _longer_than_the_context(config: Mapping[str, Any]) -> Iterator[str]:
+    """Prompts and answers that the base models made here have no room for, which would cut the answers."""
+    context = config["base_models"]["max_positions"]
+    if all(config[row.section]["start_from"] is not None for row in base_trainings(config)):
+        return
+    stages = [(name, config[name]) for name in trained_stages(config) if TRAININGS[name].engine == "rl"]
+    judges = [
+        (f"{name}.reward", stage["reward"])
+        for name, stage in stages
+        if "reward" in stage and (judge := served_piece(stage["reward"])) and judge["model"] is None
+    ]
+    for name, section in [*stages, *judges]:
+        prompt, answer = section["max_prompt_length"], section["max_response_length"]
+        if prompt + answer > context:
+            yield (
+                f"{name}.max_prompt_length {prompt} + max_response_length {answer} are {prompt + answer} "
+                f"tokens, expected at most base_models.max_positions, {context}"
+            )
+
+
 def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
     """Base models are made together, so both are made or both taken."""
     bases = {row.section: config[row.section]["start_from"] for row in base_trainings(config)}
@@ -275,6 +296,7 @@ _CHECKS: tuple[Check, ...] = (
     _wrong_rollout_engines,
     _not_on_a_cpu,
     _heads_unknown_to_vllm,
+    _longer_than_the_context,
     _attention_of_the_fork,
     _reward_of_the_fork,
     _prompt_of_the_fork,

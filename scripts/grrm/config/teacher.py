@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from grrm.catalogue.metrics import metrics_of
 from grrm.config.schema import shown
 from grrm.urls import secret_in
 
@@ -64,6 +65,10 @@ def teacher_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         shortest, longest = teacher["translations"]["length"]
         if shortest > longest:
             yield f"teacher.translations.length is [{shortest}, {longest}], expected the smaller one first"
+        if (least := teacher["translations"]["comet"]) is not None and not any(
+            metric.name == "comet" for metric in metrics_of(config)
+        ):
+            yield f"teacher.translations.comet is {least:g}, expected 'comet' in evaluate.metrics beside it"
         yield from _of_budget("teacher.translations", teacher["translations"]["budget"], teacher)
 
 

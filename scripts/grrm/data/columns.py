@@ -261,13 +261,15 @@ def placed(texts: pa.StringArray, *templates: str) -> pa.StringArray:
     numbers = np.arange(len(texts))
     if keep is as_it_is:
         # Few texts hold what is marked; those that do are looked at one by one.
-        numbers = np.flatnonzero(
-            pc.match_substring_regex(texts, FAMILIES.pattern).to_numpy(zero_copy_only=False)
-        )
-    found = texts.take(pa.array(numbers)).to_pylist()
+        found = [
+            pc.match_substring_regex(form, FAMILIES.pattern).to_numpy(zero_copy_only=False)
+            for form in (texts, pc.utf8_normalize(texts, "NFKC"))
+        ]
+        numbers = np.flatnonzero(found[0] | found[1])
+    old_texts = texts.take(pa.array(numbers)).to_pylist()
     changed = {
         number: text
-        for number, old in zip(numbers.tolist(), found, strict=True)
+        for number, old in zip(numbers.tolist(), old_texts, strict=True)
         if (text := mark(keep(old))) != old
     }
     if not changed:

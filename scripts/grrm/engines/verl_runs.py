@@ -22,6 +22,7 @@ from grrm.model_folder import torn_files
 
 _TRACKER = "latest_checkpointed_iteration.txt"
 _EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Killed)\b.*")
+_ACTOR = re.compile(r"^\s*name: (\w+)\s*$")
 _RAY_PREFIX = re.compile(r"^(?:\x1b\[\d+m)*\([^)]*pid=\d+[^)]*\)(?:\x1b\[\d+m)*\s*")
 _STEP = re.compile(r"\bstep:(\d+) - ")
 _METRIC = re.compile(r"(\S+?):(?:np\.float\d+\()?(-?[\d.]+(?:e[-+]?\d+)?)\)?(?: - |$)")
@@ -192,6 +193,12 @@ def exception_in(line: str) -> str | None:
     """The exception a line of output reports, such as "ValueError: no such thing"."""
     match = _EXCEPTION.match(_RAY_PREFIX.sub("", line))
     return match[0] if match else None
+
+
+def actor_in(line: str) -> str | None:
+    """The name of the actor that a line tells of below Ray's ActorDiedError, whose first line does not."""
+    match = _ACTOR.match(_RAY_PREFIX.sub("", line))
+    return match[1] if match else None
 
 
 def console_metrics(line: str) -> tuple[int, dict[str, float]] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.backends import Request
-from grrm.texts import encode_chat, encode_text
+from grrm.texts import encode_chat, encode_text, end_of_turn
 
 
 def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
@@ -37,8 +37,7 @@ def stop_tokens(tokenizer: Any, *declared: Any) -> set[int]:
     """
     ids = [tokenizer.eos_token_id, *declared]
     stops = {token for value in ids for token in (value if isinstance(value, list) else [value])}
-    # A chat turn ends here, also in models whose end-of-text token is another one.
-    stops.add(tokenizer.get_vocab().get("<|im_end|>"))
+    stops.add(end_of_turn(tokenizer))
     stops.discard(None)
     if not stops:
         raise UserError("neither tokenizer nor model names an end token, so no answer would ever end")

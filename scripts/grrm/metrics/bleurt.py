@@ -42,7 +42,9 @@ def check_folder(folder: Path) -> Path:
 def score(given: Given) -> Scored:
     """BLEURT of translations."""
     check_folder(given.folder)
-    scores, signature = score_segments(given.folder, list(given.segments), **given.speed)
+    scores, signature = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, **given.speed)
+    )
     return Scored(scores, signature, {"model": str(given.folder)})
 
 

@@ -34,7 +34,9 @@ _MAX_POSITIONS = 514
 def score(given: Given) -> Scored:
     """COMET, CometKiwi or XCOMET of translations."""
     read_hparams(given.folder)
-    scores, signed = score_segments(given.folder, list(given.segments), **given.speed)
+    scores, signed = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, **given.speed)
+    )
     return Scored(scores, signed, {"model": str(given.folder)})
 
 

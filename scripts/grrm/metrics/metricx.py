@@ -40,8 +40,9 @@ def check_folder(folder: Path) -> None:
 def score(given: Given) -> Scored:
     """MetricX of translations, with or without the reference (`reference_free`)."""
     check_folder(given.folder)
-    scores, signature = score_segments(
-        given.folder, list(given.segments), reference_free=given.options["reference_free"], **given.speed
+    free = given.options["reference_free"]
+    scores, signature = given.segments.score_once(
+        lambda segments: score_segments(given.folder, segments, reference_free=free, **given.speed)
     )
     return Scored(scores, signature, {"model": str(given.folder)})
 

@@ -9,7 +9,7 @@ The file says which answers were scored (SHA-256), so that scores are never take
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +75,21 @@ class Segments:
                         "ref": row["trg_text"],
                         "row": row,
                     }
+
+    def score_once(
+        self, score: Callable[[list[dict[str, Any]]], tuple[Sequence[float], str]]
+    ) -> tuple[list[float], str]:
+        """A score for each segment, and the signature.
+
+        Args:
+            score: sees src, mt and ref alone; it is given equal ones once. Greedy runs are all alike.
+        """
+        keys = [(segment["src"], segment["mt"], segment["ref"]) for segment in self]
+        places: dict[tuple[str, str, str], int] = {}
+        for key in keys:
+            places.setdefault(key, len(places))
+        scores, signature = score([{"src": src, "mt": mt, "ref": ref} for src, mt, ref in places])
+        return [scores[places[key]] for key in keys], signature
 
     def split(self, values: Sequence[Any]) -> dict[str, list[list[Any]]]:
         """One value for each segment, by system and run.

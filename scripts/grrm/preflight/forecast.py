@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, request
-from grrm.config import NEEDS, STAGES, taken_models, trained_stages
+from grrm.config import NEEDS, STAGES, taken_models, trained_stages, value_of
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.sample import make_tables
 from grrm.files import UserError, read_yaml
@@ -213,7 +213,7 @@ def forecast(
         table = tables[name]
         rows = table.rows * _rows_for_each(name, config, table)
         steps = _steps(name, config[name], rows, gpus)
-        parameters = _parameters(name, config, assumptions, folder)
+        parameters = parameters_of_training(name, config, assumptions, folder)
         if isinstance(parameters, str):
             stages.append(Stage(name, rows, table.source, steps, None, None, None, None, parameters))
             continue
@@ -282,45 +282,73 @@ def _gpu_seconds(
 ) -> Range:
     row = TRAININGS[name]
     prompt, answer = (_tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
-    speed = assumptions["speed"]
-    scale = speed["parameters"] / parameters
-    training, scoring, generation = (
-        Range(*speed[work]["range"]) * scale for work in ("training", "scoring", "generation")
-    )
-    overhead = Range(*speed["overhead"]["range"])
     if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
-        work: Range = ((prompt + answer) * examples).at(training) * overhead
-        return work
+        return learning_seconds((prompt + answer) * examples, parameters, assumptions)
     prompts = steps * settings["train_batch_size"]
-    rollouts = prompts * settings["rollouts"]
+    # One call of the judge for each group.
+    judged = _tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
+    return rl_seconds(prompt, answer, prompts * settings["rollouts"], judged, parameters, assumptions)
+
+
+def learning_seconds(tokens: Range, parameters: float, assumptions: Mapping[str, Any]) -> Range:
+    """What one GPU takes to learn so many tokens of examples."""
+    (training,) = _speeds(parameters, assumptions, "training")
+    seconds: Range = tokens.at(training) * Range(*assumptions["speed"]["overhead"]["range"])
+    return seconds
+
+
+def rl_seconds(
+    prompt: Range,
+    answer: Range,
+    rollouts: Range,
+    judged: Range,
+    parameters: float,
+    assumptions: Mapping[str, Any],
+) -> Range:
+    """What one GPU takes for reinforcement learning.
+
+    Args:
+        prompt: tokens of one.
+        answer: likewise.
+        rollouts: all of them.
+        judged: tokens that a judge writes about all of them, which the run serves; of a model of the same
+            size.
+        parameters: of the model.
+        assumptions: see config/forecast.yaml.
+    """
+    training, scoring, generation = _speeds(parameters, assumptions, "training", "scoring", "generation")
     seconds = (
         (answer * rollouts).at(generation)
         + ((prompt + answer) * rollouts).at(scoring)
         + ((prompt + answer) * rollouts).at(training)
+        + judged.at(generation)
     )
-    if row.judge:
-        # One call of the judge for each group, by a model of the same size.
-        seconds = seconds + (_tokens("ranking_answer", assumptions) * prompts).at(generation)
-    total: Range = seconds * overhead
+    total: Range = seconds * Range(*assumptions["speed"]["overhead"]["range"])
     return total
+
+
+def _speeds(parameters: float, assumptions: Mapping[str, Any], *works: str) -> list[Range]:
+    """Tokens a second and GPU of a model of this size."""
+    speed = assumptions["speed"]
+    return [Range(*speed[work]["range"]) * (speed["parameters"] / parameters) for work in works]
 
 
 def _tokens(part: str, assumptions: Mapping[str, Any]) -> Range:
     return Range(*assumptions["tokens"][part]["range"])
 
 
-def _parameters(
+def parameters_of_training(
     name: str, config: Mapping[str, Any], assumptions: Mapping[str, Any], folder: Path
 ) -> float | str:
     """Parameters of the model that a stage trains, or a sentence that says why their number is not known."""
-    taken, origin = taken_models(config), TRAININGS[name].start
-    while origin in TRAININGS and origin not in taken:
-        origin = TRAININGS[origin].start
-    start = taken.get(origin)
+    taken, row = taken_models(config), TRAININGS[name]
+    while (start := taken.get(row.taken) or taken.get(row.start)) is None and row.start in TRAININGS:
+        row = TRAININGS[row.start]
     if start is None:
-        size = config["base_models"][origin.removesuffix("_base")]
+        base = f"{row.part}.base_model" if row.part else f"base_models.{row.start.removesuffix('_base')}"
+        size = value_of(config, base)
         width, layers = size["hidden_size"], size["layers"]
         # Attention 4 width², feed-forward 3 x 2 width²; the embeddings of tiny vocabularies are left out.
         return float(10 * layers * width**2)

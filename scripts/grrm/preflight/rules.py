@@ -40,6 +40,7 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
     others = rewarded | ({"comet"} if comparison else set())
     read = {*scored, *(METRICS[name] for name in others & METRICS.keys())}
     teacher = config.get("teacher")
+    translations = None if teacher is None else teacher["translations"]
     bases = {row.start for row in of_part("") if row.name in stages} - set(STAGES)
     return {
         "make_toy_world": source == "toy",
@@ -54,7 +55,8 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
         "score_translations_of_reward_kinds": comparison,
         "rank_shuffled_candidates": config["evaluate"]["orders"] > 0,
         **dict.fromkeys(["propose_candidates", "annotate_rankings"], teacher is not None),
-        "annotate_translations": teacher is not None and teacher["translations"] is not None,
+        "annotate_translations": translations is not None,
+        "screen_translations": translations is not None and translations["comet"] is not None,
         **_alignment(config["alignment"], taken),
         **dict.fromkeys([*(f"train_{row.rule_name}" for row in of_part("judges")), "ask_judge"], judges),
     }

@@ -1,15 +1,28 @@
-"""The machine this runs on, in a few words."""
+"""The machine this runs on: in a few words, and as far as digits depend on it."""
 
 from __future__ import annotations
 
+import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from grrm.preflight.probes import usable_cores
+
+STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
+"""In the order in which they build on each other, those of the judge first."""
+
+# Of a processor, what libraries of linear algebra choose their kernels by; the names of Linux.
+_EXTENSIONS = {
+    *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
+    *("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
+}
+# As torch sees it (aten/src/ATen/native/DispatchStub.cpp).
+_CAPABILITIES = {"AVX512": {"avx512vl", "avx512bw", "avx512dq", "fma"}, "AVX2": {"avx2", "fma"}}
 
 
 def machine() -> dict[str, Any]:
@@ -22,10 +35,38 @@ def machine() -> dict[str, Any]:
     }
 
 
+def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the last digits of sums depend on: another of these may train other weights from the same seed.
+
+    Args:
+        settings: the configuration of the experiment.
+
+    Returns:
+        architecture, vendor, torch's name for its capability, the sorted extensions by which kernels are
+        chosen, and the threads of each stage, no more than there are cores.
+    """
+    flags = set(_line("flags").split())
+    capabilities = [name for name, needed in _CAPABILITIES.items() if needed <= flags]
+    stages = [stage for stage in STAGES if "threads" in (settings.get(stage) or {})]
+    return {
+        "architecture": platform.machine(),
+        "vendor": _line("vendor_id"),
+        "capability": os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
+        or next(iter(capabilities), "DEFAULT"),
+        "extensions": sorted(flags & _EXTENSIONS),
+        "threads": {stage: min(settings[stage]["threads"], usable_cores()) for stage in stages},
+    }
+
+
 def _processor() -> str:
+    return _line("model name") or platform.processor() or platform.machine()
+
+
+def _line(name: str) -> str:
+    """What /proc/cpuinfo says of the first processor; empty without it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         text = ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return named[1].strip() if named else platform.processor() or platform.machine()
+    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else ""

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +32,8 @@ from grrm.texts import encode_chat
 
 _LOOKED_AT = 1000
 """Rows, evenly spread."""
+_SPARE = 16
+"""Tokens by which a chat template may grow with what stands in it."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,6 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--longest", type=int, required=True, help="longest prompt of the judge, in tokens")
     parser.add_argument("--rollouts", type=int, required=True, help="of a prompt")
     args = parser.parse_args(argv)
+    # Tokenizers need no torch, which takes longer to import than all of this.
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
     from transformers import AutoTokenizer
 
     options = GroupOptions.from_mapping(args.options)
@@ -75,27 +83,25 @@ def check_lengths(
     Raises:
         UserError: more than `max_failure_rate` of the rows can never be judged.
     """
-    least = prompt_lengths(options, [replace(row, candidates=("a", "b")) for row in rows], tokenizer)
+    usual = [replace(row, candidates=_usual(row, rollouts)) for row in rows]
+    likely = prompt_lengths(options, usual, tokenizer, enough=longest)
+    too_long = [row for row, length in zip(rows, likely, strict=True) if length > longest]
+    if not too_long:
+        return ""
+    shortest = [replace(row, candidates=("a", "b")) for row in too_long]
+    least = prompt_lengths(options, shortest, tokenizer, enough=longest)
     never = sum(length > longest for length in least)
-    found = f"{never} of {len(rows)} rows (looked at) can never be judged"
-    why = (
-        f"two candidates of one letter make a prompt of up to {max(least)} tokens, the judge takes {longest}"
-    )
     advice = "raise reward.max_prompt_length, or leave long sources out"
     if never > options.max_failure_rate * len(rows):
         raise UserError(
-            f"{found}: {why}; more than max_failure_rate {options.max_failure_rate:g} allows: {advice}"
+            f"{never} of {len(rows)} rows (looked at) can never be judged: two candidates of one letter make "
+            f"a prompt of up to {max(least)} tokens, the judge takes {longest}; more than max_failure_rate "
+            f"{options.max_failure_rate:g} allows: {advice}"
         )
-    likely = prompt_lengths(
-        options, [replace(row, candidates=_usual(row, rollouts)) for row in rows], tokenizer
-    )
-    too_long = sum(length > longest for length in likely)
-    if not too_long:
-        return ""
     return (
-        f"{too_long} of {len(rows)} rows (looked at) are likely to make prompts over the judge's {longest} "
-        f"tokens, up to {max(likely)} with {rollouts} candidates as long as the reference, and are then not "
-        f"judged ({never} never can be); {advice}"
+        f"{len(too_long)} of {len(rows)} rows (looked at) are likely to make prompts over the judge's "
+        f"{longest} tokens, up to {max(likely)} with {rollouts} candidates as long as the reference, and are "
+        f"then not judged ({never} never can be); {advice}"
     )
 
 
@@ -105,13 +111,24 @@ def _usual(row: Group, rollouts: int) -> tuple[str, ...]:
     return tuple(text + "." * number for number in range(rollouts))
 
 
-def prompt_lengths(options: GroupOptions, groups: Sequence[Group], tokenizer: Any) -> list[int]:
-    """Tokens of the prompt about each group, as the judge that verl serves gets it."""
+def prompt_lengths(
+    options: GroupOptions, groups: Sequence[Group], tokenizer: Any, *, enough: int = 0
+) -> list[int]:
+    """Tokens of the prompt about each group, as the judge that verl serves gets it.
+
+    Args:
+        options: of the reward, kind grrm.
+        groups: with candidates.
+        tokenizer: the judge's.
+        enough: tokens that there is room for. What fits by its bytes alone, of which no token has less than
+            one, is not encoded, and its bytes are given.
+    """
     lengths: list[int] = []
+    around = _tokens(tokenizer, "") + _SPARE
 
     def measured(prompt: str) -> bool:
-        message = {"role": "user", "content": prompt}
-        lengths.append(len(encode_chat(tokenizer, [message], add_generation_prompt=True)))
+        most = max(len(form.encode()) for form in (prompt, unicodedata.normalize("NFKD", prompt))) + around
+        lengths.append(most if most <= enough else _tokens(tokenizer, prompt))
         return False  # nobody is asked
 
     async def nobody(prompt: str, temperature: float) -> str:
@@ -120,6 +137,11 @@ def prompt_lengths(options: GroupOptions, groups: Sequence[Group], tokenizer: An
     asking = asking_insistently(options, nobody, measured)
     asyncio.run(_render(options, asking, groups))
     return lengths
+
+
+def _tokens(tokenizer: Any, prompt: str) -> int:
+    message = {"role": "user", "content": prompt}
+    return len(encode_chat(tokenizer, [message], add_generation_prompt=True))
 
 
 async def _render(options: GroupOptions, asking: Any, groups: Sequence[Group]) -> None:

@@ -1,4 +1,4 @@
-"""Which of a training's Ray actors are still there."""
+"""Which of a training's processes are still there: Ray's actors, and the router before its judge."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ LOOK_EVERY = 10.0
 
 
 class ActorWatch:
-    """Notices named actors that have ended; verl ends none of its own before the training does.
+    """Notices named processes that have ended; verl ends none of its own before the training does.
 
     verl 0.9.1 hands prompts to its agent loop workers and waits for what they put into a queue: nothing tells
     it that one of them was killed.
 
     Args:
-        names: lists the actors that live.
+        names: lists those that live.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]]) -> None:
@@ -24,7 +24,7 @@ class ActorWatch:
         self._next = float("-inf")
 
     def gone(self, now: float) -> list[str]:
-        """Actors that lived at an earlier look and do not any more; it looks every `LOOK_EVERY` seconds.
+        """Those that lived at an earlier look and do not any more; it looks every `LOOK_EVERY` seconds.
 
         Args:
             now: seconds of a monotonic clock.

@@ -2,7 +2,7 @@
 
 It is a process forked by the trainer (verl/experimental/reward_loop/router/naive_router.py). Python ends such
 a process when its parent ends in an orderly way only: after a SIGKILL it would listen for ever. And whatever
-goes wrong, it answers 500.
+goes wrong, it answers 500. Where it ends itself, verl does not notice: every judgement fails from then on.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from fastapi.responses import JSONResponse
 
 from grrm.verl_plugin.compatibility import check_signature
 
+ROUTER = "reward_router"
+
 
 def end_router_with_trainer() -> None:
     """Replace `run_router`, which verl's launcher looks up when it forks; call this in the trainer's process.
 
+    And have the launcher remember what it starts (`living_routers`).
+
     Raises:
-        IncompatibleVerlError: `run_router` is not the one this was written for.
+        IncompatibleVerlError: they are not those that this was written for.
     """
     from verl.experimental.reward_loop.router import naive_router
 
@@ -34,7 +38,29 @@ def end_router_with_trainer() -> None:
         return
     where = "verl/experimental/reward_loop/router/naive_router.py"
     check_signature(naive_router.run_router, ["router_ip", "router_port", "worker_urls"], where)
+    check_signature(naive_router.launch_router_process, ["worker_urls"], where)
     naive_router.run_router = ending_with_parent(naive_router.run_router)
+    naive_router.launch_router_process = _remembered(naive_router.launch_router_process)
+
+
+_started: list[multiprocessing.Process] = []
+
+
+def _remembered(launch: Callable[..., Any]) -> Callable[..., Any]:
+    """verl throws away what it starts."""
+
+    @functools.wraps(launch)
+    def launched(*args: Any, **kwargs: Any) -> Any:
+        address, process = launch(*args, **kwargs)
+        _started.append(process)
+        return address, process
+
+    return launched
+
+
+def living_routers() -> list[str]:
+    """Names of the routers that this process has started and that live."""
+    return [f"{ROUTER}_{number}" for number, process in enumerate(_started) if process.is_alive()]
 
 
 def answer_for_judges() -> None:

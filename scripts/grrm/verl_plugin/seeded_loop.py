@@ -2,6 +2,8 @@
 
 rollout.agent.default_agent_loop = seeded_single_turn, defined in agent_loops.yaml beside this file. verl
 0.9.1 sends vLLM no seed, or (full_determinism) the same one with every request, which makes siblings equal.
+And it lets vLLM end a rollout at the end of a text alone: a base model, whose chat turns end with another
+token, would go on and speak for the user.
 """
 
 from __future__ import annotations
@@ -12,9 +14,15 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
+from grrm.texts import end_of_turn
+
 
 class SeededAgentLoop(SingleTurnAgentLoop):
-    """verl's own single turn; each of its requests carries a seed."""
+    """verl's own single turn; each of its requests carries a seed, and what ends a turn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ends = further_ends(self.tokenizer)
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         """Generate one rollout.
@@ -31,8 +39,14 @@ class SeededAgentLoop(SingleTurnAgentLoop):
             (int(kwargs["index"]), messages),
             int(kwargs["session_id"]),
         )
-        output: AgentLoopOutput = await super().run({**sampling_params, "seed": seed}, **kwargs)
+        output: AgentLoopOutput = await super().run({**sampling_params, **self._ends, "seed": seed}, **kwargs)
         return output
+
+
+def further_ends(tokenizer: Any) -> dict[str, list[int]]:
+    """The end of a turn, as a sampling parameter, where the tokenizer's end of a text is another token."""
+    end = end_of_turn(tokenizer)
+    return {} if end in (None, tokenizer.eos_token_id) else {"stop_token_ids": [end]}
 
 
 def rollout_seed(experiment: int, step: int, prompt: tuple[int, list[tuple[str, str]]], number: int) -> int:

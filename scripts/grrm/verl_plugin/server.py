@@ -129,7 +129,7 @@ class TransformersServer:
             settings.attn_implementation,
             random=settings.wait_for_weights,
         )
-        self.eos_token_ids = eos_token_ids(self.model, self.tokenizer.eos_token_id)
+        self.eos_token_ids = eos_token_ids(self.model, self.tokenizer)
         if not self.eos_token_ids and not settings.ignore_eos:
             raise ValueError(f"{settings.model_path}: neither the model nor the tokenizer names an eos token")
         self.pad_token_id = self.tokenizer.pad_token_id or 0

@@ -16,7 +16,7 @@ import transfer_queue as tq
 from grrm.rewards.step_metrics import step_metrics
 from grrm.verl_plugin.actors import ActorWatch
 from grrm.verl_plugin.reward_calls import hold_whole_steps
-from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer
+from grrm.verl_plugin.router import answer_for_judges, end_router_with_trainer, living_routers
 from grrm.verl_plugin.sampler import FastPollReplayBuffer
 from grrm.verl_plugin.save_clock import checkpoint_in_time
 
@@ -35,7 +35,7 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
         answer_for_judges()
         checkpoint_in_time()
         hold_whole_steps()
-        self._actors = ActorWatch(ray.util.list_named_actors)
+        self._actors = ActorWatch(lambda: [*ray.util.list_named_actors(), *living_routers()])
 
     def _sync_metadata_from_transfer_queue(self) -> None:
         super()._sync_metadata_from_transfer_queue()
@@ -44,8 +44,8 @@ class WatchingReplayBuffer(FastPollReplayBuffer):
             time.sleep(_GRACE)
         if gone := self._actors.gone(math.inf if failed else time.monotonic()):
             raise RuntimeError(
-                f"processes of the training ended: {', '.join(gone)} (Ray actors), perhaps for want of "
-                "memory: see what is reported about them above"
+                f"processes of the training ended: {', '.join(gone)}, perhaps for want of memory: see "
+                "what is reported about them above"
             )
         if failed:
             raise RuntimeError(
