@@ -228,6 +228,13 @@ def test_what_lasts_is_a_failure_with_a_reason_and_no_text(name: str) -> None:
     assert client.counts.answered == client.counts.completion_tokens == 0
 
 
+def test_a_judge_may_think_for_as_long_as_its_timeout_says() -> None:
+    """No other limit stands behind it: httpx gives up after five seconds without a byte, unless it is told."""
+    replies, client, _ = ask(lambda _: Act("at last", latency=5.5), ["a"], timeout=25.0, deadline=28.0)
+    assert [reply.text for reply in replies] == ["at last"]
+    assert client.counts.calls == 1
+
+
 def test_a_rejected_request_is_not_sent_again() -> None:
     replies, client, _ = ask(lambda _: Act(status=400, raw=b"prompt too long"), ["a"])
     assert replies[0].reason == "rejected"

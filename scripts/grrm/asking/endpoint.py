@@ -175,6 +175,7 @@ class Endpoint:
                 http = httpx.AsyncClient(
                     verify=self._tls,
                     limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+                    timeout=None,  # the whole call has one; httpx's own is five seconds without a byte
                     proxy=self._proxy,
                     trust_env=False,  # what it says is read above, once
                 )
