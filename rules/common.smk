@@ -30,14 +30,18 @@ from grrm.config import (
     function_files_of,
     grpo_runs,
     has_alignment_judge,
+    held_out_share,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
     models_here,
+    own_files,
+    own_test_sets,
     part_checkpoints_of,
     pieces_of,
     planned_trainings,
     prompt_file,
+    published_test_sets,
     resolve_experiment,
     scoring_model_of,
     stage_environments,
@@ -45,6 +49,7 @@ from grrm.config import (
     trained_stages,
     translation_prompt_of,
     value_of,
+    what_to_give,
 )
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_yaml

@@ -53,7 +53,7 @@ elif config["data"]["source"] == "sample":
             "python scripts/make_sample_data.py --rankings {input.rankings:q} "
             "--translations {input.translations:q} --output-folder {params.folder:q} --seed {params.seed:q} > {log:q} 2>&1"
 
-else:
+elif config["data"]["source"] == "hub":
 
     rule check_table:
         input:
@@ -79,6 +79,13 @@ else:
         shell:
             "python scripts/check_table.py --input {params.files:q} --schema {wildcards.stage:q} "
             "--bad-rows {params.bad_rows:q} --output {output.table:q} > {log:q} 2>&1"
+
+else:
+
+    include: "files.smk"
+
+
+if config["data"]["source"] in ("hub", "files"):
 
     rule convert_test_set:
         input:
@@ -117,7 +124,7 @@ else:
         log:
             f"{LOGS}/collect_test_sets_{{kind}}.log",
         wildcard_constraints:
-            kind="|".join(COMPARISONS),
+            kind="|".join(sorted({*KINDS.values()})) or "none",
         conda:
             "../envs/driver.yaml"
         resources:
@@ -130,6 +137,31 @@ else:
         shell:
             "python scripts/collect_test_sets.py --input {params.tables:q} --schema {wildcards.kind:q}_test "
             "--output {output.table:q} > {log:q} 2>&1"
+
+    if OWN_TESTS:
+
+        rule read_test_set:
+            input:
+                files=lambda wildcards: OWN_TESTS[wildcards.own_test_set][1].every,
+            output:
+                table=f"{RESULTS}/data/test_sets/{{own_test_set}}.parquet",
+            log:
+                f"{LOGS}/read_test_set_{{own_test_set}}.log",
+            wildcard_constraints:
+                own_test_set="|".join(map(re.escape, OWN_TESTS)),
+            conda:
+                "../envs/driver.yaml"
+            resources:
+                **resources("read_test_set"),
+            params:
+                given=lambda wildcards: OWN_TESTS[wildcards.own_test_set][1].options,
+                rows=lambda wildcards: reading(
+                    f"{OWN_TESTS[wildcards.own_test_set][0]}_test"
+                ),
+            message:
+                "Reading the test set {wildcards.own_test_set}"
+            shell:
+                "python scripts/read_files.py {params.rows:q} {params.given:q} --output {output.table:q} > {log:q} 2>&1"
 
 
 # A gate: rows are prepared only if test sets are not in the training data, but for what data.max_leakage allows.

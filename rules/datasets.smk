@@ -79,26 +79,58 @@ TRAINING = {name: TABLES[name] for name in TRAINED or STAGES}
 TESTS = {name: TABLES[name] for name in TEST_TABLES}
 # Its kind (ranking, translation), where test sets are put together.
 KINDS = {}
+# Files of one's own: of training tables, and of test sets with what they test.
+try:
+    OWN_FILES = own_files(config)
+    OWN_TESTS = own_test_sets(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+# Published test sets that are read.
+PUBLISHED_TESTS = []
+# Kinds of which rows of one's own files are held out.
+HELD_OUT = []
 
-if config["data"]["source"] == "hub":
-    for name in config["data"]["test_sets"]:
+if config["data"]["source"] in ("hub", "files"):
+    PUBLISHED_TESTS = published_test_sets(config)
+    for name in PUBLISHED_TESTS:
         if name not in TEST_SETS:
             raise WorkflowError(
                 f"key 'data.test_sets' names {name!r}; config/datasets.yaml has {', '.join(TEST_SETS)}"
             )
         is_ranking = TEST_SETS[name].format == "ranking"
         KINDS[name] = "ranking" if is_ranking else "translation"
+    for name, (kind, _) in OWN_TESTS.items():
+        if name in TEST_SETS:
+            raise WorkflowError(
+                f"key 'data.test_sets.{name}': a test set of config/datasets.yaml has this name; give yours another"
+            )
+        KINDS[name] = kind
     TESTS = {name: f"{RESULTS}/data/test_sets/{name}.parquet" for name in KINDS}
+
+if config["data"]["source"] == "hub":
     for kind in COMPARISONS:
         if kind not in KINDS.values():
             raise WorkflowError(f"key 'data.test_sets' has no test set of kind {kind}")
-        if f"{kind}_test" in FURTHER and not any(
-            TEST_SETS[name].format == kind for name in KINDS
+        if (
+            f"{kind}_test" in FURTHER
+            and kind not in {task for task, _ in OWN_TESTS.values()}
+            and not any(TEST_SETS[name].format == kind for name in PUBLISHED_TESTS)
         ):
             raise WorkflowError(
                 f"a prompt names further columns of the {kind} test rows, but no test set in 'data.test_sets' is a "
                 f"table that may have them (format: {kind} in config/datasets.yaml)"
             )
+
+if config["data"]["source"] == "files":
+    # What nothing is given for says so where it is needed.
+    TRAINING = {name: path for name, path in TRAINING.items() if name in OWN_FILES}
+    HELD_OUT = [
+        kind
+        for kind in COMPARISONS
+        if kind not in KINDS.values()
+        and any(training_of(name).task == kind for name in OWN_FILES)
+    ]
+    TESTS |= {f"{kind}_test": TABLES[f"{kind}_test"] for kind in HELD_OUT}
 
 
 try:
@@ -110,7 +142,19 @@ except UserError as error:
 
 
 def tests_of(wildcards):
-    return {name: path for name, path in TESTS.items() if KINDS[name] == wildcards.kind}
+    return {
+        name: path for name, path in TESTS.items() if KINDS.get(name) == wildcards.kind
+    }
+
+
+def reading(table):
+    """Options of a program that reads one's own files into a table."""
+    return ["--table", table, "--bad-rows", config["data"]["bad_rows"], *further(table)]
+
+
+def missing_table(wildcards):
+    """Input of a table that no file is given for: an error that says what to give."""
+    raise WorkflowError(what_to_give(wildcards.stage))
 
 
 def averages(task):

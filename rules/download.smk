@@ -27,7 +27,7 @@ rule lock_data:
             for name, entry in DATASETS.items()
             if not entry.settings.get("optional")
             or entry.hub in WANTED
-            or name in {TEST_SETS[test_set].entry for test_set in KINDS}
+            or name in {TEST_SETS[test_set].entry for test_set in PUBLISHED_TESTS}
         ],
     message:
         "Locking revision, size and SHA-256 of the published data"

@@ -29,7 +29,8 @@ def which_metric(name):
     """Options of score_segments that say what scores: the metric, or a function of one's own, and its settings."""
     metric = SEGMENT_METRICS[name]
     if metric.function:
-        return ["--function", metric.function]
+        free = [] if metric.needs_reference else ["--without-references"]
+        return ["--function", metric.function, *free]
     settings = {key: metric.settings(config)[key] for key in metric.options}
     return [
         *("--metric", name),

@@ -21,6 +21,13 @@ ENVIRONMENTS = sorted(
 ENVIRONMENT_LOCKS = {name: f"envs/{name}.txt" for name in ["driver", *ENVIRONMENTS]}
 
 
+# A user's own files, by the keys that name them.
+OWN_DATA = {
+    given.key: given
+    for given in [*OWN_FILES.values(), *(given for _, given in OWN_TESTS.values())]
+}
+
+
 rule write_provenance:
     input:
         # Written anew with the results: it tells of the commit that made them.
@@ -28,7 +35,8 @@ rule write_provenance:
         [environment(name) for name in ENVIRONMENTS],
         config=rules.write_config.output.config,
         locks=ENVIRONMENT_LOCKS.values(),
-        data="config/datasets.lock.yaml" if config["data"]["source"] == "hub" else [],
+        data=(LOCK if config["data"]["source"] == "hub" or PUBLISHED_TESTS else []),
+        files=[file for given in OWN_DATA.values() for file in given.every],
     output:
         folder=directory(f"{RESULTS}/provenance"),
     log:
@@ -48,7 +56,10 @@ rule write_provenance:
             ),
         ),
         fork=option("--pythons", f"fork={config['fork']['python']}") if FORK else [],
-        data=lambda wildcards, input: option("--data-lock", input.data),
+        data=lambda wildcards, input: [
+            *option("--data-lock", input.data),
+            *option("--files", input.get("files", [])),
+        ],
     message:
         "Keeping what made the results"
     shell:

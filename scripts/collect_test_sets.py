@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
             raise UserError(f"{pair!r}: expected NAME=PARQUET")
         table = read_table(path, args.schema)
         if not args.further:
-            table = table.select(SCHEMAS[args.schema].names)
+            table = table.select([name for name in SCHEMAS[args.schema].names if name in table.column_names])
         elif "test_set" in table.column_names:
             table = table.drop_columns("test_set")
         collected.append(table.append_column("test_set", pa.repeat(pa.scalar(name), table.num_rows)))

@@ -6,8 +6,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from grrm.data.test_sets import Row, is_of, language_pair, read_flores, read_seedx, read_wmt23, read_wmt24pp
+from grrm.data.test_sets import Row, is_of, read_flores, read_seedx, read_wmt23, read_wmt24pp
 from grrm.files import UserError
+from grrm.languages import language_pair
 from grrm.process import run_main
 from grrm.schemas import read_table, write_table
 
@@ -43,8 +44,9 @@ def main(argv: list[str] | None = None) -> None:
 
     dropped: Counter[str] = Counter()
     if args.format in ("ranking", "translation"):
-        table = read_table(_only(args.input), f"{args.format}_test", args.bad_rows)
-        write_table(args.output, table, f"{args.format}_test")
+        schema = "ranking_test" if args.format == "ranking" else "referenced"
+        table = read_table(_only(args.input), schema, args.bad_rows)
+        write_table(args.output, table, schema)
         print(f"{args.output}: {table.num_rows} {'groups' if args.format == 'ranking' else 'segments'}")
         return
     rows: list[Row] = []
@@ -65,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
         rows, dropped = read_flores(args.input[0], args.input[1], args.pair, args.bad_rows)
     if args.pair is not None:
         rows = _check_pair(rows, args.pair)
-    write_table(args.output, rows, "translation_test")
+    write_table(args.output, rows, "referenced")
     reasons = "".join(f", {count} left out ({reason})" for reason, count in sorted(dropped.items()))
     print(f"{args.output}: {len(rows)} segments{reasons}")
 

@@ -26,6 +26,7 @@ without quotes, an address without `http://`.
 | overlay | experiment |
 | --- | --- |
 | `smoke.yaml` | a few steps of every stage on real languages, on a CPU |
+| `example_files.yaml`, over `smoke.yaml` | the same on files of one's own (docs/own_data.md) |
 | `paper.yaml` | the paper's, on two machines of eight GPUs |
 | `paper_cla.yaml`, over `paper.yaml` | its translation model with cross-lingual augmentation |
 | `paper_fork.yaml`, over `paper.yaml` | the paper's with the authors' own trainer, a fork of verl |

@@ -57,7 +57,8 @@ def training_texts(data: Path, ranking_prompt: Path, translation_prompt: Path) -
     """Every prompt and answer of the training tables."""
     ranking, translation = load_ranking_prompt(ranking_prompt), load_translation_prompt(translation_prompt)
     texts: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-        "ranking": lambda row: _contents(ranking_chat(row, ranking)),
+        # Groups of RLVR may have no analysis; the verdict has the same form with any.
+        "ranking": lambda row: _contents(ranking_chat({"analysis": row["src_text"], **row}, ranking)),
         "cot": lambda row: _contents(translation_chat(row, translation)),
         "pairs": lambda row: [
             translation.render(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}),
@@ -78,7 +79,7 @@ def test_texts(data: Path) -> Iterator[str]:
     for row in _rows(data, "ranking_test"):
         yield from (row["src_text"], *row["mt_texts"])
     for row in _rows(data, "translation_test"):
-        yield from (row["src_text"], row["trg_text"])
+        yield from (row["src_text"], *(row.get("references") or filter(None, [row["trg_text"]])))
 
 
 def _rows(data: Path, table: str) -> list[dict[str, Any]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from grrm import catalogue
 from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError
 from grrm.json_text import parse_json
-from grrm.metrics.segments import Given
+from grrm.metrics.segments import Given, Scored
 from grrm.process import run_main
 
 
@@ -25,6 +27,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     which.add_argument(
         "--function", metavar="FILE:NAME", default="", help="Python function of a metric of one's own"
+    )
+    parser.add_argument(
+        "--without-references",
+        action="store_true",
+        help="score segments without references too (--function; others know it of themselves)",
     )
     parser.add_argument("--model", type=Path, help="folder of the metric's checkpoint, if it has one")
     parser.add_argument("--settings", default="{}", help="options of the metric (JSON)")
@@ -45,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         options = parse_json(args.settings)
     except ValueError as error:
         raise UserError(f"--settings: not JSON ({error})") from error
+    needs_reference = not (args.without_references if args.function else _does_without(args.metric, options))
     given = Given(
         args.reference,
         args.translations,
@@ -55,14 +63,24 @@ def main(argv: list[str] | None = None) -> None:
         journal=args.output.with_suffix(".sqlite"),
         threads=args.threads,
         batch_size=args.batch_size,
+        needs_reference=needs_reference,
     )
     os.environ["HF_HUB_OFFLINE"] = "1"
     score = "grrm.metrics.own:score" if args.function else METRICS[args.metric].score
-    scored = catalogue.resolve(score)(given)
-    given.segments.write(args.output, scored)
+    if needs_reference and not any(given.every.referenced):
+        scored = Scored([], "none: no segment has a reference")
+    else:
+        scored = catalogue.resolve(score)(given)
+    given.every.write(args.output, scored)
     print(
         f"{sum(score is not None for score in scored.scores)} of {len(scored.scores)} segments have a score"
     )
+
+
+def _does_without(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a metric scores segments without references."""
+    metric = METRICS[name]
+    return metric.scores_without_reference or bool(options.get(metric.without_reference))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         "--pythons", nargs="*", default=[], metavar="NAME=FILE", help="interpreters of the user's own"
     )
     parser.add_argument("--data-lock", type=Path, help="lock of the published data")
+    parser.add_argument(
+        "--files", type=Path, nargs="*", default=[], help="the user's own files that tables were made of"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
     args = parser.parse_args(argv)
 
@@ -59,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         "driver": {"python": platform.python_version(), "snakemake": version("snakemake")},
         "environments": environments,
         "machine": machine() | {"processor": processor(read_yaml(args.config))},
+        **({"files": {str(path): pinned(path) for path in sorted(args.files)}} if args.files else {}),
     }
     with atomic_path(args.output) as partial:
         partial.mkdir()
@@ -66,6 +70,11 @@ def main(argv: list[str] | None = None) -> None:
         if args.data_lock:
             shutil.copyfile(args.data_lock, partial / "datasets.lock.yaml")
         write_json(partial / "provenance.json", provenance)
+
+
+def pinned(path: Path) -> dict[str, Any]:
+    """What a file holds: SHA-256 and bytes."""
+    return {"sha256": sha256(path), "size": path.stat().st_size}
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -272,7 +272,7 @@ def decoded(line: bytes, where: str, first: bool = False) -> str:
     try:
         return line.decode("utf-8-sig" if first else "utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 text ({error})") from error
+        raise UserError(f"{where}: not UTF-8 text ({error}); save the file as UTF-8") from error
 
 
 def without_end(line: str) -> str:

@@ -65,16 +65,25 @@ RANKING_TEST = pa.schema(
     }
 )
 
-# translation_test: segments with a reference and, for some, a comment on what is hard about them.
+# The same of its RLVR, whose rewards need no analysis.
+GRADES = RANKING.set(
+    RANKING.get_field_index("analysis"), pa.field("analysis", _TEXT, metadata={"left_out": "true"})
+)
+
+# translation_test: segments with a reference and, for some, a comment on what is hard about them. Those of a
+# test set without references have none; of several, `references` has them all, and trg_text the first.
 TRANSLATION_TEST = pa.schema(
     [
         pa.field("src_text", _TEXT),
-        pa.field("trg_text", _TEXT),
+        pa.field("trg_text", _TEXT, metadata={"nullable": "true"}),
         pa.field("src_lang", _TEXT),
         pa.field("trg_lang", _TEXT),
         pa.field("comment", _TEXT, metadata={"optional": "true"}),
+        pa.field("references", pa.list_(_TEXT), metadata={"left_out": "true", "nullable": "true"}),
     ]
 )
+# Test sets that are published with references.
+REFERENCED = TRANSLATION_TEST.set(1, pa.field("trg_text", _TEXT))
 
 # By the name of the schema and by the name of the table.
 SCHEMAS = {
@@ -84,8 +93,14 @@ SCHEMAS = {
     "candidates": CANDIDATES,
     "ranking_test": RANKING_TEST,
     "translation_test": TRANSLATION_TEST,
+    "referenced": REFERENCED,
 }
 SCHEMAS |= {stage: SCHEMAS[TRAININGS[stage].table] for stage in STAGES}
+SCHEMAS |= {
+    stage: GRADES
+    for stage in STAGES
+    if TRAININGS[stage].table == "ranking" and TRAININGS[stage].engine == "rl"
+}
 
 # Rows that are read and checked together, and bytes of each column read at once.
 BATCH_ROWS = 8192
@@ -278,6 +293,11 @@ def _optional(field: pa.Field) -> bool:
     return b"optional" in (field.metadata or {})
 
 
+def _nullable(field: pa.Field) -> bool:
+    """Whether a row may be without a value; what it has is checked."""
+    return b"nullable" in (field.metadata or {})
+
+
 def _left_out(field: pa.Field) -> bool:
     """Whether a table may be without the column; where it has it, its rows are checked like others."""
     return b"left_out" in (field.metadata or {})
@@ -350,7 +370,11 @@ def _faults(table: pa.Table, schema: pa.Schema) -> Iterator[_Fault]:
         if _optional(field) or field.name not in table.column_names:
             continue
         column = table[field.name].combine_chunks()
-        if field.name in _LANGUAGE_COLUMNS:
+        if field.name == "references":
+            texts = column.flatten()
+            yield _Fault(field.name, _holders(column, _empty(texts)), "references with text in them")
+            yield _Fault(field.name, _holders(column, _with_nul(texts)), f"references {_NO_NUL}")
+        elif field.name in _LANGUAGE_COLUMNS:
             yield _Fault(
                 field.name, _unknown_languages(column), "the tag of a known language, such as en or zh_TW"
             )
@@ -371,7 +395,10 @@ def _faults(table: pa.Table, schema: pa.Schema) -> Iterator[_Fault]:
                 wrong, expected = _mask(pc.invert(pc.is_finite(column.flatten()))), "finite numbers"
             yield _Fault(field.name, _holders(column, wrong), expected)
         else:
-            yield _Fault(field.name, _empty(column), "a text that is not empty")
+            empty = _empty(column)
+            if _nullable(field):
+                empty &= column.is_valid().to_numpy(zero_copy_only=False)
+            yield _Fault(field.name, empty, "a text that is not empty")
             yield _Fault(field.name, _with_nul(column), f"a text {_NO_NUL}")
 
 

@@ -214,3 +214,37 @@ def test_wrong_test_sets_stop_before_anything_runs(
     done = checkout.snakemake("--dry-run", "--config", f"data={{'test_sets': {names}}}")
     assert done.returncode != 0
     assert message in done.stdout + done.stderr
+
+
+def test_own_files_and_test_sets_stand_beside_published_ones(checkout: Checkout) -> None:
+    def lines(name: str, rows: list[dict[str, Any]]) -> str:
+        (checkout.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return name
+
+    known = {"task": "translation", "file": lines("leaked.jsonl", TABLES["mt_grpo"][:2])}
+    mine = {"task": "translation", "file": lines("mine.jsonl", TABLES["translation_test"][:1])}
+    data: dict[str, Any] = {
+        "source": "files",
+        "downloads": "downloads",
+        "max_leakage": 0.0,
+        "files": {
+            "grrm_sft": lines("groups.jsonl", TABLES["grrm_sft"]),
+            "mt_grpo": lines("pairs.jsonl", TABLES["mt_grpo"]),
+        },
+        "test_sets": {"held_out": "published", "news": "published", "mine": mine, "known": known},
+    }
+    settings = {"experiment": "published", "data": data}
+    (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(settings))
+    done = checkout.snakemake("data")
+    assert done.returncode != 0
+    assert "known: 2 of 2 rows (100.00%, at most 0.00%)" in done.stdout + done.stderr
+    del data["test_sets"]["known"]
+    (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(settings))
+    checkout.run("data")
+    sets = [row["test_set"] for row in checkout.rows("data/translation_test.parquet")]
+    assert sorted(sets) == ["mine", *["news"] * 9]
+    assert {row["test_set"] for row in checkout.rows("data/ranking_test.parquet")} == {"held_out"}
+    assert checkout.rows("data/mt_grpo.parquet") == TABLES["mt_grpo"]
+    assert set(yaml.safe_load((checkout.folder / "config/datasets.lock.yaml").read_text())) == {
+        *("rankings", "cot", "pairs", "news")
+    }

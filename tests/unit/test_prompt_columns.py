@@ -338,7 +338,8 @@ def test_only_tables_whose_further_columns_are_asked_for_keep_them(tmp_path: Pat
 
 def test_the_columns_that_are_known_are_those_of_the_tables() -> None:
     assert set(PAIRS.names) == PAIR_COLUMNS
-    assert set(TRANSLATION_TEST.names) == TEST_COLUMNS
+    # Several references have only test sets of one's own.
+    assert set(TRANSLATION_TEST.names) - {"references"} == TEST_COLUMNS
 
 
 # ---------------------------------------------------------------- tables of one's own

@@ -226,9 +226,11 @@ def test_published_data_are_named_with_their_revision(folder, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     summary = read_json(folder / "summary.json")
     summary["provenance"]["data"] = {"test_set": {"origin": "someone/test-set", "revision": "d" * 40}}
+    summary["provenance"]["files"] = {"my/pairs.tsv": {"sha256": "e" * 64, "size": 7}}
     write_json(tmp_path / "summary.json", summary)
     text = Page(run_render_page(tmp_path).read_text()).texts["run"]
     assert f"Data, test_setsomeone/test-set at {'d' * 40}" in text
+    assert f"File, my/pairs.tsvSHA-256 {'e' * 16}, 7 bytes" in text
 
 
 def test_hostile_texts_stay_texts(html, page):

@@ -7,11 +7,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from grrm.files import UserError
-from grrm.schemas import COT, PAIRS, RANKING, RANKING_TEST, SCHEMAS, TRANSLATION_TEST, read_table, write_table
+from grrm.schemas import (
+    COT,
+    GRADES,
+    PAIRS,
+    RANKING,
+    RANKING_TEST,
+    SCHEMAS,
+    TRANSLATION_TEST,
+    read_table,
+    write_table,
+)
 
 TEXTS = {"src_text": "你好", "trg_text": "Hello", "src_lang": "zh", "trg_lang": "en_US"}
 GOOD = {
     "ranking": {**TEXTS, "mt_texts": ["Hi", "Hey", "Ho"], "analysis": "A.", "scores": [10, 8, 0]},
+    "grrm_rlvr": {**TEXTS, "mt_texts": ["Hi", "Ho"], "analysis": "A.", "scores": [10, 0]},
     "cot": {"src_text": "你好", "src_lang": "zh", "trg_lang": "en", "response": "```\nHi\n```"},
     "pairs": TEXTS,
     "ranking_test": {
@@ -21,7 +32,7 @@ GOOD = {
         "mt_texts": ["Hi", "Ho"],
         "scores": [-1.5, -20.0],
     },
-    "translation_test": {**TEXTS, "comment": None},
+    "translation_test": {**TEXTS, "comment": None, "references": ["Hello", "Hi"]},
 }
 
 
@@ -48,7 +59,7 @@ def test_written_rows_read_back(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("name", "schema"),
-    [("RANKING", RANKING), ("grrm_sft", RANKING), ("grrm_rlvr", RANKING), ("mt_sft", COT), ("mt_grpo", PAIRS),
+    [("RANKING", RANKING), ("grrm_sft", RANKING), ("grrm_rlvr", GRADES), ("mt_sft", COT), ("mt_grpo", PAIRS),
      ("ranking_test", RANKING_TEST), ("TRANSLATION_TEST", TRANSLATION_TEST)],
 )  # fmt: skip
 def test_a_schema_by_its_name_or_the_name_of_its_table(tmp_path, name, schema):

@@ -105,3 +105,11 @@ def test_nothing_of_the_machine_or_its_user_is_written(checkout: Path) -> None:
     text = "".join(path.read_text() for path in Path("provenance").iterdir())
     for secret in ("hf_secret", os.uname().nodename + ".", str(ROOT), str(checkout)):
         assert secret not in text
+
+
+def test_files_of_the_users_own_are_pinned_by_what_they_hold(checkout: Path) -> None:
+    assert "files" not in run()
+    Path("mine.tsv").write_text("a\tb\n")
+    assert run("--files", "mine.tsv")["files"] == {
+        "mine.tsv": {"sha256": sha256(Path("mine.tsv")), "size": 4}
+    }

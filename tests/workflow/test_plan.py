@@ -16,7 +16,16 @@ from grrm.preflight.checks import jobs_of
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
 CONFIGURATIONS = [
-    *("", "vllm", "smoke", "paper", "paper paper_cla", "paper paper_fork", "paper paper_released"),
+    *(
+        "",
+        "vllm",
+        "smoke",
+        "smoke example_files",
+        "paper",
+        "paper paper_cla",
+        "paper paper_fork",
+        "paper paper_released",
+    ),
     *("paper small", "paper small one_gpu"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),
@@ -30,6 +39,7 @@ SHARED = {
     "train_grrm_rlvr": "train_rl",
     "prepare_grrm_rlvr_validation": "prepare_grrm_rlvr",
     "take_checkpoint": "take_model",
+    "read_test_set": "read_files",
     "train_judge_sft": "train_sft",
     "train_judge_rl": "train_rl",
     "write_judge_provenance": "write_provenance",

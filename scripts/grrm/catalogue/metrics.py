@@ -36,7 +36,9 @@ class Metric:
             judges, which `grrm.metrics.ranking_accuracy` and `grrm.metrics.judges` score in one go.
         train: `module:function` that trains a tiny model in place of a published one; empty if nothing does.
         environment: where it runs; `comet` holds torch and the metrics' libraries.
-        needs_reference: whether it is shown the reference.
+        needs_reference: whether it is shown the reference; segments without one have no score then.
+        optional_reference: whether it scores segments without one all the same.
+        without_reference: key of its section that makes it do without, if it is true; empty if there is none.
         section: path of the section that holds its settings.
         checkpoint: whether it is a model in a folder, which `start_from` of its section names.
         parts: keys of its section that name what must be fetched beside the checkpoint.
@@ -59,6 +61,8 @@ class Metric:
     train: str = ""
     environment: Environment = "driver"
     needs_reference: bool = True
+    optional_reference: bool = False
+    without_reference: str = ""
     section: tuple[str, ...] = ()
     checkpoint: bool = False
     parts: tuple[str, ...] = ()
@@ -66,6 +70,11 @@ class Metric:
     options: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     function: str = ""
+
+    @property
+    def scores_without_reference(self) -> bool:
+        """Whether it scores segments without a reference, whatever its settings."""
+        return self.optional_reference or not self.needs_reference
 
     @property
     def short(self) -> str:
@@ -169,11 +178,13 @@ ENTRIES: tuple[Metric, ...] = (
         parts=("tokenizer",),
         required=("start_from", "tokenizer"),
         options=("reference_free",),
+        without_reference="reference_free",
     ),
     Metric(
         "llm_judge",
         "LLM judge (0-100)",
         level="segment",
+        optional_reference=True,
         score="grrm.metrics.llm_judge:score",
         section=("evaluate", "llm_judge"),
         required=("model",),
@@ -192,7 +203,12 @@ ENTRIES: tuple[Metric, ...] = (
         files=("prompt",),
     ),
     Metric(
-        "format_rate", "Translations found (%)", factor=100, quality=False, score=f"{_CORPUS}:format_rate"
+        "format_rate",
+        "Translations found (%)",
+        factor=100,
+        quality=False,
+        score=f"{_CORPUS}:format_rate",
+        needs_reference=False,
     ),
     Metric("length_ratio", "Length ratio", None, 1, 2, quality=False, score=f"{_CORPUS}:length_ratio"),
     Metric(
@@ -202,6 +218,7 @@ ENTRIES: tuple[Metric, ...] = (
         100,
         quality=False,
         score=f"{_CORPUS}:off_target_rate",
+        needs_reference=False,
     ),
 )
 
@@ -240,6 +257,7 @@ def own(item: Mapping[str, Any]) -> Metric:
         level="segment",
         score="grrm.metrics.own:score",
         environment=item.get("environment", "driver"),
+        needs_reference=item.get("needs_reference", True),
         function=item["function"],
     )
 

@@ -6,6 +6,16 @@ Imported while the Snakefile is parsed, so nothing heavier than PyYAML and jsons
 from grrm.catalogue.trainings import NEEDS, STAGES
 from grrm.config.environment import kind_of_environment
 from grrm.config.layers import load_experiment, resolve_experiment
+from grrm.config.own_data import (
+    PUBLISHED,
+    TASKS,
+    OwnFiles,
+    held_out_share,
+    own_files,
+    own_test_sets,
+    published_test_sets,
+    what_to_give,
+)
 from grrm.config.rewards import (
     alignment_prompt_of,
     compared_runs,
@@ -36,7 +46,10 @@ from grrm.config.teacher import backend_of, models_here
 
 __all__ = [
     "NEEDS",
+    "PUBLISHED",
     "STAGES",
+    "TASKS",
+    "OwnFiles",
     "alignment_prompt_of",
     "backend_of",
     "compared_models",
@@ -45,6 +58,7 @@ __all__ = [
     "function_files_of",
     "grpo_runs",
     "has_alignment_judge",
+    "held_out_share",
     "is_served_apart",
     "kept_checkpoints",
     "key_of_taken",
@@ -53,10 +67,13 @@ __all__ = [
     "load_experiment",
     "load_schema",
     "models_here",
+    "own_files",
+    "own_test_sets",
     "part_checkpoints_of",
     "pieces_of",
     "planned_trainings",
     "prompt_file",
+    "published_test_sets",
     "resolve",
     "resolve_experiment",
     "reward_of",
@@ -66,4 +83,5 @@ __all__ = [
     "trained_stages",
     "translation_prompt_of",
     "value_of",
+    "what_to_give",
 ]

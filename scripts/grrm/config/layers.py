@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.config.data_relations import data_contradictions
 from grrm.config.environment import lay_environment, lay_for_evaluation, spread_rows
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
@@ -70,12 +71,20 @@ def resolve_experiment(
     for path in files:
         read_yaml(path)
     schema = load_schema(schema_path)
-    files = resolve(config, schema)
+    files = resolve(_without_published_sets(config), schema)
     for lay in (lay_for_evaluation, lay_environment):
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
     spread_rows(resolved, origins, files["hardware"])
-    checks = (contradictions, reward_contradictions, teacher_contradictions)
+    checks = (contradictions, reward_contradictions, teacher_contradictions, data_contradictions)
     if problems := [problem for of in checks for problem in of(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
     return resolved
+
+
+def _without_published_sets(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With files of one's own no published set is tested on unless it is named."""
+    data = config.get("data")
+    if not isinstance(data, Mapping) or data.get("source") != "files" or "test_sets" in data:
+        return config
+    return {**config, "data": {**data, "test_sets": {}}}

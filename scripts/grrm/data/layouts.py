@@ -1,8 +1,10 @@
-"""The layouts in which rows about judged responses are published: one table, for all who read such rows.
+"""The layouts in which rows about judged responses, and of translations, come: for all who read such rows.
 
 `LAYOUTS` has an entry for each: the columns by which a row of it is recognised, and how its record is read.
 `parse_row` reads a row of any of them. The first of its kind is that in which our records are written
 (`Record.row`), OpenJudge's (cookbooks/training_judge_model), so what is written here can be read there.
+
+`TABLE_LAYOUTS` are those of translations, which become rows of our own tables (`parse_table_row`).
 
 Any value may be a JSON text instead. A conversation may be messages, one message, or a text, which is the
 user's only turn; a text is a text unless it is the JSON of messages. A row of no known layout is an error
@@ -27,6 +29,15 @@ from grrm.data.records import (
     Record,
     as_candidates,
 )
+from grrm.data.translation_rows import (
+    graded_group,
+    pair,
+    pair_of_reasoned,
+    plain_response,
+    reasoned,
+    scored_group,
+    segment,
+)
 from grrm.data.values import (
     Row,
     answers_in,
@@ -46,8 +57,10 @@ from grrm.judges.conversation import question_text
 from grrm.judges.groups import shown_first
 from grrm.verdicts import HELPFULNESS, Preference, as_preference
 
-Use: TypeAlias = Kind | Literal["grade"]
-"""What a row is read for: a kind of training, or to be graded."""
+TableUse: TypeAlias = Literal["ranking", "cot", "pairs", "ranking_test", "translation_test"]
+"""A kind of our own tables (`grrm.schemas.SCHEMAS`) that a row is read for."""
+Use: TypeAlias = Kind | Literal["grade"] | TableUse
+"""What a row is read for: a kind of training of judges, to be graded, or a table."""
 
 _BEST_CORRECTNESS = 4
 _SHOWN = 600
@@ -72,7 +85,7 @@ class Layout:
 
     name: str
     columns: tuple[tuple[str, ...], ...]
-    read: Mapping[Use, Callable[[Row], Record | Candidates]]
+    read: Mapping[Use, Callable[[Row], Any]]
     more: str = ""
 
     def is_that_of(self, row: Row) -> bool:
@@ -103,6 +116,24 @@ def parse_row(row: Row, kind: Use) -> Any:
         text = json.dumps(row, ensure_ascii=False, default=str)
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
         raise UserError(f"{error}; the row is {shown}") from error
+
+
+def parse_table_row(row: Row, use: TableUse) -> dict[str, Any]:
+    """The row of one of our tables that a row of translations is, with its languages (src_lang, trg_lang).
+
+    Raises:
+        UserError: the layout is not known, or a value is missing or wrong.
+    """
+    known = [layout for layout in TABLE_LAYOUTS if use in layout.read]
+    filled = {key: value for key, value in row.items() if value is not None}
+    # What has the columns of a layout, and no value in one of them, is a bad row of that layout.
+    layout = next((layout for some in (filled, row) for layout in known if layout.is_that_of(some)), None)
+    if layout is None:
+        expected = "; or ".join(map(str, known))
+        columns = ", ".join(repr(name) for name in row if name not in ("src_lang", "trg_lang"))
+        raise UserError(f"the columns are {columns or 'none'}; expected {expected}")
+    found: dict[str, Any] = layout.read[use](filled)
+    return found
 
 
 def layouts_for(kind: Use) -> list[tuple[Layout, Callable[[Row], Record | Candidates]]]:
@@ -328,6 +359,34 @@ LAYOUTS: tuple[Layout, ...] = (
         (("x", "prompt", "input"), ("response", "responses")),
         {"grade": _responses},
         "as with `question`",
+    ),
+)
+
+
+TABLE_LAYOUTS: tuple[Layout, ...] = (
+    Layout(
+        "groups of scored candidates",
+        (("src_text",), ("mt_texts",), ("scores",)),
+        {"ranking": graded_group, "ranking_test": scored_group},
+        "`analysis`, which the SFT of the GRRM needs; `trg_text`",
+    ),
+    Layout(
+        "reasoned translations",
+        (("src_text",), ("response",)),
+        {"cot": reasoned, "pairs": pair_of_reasoned},
+        "the translation in a code block at the end of the response",
+    ),
+    Layout(
+        "sentence pairs",
+        (("src_text",), ("trg_text",)),
+        {"pairs": pair, "cot": plain_response, "translation_test": segment},
+        "`comment`, what is hard about a segment of a test set; `references`",
+    ),
+    Layout(
+        "segments",
+        (("src_text",),),
+        {"translation_test": segment},
+        "`references`, a list, or none; `comment`",
     ),
 )
 

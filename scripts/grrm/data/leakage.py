@@ -226,6 +226,28 @@ class Index:
         return best
 
 
+def near_duplicates(
+    segments: Sequence[Segment], settings: Settings = Settings()
+) -> Iterator[tuple[int, int]]:
+    """Pairs of texts, by their numbers, that are the same or nearly so, as `check` has it.
+
+    Of texts that are equal each is paired with the first of them.
+    """
+    by_language: dict[str, dict[str, int]] = {}
+    for number, segment in enumerate(segments):
+        first = by_language.setdefault(segment.language, {}).setdefault(normalise(segment.text), number)
+        if first != number:
+            yield first, number
+    for language, texts in by_language.items():
+        numbers = list(texts.values())
+        index = _LanguageIndex(language, numbers, list(texts), settings)
+        for start in range(0, len(numbers), _BATCH):
+            batch = numbers[start : start + _BATCH]
+            for other, match in index.search([(number, segments[number].text) for number in batch]):
+                if other != match.row:
+                    yield other, match.row
+
+
 class _LanguageIndex:
     def __init__(self, language: str, ids: Sequence[int], texts: Sequence[str], settings: Settings) -> None:
         self._language = language

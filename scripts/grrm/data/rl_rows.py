@@ -124,6 +124,11 @@ class RankedGroups:
                 self.src_texts.add(batch["src_text"])
                 self.mt_texts.add(batch["mt_texts"].flatten())
                 if self.analyses is not None:
+                    if "analysis" not in batch.schema.names:
+                        raise UserError(
+                            f"{path}: no column analysis, which published rows have (data.semantics: paper); "
+                            "give it, or use data.semantics: strict"
+                        )
                     self.analyses.add(batch["analysis"])
                 self.src_langs.add(batch["src_lang"])
                 self.trg_langs.add(batch["trg_lang"])

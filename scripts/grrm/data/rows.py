@@ -172,7 +172,7 @@ def _tsv(file: IO[bytes], name: str) -> Iterator[Numbered]:
 
 def _csv(file: IO[bytes], name: str) -> Iterator[Numbered]:
     csv.field_size_limit(sys.maxsize // 2**32)
-    reader = csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline=""), strict=True)
+    reader = csv.reader(_csv_lines(file, name), strict=True)
 
     def fields() -> Iterator[tuple[int, Sequence[str]]]:
         first = 1
@@ -185,8 +185,12 @@ def _csv(file: IO[bytes], name: str) -> Iterator[Numbered]:
         yield from _table(fields(), name)
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: not valid CSV ({error})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}, after line {reader.line_num}: not UTF-8 text ({error})") from error
+
+
+def _csv_lines(file: IO[bytes], name: str) -> Iterator[str]:
+    """Lines with their ends, which may be \\r alone, too."""
+    for number, line in enumerate(file, 1):
+        yield from io.StringIO(decoded(line, f"{name}, line {number}", number == 1), newline="")
 
 
 def _table(table: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Numbered]:
@@ -194,6 +198,11 @@ def _table(table: Iterator[tuple[int, Sequence[str]]], name: str) -> Iterator[Nu
     number, columns = next(table, (0, ()))
     if len(set(columns)) < len(columns):
         raise UserError(f"{name}, line {number}: two columns have the same name: {', '.join(columns)}")
+    if broken := [column for column in columns if "\r" in column]:
+        raise UserError(
+            f"{name}, line {number}: the name of a column is {broken[0][:80]!r}; expected lines that end "
+            "with \\n or \\r\\n"
+        )
     for number, values in table:
         if len(values) != len(columns):
             raise UserError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -23,7 +22,7 @@ from typing import Any
 
 from grrm.data.rows import read_rows
 from grrm.files import UserError, decoded, read_jsonl, read_lines, without_end
-from grrm.languages import base_language, language_code, region_of, script_of
+from grrm.languages import base_language, language_pair, region_of, script_of
 from grrm.schemas import BadRows
 
 Row = dict[str, str | None]
@@ -40,42 +39,6 @@ class _BadRowError(UserError):
     def __init__(self, where: str, what: str, value: object, expected: str) -> None:
         super().__init__(f"{where}: {what} is {value!r}, expected {expected}")
         self.reason = f"{what}: expected {expected}"
-
-
-def language_pair(pair: str) -> tuple[str, str]:
-    """Source and target of a pair such as zh-en, en-pt_BR or zh-Hant-en, as `language_code` has them.
-
-    Where more than one place can be meant (en-pt-BR: English, or that of Portugal, and Breton), the usual
-    case of letters tells: regions are capital, languages are not.
-
-    Raises:
-        UserError: it is not a pair of known languages, or can be read in more than one way.
-    """
-    places = [place for place, sign in enumerate(pair) if sign == "-"]
-    if not places:
-        raise UserError(f"language pair {pair!r}: expected two codes with a dash between them, such as zh-en")
-    splits = [(pair[:place], pair[place + 1 :]) for place in places]
-    known = splits if len(splits) == 1 else [split for split in splits if all(map(_is_language, split))]
-    usual = [split for split in known if all(_USUAL_CASE.fullmatch(code) for code in split)]
-    chosen = known if len(known) == 1 else usual
-    if len(chosen) != 1:
-        raise UserError(
-            f"language pair {pair!r}: expected two codes of known languages with a dash between them, and _ "
-            "before regions and scripts, such as en-pt_BR"
-        )
-    source, target = chosen[0]
-    return language_code(source), language_code(target)
-
-
-_USUAL_CASE = re.compile("[a-z]+([-_]([A-Z][a-z]{3}|[A-Z]{2}|[0-9]{3}|[a-z0-9]{5,8}))*")
-
-
-def _is_language(code: str) -> bool:
-    try:
-        language_code(code)
-    except UserError:
-        return False
-    return True
 
 
 def is_of(found: str, declared: str) -> bool:

@@ -51,7 +51,7 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         UserError: a file is missing, is not of the needed kind, lacks placeholders, or has one that is none
             of its own and no column, as far as it is known which there are.
     """
-    made = config["data"]["source"] != "hub"
+    made = config["data"]["source"] in ("toy", "sample")
     if (file := config["prompts"]["ranking"]) != UPSTREAM:
         _check_known(file, load_ranking_prompt(file).columns, SHARED_COLUMNS if made else None)
     if (file := config["prompts"]["translation"]) != UPSTREAM:

@@ -127,7 +127,8 @@ def _render(
     check_columns(path, asked, row)
     own = column_texts(asked, row)
     hints = row.get("comment") or ""
-    fence = code_fence(segment["src"], segment["mt"], segment["ref"], hints, *own.values())
+    reference = segment["ref"] or ""
+    fence = code_fence(segment["src"], segment["mt"], reference, hints, *own.values())
     keep = keeping_layout(*(templates[key] for key in ("prompt", "reference", "hints")))
     return fill_template(
         templates["prompt"],
@@ -137,7 +138,7 @@ def _render(
             "target_language": language_name(row["trg_lang"]),
             "source": keep(segment["src"]),
             "translation": keep(segment["mt"]),
-            "reference": _filled(templates["reference"], "reference", keep(segment["ref"]), fence, own),
+            "reference": _filled(templates["reference"], "reference", keep(reference), fence, own),
             "hints": _filled(templates["hints"], "hints", keep(hints), fence, own),
             "fence": fence,
         },

@@ -39,6 +39,7 @@ class Part:
         n: segments or groups.
         failures: reason of each answer that could not be used, over all runs.
         metrics: by name.
+        referenced: whether there are references; a mean of what needs them is over the parts that have some.
     """
 
     test_set: str
@@ -46,6 +47,7 @@ class Part:
     n: int
     failures: Sequence[str]
     metrics: Mapping[str, Metric]
+    referenced: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ def scores_document(
 ) -> dict[str, Any]:
     """Scores of all systems with intervals, and the difference of each system to the first one, in pairs.
 
-    A score over several parts is their unweighted mean, given where each of them has the metric. A score over
-    several runs is their mean. An interval speaks of the choice of segments, `std` of the runs.
+    A score over several parts is their unweighted mean, given where each of them has the metric, or each that
+    has references. A score over several runs is their mean. An interval speaks of the choice of segments,
+    `std` of the runs.
 
     Args:
         task: `ranking` or `translation`.
@@ -105,7 +108,9 @@ def scores_document(
             {
                 "baseline": baseline.name,
                 "system": system.name,
-                **_compared(resampled[baseline.name], resampled[system.name], selections, bootstrap),
+                **_compared(
+                    baseline.parts, resampled[baseline.name], resampled[system.name], selections, bootstrap
+                ),
             }
             for system in others
         ],
@@ -138,6 +143,7 @@ def _system(
 
 
 def _compared(
+    parts: Sequence[Part],
     before: Sequence[Resamples],
     after: Sequence[Resamples],
     selections: Mapping[str, Sequence[int]],
@@ -145,9 +151,9 @@ def _compared(
 ) -> dict[str, Any]:
     """Differences on everything, on each set and of each mean."""
     return {
-        "metrics": _differences(before, after, range(len(before)), bootstrap),
+        "metrics": _differences(parts, before, after, range(len(before)), bootstrap),
         "by_set": {
-            name: {"metrics": _differences(before, after, members, bootstrap)}
+            name: {"metrics": _differences(parts, before, after, members, bootstrap)}
             for name, members in selections.items()
         },
     }
@@ -198,26 +204,32 @@ def _scores(
         },
         "metrics": {
             name: {
-                **asdict(bootstrap.interval(average([resampled[i][name] for i in members]))),
-                **_over_runs([part.metrics[name].runs for part in parts]),
-                **_missing(sum(part.metrics[name].missing for part in parts)),
-                "signature": " + ".join(dict.fromkeys(part.metrics[name].signature for part in parts)),
+                **asdict(bootstrap.interval(average([resampled[i][name] for i in having]))),
+                **_over_runs([system.parts[i].metrics[name].runs for i in having]),
+                **_missing(sum(system.parts[i].metrics[name].missing for i in having)),
+                "signature": " + ".join(
+                    dict.fromkeys(system.parts[i].metrics[name].signature for i in having)
+                ),
             }
-            for name in _shared(resampled, members)
+            for name, having in _shared(system.parts, resampled, members).items()
         },
     }
 
 
 def _differences(
-    before: Sequence[Resamples], after: Sequence[Resamples], members: Sequence[int], bootstrap: Bootstrap
+    parts: Sequence[Part],
+    before: Sequence[Resamples],
+    after: Sequence[Resamples],
+    members: Sequence[int],
+    bootstrap: Bootstrap,
 ) -> dict[str, Any]:
     metrics = {}
-    for name in _shared(after, members):
-        if all(name in before[i] for i in members):
-            parts = [after[i][name] - before[i][name] for i in members]
-            if any(part.too_few for part in parts):
+    for name, having in _shared(parts, after, members).items():
+        if all(name in before[i] for i in having):
+            gains = [after[i][name] - before[i][name] for i in having]
+            if any(gain.too_few for gain in gains):
                 continue  # of what counts in both there are hardly any pairs
-            difference = average(parts)
+            difference = average(gains)
             metrics[name] = {
                 **asdict(bootstrap.interval(difference)),
                 "p_value": bootstrap.p_value(difference),
@@ -239,9 +251,16 @@ def _directions(
     }
 
 
-def _shared(resampled: Sequence[Resamples], members: Sequence[int]) -> list[str]:
-    """Metrics that every one of the parts has."""
-    return [name for name in resampled[members[0]] if all(name in resampled[i] for i in members)]
+def _shared(
+    parts: Sequence[Part], resampled: Sequence[Resamples], members: Sequence[int]
+) -> dict[str, list[int]]:
+    """Metrics that every part with references has, or every part where none has any; with those parts."""
+    needed = [i for i in members if parts[i].referenced] or members
+    return {
+        name: [i for i in members if name in resampled[i]]
+        for name in resampled[needed[0]]
+        if all(name in resampled[i] for i in needed)
+    }
 
 
 def _over_runs(parts: Sequence[Sequence[Stratum]]) -> dict[str, Any]:
@@ -367,13 +386,13 @@ def split_parts(
 
 
 def read_test_table(path: str | Path, schema: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows of a test table with some columns, and with test_set where the table has it.
+    """Rows of a test table with some columns, and with test_set and references where the table has them.
 
     Raises:
         UserError: the table does not fit the schema.
     """
     table = read_table(path, schema)
-    extra = ["test_set"] if "test_set" in table.column_names else []
+    extra = [name for name in ("test_set", "references") if name in table.column_names]
     rows: list[dict[str, Any]] = table.select([*columns, *extra]).to_pylist()
     return rows
 

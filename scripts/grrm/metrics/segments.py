@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ class Segments:
                         "row": row,
                     }
 
+    @property
+    def referenced(self) -> list[bool]:
+        """Of each segment, in their order, whether it has a reference."""
+        return [segment["ref"] is not None for segment in self]
+
+    def with_references(self) -> Segments:
+        """Those of the rows that have one; of several, `trg_text` is the first."""
+        kept = [row["trg_text"] is not None for row in self.rows]
+        return replace(
+            self,
+            rows=list(compress(self.rows, kept)),
+            systems={
+                name: [list(compress(texts, kept)) for texts in runs] for name, runs in self.systems.items()
+            },
+        )
+
     def score_once(
         self, score: Callable[[list[dict[str, Any]]], tuple[Sequence[float], str]]
     ) -> tuple[list[float], str]:
@@ -106,12 +123,20 @@ class Segments:
     def write(self, path: Path, scored: Scored) -> None:
         """Write scores in the order of the segments.
 
+        Args:
+            path: to write.
+            scored: scores of all segments; or of those with references, the others having none.
+
         Raises:
             ValueError: there are not as many scores as segments.
             UserError: not one of them is a number.
         """
-        scores = [known(score) for score in scored.scores]
-        if scores and all(score is None for score in scores):
+        found, referenced = list(scored.scores), self.referenced
+        if len(found) < len(referenced) and len(found) == sum(referenced):
+            left = iter(found)
+            found = [next(left) if has else None for has in referenced]
+        scores = [known(score) for score in found]
+        if scored.scores and all(score is None for score in scores):
             raise UserError(f"{path}: not one of {len(scores)} segments got a score from {scored.signature}")
         systems = {
             name: {
@@ -137,6 +162,7 @@ class Given:
         journal: file in which it may keep what was answered, to go on from after an interruption.
         threads: CPU threads.
         batch_size: segments a batch; None: as the metric does.
+        needs_reference: whether only segments with a reference are scored.
     """
 
     reference: Path
@@ -147,11 +173,17 @@ class Given:
     journal: Path | None = None
     threads: int = 1
     batch_size: int | None = None
+    needs_reference: bool = False
+
+    @cached_property
+    def every(self) -> Segments:
+        """All segments; read once they are asked for, so that wrong settings are named first."""
+        return read_segments(self.reference, self.translations)
 
     @cached_property
     def segments(self) -> Segments:
-        """What is to be scored; read once it is asked for, so that wrong settings are named first."""
-        return read_segments(self.reference, self.translations)
+        """What is to be scored."""
+        return self.every.with_references() if self.needs_reference else self.every
 
     @property
     def folder(self) -> Path:

@@ -196,7 +196,7 @@ def _part(
     scored = [
         score_translations(
             [answers[i]["translation"] for i in members],
-            [rows[i]["trg_text"] for i in members],
+            [_references(rows[i]) for i in members],
             first["trg_lang"],
         )
         for answers in runs
@@ -207,7 +207,13 @@ def _part(
         if all(name in run for run in scored)
     }
     failures = [run[i]["failure"] for run in runs for i in members if run[i]["translation"] is None]
-    return Part(test_set, direction, len(members), failures, {**metrics, **segment_metrics})
+    referenced = first["trg_text"] is not None
+    return Part(test_set, direction, len(members), failures, {**metrics, **segment_metrics}, referenced)
+
+
+def _references(row: Mapping[str, Any]) -> str | Sequence[str] | None:
+    references: str | Sequence[str] | None = row.get("references") or row["trg_text"]
+    return references
 
 
 def _of(name: str, members: Sequence[int], segment_scores: Mapping[str, SegmentScores]) -> dict[str, Metric]:

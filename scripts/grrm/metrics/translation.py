@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,13 +45,15 @@ class Corpus:
 
     Attributes:
         hypotheses: one translation per segment, None where there is none.
-        references: one per segment, in the same order; none is empty.
+        references: one per segment, in the same order; none is empty. Empty: there are none.
         trg_lang: language code of the references; it decides BLEU's tokeniser.
+        more_references: further lists of one per segment, None where a segment has fewer.
     """
 
     hypotheses: Sequence[str | None]
     references: Sequence[str]
     trg_lang: str
+    more_references: Sequence[Sequence[str | None]] = ()
 
     @cached_property
     def texts(self) -> list[str]:
@@ -72,13 +75,14 @@ Scored: TypeAlias = tuple[Stratum, str]
 
 
 def score_translations(
-    hypotheses: Sequence[str | None], references: Sequence[str], trg_lang: str
+    hypotheses: Sequence[str | None], references: Sequence[str | Sequence[str] | None], trg_lang: str
 ) -> dict[str, Scored]:
     """By name, statistics and signature of each metric of a corpus that can be told (`grrm.catalogue`).
 
     Args:
         hypotheses: one translation per segment, None where there is none.
-        references: one reference per segment, in the same order.
+        references: one reference per segment, in the same order, or several; or None for all of them: then
+            only metrics that need no reference can be told.
         trg_lang: language code of the references; it decides BLEU's tokeniser.
 
     Raises:
@@ -91,16 +95,26 @@ def score_translations(
         raise UserError(
             f"{len(hypotheses)} translations for {len(references)} references: expected one for each"
         )
-    for index, reference in enumerate(references):
-        if not reference.strip():
-            raise UserError(f"segment {index}: the reference is empty, so no translation of it can be scored")
-    corpus = Corpus(hypotheses, references, trg_lang)
+    corpus = _corpus(hypotheses, references, trg_lang)
     scored = {
         metric.name: catalogue.resolve(metric.score)(corpus)
         for metric in METRICS.values()
-        if metric.level == "corpus" and metric.score
+        if metric.level == "corpus" and metric.score and (corpus.references or not metric.needs_reference)
     }
     return {name: found for name, found in scored.items() if found is not None}
+
+
+def _corpus(
+    hypotheses: Sequence[str | None], references: Sequence[str | Sequence[str] | None], trg_lang: str
+) -> Corpus:
+    if all(reference is None for reference in references):
+        return Corpus(hypotheses, (), trg_lang)
+    lists = [[reference] if isinstance(reference, str) else list(reference or ()) for reference in references]
+    for index, texts in enumerate(lists):
+        if not texts or not all(text.strip() for text in texts):
+            raise UserError(f"segment {index}: the reference is empty, so no translation of it can be scored")
+    first, *more = zip_longest(*lists)
+    return Corpus(hypotheses, first, trg_lang, more)
 
 
 def bleu(corpus: Corpus) -> Scored:
@@ -145,7 +159,7 @@ def sacrebleu(corpus: Corpus, metric: Any, name: str) -> Scored:
         name: before its signature.
     """
     # sacreBLEU resamples these same statistics for its own intervals; it has no public name for them.
-    statistics = metric._extract_corpus_statistics(corpus.texts, [corpus.references])
+    statistics = metric._extract_corpus_statistics(corpus.texts, [corpus.references, *corpus.more_references])
     stratum = Stratum(
         np.asarray(statistics, dtype=np.float64),
         lambda sums: np.array(

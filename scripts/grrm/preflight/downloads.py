@@ -8,7 +8,7 @@ from typing import Any
 
 from grrm.catalogue.metrics import metrics_of
 from grrm.catalogue.trainings import of_part
-from grrm.config import STAGES, compared_models, taken_models, trained_stages
+from grrm.config import STAGES, compared_models, published_test_sets, taken_models, trained_stages
 from grrm.data.datasets import Entry, Locked, find_test_sets, find_training_files, is_current, locked_entry
 from grrm.files import UserError
 from grrm.hub_client import make_hub_client
@@ -22,10 +22,12 @@ def needed_entries(config: Mapping[str, Any], entries: Mapping[str, Entry]) -> l
     """The entries of the table of data sets that an experiment reads, in the table's order."""
     names = set()
     if config["data"]["source"] == "hub":
-        training, tests = find_training_files(entries), find_test_sets(entries)
+        training = find_training_files(entries)
         stages = trained_stages(config) or STAGES
         names |= {training[stage][0] for stage in stages if stage in training}
-        names |= {tests[name].entry for name in config["data"]["test_sets"] if name in tests}
+    if config["data"]["source"] in ("hub", "files"):
+        tests = find_test_sets(entries)
+        names |= {tests[name].entry for name in published_test_sets(config) if name in tests}
     references = models_read(config)
     names |= {name for name, entry in entries.items() if entry.kind == "model" and entry.hub in references}
     return [entry for name, entry in entries.items() if name in names]

@@ -19,10 +19,19 @@ import pyarrow.parquet as pq
 
 from grrm.catalogue.trainings import TRAININGS
 from grrm.cluster import load_resources, request
-from grrm.config import NEEDS, STAGES, taken_models, trained_stages, value_of
+from grrm.config import (
+    NEEDS,
+    STAGES,
+    own_files,
+    taken_models,
+    trained_stages,
+    value_of,
+    what_to_give,
+)
 from grrm.data.datasets import find_training_files, load_datasets
+from grrm.data.rows import read_rows
 from grrm.data.sample import make_tables
-from grrm.files import UserError, read_yaml
+from grrm.files import UserError, read_lines, read_yaml
 from grrm.model_folder import parameters as parameters_of
 
 
@@ -159,8 +168,20 @@ def _expected_table(
         sample = folder / "config/sample"
         made = make_tables(sample / "rankings.yaml", sample / "translations.yaml", config["seed"])[stage]
         return Table(Range(len(made), len(made)), sizes, "config/sample")
+    if source == "files":
+        return _own_table(config, stage, sizes, folder)
     assumed = assumptions["rows"][stage]
     return Table(Range(*assumed["range"]), sizes, assumed["source"])
+
+
+def _own_table(config: Mapping[str, Any], stage: str, sizes: Mapping[int, float], folder: Path) -> Table:
+    """Rows of a user's own files, before any are held out or dropped; without files, none."""
+    given = own_files(config, folder).get(stage)
+    if given is None:
+        return Table(Range(0, 0), sizes, f"no files: {what_to_give(stage)}")
+    lines = read_lines if given.plain else read_rows
+    rows = sum(1 for path in given.files for _ in lines(folder / path))
+    return Table(Range(rows, rows), sizes, f"counted in {', '.join(given.files)}")
 
 
 def rows_per_group(size: int, subgroup_augment: int, shuffle_augment: int) -> float:

@@ -32,8 +32,8 @@ def check_own_metrics(config: Mapping[str, Any], table: Path) -> list[Finding]:
             findings.append(unknown(check, f"runs in the environment {metric.environment!r}, not here"))
             continue
         try:
-            rows, which = _rows(table)
-            texts = [row["trg_text"] for row in rows[1:]]
+            rows, which = _rows(table, referenced=metric.needs_reference)
+            texts = [row["trg_text"] or row["src_text"] for row in rows[1:]]
             scores = ask(load_function(metric.function), metric.function, rows, [None, *texts], which)
             found = f"{metric.function} says {', '.join(map(str, scores))} about {which}"
             findings.append(ok(check, found))
@@ -42,9 +42,10 @@ def check_own_metrics(config: Mapping[str, Any], table: Path) -> list[Finding]:
     return findings
 
 
-def _rows(table: Path) -> tuple[list[dict[str, Any]], str]:
-    if table.is_file():
-        return read_table(table, "translation_test").slice(0, _ROWS).to_pylist(), "the first segments"
+def _rows(table: Path, *, referenced: bool) -> tuple[list[dict[str, Any]], str]:
+    found = read_table(table, "translation_test").to_pylist() if table.is_file() else []
+    if rows := [row for row in found if row["trg_text"] is not None or not referenced][:_ROWS]:
+        return rows, "the first segments"
     made_up = {"src_lang": "de", "trg_lang": "en", "comment": None, "test_set": "made-up"}
     return [
         {"src_text": f"Satz {i}.", "trg_text": f"Sentence {i}.", **made_up} for i in range(_ROWS)

@@ -8,7 +8,15 @@ from typing import Any
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import STAGES, TRAININGS, of_part
-from grrm.config import grpo_runs, has_alignment_judge, pieces_of, taken_models, trained_stages
+from grrm.config import (
+    TASKS,
+    grpo_runs,
+    has_alignment_judge,
+    own_test_sets,
+    pieces_of,
+    taken_models,
+    trained_stages,
+)
 
 _LOCAL = {"download_dataset", "build_environment"}
 """Of the table, those that run where Snakemake does."""
@@ -42,10 +50,13 @@ def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:
     teacher = config.get("teacher")
     translations = None if teacher is None else teacher["translations"]
     bases = {row.start for row in of_part("") if row.name in stages} - set(STAGES)
+    tested = {task for task, _ in own_test_sets(config).values()}
     return {
         "make_toy_world": source == "toy",
         "check_table": source == "hub",
-        "collect_test_sets": source == "hub",
+        "collect_test_sets": source == "hub" or (source == "files" and bool(config["data"]["test_sets"])),
+        "read_files": source == "files",
+        "hold_out": source == "files" and len(tested) < len(TASKS),
         "make_base_models": bool(bases - set(taken)),
         **{f"{verb}_{stage}": stage in stages for stage in STAGES for verb in ("prepare", "train")},
         "train_metric": any(metric.train and metric.name not in taken for metric in read),

@@ -146,6 +146,7 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
         "toy": "a synthetic language pair",
         "sample": "a small sample of real languages",
         "hub": "the published data sets",
+        "files": "the user's own files",
     }[summary["configuration"]["data"]["source"]]
     commit = summary["provenance"]["code"]["commit"]
     code = f"grrm {summary['versions']['grrm']}" + (f", commit {commit[:12]}" if commit else "")
@@ -420,6 +421,10 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
         *(
             (f"Data, {name}", f"`{entry['origin']}` at `{entry['revision']}`")
             for name, entry in summary["provenance"]["data"].items()
+        ),
+        *(
+            (f"File, {path}", f"SHA-256 `{file['sha256'][:16]}`, {file['size']} bytes")
+            for path, file in summary["provenance"].get("files", {}).items()
         ),
     ]
     return {

@@ -97,7 +97,9 @@ def _change(values: Sequence[float | None], metric: Metric) -> dict[str, float |
     return {"change": change, "gain": change * metric.sign}
 
 
-def _chrf(text: str | None, reference: str) -> float:
+def _chrf(text: str | None, reference: str | None) -> float | None:
+    if reference is None:
+        return None
     return round(float(_CHRF.sentence_score(text or "", [reference]).score), 1)
 
 

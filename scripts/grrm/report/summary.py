@@ -414,7 +414,7 @@ def labelled(sample: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _sample(sample: Mapping[str, Any]) -> str:
-    lines = [f"source: {sample['src_text']}", f"reference: {sample['trg_text']}"]
+    lines = [f"source: {sample['src_text']}", f"reference: {sample['trg_text'] or '(none)'}"]
     given = sample["translations"]
     for name, translation in given.items():
         lines.append(f"{name}: {'(no translation)' if translation is None else translation}")
