@@ -135,6 +135,8 @@ def test_a_translator_is_trained_with_it_and_evaluated(workspace: Workspace) -> 
     run(workspace)
     groups = workspace.read_jsonl("results/real/curves/mt_grpo.judgements.jsonl")
     assert len(groups) == RL["train_batch_size"]
+    outcomes = [group["outcome"] for group in groups]
+    assert outcomes.count("judged") >= max(1, outcomes.count("failed")), groups
     assert any(len(set(group["rewards"])) > 1 for group in groups), groups
     (step,) = workspace.read_jsonl("results/real/curves/mt_grpo.jsonl")
     assert step["actor/grad_norm"] > 0, step

@@ -229,7 +229,7 @@ def test_what_lasts_is_a_failure_with_a_reason_and_no_text(name: str) -> None:
 
 
 def test_a_judge_may_think_for_as_long_as_its_timeout_says() -> None:
-    """No other limit stands behind it: httpx gives up after five seconds without a byte, unless it is told."""
+    """No other limit stands behind it: httpx gives up after five seconds without a byte unless told."""
     replies, client, _ = ask(lambda _: Act("at last", latency=5.5), ["a"], timeout=25.0, deadline=28.0)
     assert [reply.text for reply in replies] == ["at last"]
     assert client.counts.calls == 1
