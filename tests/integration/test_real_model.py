@@ -115,6 +115,7 @@ def test_a_judge_learns_sixteen_rows_by_heart(workspace: Workspace, tmp_path: Pa
         *("-m", "grrm.cli", "rank", "--model", model, "--prompt", "config/prompts/toy_ranking.yaml"),
         *("--input", workspace.folder / "rows/rankings.jsonl", "--output", tmp_path / "ranked.jsonl"),
         *("--backend", "transformers", "--retries", "0", "--max-new-tokens", "64", "--batch-size", "16"),
+        timeout=900,
     )
     answers = read_jsonl(tmp_path / "ranked.jsonl")
     assert len(answers) == LEARNED
