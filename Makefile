@@ -48,14 +48,15 @@ check: lint types ## Lint, types, units, dry runs
 
 test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser
 	$(BIN)/python -m pytest -q -n 2 tests/attacks
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full"
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full"
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
 
-test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations
+test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations, an emulated processor
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -rs tests/engine -m full
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
 	$(BIN)/python -m pytest -q tests/integration -m full
 

@@ -27,6 +27,7 @@ from uuid import uuid4
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+import psutil
 import yaml
 
 from grrm.catalogue import vllm
@@ -58,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=48, help="of each answer")
     parser.add_argument("--runs", type=int, default=5, help="of which the median counts")
     parser.add_argument("--steps", type=int, default=10, help="of each training; the first does not count")
+    parser.add_argument("--stages", choices=STAGES, nargs="+", default=STAGES)
     parser.add_argument("--engine", choices=ENGINES, help="(for measured: engine)")
     parser.add_argument("--since", type=float, help="(for measured: engine)")
     args = parser.parse_args(argv)
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def print_answers(args: argparse.Namespace) -> None:
-    """Tokens a second by the number of requests at once, each engine in a process of its own."""
+    """Tokens a second (of processor time, in brackets), each engine in a process of its own."""
     found = {}
     for engine in ENGINES:
         command = [sys.executable, __file__, "engine", "--engine", engine, "--since", repr(time.time())]
@@ -85,10 +87,10 @@ def print_answers(args: argparse.Namespace) -> None:
     print(f"| requests at once | {' | '.join(TITLES.values())} |")
     print(f"| --- |{' ---: |' * len(TITLES)}")
     for number, count in enumerate(args.requests):
-        rates = " | ".join(f"{found[engine]['rates'][number]:,.0f}" for engine in TITLES)
-        print(f"| {count} | {rates} |")
-    starts = " | ".join(f"{found[engine]['start']:.1f} s" for engine in TITLES)
-    print(f"| start to first token | {starts} |")
+        rates = (found[engine]["rates"][number] for engine in TITLES)
+        print(f"| {count} | {' | '.join(f'{wall:,.0f} ({busy:,.0f})' for wall, busy in rates)} |")
+    starts = (found[engine]["start"] for engine in TITLES)
+    print(f"| start to first token | {' | '.join(f'{wall:.1f} s ({busy:.1f} s)' for wall, busy in starts)} |")
 
 
 def environment() -> dict[str, str]:
@@ -111,7 +113,7 @@ def environment() -> dict[str, str]:
 
 
 def measured_here(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds from the start of the process to the first token, and tokens a second."""
+    """Seconds from the start of the process to the first token, and tokens a second, by both clocks."""
     config = configuration(
         args.results, "mt_grpo", "transformers" if args.engine == "generate" else args.engine
     )
@@ -123,20 +125,27 @@ def measured_here(args: argparse.Namespace) -> dict[str, Any]:
     ]
     with opened(config) as ask_for:
         ask_for(1)(prompts[:1])
-        start = time.time() - args.since
+        start = time.time() - args.since, processor_seconds()
         rates = []
         for count in args.requests:
             asked = [prompts[number // group % len(prompts)] for number in range(count)]
             ask = ask_for(args.tokens)
             ask(asked)
-            rates.append(statistics.median(rate(ask, asked) for _ in range(args.runs)))
+            runs = [rate(ask, asked) for _ in range(args.runs)]
+            rates.append([statistics.median(clock) for clock in zip(*runs, strict=True)])
     return {"start": start, "rates": rates}
 
 
-def rate(ask: Ask, prompts: list[list[int]]) -> float:
-    start = time.perf_counter()
+def rate(ask: Ask, prompts: list[list[int]]) -> tuple[float, float]:
+    """Tokens a second, and a second of processor time of this process and of those below it."""
+    start, used = time.perf_counter(), processor_seconds()
     tokens = ask(prompts)
-    return tokens / (time.perf_counter() - start)
+    return tokens / (time.perf_counter() - start), tokens / max(processor_seconds() - used, 0.01)
+
+
+def processor_seconds() -> float:
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def configuration(results: Path, stage: str, engine: str) -> dict[str, Any]:
@@ -269,7 +278,7 @@ def print_steps(args: argparse.Namespace) -> None:
     """Medians of what verl measures of a step, for both stages and engines."""
     print(f"| stage | engine | {' | '.join(PARTS)} | until the first step is done |")
     print(f"| --- | --- |{' ---: |' * (len(PARTS) + 1)}")
-    for stage in STAGES:
+    for stage in args.stages:
         for engine in ("transformers", "vllm"):
             steps, first = trained(args, stage, engine)
             medians = (statistics.median(row[f"timing_s/{part}"] for row in steps[1:]) for part in PARTS)

@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from grrm.files import UserError
 
 _SECRET_NAME = re.compile(
-    r"key|token|secret|sig|code|password|passwd|pwd|auth|jwt|credential|bearer|session"
+    r"key|token|secret|sig|code|password|passwd|pwd|auth|jwt|credential|bearer|session|cookie|passphrase"
     # Too short to be looked for within words.
-    r"|(?:^|[^a-z])(?:pass|pw|sas|cred|creds|sid)(?:$|[^a-z])",
+    r"|(?:^|[^a-z])(?:pass|pw|sas|cred|creds|sid|otp|pin|private)(?:$|[^a-z])",
     re.IGNORECASE,
 )
 # Behind a scheme that is mistyped, user:password@host is the beginning of a path.
@@ -39,7 +39,7 @@ def secret_in(url: str) -> str | None:
         return "a user name"
     if _MISPLACED.search(parts.path):
         return "a user name or password"
-    for text in (parts.query, parts.fragment):
+    for text in (parts.query, parts.fragment, parts.path.partition(";")[2]):
         for name, value in parse_qsl(text.replace(";", "&"), keep_blank_values=True):
             if _SECRET_NAME.search(name):
                 # Without a value, the name may be the secret.
@@ -48,10 +48,11 @@ def secret_in(url: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """An address for messages: without user name, password, query and fragment, which may be secret."""
+    """An address for messages: without user name, password, parameters, query and fragment, which may be
+    secret."""
     try:
         parts = urlsplit(url if "://" in url else f"//{url}")
-        kept = (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")
+        kept = (parts.scheme, parts.netloc.rpartition("@")[2], parts.path.partition(";")[0], "", "")
     except ValueError:
         return "an address that cannot be read"
     found = urlunsplit(kept).removeprefix("//")

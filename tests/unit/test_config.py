@@ -377,3 +377,13 @@ def test_names_that_stand_in_a_catalogue_become_an_enum(tmp_path: Path) -> None:
     (tmp_path / "schema.yaml").write_text(text, encoding="utf-8")
     items = load_schema(tmp_path / "schema.yaml")["properties"]["a"]["items"]
     assert items == {"default": "mt_sft", "enum": list(STAGES)}
+
+
+def test_a_start_that_no_training_reads_is_refused() -> None:
+    overlay = ROOT / "config/judges.yaml"
+    for section in ("policy_sft", "judge_sft"):
+        changes = {"alignment": {section: {"start_from": "owner/model"}}}
+        with pytest.raises(
+            UserError, match=rf"alignment\.{section}\.start_from is 'owner/model', expected null"
+        ):
+            load_experiment(ROOT, [overlay], changes)

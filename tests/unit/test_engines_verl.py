@@ -354,7 +354,8 @@ def test_a_budget_goes_on_where_the_launches_before_left_it(tmp_path, monkeypatc
     for attempt, costs in enumerate([{"m": 0.5, "other": 9.0}, {"m": 0.25}, {}], 1):
         folder = tmp_path / f"attempts/{attempt}"
         folder.mkdir(parents=True)
-        rows = [{"model": model, "cost": cost} for model, cost in costs.items()]
+        call = {"request": "r", "cached": False, "prompt_tokens": 1, "completion_tokens": 1}
+        rows = [{**call, "model": model, "cost": cost} for model, cost in costs.items()]
         noted = [*rows, {"model": "m", "without_verdict": "no tag"}]
         # The last line is one that a kill cut off.
         (folder / "judge_calls.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in noted) + '{"mod')

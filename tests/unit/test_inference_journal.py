@@ -202,3 +202,11 @@ def test_files_beside_the_weights_are_those_that_make_prompts(tmp_path):
     assert sorted(found) == ["chat_template.jinja", "config.json", "tokenizer.json"]
     (tmp_path / "chat_template.jinja").write_text("another")
     assert {name for name in found if found[name] != other_files(tmp_path)[name]} == {"chat_template.jinja"}
+
+
+def test_a_seed_of_any_size_goes_on(tmp_path):
+    settings = {**SETTINGS, "seed": 10**30}
+    with Journal(tmp_path / "out", settings, runs=1, rows=2) as journal:
+        journal.add(0, 0, {**result(0, 0), "seed": 10**30})
+    with Journal(tmp_path / "out", settings, runs=1, rows=2) as journal:
+        assert journal.missing() == [(0, 1)]

@@ -28,6 +28,7 @@ from grrm.asking.client import JudgeClient
 from grrm.asking.limits import Breaker, Window
 from grrm.asking.options import JudgeOptions, chat_url
 from grrm.asking.served import served_judge
+from grrm.asking.together import Together
 from grrm.files import UserError
 from grrm.judges.groups import Group, distinct
 from grrm.judges.listwise import judge_listwise, order_scores
@@ -588,6 +589,72 @@ def test_a_served_judge_that_nobody_reaches_is_asked_again_and_then_stops_the_ru
     with pytest.raises(UserError, match=r"grrm at http://127\.0\.0\.1:\d+\S* cannot be reached any more"):
         ask_served(gone, ["a"], pauses=(0, 0))
     assert len(calls) == 3
+
+
+def ask_together(status: int, body: str = "{}", *, silent: bool = False) -> tuple[list[Any], int]:
+    """What three get that ask in one message, and how often it was sent, to an address that says the same."""
+    sent = 0
+
+    async def run() -> list[Any]:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            assert head.startswith("POST /v1/chat/completions/together ")
+            length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+            assert length
+            asked = json.loads(await reader.readexactly(int(length[1])))["requests"]
+            assert [one["messages"][0]["content"] for one in asked] == ["q0", "q1", "q2"]
+            sent += 1
+            if silent:
+                await asyncio.sleep(2)
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            together = Together(f"http://{address}/v1/chat/completions", 0.1 if silent else 5.0)
+            ask = served_judge(address, {"model": "grrm"}, 5.0, pauses=(0, 0), together=together)
+            together.rounds.enter(3)
+            questions = [ask(f"q{number}", 0.0) for number in (2, 0, 1)]
+            found = await asyncio.gather(*questions, return_exceptions=True)
+            await together.close()
+            return list(found)
+
+    return asyncio.run(run()), sent
+
+
+def test_what_is_asked_in_one_message_is_read_like_any_answer() -> None:
+    answers = [
+        {"status": 200, "body": {"choices": [{"message": {"content": "a0"}, "finish_reason": "stop"}]}},
+        {"status": 400, "body": {"error": {"message": "too long"}}},
+        {"status": 200, "body": {"choices": [{"message": {"content": "a2"}, "finish_reason": "length"}]}},
+    ]
+    (third, first, second), sent = ask_together(200, json.dumps({"answers": answers}))
+    assert first == "a0"
+    assert isinstance(second, NoAnswerError) and "too long" in str(second)
+    assert isinstance(third, NoAnswerError) and "unfinished" in str(third)
+    assert sent == 1
+
+
+def test_a_judge_asked_in_one_message_that_nobody_reaches_stops_the_run() -> None:
+    errors, sent = ask_together(502)
+    assert [type(error) for error in errors] == [UserError] * 3
+    assert "cannot be reached any more" in str(errors[0])
+    assert sent == 3  # whole, as often as each would have been by itself
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "silent", "reason"),
+    [(500, "{}", False, "server: HTTP 500"), (200, "{}", False, "malformed"), (200, "{}", True, "timeout")],
+)
+def test_a_message_that_fails_is_a_failure_of_all_in_it(
+    status: int, body: str, silent: bool, reason: str
+) -> None:
+    errors, sent = ask_together(status, body, silent=silent)
+    assert [type(error) for error in errors] == [NoAnswerError] * 3
+    assert all(reason in str(error) for error in errors)
+    assert sent == 1
 
 
 SECRET = "sk-very-secret"

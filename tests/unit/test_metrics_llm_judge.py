@@ -13,7 +13,8 @@ import pytest
 
 import score_segments
 import score_translations
-from grrm.files import UserError, read_json, read_jsonl, sha256, write_jsonl
+from grrm.asking.ledger import total_calls
+from grrm.files import UserError, read_json, sha256, write_jsonl
 from grrm.schemas import write_table
 from judge_server import Act, Call, JudgeServer
 
@@ -198,7 +199,7 @@ def test_a_budget_is_that_of_the_file_however_often_it_is_begun(judged: tuple[Pa
     folder, endpoint = judged
     priced = {"prompt_price": 1e4, "completion_price": 1e4, "max_tokens": 100}
     run(folder, url=endpoint.url, temperature=0.5, budget=1000.0, **priced)
-    cost = sum(row.get("cost", 0) for row in read_jsonl(folder / "llm_judge.calls.jsonl"))
+    cost = total_calls([folder / "llm_judge.calls.jsonl"])["cost"]
     before = len(endpoint.calls)
     with pytest.raises(UserError, match="is spent"):
         run(folder, url=endpoint.url, temperature=0.6, budget=cost, **priced)

@@ -172,6 +172,12 @@ def test_arrow_types_are_read_as_they_come(tmp_path: Path, texts: Any, lists: An
     assert list(read_rows(tmp_path / "in.parquet")) == [row]
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table([["a"], ["b"]], names=["src_text", "src_text"]), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet: two columns have the same name: src_text, src_text"):
+        list(read_rows(tmp_path / "rows.parquet"))
+
+
 @pytest.mark.parametrize("column", ["src_text", "trg_text"])
 def test_nul_is_a_fault_of_the_row(tmp_path: Path, column: str) -> None:
     good = {"src_text": "a", "trg_text": "b", "src_lang": "en", "trg_lang": "ko"}

@@ -180,6 +180,16 @@ def reward(kind: str, **values: Any) -> ScoringOptions:
     )
 
 
+@pytest.mark.parametrize("extract", ["thinking", "code_block", "last_line"])
+def test_nothing_is_taken_out_of_thinking_that_never_ends(function: ScoringOptions, extract: Any) -> None:
+    inside = "<think>Hm.\n```\none two\n```"
+    ((endless, ended),) = asyncio.run(
+        rewards_of(function, Reading(extract, -1.0), [inside, "<think>Hm.</think>\n```\none two\n```"])
+    )
+    assert (endless.value, endless.info["valid"]) == (-1.0, 0.0)
+    assert ended.info["valid"] == 1.0
+
+
 @pytest.mark.parametrize("part", ALONE, ids=lambda part: part["kind"])
 def test_a_mixture_needs_a_group_where_one_of_its_parts_does(part: Any) -> None:
     judge = {"url": "http://127.0.0.1:9/v1", "model": "m"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import math
 import pickle
 import re
 import unicodedata
@@ -139,6 +140,7 @@ def test_a_judge_behind_an_endpoint_sees_broken_strings(tmp_path: Path) -> None:
                 "eos_token": {"content": "~end~"},
                 "chat_template": "{{ '[USER]' }}",
                 "model_max_length": int(1e30),
+                "scale": math.inf,
             }
         )
     )

@@ -19,6 +19,8 @@ from grrm.urls import read_key, secret_in, shown, without_secrets
         ("http://judge/v1?a=1&ACCESS_TOKEN=hush", "'ACCESS_TOKEN' in its query"),
         ("http://judge/v1?a=1;Signature=hush", "'Signature' in its query"),
         ("http://judge/v1?sig=hush#x", "'sig' in its query"),
+        ("http://judge/v1;token=hush", "'token' in its query"),
+        ("http://judge/v1;a=1;jwt=hush/x", "'jwt' in its query"),
         ("http://judge/v1?code=hush", "'code' in its query"),
         ("http://judge/v1#secret=hush", "'secret' in its query"),
         ("http://judge/v1?key-hush", "a key in its query"),
@@ -48,7 +50,7 @@ def test_plain_addresses(url: str) -> None:
     assert secret_in(url) is None
 
 
-NAMES = "auth Authorization pwd pass passwd jwt credential X-Amz-Credential sas se.sas bearer user_pass"
+NAMES = "auth Authorization pwd pass passwd jwt credential X-Amz-Credential sas se.sas bearer user_pass otp"
 
 
 @pytest.mark.parametrize("name", NAMES.split())
@@ -66,6 +68,7 @@ def test_names_that_do_not(name: str) -> None:
     [
         ("https://me:hush@judge:8000/v1?auth=hush#hush", "https://judge:8000/v1"),
         ("judge:8000/v1?pwd=hush", "judge:8000/v1"),
+        ("http://judge/v1;token=hush", "http://judge/v1"),
         ("me:hush@judge/v1", "judge/v1"),
         ("http:/me:hush@judge/v1", "an address with a secret in it"),
         ("http://me:hush@[::1/v1", "an address that cannot be read"),
@@ -82,6 +85,7 @@ def test_what_is_shown_of_an_address(url: str, expected: str) -> None:
     [
         ("Cannot reach https://me:hush@hub/x (timeout)", "Cannot reach https://hub/x (timeout)"),
         ("url='http://hub/api?token=hush' failed", "url='http://hub/api' failed"),
+        ("at http://hub/api;otp=hush: no", "at http://hub/api no"),
         ("Illegal header value b'Bearer hush'", "Illegal header value b'Bearer ***'"),
         ("proxy me:hush@proxy:80 refused", "proxy proxy:80 refused"),
         ("see https://hub/api?page=2, or ask", "see https://hub/api?page=2, or ask"),

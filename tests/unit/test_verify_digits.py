@@ -108,7 +108,8 @@ def test_the_processor_is_told_as_torch_sees_it(monkeypatch: pytest.MonkeyPatch)
     lines = {"vendor_id": "GenuineIntel", "flags": "fpu avx avx2 fma sse avx512f avx512bw avx512dq avx512vl"}
     monkeypatch.setattr(machine, "_line", lambda name: lines.get(name, ""))
     monkeypatch.setattr(machine, "usable_cores", lambda: 1)
-    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    for name in machine.HELD_TO_AVX2:
+        monkeypatch.delenv(name, raising=False)
     told = machine.processor({"grrm_sft": {"threads": 2}, "mt_sft": None, "mt_grpo": {"steps": 1}})
     assert told["capability"] == "AVX512"
     assert told["threads"] == {"grrm_sft": 1}
@@ -117,5 +118,10 @@ def test_the_processor_is_told_as_torch_sees_it(monkeypatch: pytest.MonkeyPatch)
     assert machine.processor({})["capability"] == "AVX2"
     lines["flags"] = ""
     assert machine.processor({})["capability"] == "DEFAULT"
-    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
-    assert machine.processor({})["capability"] == "AVX2"
+    lines["flags"] = "avx avx2 fma avx512f avx512bw avx512dq avx512vl"
+    for name, value in machine.HELD_TO_AVX2.items():
+        assert machine.processor({})["extensions"]
+        monkeypatch.setenv(name, value)
+    held = machine.processor({})
+    assert (held["capability"], held["extensions"]) == ("AVX2", [])
+    assert held["held"] == machine.HELD_TO_AVX2

@@ -178,6 +178,10 @@ def refused(*arguments: str) -> str:
             "environments.folder is 'env/{x}', expected a name without { and }",
         ),
         (
+            "environments: {images: 'a b'}\n",
+            "environments.images is 'a b', expected a folder or an address without",
+        ),
+        (
             "grrm_sft: {start_from: 'a/{}'}\nmt_sft: {start_from: b}\n",
             "grrm_sft.start_from is 'a/{}', expected a name without { and }",
         ),

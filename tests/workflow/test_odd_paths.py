@@ -114,6 +114,37 @@ def test_a_path_of_an_odd_name_is_one_word(key: str, odd: Path, tmp_path: Path) 
     assert not list(ROOT.glob("*created*"))
 
 
+def function(folder: Path) -> str:
+    (folder / "own.py").write_text("def score(group):\n    return [1.0]\n")
+    return f"{folder}/own.py:score"
+
+
+def test_other_paths_of_odd_names_are_words_too(odd: Path, tmp_path: Path) -> None:
+    """Those that can stand in one plan."""
+    taken = {}
+    for name in ("judge", "pointwise", "terry", "policy"):
+        (odd / name).mkdir()
+        taken[name] = model(odd / name)
+    overlay = {
+        "judges": {
+            "sft": {"start_from": taken["judge"]},
+            "pointwise": {"start_from": taken["pointwise"]},
+            "bradley_terry": {"start_from": taken["terry"]},
+        },
+        "alignment": {
+            "grpo": {"start_from": taken["policy"], "reward": {"prompt": prompt("toy_judge_pairwise", odd)}},
+        },
+        "reward_comparison": [{"name": "own", "kind": "function", "function": function(odd)}],
+    }
+    (tmp_path / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    files = (str(ROOT / "config/judges.yaml"), str(tmp_path / "overlay.yaml"))
+    planned = commands("all", "judges", "alignment_grpo", "--configfile", *files)
+    words = [word for words in planned for word in words if "$(touch" in word and not word.startswith("{")]
+    assert all(str(odd) in word for word in words)
+    for value in (*taken.values(), str(odd / "toy_judge_pairwise.yaml"), function(odd)):
+        assert any(value in word for word in words), value
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the workflow; nothing is made in it but what a test asks for."""

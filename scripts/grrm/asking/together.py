@@ -53,7 +53,9 @@ class Together:
         message = b'{"requests": [' + b", ".join(contents) + b"]}"
         async with asyncio.timeout(self._timeout * len(contents)):
             response = await self._http.post(self._url, content=message, headers=_JSON)
-        if not response.is_success:  # of the router, or the server as a whole
-            return [response] * len(contents)
-        answers = response.json()["answers"]
-        return [httpx.Response(answer["status"], json=answer["body"]) for answer in answers]
+        try:
+            answers = response.json()["answers"]
+            found = [httpx.Response(answer["status"], json=answer["body"]) for answer in answers]
+        except (ValueError, KeyError, TypeError):  # of the router, or the server as a whole
+            found = []
+        return found if len(found) == len(contents) else [response] * len(contents)

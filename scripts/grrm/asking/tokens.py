@@ -30,7 +30,12 @@ def marking(tokenizer: str) -> Callable[[str], str]:
     folder = Path(tokenizer)
     if not folder.is_dir():
         folder = _download(tokenizer)
-    files = {name: read_json(folder / name, any_size=True) for name in _FILES if (folder / name).is_file()}
+    # Other people's: no longest text may be 1e30 in digits there, or Infinity.
+    files = {
+        name: read_json(folder / name, any_size=True, gaps=True)
+        for name in _FILES
+        if (folder / name).is_file()
+    }
     if not files:
         raise UserError(
             f"judge: tokenizer is {tokenizer!r}; expected a folder with {' or '.join(_FILES)}, or a model's "

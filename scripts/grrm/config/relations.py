@@ -17,6 +17,7 @@ from grrm.config.stages import (
     rollout_engines,
     sft_stages,
     trained_stages,
+    value_of,
 )
 from grrm.urls import secret_in
 
@@ -68,6 +69,20 @@ def _wildcards_in_paths(config: Mapping[str, Any]) -> Iterator[str]:
             parts += [((*path, str(number)), part) for number, part in enumerate(value)]
         elif isinstance(value, str) and path[-2:] not in _NAMES and not {*"{}"}.isdisjoint(value):
             yield f"{'.'.join(path)} is {shown(value)}, expected a name without {{ and }}"
+    images = config["environments"]["images"]
+    if images is not None and any(sign.isspace() for sign in images):  # so Snakemake wants it
+        yield f"environments.images is {shown(images)}, expected a folder or an address without white space"
+
+
+def _unread_starts(config: Mapping[str, Any]) -> Iterator[str]:
+    """Sections of one form, of which not every training may start from a model of the user's."""
+    for row in TRAININGS.values():
+        settings = value_of(config, row.section)
+        if not row.taken and isinstance(settings, Mapping) and settings.get("start_from"):
+            yield (
+                f"{row.section}.start_from is {shown(settings['start_from'])}, expected null: it is trained "
+                f"from {row.start}; {row.part}.grpo.start_from and .reward.model name models in its place"
+            )
 
 
 def _unkept_checkpoints(config: Mapping[str, Any]) -> Iterator[str]:
@@ -286,6 +301,7 @@ _CHECKS: tuple[Check, ...] = (
     _unusable_metrics,
     _secrets_in_addresses,
     _wildcards_in_paths,
+    _unread_starts,
     _unkept_checkpoints,
     _steps_and_epochs,
     _two_warmups,

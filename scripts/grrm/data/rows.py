@@ -228,6 +228,9 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
         # Its reader begins at the end: what is compressed, or a pipe, has to be held whole.
         whole = isinstance(file, GzipFile) or not file.seekable()
         with pq.ParquetFile(io.BytesIO(file.read()) if whole else file) as table:
+            names = table.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise UserError(f"{name}: two columns have the same name: {', '.join(names)}")
             for batch in table.iter_batches(_BATCH):
                 columns = [usual(column) for column in batch.columns]
                 for row in pa.table(columns, batch.schema.names).to_pylist():

@@ -274,7 +274,7 @@ def _row(line: bytes, where: str) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        row = parse_json(line.decode())
+        row = parse_json(line.decode(), any_size=True)
     except (json.JSONDecodeError, UnicodeDecodeError):
         return None
     except ValueError as error:

@@ -21,6 +21,9 @@ _EXTENSIONS = {
     *("avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq", "avx512vl"),
     *("avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "amx_bf16", "amx_int8"),
 }
+HELD_TO_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_CBWR": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""Variables that hold torch, MKL and oneDNN to kernels that other processors have, too."""
+
 # As torch sees it (aten/src/ATen/native/DispatchStub.cpp).
 _CAPABILITIES = {"AVX512": {"avx512vl", "avx512bw", "avx512dq", "fma"}, "AVX2": {"avx2", "fma"}}
 
@@ -43,17 +46,20 @@ def processor(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         architecture, vendor, torch's name for its capability, the sorted extensions by which kernels are
-        chosen, and the threads of each stage, no more than there are cores.
+        chosen (none if all libraries are held to AVX2), variables that hold them if any do, the threads of
+        each stage, no more than there are cores.
     """
     flags = set(_line("flags").split())
     capabilities = [name for name, needed in _CAPABILITIES.items() if needed <= flags]
     stages = [stage for stage in STAGES if "threads" in (settings.get(stage) or {})]
+    held = {name: os.environ[name] for name in HELD_TO_AVX2 if os.environ.get(name)}
     return {
         "architecture": platform.machine(),
         "vendor": _line("vendor_id"),
         "capability": os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
         or next(iter(capabilities), "DEFAULT"),
-        "extensions": sorted(flags & _EXTENSIONS),
+        "extensions": [] if held == HELD_TO_AVX2 else sorted(flags & _EXTENSIONS),
+        **({"held": held} if held else {}),
         "threads": {stage: min(settings[stage]["threads"], usable_cores()) for stage in stages},
     }
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, get_args
 from grrm.catalogue.rewards import KINDS
 from grrm.data.records import Conversation
 from grrm.data.values import as_conversation, closed, decoded
-from grrm.extract import code_block, last_line, whole_text
+from grrm.extract import after_thinking, code_block, last_line, whole_text
 from grrm.files import UserError
 from grrm.judges.conversation import question_text
 from grrm.judges.groups import Group
@@ -34,7 +34,7 @@ _EXTRACTORS: dict[Extract, Callable[[str], str | None]] = {
     "none": lambda text: text,
     "thinking": whole_text,
     "code_block": code_block,
-    "last_line": last_line,
+    "last_line": lambda text: last_line(after_thinking(text) or ""),
 }
 _CHATML = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)<\|im_end\|>\n?", re.DOTALL)
 _CHATML_OPEN = re.compile(r"<\|im_start\|>assistant\n(?:<think>\n*(?:</think>\n*)?)?")
