@@ -33,6 +33,7 @@ from grrm.engines import (
     verl_runs,
     verl_vllm,
 )
+from grrm.engines.adapters import adapters_of
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
 from grrm.engines.model_limits import check_limits
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     inputs = [args.data, initial, *judges, *verl_rewards.scoring_files(config)]
     training = checkpoints.identity(args.config, inputs, ignored=verl_rewards.transport(config))
     steps = verl.total_steps(config, prompts_available)
+    _adapters(config)  # a target that the model does not have is told before the folder is this training's
     # Before the folder is this training's: with a repaired function it is another one.
     _try_reward(args, config)
     _try_rendering(args, config, initial, judges)
@@ -79,11 +81,17 @@ def main(argv: list[str] | None = None) -> None:
         checkpoints.claim(working, training)
         if not checkpoints.is_finished(working):
             if config.get(verl.DEVICE) == "cpu":
-                resources.check_rl_memory(initial, judges)
+                resources.check_rl_memory(initial, judges, _adapters(config))
             if verl_runs.prepare_resume(working, args.keep) != steps:
                 _run(args, config, working, steps)
             checkpoints.mark_finished(working)
         _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
+
+
+def _adapters(config: Mapping[str, Any]) -> int:
+    """Parameters of the adapters that alone are trained; 0 if all of the model's are."""
+    trained = adapters_of(config)
+    return trained.parameters(Path(config[verl.MODEL])) if trained else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -227,7 +235,8 @@ def _train(
     with ExitStack() as stack:
         temporary = stack.enter_context(_temporary_folder())
         width = 4 if config.get(verl.DEVICE) == "cpu" else 2
-        resources.check_rl_disk(Path(config[verl.MODEL]), working, temporary, width=width)
+        model, adapters = Path(config[verl.MODEL]), _adapters(config)
+        resources.check_rl_disk(model, working, temporary, width=width, adapters=adapters)
         command, environment = _launch(args, config, temporary, attempt, address)
         if _starts_cluster(config, address):
             cluster = ray_cluster(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from grrm.engines import trackers
+from grrm.engines.adapters import adapters_of
 from grrm.engines.attention import has_flash_attn
 from grrm.engines.command_line import add_train_options
 from grrm.engines.llamafactory import launch_environment
 from grrm.engines.supervised import Launch, train
+from grrm.engines.trainer import engine_environment
 from grrm.files import read_json, read_yaml
+from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
@@ -34,6 +38,9 @@ def main(argv: list[str] | None = None) -> None:
 
     config = read_yaml(args.config)
     working = Path(config["output_dir"])
+    trained = adapters_of(config)
+    if trained is not None:
+        check_model(Path(config["model_name_or_path"]))
     launch = Launch(
         "LLaMA-Factory",
         arguments=config,
@@ -41,6 +48,8 @@ def main(argv: list[str] | None = None) -> None:
         devices=args.devices,
         run=lambda: _train(args, config, working),
         curve=lambda folder: _curve(folder / "trainer_state.json"),
+        adapters=trained.parameters(Path(config["model_name_or_path"])) if trained else 0,
+        merge=partial(_merge, config, args.python) if trained else None,
     )
     train(args, config, launch)
 
@@ -67,6 +76,13 @@ def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> i
     # DeepSpeed insists on torchrun even for one GPU.
     launcher = torchrun(args.python, args.devices) if on_gpus else [args.python]
     return run_engine([*launcher, "-m", *module], env=environment)
+
+
+def _merge(config: dict[str, Any], python: str, adapters: Path, output: Path) -> int:
+    files = [config["model_name_or_path"], str(adapters), str(output)]
+    dtype = "bfloat16" if config["bf16"] else "float32"
+    command = [python, "-m", "grrm.engines.merge_adapters", *files, dtype]
+    return run_engine(command, env=engine_environment(_SCRIPTS))
 
 
 def _overrides(config: dict[str, Any], python: str) -> list[str]:

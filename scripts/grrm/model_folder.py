@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from grrm.files import UserError
 
 COMET = ("hparams.yaml", "checkpoints/model.ckpt")
 """Files of a COMET checkpoint; with the first of them a folder is one."""
+_IN_A_BLOCK = re.compile(r"\.\d+\.(.+\.)?weight$")  # model.layers.0.mlp.up_proj.weight
 
 _TENSORS = {".safetensors", ".pt", ".pth", ".bin"}
 
@@ -53,6 +55,19 @@ def parameters(model: Path) -> int:
         for name, tensor in _header(file).items()
         if name != "__metadata__"
     )
+
+
+def linear_layers(model: Path) -> dict[str, tuple[int, int]]:
+    """Matrices within the blocks of a model folder: name of the layer -> (outputs, inputs).
+
+    Embeddings and the output layer, which stand beside the blocks, are none of them.
+    """
+    return {
+        name.removesuffix(".weight"): (tensor["shape"][0], tensor["shape"][1])
+        for file in sorted(model.glob("*.safetensors"))
+        for name, tensor in _header(file).items()
+        if _IN_A_BLOCK.search(name) and len(tensor["shape"]) == 2
+    }
 
 
 def torn_files(folder: Path) -> list[Path]:

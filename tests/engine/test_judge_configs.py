@@ -27,6 +27,7 @@ RUNS = [
     *((name, kind, {}) for name in OVERLAYS for kind in ("pointwise", "pairwise")),
     ("demo", "pairwise", {"consistency": 0.3}),
     ("demo", "pointwise", {"kl_coef": 0.01, "policy_loss": "gspo", "reward_table": "exponential"}),
+    ("paper", "pairwise", {"finetuning": "lora", "lora": {"rank": 8, "alpha": 16, "targets": ["q_proj"]}}),
 ]
 MESSAGES = [
     {"role": "user", "content": "the grass is greener"},

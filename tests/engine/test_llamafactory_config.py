@@ -20,6 +20,7 @@ from configurations import experiment, render_sft
 from grrm.engines import trackers
 
 STAGES = ["grrm_sft", "mt_sft"]
+OVERLAYS = {"demo": [], "small": ["paper", "small"], "lora": ["paper", "small", "one_gpu", "lora"]}
 
 
 class ZeroConfig(hf_deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig):
@@ -27,7 +28,7 @@ class ZeroConfig(hf_deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig):
 
 
 def rendered(name, stage, tmp_path, **changes):
-    config = render_sft(experiment(*{"demo": [], "small": ["paper", "small"]}.get(name, ["paper"])), stage)
+    config = render_sft(experiment(*OVERLAYS.get(name, ["paper"])), stage)
     return {**config, "output_dir": str(tmp_path / "checkpoints"), **changes}
 
 
@@ -46,6 +47,15 @@ def test_the_demo_is_read_as_it_is(stage, tmp_path):
     assert (finetuning.stage, finetuning.finetuning_type) == ("sft", "full")
     assert training.max_steps == config["max_steps"]
     assert training.resume_from_checkpoint is None
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_adapters_are_read_as_they_are(stage, tmp_path):
+    config = without_gpu(rendered("lora", stage, tmp_path))
+    _, _, _, finetuning, _ = get_train_args(config)
+    assert finetuning.finetuning_type == "lora"
+    assert (finetuning.lora_rank, finetuning.lora_alpha, finetuning.lora_dropout) == (32, 32, 0.0)
+    assert finetuning.lora_target == ["all"]
 
 
 @pytest.mark.parametrize("name", ["paper", "small"])

@@ -54,7 +54,8 @@ READERS = {
         "optim_config@engine/fsdp/ optimizer_config@engine/fsdp/ config@config/optimizer.py"
     ),
     "actor_rollout_ref.actor.policy_loss": "policy_loss",
-    "actor_rollout_ref.model": "model model_config",
+    "actor_rollout_ref.model": "model model_config self@workers/config/model.py",
+    "actor_rollout_ref.model.lora": "lora",
     "actor_rollout_ref.model.override_config": "override_config",
     "actor_rollout_ref.ref": "ref",
     "actor_rollout_ref.ref.fsdp_config": "engine_config",

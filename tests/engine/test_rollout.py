@@ -819,3 +819,12 @@ def test_adapters_and_foreign_code_are_refused(tiny_model: Path) -> None:
         model = OmegaConf.create({"path": str(tiny_model), key: value})
         with pytest.raises(ValueError, match=rf"model\.{key}"):
             server_settings(rollout_config(), model, 0)
+
+
+def test_adapters_that_are_merged_on_their_way_are_weights_like_others(tiny_model: Path) -> None:
+    from omegaconf import OmegaConf
+
+    from grrm.verl_plugin.rollout import server_settings
+
+    model = OmegaConf.create({"path": str(tiny_model), "lora_rank": 8, "lora": {"merge": True}})
+    assert server_settings(rollout_config(), model, 0).model_path == str(tiny_model)

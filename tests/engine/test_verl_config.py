@@ -19,9 +19,16 @@ from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_launch import hydra_arguments, launch_overrides
 from grrm.rewards.group import GroupOptions, GroupRewardManager
 
-OVERLAYS = {"demo": [], "small": ["paper", "small"], "one_gpu": ["paper", "small", "one_gpu"]}
+OVERLAYS = {
+    "demo": [],
+    "small": ["paper", "small"],
+    "one_gpu": ["paper", "small", "one_gpu"],
+    "lora": ["paper", "small", "one_gpu", "lora"],
+}
 STAGES = ["grrm_rlvr", "mt_grpo"]
-RUNS = [(name, stage) for name in ("demo", "paper", "small", "one_gpu", "dedicated") for stage in STAGES]
+RUNS = [
+    (name, stage) for name in ("demo", "paper", "small", "one_gpu", "lora", "dedicated") for stage in STAGES
+]
 
 
 def overrides(stage, tmp_path, name="demo"):

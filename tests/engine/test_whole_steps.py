@@ -10,11 +10,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("verl")
 
 from verl.trainer.ppo.v1 import agent_loop_tq, replay_buffer
+from verl.utils import tensordict_utils
 
 from grrm.asking.client import JudgeClient
 from grrm.asking.options import UNLIMITED, JudgeOptions
@@ -288,6 +291,20 @@ def test_all_rollouts_of_a_step_are_one_message(verls_loops: dict[str, str]) -> 
 
 def test_a_validation_has_its_own_number_of_rollouts(verls_loops: dict[str, str]) -> None:
     assert rolled_out(Batch(uid=["b"], validate=True), lambda uid, session: False) == [["b0", "b1"]]
+
+
+@pytest.mark.parametrize(("validates", "count"), [(None, 3), (True, 2), (False, 3)])
+def test_rollouts_are_counted_as_verl_hands_batches_over(validates: bool | None, count: int) -> None:
+    batch = tensordict_utils.get_tensordict(
+        {"uid": np.array(["b", "a", "c"], dtype=object), "index": torch.tensor([4, 2, 9])}
+    )
+    if validates is not None:
+        tensordict_utils.assign_non_tensor_data(batch, "validate", validates)
+    for part in batch.chunk(2):
+        worker = Loop(lambda uid, session: False)
+        assert worker._rollouts(part) == [count] * len(part)
+        assert all(isinstance(uid, str) for uid in worker._uids(part))
+    assert worker._uids(batch) == ["b", "a", "c"]
 
 
 def test_nobody_waits_for_a_rollout_that_fails_before_it_asks(verls_loops: dict[str, str]) -> None:

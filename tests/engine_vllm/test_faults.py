@@ -134,12 +134,7 @@ def named(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
 
 
 def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
-    """One of a run's processes. verl starts the judge's server first, then the router, then the policy's."""
-    if which == "router":
-        # A fork of the trainer, whose name it bears.
-        trainer = named(processes, "ray::TaskRunner")
-        (router,) = (process for process in trainer if process.parent() in trainer)
-        return router
+    """One of a run's processes. verl starts the judge's server before the policy's."""
     whose, _, what = which.partition("'s ")
     judge, policy = named(processes, "ray::EndingServer")
     server = judge if whose == "judge" else policy
@@ -151,7 +146,6 @@ def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
 
 KILLED = {
     "judge's server": "vllm_server_reward_0_0",
-    "router": "reward_router_0",
     "policy's engine": r"vllm_server_0_0|EngineDeadError",
     "judge's engine": r"vllm_server_reward_0_0|EngineDeadError",
 }

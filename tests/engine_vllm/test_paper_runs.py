@@ -34,6 +34,7 @@ VERDICTS = {"A": "good\n\n### Final Ranking:\n\nA > B\n\n### Scores:\n\nA: 9, B:
 VERDICTS["B"] = VERDICTS["A"].replace("A > B", "B > A").replace("A: 9, B: 2", "B: 9, A: 2")
 PROMPT = ROOT / "config/prompts/toy_ranking.yaml"
 STEPS = 2
+OVERLAYS = {"one_gpu": ["paper", "small", "one_gpu"], "lora": ["paper", "small", "one_gpu", "lora"]}
 
 
 def ranking_prompts() -> list[str]:
@@ -100,7 +101,7 @@ class Run:
 
 def rendered_run(kind: str, stage: str) -> dict[str, Any]:
     """What a GPU would get, with what a CPU needs changed."""
-    config = experiment("paper", "small", "one_gpu") if kind == "one_gpu" else experiment("paper")
+    config = experiment(*OVERLAYS.get(kind, ["paper"]))
     if kind == "dedicated":
         config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
     return on_cpu(render_rl(config, stage))
@@ -143,11 +144,11 @@ def trained(kind: str, stage: str, models: dict[str, Path], folder: Path) -> Run
     return run
 
 
-# What make test has time for; make test-full adds the paper's own batches, and a judge apart.
-KINDS = ["one_gpu", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("paper", "dedicated"))]
+# What make test has time for; make test-full adds adapters, the paper's own batches, and a judge apart.
+KINDS = ["one_gpu", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("lora", "paper", "dedicated"))]
 
 
-@pytest.fixture(scope="module", params=KINDS[:2])
+@pytest.fixture(scope="module", params=KINDS[:3])
 def rlvr(request: pytest.FixtureRequest, models: dict[str, Path], tmp_path_factory: Any) -> Run:
     return trained(request.param, "grrm_rlvr", models, tmp_path_factory.mktemp("rlvr"))
 

@@ -115,6 +115,12 @@ def test_a_column_for_each_candidate_makes_groups_of_any_size(tmp_path: Path) ->
     ]
 
 
+def test_lists_in_a_cell_are_json(tmp_path: Path) -> None:
+    content = b'src_text\tmt_texts\tscores\nTag\t["a", "[b]"]\t[9, "3"]\n'
+    (row,) = read(tmp_path, "grrm_rlvr", "--input", "x.tsv", *GERMAN, files={"x.tsv": content})
+    assert (row["mt_texts"], row["scores"]) == (["a", "[b]"], [9, 3])
+
+
 def test_groups_of_rlvr_need_no_analysis(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "grrm_rlvr", "--input", "x.jsonl", files={"x.jsonl": jsonl(GROUP)})
     assert row == GROUP

@@ -11,7 +11,9 @@ from sacrebleu.metrics import BLEU, CHRF
 
 import score_segments
 import score_translations
+from configurations import ROOT
 from grrm.files import read_json, write_jsonl
+from grrm.metrics.llm_judge import load_prompt
 from grrm.metrics.segments import Given, Scored
 from grrm.metrics.translation import score_translations as scores_of
 from grrm.report.samples import collect_samples
@@ -160,3 +162,31 @@ def test_samples_without_a_reference_have_no_score_that_needs_one(folder: Path) 
         None,
     )
     assert by_row[1]["scores"] == {"chrf++": [100.0, 100.0]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "does"),
+    [
+        ("comet", {}, False),
+        ("bleurt", {}, False),
+        ("xcomet", {}, False),
+        ("cometkiwi", {}, True),
+        ("llm_judge", {}, True),
+        ("metricx", {"reference_free": True}, True),
+        ("metricx", {"reference_free": False}, False),
+    ],
+)
+def test_it_is_known_which_metrics_do_without_references(
+    metric: str, options: dict[str, Any], does: bool
+) -> None:
+    assert score_segments._does_without(metric, options) is does
+
+
+def test_the_llm_judge_is_asked_without_a_reference_where_there_is_none(folder: Path) -> None:
+    render = load_prompt(ROOT / "config/prompts/judge_translation.yaml")
+    segments = list(Given(folder / "segments.parquet", [f"model={folder / 'model.jsonl'}"]).segments)
+    with_one, without = render(segments[0]), render(segments[3])
+    assert FIRST[0] in with_one
+    assert "None" not in without
+    assert len(without) < len(with_one)
+    assert SAID[3] in without

@@ -69,6 +69,47 @@ def test_an_engine_that_was_killed_is_said_to_be(script: ModuleType) -> None:
         run(script, "os._exit(3)")
 
 
+def with_adapters(targets: str = "all", width: int = 8) -> None:
+    """The model has a layer for them, and the configuration says that they are trained."""
+    header = {
+        "model.layers.0.q_proj.weight": {"dtype": "F32", "shape": [width, width], "data_offsets": [0, 4]}
+    }
+    text = json.dumps(header).encode()
+    Path("start/model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"0000")
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    lora = {"lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "lora_target": targets}
+    Path("config.yaml").write_text(yaml.safe_dump(config | {"finetuning_type": "lora", "bf16": False} | lora))
+
+
+def test_a_target_that_the_model_lacks_is_said_before_anything_starts() -> None:
+    with_adapters("v_proj")
+    with pytest.raises(UserError, match=r"lora.targets has 'v_proj', expected .* of start: q_proj"):
+        run(train_sft, NEVER)
+    assert not Path("started").exists()
+    assert not Path("working").exists()
+
+
+def test_adapters_that_cannot_be_merged_are_kept_and_merged_by_the_next_call() -> None:
+    with_adapters()
+    train = "pathlib.Path('working/trainer_state.json').write_text('{\"log_history\": []}')\n"
+    train += "pathlib.Path('working/tokenizer.json').write_text('{}')\n"
+    calls = "import sys\nmerges = 'grrm.engines.merge_adapters' in sys.argv\n"
+    calls += "open('calls', 'a').write(' '.join(sys.argv[2:3] + sys.argv[3:] * merges) + '\\n')\n"
+    with pytest.raises(UserError, match="working: its adapters cannot be merged; the reason stands above"):
+        run(train_sft, f"{calls}{train}os._exit(3 * merges)")
+    assert not Path("model").exists()
+    merge = "out = pathlib.Path(sys.argv[-2]); out.mkdir()\n"
+    merge += "[(out / name).write_text('{}') for name in ('config.json', 'model.safetensors')]\n"
+    run(train_sft, f"{calls}{train}if merges:\n    " + merge.replace("\n", "\n    "))
+    found = Path("calls").read_text().splitlines()
+    assert [line.split()[0] for line in found] == ["grrm.engines.sft_main", "grrm.engines.merge_adapters"] * 2
+    model, adapters, output, dtype = found[-1].split()[1:]
+    assert (model, adapters, dtype) == ("start", "working", "float32")
+    assert Path(output).name.startswith(".merged")
+    names = {"config.json", "model.safetensors", "tokenizer.json", "judge.json", "training.json", "README.md"}
+    assert {file.name for file in Path("model").iterdir()} == names
+
+
 @both
 def test_too_little_memory_is_said_before_anything_starts(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch

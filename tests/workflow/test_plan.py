@@ -26,7 +26,7 @@ CONFIGURATIONS = [
         "paper paper_fork",
         "paper paper_released",
     ),
-    *("paper small", "paper small one_gpu"),
+    *("paper small", "paper small one_gpu", "paper small one_gpu lora"),
     *("judges", "paper judges_paper"),
     *("paper small alignment_gpu",),
 ]
@@ -156,7 +156,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
-    tools = {"run_workflow", "lock_environments", "print_summary", "document_config"}
+    tools = {"run_workflow", "lock_environments", "print_summary", "document_config", "verify_digits"}
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+ALL_LINEAR = "all-linear"
+"""In lora.targets: all linear layers within the blocks, as peft names them."""
+
 Engine: TypeAlias = Literal["sft", "rl", "bt"]
 Task: TypeAlias = Literal["ranking", "translation"]
 Makes: TypeAlias = Literal["judge", "policy", "sft"]

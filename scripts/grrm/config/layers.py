@@ -8,6 +8,7 @@ from typing import Any
 
 from grrm.config.data_relations import data_contradictions
 from grrm.config.environment import lay_environment, lay_for_evaluation, spread_rows
+from grrm.config.finetuning import lora_contradictions, spread_finetuning
 from grrm.config.relations import contradictions
 from grrm.config.reward_relations import reward_contradictions
 from grrm.config.schema import check, load_schema, resolve
@@ -76,9 +77,16 @@ def resolve_experiment(
         resolved, origins = lay(files, environment or {})
         check(resolved, schema, origins)
     spread_rows(resolved, origins, files["hardware"])
-    checks = (contradictions, reward_contradictions, teacher_contradictions, data_contradictions)
+    checks = (
+        contradictions,
+        reward_contradictions,
+        teacher_contradictions,
+        data_contradictions,
+        lora_contradictions,
+    )
     if problems := [problem for of in checks for problem in of(resolved)]:
         raise UserError("configuration: " + "; ".join(problems))
+    spread_finetuning(resolved)
     return resolved
 
 

@@ -177,11 +177,13 @@ def saves(settings: Mapping[str, Any]) -> int | None:
 
 def model_files(working: Path) -> list[Path]:
     """What Hugging Face's trainer wrote at its end: weights, configuration, tokenizer."""
+    names = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
+    return sorted({*tokenizer_files(working), *(file for name in names for file in working.glob(name))})
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """What transformers saved of a tokenizer."""
     names = (
-        "*.safetensors",
-        "*.safetensors.index.json",
-        "config.json",
-        "generation_config.json",
         "tokenizer*",
         "vocab.json",
         "merges.txt",
@@ -189,7 +191,7 @@ def model_files(working: Path) -> list[Path]:
         "added_tokens.json",
         "chat_template.jinja",
     )
-    return sorted({file for name in names for file in working.glob(name)})
+    return sorted({file for name in names for file in folder.glob(name)})
 
 
 def fingerprint(path: Path) -> str:

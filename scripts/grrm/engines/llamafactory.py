@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.engines import adapters
 from grrm.engines.trainer import CPU, engine_environment, logging_steps, optimization
 
 DATASET = "stage"
-_TASK = {"stage": "sft", "do_train": True, "finetuning_type": "full"}
+_TASK = {"stage": "sft", "do_train": True}
 
 
 def sft_config(
@@ -23,7 +24,7 @@ def sft_config(
     hardware: Mapping[str, Any] = CPU,
     deepspeed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The YAML configuration of `llamafactory-cli train` for full finetuning.
+    """The YAML configuration of `llamafactory-cli train`, for full finetuning or with adapters.
 
     Resumable: LLaMA-Factory looks for a checkpoint only if `overwrite_output_dir` is false.
 
@@ -41,6 +42,7 @@ def sft_config(
         "model_name_or_path": str(model),
         **({"flash_attn": settings["attention"]} if cuda else {}),
         **_TASK,
+        **adapters.llamafactory_keys(settings),
         **({"deepspeed": dict(deepspeed)} if deepspeed else {}),
         "dataset_dir": str(dataset_dir),
         "dataset": DATASET,

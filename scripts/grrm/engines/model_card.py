@@ -17,6 +17,7 @@ import yaml
 from grrm import __version__
 from grrm.catalogue.trainings import Training as Row
 from grrm.catalogue.trainings import training_of
+from grrm.engines.adapters import adapters_of
 
 FILE = "README.md"
 Training = Mapping[str, Any]
@@ -85,6 +86,7 @@ def model_card(
         "## Where it comes from",
         "\n".join(_lineage(name, training, ancestors)),
         "## Training",
+        *_trained(config),
         _hyperparameters(config),
         "The whole configuration, and the SHA-256 of everything the training read, are in `training.json`.",
         "## Evaluation",
@@ -180,6 +182,12 @@ def _lineage(name: str, training: Training, ancestors: Sequence[Training]) -> li
 def _shown(path: str) -> str:
     """A path without the folders of somebody's machine."""
     return Path(path).name if Path(path).is_absolute() else path
+
+
+def _trained(config: Mapping[str, Any]) -> list[str]:
+    """A sentence about adapters; nothing where all weights were trained."""
+    adapters = adapters_of(config)
+    return [f"LoRA: {adapters} were trained, and merged into the weights."] if adapters else []
 
 
 def _hyperparameters(config: Mapping[str, Any]) -> str:

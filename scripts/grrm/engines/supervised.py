@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from grrm.engines import checkpoints, resources, sessions, stop, trackers
-from grrm.files import UserError, write_jsonl
+from grrm.files import UserError, atomic_path, write_jsonl
 from grrm.lock import held
 from grrm.model_folder import check_model
 from grrm.preflight.probes import training_hardware
 from grrm.slurm.allocation import end_of_job
+
+_MERGED = "merged"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Launch:
         devices: GPUs, or processes on CPUs, of each.
         run: trains to the end or the next stop; the exit status.
         curve: the metrics of the steps done, from the working folder.
+        adapters: parameters of the adapters that alone are trained; 0 if all parameters are.
+        merge: writes the plain model of the adapters in a working folder to another folder; the exit status.
+            None without adapters.
     """
 
     engine: str
@@ -35,6 +41,8 @@ class Launch:
     devices: int
     run: Callable[[], int]
     curve: Callable[[Path], Iterator[Mapping[str, float | None]]]
+    adapters: int = 0
+    merge: Callable[[Path, Path], int] | None = None
 
 
 def train(args: argparse.Namespace, config: Mapping[str, Any], launch: Launch) -> None:
@@ -56,18 +64,32 @@ def train(args: argparse.Namespace, config: Mapping[str, Any], launch: Launch) -
         if not checkpoints.is_finished(working):
             checkpoints.remove_unusable(working)
             _run(args, initial, working, launch)
+            if launch.merge is not None:
+                _merge(launch.merge, working)
             checkpoints.mark_finished(working)
         write_jsonl(args.curve, launch.curve(working))
         cards = [args.card] if args.card else []
-        checkpoints.publish([*checkpoints.model_files(working), *cards], args.model, training)
+        model = working if launch.merge is None else working / _MERGED
+        checkpoints.publish([*checkpoints.model_files(model), *cards], args.model, training)
+
+
+def _merge(merge: Callable[[Path, Path], int], working: Path) -> None:
+    """Write the plain model beside the adapters, with the tokenizer that was saved with them."""
+    with atomic_path(working / _MERGED) as partial:
+        if merge(working, partial) != 0:
+            raise UserError(f"{working}: its adapters cannot be merged; the reason stands above in this log")
+        for file in checkpoints.tokenizer_files(working):
+            shutil.copy2(file, partial / file.name)
 
 
 def _run(args: argparse.Namespace, initial: Path, working: Path, launch: Launch) -> None:
     on_cpu = bool(launch.arguments.get("use_cpu"))
     if on_cpu:
-        resources.check_sft_memory(initial, launch.devices if launch.nodes > 1 else 1)
+        processes = launch.devices if launch.nodes > 1 else 1
+        resources.check_sft_memory(initial, processes, launch.adapters)
     saves = checkpoints.saves(launch.arguments)
-    resources.check_sft_disk(initial, working, device="cpu" if on_cpu else "cuda", saves=saves)
+    device = "cpu" if on_cpu else "cuda"
+    resources.check_sft_disk(initial, working, device=device, saves=saves, adapters=launch.adapters)
     trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
     hardware = training_hardware(launch.nodes, 0 if on_cpu else launch.devices)
     with stop.stop_in_time(working, end_of_job), sessions.recorded(working, hardware):

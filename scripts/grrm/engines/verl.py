@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from grrm.engines import verl_rewards, verl_vllm
+from grrm.engines import adapters, verl_rewards, verl_vllm
 from grrm.engines.trainer import CPU
 from grrm.engines.verl_rewards import DEDICATED, Overrides, PartFiles
 
@@ -85,6 +85,7 @@ def rl_overrides(
     overrides = {
         **_data(settings, data, seed),
         **_policy(settings, model, seed),
+        **adapters.verl_keys(settings),
         **_loss(settings),
         **_rollouts(settings, seed),
         **reward,

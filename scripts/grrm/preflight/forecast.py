@@ -246,12 +246,21 @@ def forecast(
             asked = request(f"train_{name}", resources, config)
             hours = gpu_hours * (1 / (asked.nodes * asked.gpus))
             jobs = Range(*(math.ceil(max(end, 1e-9) / (asked.runtime / 60)) for end in hours))
-        checkpoint = assumptions["checkpoint"]
-        room = Range(*checkpoint["bytes"]["range"]) * checkpoint["kept"]
-        model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
-        disk = (room + model) * parameters
+        disk = _checkpoint_bytes(name, config[name], assumptions["checkpoint"]) * parameters
         stages.append(Stage(name, rows, table.source, steps, gpu_hours, hours, jobs, disk))
     return stages
+
+
+def _checkpoint_bytes(name: str, settings: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> Range:
+    """Bytes on the disk for each parameter of the model: checkpoints and the finished model."""
+    room = Range(*checkpoint["bytes"]["range"])
+    model = Range(checkpoint["model_bytes"], checkpoint["model_bytes"])
+    if settings.get("finetuning") == "lora":
+        # verl's hold the merged model beside the adapters; LLaMA-Factory merges when it has finished.
+        merged = model * (1 if TRAININGS[name].engine == "rl" else 1 / checkpoint["kept"])
+        room = room * Range(*checkpoint["lora"]["range"]) + merged
+    total: Range = room * checkpoint["kept"] + model
+    return total
 
 
 def longest_path(stages: Iterable[Stage]) -> tuple[list[str], Range]:
@@ -303,6 +312,8 @@ def _gpu_seconds(
 ) -> Range:
     row = TRAININGS[name]
     prompt, answer = (_tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
+    if settings.get("finetuning") == "lora":
+        assumptions = _with_adapters(assumptions)
     if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
@@ -311,6 +322,13 @@ def _gpu_seconds(
     # One call of the judge for each group.
     judged = _tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
     return rl_seconds(prompt, answer, prompts * settings["rollouts"], judged, parameters, assumptions)
+
+
+def _with_adapters(assumptions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The assumptions where adapters alone are trained."""
+    speed = assumptions["speed"]
+    training = Range(*speed["training"]["range"]) * Range(*speed["lora"]["range"])
+    return {**assumptions, "speed": {**speed, "training": {"range": training}}}
 
 
 def learning_seconds(tokens: Range, parameters: float, assumptions: Mapping[str, Any]) -> Range:
@@ -439,6 +457,10 @@ def format_forecast(
     low, high = item["range"]
     kept = assumptions["checkpoint"]["kept"]
     lines.append(f"  checkpoint: {low:g} to {high:g} bytes a parameter, {kept} kept ({item['source']})")
+    if any(config[stage.name].get("finetuning") == "lora" for stage in stages):
+        item = assumptions["checkpoint"]["lora"]
+        low, high = item["range"]
+        lines.append(f"  adapters: {low:g} to {high:g} of the model ({item['source']})")
     return "\n".join(lines)
 
 

@@ -48,8 +48,11 @@ def server_settings(config: RolloutConfig, model: Any, replica_rank: int) -> Ser
         raise ValueError(f"rollout.quantization={config.quantization!r} is not supported")
     if model.get("trust_remote_code", False):
         raise ValueError("model.trust_remote_code=True is not supported: no code is run from a model folder")
-    if model.get("lora_rank", 0) > 0 or (model.get("lora") or {}).get("rank", 0) > 0:
-        raise ValueError("model.lora_rank: the transformers rollout takes full weights only")
+    lora = model.get("lora") or {}
+    if max(model.get("lora_rank", 0), lora.get("rank", 0)) > 0 and not lora.get("merge", False):
+        raise ValueError(
+            "model.lora_rank without model.lora.merge: the transformers rollout takes full weights"
+        )
     override = model.get("override_config") or {}
     return ServerSettings(
         model_path=model.get("local_path") or model.get("path"),

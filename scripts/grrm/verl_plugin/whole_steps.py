@@ -84,10 +84,13 @@ class StepWorker(_Worker):
     async def generate_sequences(self, batch: Any) -> None:
         """As verl's."""
         rounds: Rounds[dict[str, Any], Any] = Rounds(self.llm_client.send)
-        for place, (uid, count) in enumerate(zip(batch["uid"], self._rollouts(batch), strict=True)):
-            seats = [Asker(rounds, (place, session)) for session in range(count)]
-            self._seats[getattr(uid, "data", uid)] = seats
+        for place, (uid, count) in enumerate(zip(self._uids(batch), self._rollouts(batch), strict=True)):
+            self._seats[uid] = [Asker(rounds, (place, session)) for session in range(count)]
         await super().generate_sequences(batch)
+
+    @staticmethod
+    def _uids(batch: Any) -> list[str]:
+        return [str(getattr(uid, "data", uid)) for uid in batch["uid"]]
 
     def _rollouts(self, batch: Any) -> list[int]:
         rollout = self.config.actor_rollout_ref.rollout
