@@ -46,7 +46,13 @@ STAGES = {
     "mt_sft": (0.2, 80, 8),
     "mt_grpo": (0.15, 500, 32),
 }
-RL = {"train_batch_size": 8, "mini_batch_size": 8, "micro_batch_size": 8, "learning_rate": 2e-5}
+RL = {
+    "train_batch_size": 8,
+    "mini_batch_size": 8,
+    "micro_batch_size": 8,
+    "learning_rate": 2e-5,
+    "warmup_steps": 0,
+}
 
 
 def main() -> None:

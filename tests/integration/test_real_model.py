@@ -36,6 +36,7 @@ RL = {
     "rollouts": 2,
     "max_response_length": 64,
     "learning_rate": 1e-5,
+    "warmup_steps": 0,
     "save_steps": 1,
     "threads": 2,
 }
