@@ -16,6 +16,8 @@ RUN := $(BIN)/python scripts/run_workflow.py --cores $(CORES)
 TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
+# Parts of make test-full.
+FULL := other_processor teacher paper_runs judge_runs real_model
 TRL := .snakemake/environments/trl/bin/python
 
 .PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
@@ -55,10 +57,14 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
 
-test-full: environments-vllm ## What does not fit into make test: further runs of the GPUs' configurations, an emulated processor
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -rs tests/engine -m full
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q tests/engine_vllm -m full
-	$(BIN)/python -m pytest -q tests/integration -m full
+test-full: $(FULL:%=test-full-%) ## What does not fit into make test, in parts; their last results: docs/tested.md
+
+test-full-%: environments-vllm
+	@mkdir -p .snakemake/tested
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 \
+		$(if $(wildcard tests/engine/test_$*.py),$(TRAIN),$(if $(wildcard tests/integration/test_$*.py),$(BIN)/python,$(VLLM))) \
+		-m pytest -q -rs -m full $(wildcard tests/engine*/test_$*.py tests/integration/test_$*.py) --junitxml=.snakemake/tested/$*.xml; status=$$?; \
+	$(BIN)/python tests/record_tested.py --part $* --report .snakemake/tested/$*.xml && exit $$status
 
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
 	$(RUN) .snakemake/environments/trl.json

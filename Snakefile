@@ -48,4 +48,4 @@ rule all:
         rules.write_provenance.output,
         rules.measure_efficiency.output,
         REWARD_COMPARISON,
-        ANNOTATION_PAGE if TEACHER else [],
+        ANNOTATION_PAGE if ANNOTATED else [],

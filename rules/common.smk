@@ -25,6 +25,7 @@ from grrm.catalogue.rewards import KINDS as REWARD_ENTRIES
 from grrm.config import (
     STAGES,
     alignment_prompt_of,
+    annotation_folder,
     compared_models,
     compared_runs,
     function_files_of,
@@ -242,7 +243,7 @@ EVALUATIONS = [
 
 # Who makes ranking data, if somebody does.
 TEACHER = config.get("teacher")
-ANNOTATION = f"{RESULTS}/annotation"
+ANNOTATION = annotation_folder(config)
 ANNOTATION_PAGE = f"{RESULTS}/report/annotation.html"
 ALIGNMENT_SUMMARY = f"{RESULTS}/alignment.json"
 REWARD_KINDS = f"{RESULTS}/evaluation/reward_kinds.json"

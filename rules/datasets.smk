@@ -85,6 +85,8 @@ try:
     OWN_TESTS = own_test_sets(config)
 except UserError as error:
     raise WorkflowError(str(error))
+# Whether a teacher makes some of the tables.
+ANNOTATED = any(given.key.startswith("teacher") for given in OWN_FILES.values())
 # Published test sets that are read.
 PUBLISHED_TESTS = []
 # Kinds of which rows of one's own files are held out.

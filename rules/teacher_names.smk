@@ -3,7 +3,9 @@
 # No output: what was answered is not asked again, whatever is made anew.
 JOURNAL = f"{ANNOTATION}/journal"
 # What groups are made of.
-TEACHER_PAIRS = TABLES["mt_grpo"]
+TEACHER_PAIRS = (
+    f"{RESULTS}/data/files/mt_grpo.parquet" if HELD_OUT else TABLES["mt_grpo"]
+)
 
 
 def here(section):

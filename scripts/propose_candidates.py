@@ -19,7 +19,7 @@ from grrm.annotation.candidates import (
     unanswered,
 )
 from grrm.annotation.program import add_common_options, read_settings
-from grrm.annotation.rankings import check_answered
+from grrm.annotation.rankings import SEPARATOR, check_answered
 from grrm.config.teacher import REFERENCE, degraded_name
 from grrm.files import UserError, write_json
 from grrm.inference.backends import BUDGET
@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> None:
             "teacher.candidates"
         )
     write_table(args.output, groups, "candidates")
-    chosen = Counter(name for group in groups for systems in group["systems"] for name in systems.split("+"))
+    chosen = Counter(
+        name for group in groups for systems in group["systems"] for name in systems.split(SEPARATOR)
+    )
     counts: dict[str, Any] = {
         "pairs": len(pairs),
         "sources": len(rows),

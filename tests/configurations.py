@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from grrm.config import load_experiment
+from grrm.config.rewards import alignment_prompt_of
 from grrm.engines.llamafactory import sft_config
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
@@ -62,6 +63,24 @@ def render_rl(config: Mapping[str, Any], stage: str, **changes: Any) -> dict[str
         return fork_overrides(settings, **arguments, seed=config["seed"])
     prompt = Path(config["prompts"]["ranking"]) if judged else None
     return rl_overrides(settings, **arguments, judge_prompt=prompt, seed=config["seed"])
+
+
+def render_alignment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """verl's overrides of the alignment against an endpoint, as the workflow names its files."""
+    results, stage = Path("results") / config["experiment"], "alignment_grpo"
+    settings = config["alignment"]["grpo"]
+    return rl_overrides(
+        settings,
+        stage=stage,
+        model=results / f"models/{stage}_base",
+        data=results / "prepared/alignment_train.parquet",
+        checkpoints=results / "checkpoints" / stage,
+        judge_prompt=alignment_prompt_of(settings["reward"]),
+        task="conversation",
+        seed=config["seed"],
+        hardware=config["hardware"],
+        validation_data=results / "prepared/alignment_validation.parquet",
+    )
 
 
 def empty_model(folder: Path, parameters: int) -> Path:

@@ -23,9 +23,13 @@ CHANGES: dict[str, tuple[Any, str]] = {
 }
 """Of every run: key -> value on a CPU, and what the key has on GPUs that a CPU has not."""
 
-ONE_DEVICE = ("trainer.nnodes", "trainer.n_gpus_per_node")
-ONE_DEVICE_OF_A_JUDGE = ("reward.reward_model.nnodes", "reward.reward_model.n_gpus_per_node")
-"""Of a run on several GPUs: one training process and one server, which have no other to talk to."""
+ONE_DEVICE = {
+    "trainer.nnodes": "a training process on every machine",
+    "trainer.n_gpus_per_node": "a training process on every GPU of a machine, with its share of the weights",
+    "reward.reward_model.n_gpus_per_node": "a server of the judge on every GPU of a pool of its own",
+    "actor_rollout_ref.rollout.tensor_model_parallel_size": "a server's weights spread over several GPUs",
+}
+"""Of a run on several GPUs, each 1 on a CPU: one training process and one server, alone."""
 
 SERVER_CHANGES = {
     "enable_sleep_mode": "memory that a CPU does not give back: calls of sleep and wake come, and do nothing",
@@ -41,11 +45,16 @@ SERVERS = {
 }
 
 
-def on_cpu(rendered: Mapping[str, Any]) -> dict[str, Any]:
-    """A rendered configuration for GPUs with the changes that a CPU needs."""
+def on_cpu(rendered: Mapping[str, Any], *, kv_cache: int = KV_CACHE) -> dict[str, Any]:
+    """A rendered configuration for GPUs with the changes that a CPU needs.
+
+    Args:
+        rendered: the configuration.
+        kv_cache: bytes of each server's KV cache.
+    """
     changed = {key: value for key, (value, _) in CHANGES.items()}
-    changed |= {key: 1 for key in (*ONE_DEVICE, *ONE_DEVICE_OF_A_JUDGE) if rendered.get(key, 1) != 1}
+    changed |= {key: 1 for key in ONE_DEVICE if rendered.get(key, 1) != 1}
     for server, name in SERVERS.items():
         if rendered.get(name) == "vllm":
-            changed |= vllm_on_cpu(server, KV_CACHE)
+            changed |= vllm_on_cpu(server, kv_cache)
     return {**rendered, **changed}

@@ -133,6 +133,13 @@ def make_experiment(folder: Path) -> Path:
             "environments": {
                 "train": {"lock_sha256": SHA, "python": "3.11.7", "packages": {"torch": "2.13.0"}}
             },
+            "machine": {
+                "cpu": "A",
+                "cores": 2,
+                "memory_gb": 8.0,
+                "system": "Linux",
+                "processor": {"vendor": "B", "threads": {"mt_sft": 1}},
+            },
         },
     )
     write_json(

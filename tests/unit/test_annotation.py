@@ -138,6 +138,8 @@ def test_the_same_sources_are_drawn_when_others_come_after_them() -> None:
     assert len(few) == 10 and few != rows[:10]
     assert [row for row in sample_pairs(rows, 20, 3) if row in few] == few
     assert sample_pairs(rows, None, 3) == sample_pairs(rows, 50, 3) == rows
+    twice = [*rows, pair("Quelle 7", "another"), pair("Quelle 50", "x")]
+    assert sample_pairs(twice, None, 3) == [*rows, twice[-1]]
 
 
 # ---------------------------------------------------------------- files of other systems

@@ -362,6 +362,31 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(stream, shown):
     assert ("\r" in stream.getvalue()) is stream.isatty()
 
 
+def test_progress_tells_rate_cost_and_time_left(monkeypatch):
+    clock = iter([0.0, 20.0, 40.0])
+    monkeypatch.setattr("grrm.inference.progress.time.monotonic", lambda: next(clock))
+    stream, tally, there = io.StringIO(), Tally(), 3
+    with Progress(10, stream, cost=lambda: "7 calls, cost 0.25", there=lambda: there) as progress:
+        tally.usable = 5
+        progress(tally)
+        tally.usable = 7
+        progress(tally)
+    # Two answers in twenty seconds, three were there before.
+    assert stream.getvalue().splitlines() == [
+        "5 of 10 answers, 0 failed, 20.0 s, 0.10 a second, 7 calls, cost 0.25, 50 s left",
+        "7 of 10 answers, 0 failed, 40.0 s, 0.10 a second, 7 calls, cost 0.25, 30 s left",
+    ]
+
+
+def test_without_an_answer_of_this_run_the_time_left_is_not_known(monkeypatch):
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr("grrm.inference.progress.time.monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    with Progress(10, stream, cost=lambda: "0 calls", there=lambda: 5) as progress:
+        progress(Tally(usable=5))
+    assert stream.getvalue().endswith("0.00 a second, 0 calls, time left unknown\n")
+
+
 def test_a_single_answer_needs_no_progress():
     stream = Terminal()
     with Progress(1, stream) as progress:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from grrm.cluster import load_resources, request
 from grrm.config import load_experiment, models_here, stage_environments
@@ -106,6 +108,18 @@ def test_a_model_that_vllm_runs_on_gpus_needs_some() -> None:
     assert gpus == {"annotate_rankings": 4, "propose_candidates": 0}
     with pytest.raises(UserError, match=r"teacher\.gpus is 4, expected 0 where no model runs here"):
         configured("paper", gpus=4)
+
+
+def test_the_documented_section_can_be_used() -> None:
+    page = (ROOT / "docs/teacher.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", page, re.S)
+    assert example is not None
+    overlays = [ROOT / f"config/{name}.yaml" for name in ("paper", "small")]
+    config = load_experiment(ROOT, overlays, yaml.safe_load(example[1]))
+    assert systems_of(config["teacher"]["candidates"]) == [
+        *("reference", "small", "served", "elsewhere"),
+        *("reference-dropped", "served-untranslated"),
+    ]
 
 
 def test_a_teacher_on_vllm_takes_its_environment_on_a_cpu() -> None:

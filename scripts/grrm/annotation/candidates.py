@@ -27,13 +27,19 @@ _TOGETHER = 4096
 
 
 def sample_pairs(rows: Sequence[Row], groups: int | None, seed: int) -> list[Row]:
-    """The rows that groups are made of, in the sequence of the table: all, or so many drawn by the seed.
+    """The sources that are asked about, in the sequence of the table: all, or so many drawn by the seed.
+
+    A source that stands in several rows is asked about once, with its first reference.
 
     Who is in does not change when the table grows at its end or the seed of others does: each row has a place
     of its own by the hash of its texts.
     """
+    known: dict[int, Row] = {}
+    for row in rows:
+        known.setdefault(key_of(row), row)
+    rows = list(known.values())
     if groups is None or groups >= len(rows):
-        return list(rows)
+        return rows
     places = [(seed_of(seed, key_of(row)), i) for i, row in enumerate(rows)]
     return [rows[i] for i in sorted(i for _, i in sorted(places)[:groups])]
 

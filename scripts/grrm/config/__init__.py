@@ -42,7 +42,7 @@ from grrm.config.stages import (
     trained_stages,
     value_of,
 )
-from grrm.config.teacher import backend_of, models_here
+from grrm.config.teacher import annotation_folder, backend_of, models_here
 
 __all__ = [
     "NEEDS",
@@ -51,6 +51,7 @@ __all__ = [
     "TASKS",
     "OwnFiles",
     "alignment_prompt_of",
+    "annotation_folder",
     "backend_of",
     "compared_models",
     "compared_runs",

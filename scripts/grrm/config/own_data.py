@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from grrm.catalogue.trainings import STAGES, TRAININGS
+from grrm.config.teacher import annotation_folder
 from grrm.files import UserError
 
 Task: TypeAlias = Literal["ranking", "translation"]
 TASKS: tuple[Task, ...] = ("ranking", "translation")
 PUBLISHED = "published"
 """What `data.test_sets` has for a test set of config/datasets.yaml where it has own ones too."""
+TEACHER = "teacher"
+"""The key of tables that a teacher makes."""
 HELD_OUT = 0.1
 """Share of the rows that is held out where there is no test set (`data.held_out`)."""
 
@@ -76,9 +79,24 @@ def own_files(config: Mapping[str, Any], folder: str | Path = "") -> dict[str, O
     given = config["data"].get("files") or {}
     found = {}
     for stage in STAGES:
-        if (name := _made_from(stage, given)) is not None:
+        if (annotated := _made_by_teacher(stage, given, config)) is not None:
+            found[stage] = annotated
+        elif (name := _made_from(stage, given)) is not None:
             found[stage] = _files(f"data.files.{name}", given[name], Path(folder))
     return found
+
+
+def _made_by_teacher(stage: str, given: Mapping[str, Any], config: Mapping[str, Any]) -> OwnFiles | None:
+    """The table that a teacher makes in place of one that is not given: rankings, reasoned translations."""
+    teacher, row = config.get("teacher"), TRAININGS[stage]
+    if teacher is None or not given or stage in given:
+        return None
+    folder = annotation_folder(config)
+    if row.task == "ranking" and _made_from(stage, given) is None:
+        return OwnFiles(TEACHER, (f"{folder}/rankings.parquet",))
+    if row.table == "cot" and teacher["translations"] is not None:
+        return OwnFiles(f"{TEACHER}.translations", (f"{folder}/translations.parquet",))
+    return None
 
 
 def _made_from(stage: str, given: Mapping[str, Any]) -> str | None:
@@ -123,7 +141,8 @@ def what_to_give(table: str) -> str:
     more = "" if table in STAGES else ", or a test set of the task ranking in data.test_sets"
     return (
         f"{needed} needs rankings: give {_keys(ranking)}{more}; with a finished GRRM "
-        f"(evaluate.start_from.{ranking[-1]}) {' and '.join(translation)} can be asked for without"
+        f"(evaluate.start_from.{ranking[-1]}) {' and '.join(translation)} can be asked for without, and a "
+        "teacher makes them of sentence pairs (section teacher)"
     )
 
 

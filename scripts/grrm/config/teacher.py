@@ -14,6 +14,11 @@ REFERENCE = "reference"
 """The system that is the table's own translation."""
 
 
+def annotation_folder(config: Mapping[str, Any]) -> str:
+    """Folder of what a teacher makes."""
+    return f"results/{config['experiment']}/annotation"
+
+
 def asked_sections(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Whom a teacher's experiment asks, by the keys of their sections; nobody without a teacher."""
     teacher = config.get("teacher")

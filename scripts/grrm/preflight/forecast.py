@@ -179,9 +179,23 @@ def _own_table(config: Mapping[str, Any], stage: str, sizes: Mapping[int, float]
     given = own_files(config, folder).get(stage)
     if given is None:
         return Table(Range(0, 0), sizes, f"no files: {what_to_give(stage)}")
+    if given.key.startswith("teacher") and not (folder / given.files[0]).exists():
+        return _annotated_table(config, stage, sizes, folder)
     lines = read_lines if given.plain else read_rows
     rows = sum(1 for path in given.files for _ in lines(folder / path))
     return Table(Range(rows, rows), sizes, f"counted in {', '.join(given.files)}")
+
+
+def _annotated_table(
+    config: Mapping[str, Any], stage: str, sizes: Mapping[int, float], folder: Path
+) -> Table:
+    """Rows that a teacher makes at most, before it has: one for each source."""
+    teacher = config["teacher"]
+    ranked = TRAININGS[stage].task == "ranking"
+    limit = teacher["candidates"]["groups"] if ranked else teacher["translations"]["rows"]
+    rows = _own_table(config, "mt_grpo", sizes, folder).rows.high
+    rows = rows if limit is None else min(rows, limit)
+    return Table(Range(0, rows), sizes, "the teacher's, at most; what it keeps is not known yet")
 
 
 def rows_per_group(size: int, subgroup_augment: int, shuffle_augment: int) -> float:
