@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
+from grrm.catalogue.trainings import STAGES
 from grrm.files import UserError, read_json, read_yaml, sha256, write_text
 from grrm.process import run_main
-from grrm.report.machine import STAGES
 
 MODELS = ("grrm_base", "mt_base", *STAGES)
 """In the order in which they are made: the first that differs is where to look."""

@@ -35,6 +35,9 @@ ALLOWED = {
     "scripts/grrm/data/sample.py": "which rows each stage gets of the sample",
     "scripts/grrm/data/toy_world.py": "which rows each stage gets of the toy world",
     "scripts/check_leakage.py": "an example of an option",
+    "scripts/grrm/commands/forecast.py": "a teacher is asked about the pairs of GRPO",
+    "scripts/grrm/preflight/forecast.py": "a teacher is asked about the pairs of GRPO",
+    "rules/teacher_names.smk": "a teacher is asked about the pairs of GRPO",
     **{
         f"scripts/prepare_{stage}.py": "prepares the rows of this stage"
         for stage in ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")

@@ -11,10 +11,8 @@ from typing import Any
 
 import psutil
 
+from grrm.catalogue.trainings import STAGES
 from grrm.preflight.probes import usable_cores
-
-STAGES = ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo")
-"""In the order in which they build on each other, those of the judge first."""
 
 # Of a processor, what libraries of linear algebra choose their kernels by; the names of Linux.
 _EXTENSIONS = {
