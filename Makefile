@@ -17,7 +17,7 @@ TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
 # Parts of make test-full.
-FULL := other_processor teacher paper_runs judge_runs
+FULL := other_processor teacher paper_runs judge_runs real_model
 TRL := .snakemake/environments/trl/bin/python
 
 .PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
@@ -52,7 +52,7 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 	$(BIN)/python -m pytest -q -n 2 tests/attacks
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full"
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full"
 	$(BIN)/python -m pytest -q -rs tests/slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser
@@ -61,8 +61,9 @@ test-full: $(FULL:%=test-full-%) ## What does not fit into make test, in parts; 
 
 test-full-%: environments-vllm
 	@mkdir -p .snakemake/tested
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(if $(wildcard tests/engine/test_$*.py),$(TRAIN),$(VLLM)) -m pytest -q -rs -m full \
-		$(wildcard tests/engine*/test_$*.py) --junitxml=.snakemake/tested/$*.xml; status=$$?; \
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 \
+		$(if $(wildcard tests/engine/test_$*.py),$(TRAIN),$(if $(wildcard tests/integration/test_$*.py),$(BIN)/python,$(VLLM))) \
+		-m pytest -q -rs -m full $(wildcard tests/engine*/test_$*.py tests/integration/test_$*.py) --junitxml=.snakemake/tested/$*.xml; status=$$?; \
 	$(BIN)/python tests/record_tested.py --part $* --report .snakemake/tested/$*.xml && exit $$status
 
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs

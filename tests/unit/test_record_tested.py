@@ -29,7 +29,8 @@ def test_the_page_names_every_part() -> None:
     page = (ROOT / "docs/tested.md").read_text(encoding="utf-8")
     marked = [
         path.stem.removeprefix("test_")
-        for path in (ROOT / "tests").glob("engine*/test_*.py")
+        for folder in ("engine*", "integration")
+        for path in (ROOT / "tests").glob(f"{folder}/test_*.py")
         if "mark.full" in path.read_text(encoding="utf-8")
     ]
     assert record_tested.HEAD in page
