@@ -1,7 +1,7 @@
 """Test sets that are held out of a user's own tables.
 
-is trained on or tested on as a whole, whatever tables its rows are in: the gate finds no leakage.
-is trained on or tested on as a whole, whatever tables its rows are in; so the gate finds no leakage.
+Rows that share a text, or have nearly the same one on any side (`grrm.data.leakage`), are one family. It is
+trained on or tested on as a whole, whatever tables its rows are in; so the gate finds no leakage.
 """
 
 from __future__ import annotations
