@@ -84,7 +84,8 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Taught]:
 
 
 def test_nothing_that_was_answered_is_asked_again(taught: Taught) -> None:
-    assert taught.twice <= 2 * AT_ONCE
+    # Of two programs that ask at the same time, each loses what it has under way at each of two kills.
+    assert taught.twice <= 2 * 2 * AT_ONCE
     spent = sum(
         read_json(taught.folder / f"annotation/{name}.json")["spent"]["calls"]
         for name in ("rankings", "translations")
