@@ -22,12 +22,9 @@ def make_hub_client() -> None:
     for name in names:
         if name.upper() == "NO_PROXY":
             os.environ[name] = _BRACKETED.sub(r"\1", os.environ[name])
-    from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
-    if constants.is_offline_mode():  # nothing is asked
-        return
-    try:
+    try:  # offline, too: the hub makes it before it looks whether it may ask
         get_session()
     except Exception as error:  # the client's errors have no common ancestor, and may quote a password
         raise UserError(

@@ -185,7 +185,7 @@ def test_a_lone_response_cannot_be_compared() -> None:
         ({"question": "?", "responses": ["x", 7]}, r"responses\[1\] is 7; expected a text"),
         ({"messages": [{"role": "robot", "content": "x"}], "response": "x"}, "messages"),
         ({"question": "?", "response": "x", "reference": 7}, "reference is 7"),
-        ({"question": "?", "response": "x \ud83d"}, "half of a character"),
+        ({"question": "?", "response": "x \ud83d"}, "without NUL and half characters"),
     ],
 )
 def test_a_row_that_cannot_be_graded_is_named(content: dict[str, Any], words: str) -> None:

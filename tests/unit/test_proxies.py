@@ -164,6 +164,11 @@ def token():
     from grrm.preflight.downloads import check_token
     raise UserError(str(check_token().found))
 
+def offline():
+    from huggingface_hub import constants
+    constants.HF_HUB_OFFLINE = True
+    reachable()
+
 run_main(globals()[sys.argv[1]])
 """
 
@@ -178,6 +183,7 @@ run_main(globals()[sys.argv[1]])
         ("tokenizer", "HTTP_PROXY", "http://user:hidden@host:port"),
         ("reachable", "HTTPS_PROXY", "http://user:hidden@host:port"),
         ("upload", "https_proxy", "::::"),
+        ("offline", "ALL_PROXY", "socks5://user:hidden@127.0.0.1:9"),
         ("token", "SSL_CERT_FILE", "/no/such/file"),
     ],
 )
