@@ -20,6 +20,8 @@ from scripted_teacher import Teacher
 from serving import serving
 from workspace import ROOT, Workspace, wait_for
 
+# Four minutes: tests of the programs that make the data are in test_annotation.py, the same stages in test_own_data.py.
+pytestmark = pytest.mark.full
 PAIRS = "config/example/pairs.tsv"
 AT_ONCE = 4
 
