@@ -217,7 +217,8 @@ def test_what_is_dropped_is_counted_by_reason(undisturbed: Path) -> None:
             made_by["teacher"]["model"] == "teacher" and made_by["teacher"]["decoding"]["temperature"] == 0.4
         )
     translated = read_json(undisturbed / "translations.json")
-    assert translated["dropped"].keys() == {"no_translation"}
+    # One of the references, which are words drawn by chance, is taken for another language.
+    assert translated["dropped"] == {"no_translation": 10, "language": 1}
 
 
 def test_a_budget_is_kept_through_kills_and_ends_with_what_is_there(tmp_path: Path) -> None:
