@@ -8,21 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from grrm.annotation.asked import Asked, Files, open_asked
-from grrm.annotation.program import add_common_options, outcome, read_settings, told
+from grrm.annotation.asked import Files, open_asked
+from grrm.annotation.program import add_common_options, concluded, read_settings, sorted_out
 from grrm.annotation.quality import quality_of
 from grrm.annotation.rankings import (
     Judged,
-    check_answered,
-    is_unanswered,
     judge_groups,
     ranking_row,
     record_of,
 )
 from grrm.files import UserError, write_json, write_jsonl
-from grrm.inference.backends import BUDGET
 from grrm.process import run_main
-from grrm.prompts import RankingPrompt, check_columns, load_ranking_prompt
+from grrm.prompts import check_columns, load_ranking_prompt
 from grrm.schemas import read_table, write_table
 
 
@@ -48,34 +45,20 @@ def main(argv: list[str] | None = None) -> None:
     with open_asked(settings, files, args.seed, gpus=settings["gpus"], threads=args.threads) as asked:
 
         def records() -> Iterator[dict[str, Any]]:
-            for judged in _judged(asked, rows, prompt, settings, args.seed):
-                if judged.dropped is None:
-                    kept.append(judged)
-                else:
-                    dropped[judged.dropped] += 1
-                record = record_of(judged)
+            judged = judge_groups(asked, rows, prompt, settings["orders"], settings["agreement"], args.seed)
+            for record in map(record_of, sorted_out(judged, kept, dropped)):
                 figures.append(_without_texts(record))
                 yield record
 
         write_jsonl(args.groups, records())
-        unanswered = sum(count for reason, count in dropped.items() if is_unanswered(reason))
-        asked_about = len(rows) - dropped[BUDGET]
-        check_answered(unanswered, asked_about, settings["max_failure_share"], "teacher")
-        found = outcome(asked, len(kept), dropped)
+        found = concluded(asked, len(kept), dropped, settings["max_failure_share"], "teacher.budget")
         made_by = {**asked.made_by, "orders": settings["orders"], "agreement": settings["agreement"]}
-        print(told(found, "teacher.budget"))
     if not kept:
         raise UserError(f"{args.input}: no group is left; see in {args.groups} what the teacher answered")
     write_table(args.output, [ranking_row(judged, made_by) for judged in kept], "ranking")
     statistics = quality_of(figures, settings["agreement"])
     write_json(args.quality, {"task": "rankings", **found, **statistics})
     print(f"{args.output}: {len(kept)} groups")
-
-
-def _judged(
-    asked: Asked, rows: list[dict[str, Any]], prompt: RankingPrompt, settings: dict[str, Any], seed: int
-) -> Iterator[Judged]:
-    return judge_groups(asked, rows, prompt, settings["orders"], settings["agreement"], seed)
 
 
 def _without_texts(record: dict[str, Any]) -> dict[str, Any]:

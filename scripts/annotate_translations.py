@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from grrm.annotation.asked import Files, open_asked
 from grrm.annotation.candidates import sample_pairs
-from grrm.annotation.program import add_common_options, outcome, read_settings, told
-from grrm.annotation.rankings import check_answered, is_unanswered
+from grrm.annotation.program import add_common_options, concluded, read_settings, sorted_out
 from grrm.annotation.translations import Translated, record_of, translate_pairs, translation_row
 from grrm.files import UserError, write_json, write_jsonl
-from grrm.inference.backends import BUDGET
 from grrm.process import run_main
 from grrm.prompts import check_columns, load_translation_prompt
 from grrm.schemas import read_table, write_table
@@ -42,26 +38,16 @@ def main(argv: list[str] | None = None) -> None:
     # A budget of its own: both rules may run at once.
     asked_as = {**settings, "budget": checks["budget"]}
     with open_asked(asked_as, files, args.seed, gpus=settings["gpus"], threads=args.threads) as asked:
-
-        def records() -> Iterator[dict[str, Any]]:
-            for translated in translate_pairs(asked, rows, prompt, checks, args.seed):
-                if translated.dropped is None:
-                    kept.append(translated)
-                else:
-                    dropped[translated.dropped] += 1
-                yield record_of(translated)
-
-        write_jsonl(args.answers, records())
-        unanswered = sum(count for reason, count in dropped.items() if is_unanswered(reason))
-        check_answered(unanswered, len(rows) - dropped[BUDGET], settings["max_failure_share"], "teacher")
-        found = outcome(asked, len(kept), dropped)
+        translated = translate_pairs(asked, rows, prompt, checks, args.seed)
+        write_jsonl(args.answers, map(record_of, sorted_out(translated, kept, dropped)))
+        key = "teacher.translations.budget"
+        found = concluded(asked, len(kept), dropped, settings["max_failure_share"], key)
         made_by = dict(asked.made_by)
-        print(told(found, "teacher.translations.budget"))
     if not kept:
         raise UserError(
             f"{args.pairs}: no translation is left; see in {args.answers} what the teacher answered"
         )
-    write_table(args.output, [translation_row(translated, made_by) for translated in kept], "cot")
+    write_table(args.output, [translation_row(one, made_by) for one in kept], "cot")
     write_json(args.quality, {"task": "translations", **found})
     print(f"{args.output}: {len(kept)} translations")
 

@@ -16,10 +16,9 @@ from grrm.annotation.candidates import (
     of_file,
     of_model,
     sample_pairs,
-    unanswered,
 )
 from grrm.annotation.program import add_common_options, read_settings
-from grrm.annotation.rankings import SEPARATOR, check_answered
+from grrm.annotation.rankings import SEPARATOR, check_answered, unanswered
 from grrm.config.teacher import REFERENCE, degraded_name
 from grrm.files import UserError, write_json
 from grrm.inference.backends import BUDGET

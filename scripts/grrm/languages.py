@@ -7,6 +7,8 @@ imported when the first language is looked up: planning does without it.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -77,6 +79,11 @@ def _is_language(code: str) -> bool:
     except UserError:
         return False
     return True
+
+
+def letters_by_script(text: str) -> Counter[str]:
+    """The letters of a text, by the first word of their Unicode names: LATIN, CJK, HIRAGANA..."""
+    return Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
 
 
 def base_language(code: str) -> str:

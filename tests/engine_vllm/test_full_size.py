@@ -21,7 +21,6 @@ import ray
 import vllm
 from hydra import compose, initialize_config_module
 from verl.workers.config import HFModelConfig
-from verl.workers.rollout.replica import RolloutMode
 from verl.workers.rollout.vllm_rollout import vllm_async_server
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import EngineArgs
@@ -41,6 +40,7 @@ from grrm.verl_plugin.seeded_loop import further_ends
 from grrm.verl_plugin.vllm_replica import EndingServer
 from on_cpu import SERVER_CHANGES
 from qwen_models import END_OF_TURN, SHAPES, Shape, save_model
+from vllm_server import server_alone
 
 Overlays = tuple[str, ...]
 # Under the judge's and the policy's section: the server's configuration.
@@ -130,17 +130,7 @@ class Servers:
 
     def check(self, rollout: Any, model: Any) -> tuple[EndingServer, VllmConfig]:
         """The server of a composed section, and what vLLM made of its arguments."""
-        server = EndingServer(
-            config=rollout,
-            model_config=model,
-            rollout_mode=RolloutMode.HYBRID,
-            workers=[],
-            replica_rank=0,
-            node_rank=0,
-            gpus_per_node=8,
-            nnodes=1,
-            cuda_visible_devices="0",
-        )
+        server = server_alone(rollout, model, gpus=8)
         with pytest.raises(CheckedError) as checked:
             asyncio.run(server.launch_server())
         (vllm_config,) = checked.value.args

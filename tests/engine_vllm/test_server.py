@@ -21,7 +21,6 @@ import ray
 import torch
 from hydra import compose, initialize_config_module
 from transformers import AutoModelForCausalLM
-from verl.workers.rollout.replica import RolloutMode
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightSender
 
 from configurations import experiment, render_rl
@@ -29,6 +28,7 @@ from grrm.engines.verl import MODEL
 from grrm.engines.verl_launch import hydra_arguments
 from grrm.verl_plugin import vllm_replica
 from grrm.verl_plugin.vllm_replica import EndingServer
+from vllm_server import server_alone
 
 PROMPTS = [[1, 5, 9, 100 + i] for i in range(8)]
 SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "logprobs": True}
@@ -103,17 +103,7 @@ def served(tiny_model: Path) -> Iterator[Served]:
     patch.setattr(ray, "get_runtime_context", Context)
     patch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
     runner.get_loop()
-    server = EndingServer(
-        config=whole.rollout,
-        model_config=whole.model,
-        rollout_mode=RolloutMode.HYBRID,
-        workers=[],
-        replica_rank=0,
-        node_rank=0,
-        gpus_per_node=1,
-        nnodes=1,
-        cuda_visible_devices="0",
-    )
+    server = server_alone(whole.rollout, whole.model)
     actor = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
     served = Served(server, actor, runner)
     try:

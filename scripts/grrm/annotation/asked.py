@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from grrm.asking.ledger import Spent, spent_in
 from grrm.inference.attempts import Retries
@@ -15,6 +14,7 @@ from grrm.inference.backends import Backend, Decoding, Engine, fit, open_backend
 from grrm.inference.journalled import JournalledBackend
 from grrm.inference.openai_backend import OpenAIBackend
 from grrm.inference.progress import Progress
+from grrm.inference.runs import Tally
 
 T = TypeVar("T")
 
@@ -146,9 +146,22 @@ def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield rows[start : start + size]
 
 
-def file_name(name: str) -> str:
-    """A name as that of a file."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+class _Answer(Protocol):
+    @property
+    def failure(self) -> str | None: ...
+
+
+A = TypeVar("A", bound=_Answer)
+
+
+def in_order(answers: Iterable[tuple[int, A]], tally: Tally, progress: Progress) -> list[A]:
+    """Answers by their positions, which they do not come in; each is counted and shown as it comes."""
+    found: dict[int, A] = {}
+    for position, answer in answers:
+        found[position] = answer
+        tally.count(answer.failure)
+        progress(tally)
+    return [found[position] for position in range(len(found))]
 
 
 def _opened(model: str, engine: Engine, files: Files) -> Backend:

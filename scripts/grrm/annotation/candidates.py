@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grrm.annotation.asked import Asked, chunks
+from grrm.annotation.asked import Asked, chunks, in_order
 from grrm.annotation.degrade import degrade
 from grrm.annotation.rankings import SEPARATOR, key_of
 from grrm.annotation.selection import Candidate, choose, distinct, group_size
 from grrm.files import UserError, is_text, read_lines
 from grrm.inference.answers import translate_each
 from grrm.inference.attempts import seed_of
-from grrm.inference.runs import SERVER_FAILURES, Tally
+from grrm.inference.runs import Tally
 from grrm.inference.tables import parse_rows
 from grrm.prompts import TranslationPrompt
 
@@ -106,22 +106,17 @@ def of_model(
     questions = [(i, draw) for i in range(len(rows)) for draw in range(samples)]
     with asked.progress(len(questions)) as progress:
         for together in chunks(questions, _TOGETHER):
-            answers: dict[int, str] = {}
-            for position, answer in translate_each(
+            answers = translate_each(
                 asked.backend,
                 [rows[i] for i, _ in together],
                 prompt,
                 asked.decoding,
                 retries=asked.retries,
                 keys=[(seed, key_of(rows[i]), draw) for i, draw in together],
-            ):
+            )
+            for (i, _), answer in zip(together, in_order(answers, tally, progress), strict=True):
                 if answer.translation is not None:
-                    answers[position] = answer.translation
-                tally.count(answer.failure)
-                progress(tally)
-            for position, (i, _) in enumerate(together):
-                if position in answers:
-                    found[i].append(answers[position])
+                    found[i].append(answer.translation)
     return found, tally.failures + tally.unanswered
 
 
@@ -172,8 +167,3 @@ def group_of(row: Row, texts: Mapping[str, Sequence[str]], sizes: Sequence[int],
         "mt_texts": [candidate.text for candidate in chosen],
         "systems": [SEPARATOR.join(candidate.systems) for candidate in chosen],
     }
-
-
-def unanswered(reasons: Counter[str]) -> int:
-    """Of the reasons for which there is no translation, those of a server."""
-    return sum(count for reason, count in reasons.items() if reason in SERVER_FAILURES)

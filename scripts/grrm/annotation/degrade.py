@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
+
+from grrm.languages import letters_by_script
 
 _TOKEN = re.compile(r"\S+\s*")
 # Scripts that are written without spaces, by the first word of their letters' Unicode names.
@@ -42,8 +43,8 @@ def pieces(text: str) -> list[str]:
 
 
 def _is_unspaced(text: str) -> bool:
-    names = [unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha()]
-    return sum(name in _UNSPACED for name in names) > len(names) / 2
+    letters = letters_by_script(text)
+    return sum(letters[name] for name in _UNSPACED) > letters.total() / 2
 
 
 def _joined(tokens: Sequence[str], *, spaced: bool) -> str:

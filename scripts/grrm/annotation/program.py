@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from grrm.annotation.asked import Asked
+from grrm.annotation.rankings import check_answered, unanswered
 from grrm.files import UserError
 from grrm.inference.backends import BUDGET
 from grrm.json_text import parse_json
@@ -41,6 +42,43 @@ def read_settings(text: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise UserError(f"--settings: {text[:80]!r}, expected an object in JSON")
     return settings
+
+
+class _Outcome(Protocol):
+    @property
+    def dropped(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=_Outcome)
+
+
+def sorted_out(found: Iterable[T], kept: list[T], dropped: Counter[str]) -> Iterator[T]:
+    """What comes, as it comes; what is kept is added to `kept`, the others are counted by reason."""
+    for one in found:
+        if one.dropped is None:
+            kept.append(one)
+        else:
+            dropped[one.dropped] += 1
+        yield one
+
+
+def concluded(asked: Asked, kept: int, dropped: Counter[str], most: float, key: str) -> dict[str, Any]:
+    """The outcome of all that was asked, told.
+
+    Args:
+        asked: the teacher.
+        kept: how many.
+        dropped: how many by reason.
+        most: share that a server may leave unanswered, 0 to 1.
+        key: of the budget in the configuration.
+
+    Raises:
+        UserError: it has left more unanswered.
+    """
+    check_answered(unanswered(dropped), kept + dropped.total() - dropped[BUDGET], most, "teacher")
+    found = outcome(asked, kept, dropped)
+    print(told(found, key))
+    return found
 
 
 def outcome(asked: Asked, kept: int, dropped: Counter[str]) -> dict[str, Any]:

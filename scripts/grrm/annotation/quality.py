@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from grrm.ranking import MAX_SCORE
@@ -30,9 +31,7 @@ def quality_of(groups: Sequence[Mapping[str, Any]], limit: float) -> dict[str, A
     kept = [group for group in groups if group["dropped"] is None]
     values = [group["agreement"] for group in answered]
     pairs = [one == other for group in kept for one, other in combinations(group["scores"], 2)]
-    sizes: dict[int, int] = {}
-    for group in kept:
-        sizes[len(group["scores"])] = sizes.get(len(group["scores"]), 0) + 1
+    sizes = Counter(len(group["scores"]) for group in kept)
     return {
         "agreement": {
             "limit": limit,
@@ -104,8 +103,4 @@ def by_position(answered: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _margin(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = fmean(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return 1.96 * math.sqrt(variance / len(values))
+    return 1.96 * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grrm.annotation.agreement import Decision, decide, seeded_orders
-from grrm.annotation.asked import Asked, chunks
+from grrm.annotation.asked import Asked, chunks, in_order
 from grrm.data.sft_rows import strip_verdict
 from grrm.files import UserError, is_text
 from grrm.inference.answers import RankedGroup, rank_each
@@ -69,8 +70,7 @@ def judge_groups(
     with asked.progress(sum(map(len, shown))) as progress:
         for together in chunks(list(zip(rows, shown, strict=True)), _TOGETHER):
             questions = [(row, order, k) for row, tried in together for k, order in enumerate(tried)]
-            found: dict[int, RankedGroup] = {}
-            for position, answer in rank_each(
+            found = rank_each(
                 asked.backend,
                 [row for row, _, _ in questions],
                 prompt,
@@ -78,11 +78,8 @@ def judge_groups(
                 orders=[order for _, order, _ in questions],
                 retries=asked.retries,
                 keys=[(seed, key_of(row), k) for row, _, k in questions],
-            ):
-                found[position] = answer
-                tally.count(answer.failure)
-                progress(tally)
-            answers = iter(found[position] for position in range(len(questions)))
+            )
+            answers = iter(in_order(found, tally, progress))
             for row, tried in together:
                 judged = [next(answers) for _ in tried]
                 yield judge_of(row, tried, judged, prompt, agreement)
@@ -190,9 +187,9 @@ def check_answered(unanswered: int, total: int, most: float, who: str) -> None:
         )
 
 
-def is_unanswered(reason: str | None) -> bool:
-    """Whether a group was dropped because a server failed."""
-    return reason in SERVER_FAILURES
+def unanswered(reasons: Counter[str]) -> int:
+    """Of the reasons for which there is nothing, those of a server."""
+    return sum(count for reason, count in reasons.items() if reason in SERVER_FAILURES)
 
 
 def key_of(row: Mapping[str, Any]) -> int:

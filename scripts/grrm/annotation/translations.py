@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grrm.annotation.asked import Asked, chunks
+from grrm.annotation.asked import Asked, chunks, in_order
 from grrm.annotation.checks import failed_check, response_of
 from grrm.annotation.rankings import key_of
 from grrm.inference.answers import TranslatedSegment, translate_each
@@ -53,16 +53,12 @@ def translate_pairs(
     tally = Tally()
     with asked.progress(len(rows)) as progress:
         for together in chunks(rows, _TOGETHER):
-            found: dict[int, TranslatedSegment] = {}
             keys = [(seed, key_of(row)) for row in together]
-            for position, answer in translate_each(
+            found = translate_each(
                 asked.backend, together, prompt, asked.decoding, retries=asked.retries, keys=keys
-            ):
-                found[position] = answer
-                tally.count(answer.failure)
-                progress(tally)
-            for position, row in enumerate(together):
-                yield checked(row, found[position], prompt, checks)
+            )
+            for row, answer in zip(together, in_order(found, tally, progress), strict=True):
+                yield checked(row, answer, prompt, checks)
 
 
 def checked(

@@ -51,7 +51,7 @@ def pair_of_reasoned(row: Row) -> dict[str, Any]:
     if row.get("trg_text") is not None:
         return pair(row)
     translation = code_block(reasoned(row)["response"])
-    return {**_source(row), "trg_text": text_in({"response": translation}, "response")}
+    return {**_source(row), "trg_text": text_of(translation, "response")}
 
 
 def pair(row: Row) -> dict[str, Any]:
@@ -79,10 +79,7 @@ def segment(row: Row) -> dict[str, Any]:
 
 def text_in(row: Mapping[str, Any], name: str) -> str:
     """The text in a column; UserError where it is empty, no text, or holds what is no part of a text."""
-    text = text_of(row.get(name), name)
-    if "\0" in text:
-        raise UserError(f"{name} is {short(text)}; expected a text without the character NUL")
-    return text
+    return text_of(row.get(name), name)
 
 
 def _source(row: Row) -> dict[str, Any]:
@@ -105,7 +102,7 @@ def _texts(row: Row, name: str) -> list[str]:
     values = _list(row, name)
     if not values:
         raise UserError(f"{name} is []; expected at least one text")
-    return [text_in({f"{name}[{number}]": value}, f"{name}[{number}]") for number, value in enumerate(values)]
+    return [text_of(value, f"{name}[{number}]") for number, value in enumerate(values)]
 
 
 def _list(row: Row, name: str) -> list[Any]:

@@ -9,11 +9,9 @@ Portuguese) not always; a translation with a sentence or two in another language
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from functools import cache
 
-from grrm.languages import base_language, script_of
+from grrm.languages import base_language, letters_by_script, script_of
 
 SIGNATURE = "script+function-words.1"
 
@@ -94,7 +92,7 @@ def is_off_target(text: str, language: str) -> bool | None:
         language: code of the language it should be in, one that `can_tell`.
     """
     code, script = base_language(language), script_of(language)
-    found = Counter(unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha())
+    found = letters_by_script(text)
     for dense in _DENSE & found.keys():
         found[dense] *= _DENSITY
     letters = found.total()

@@ -157,8 +157,8 @@ class GroupRewards:
         task = asyncio.get_running_loop().create_task(self._settle(uid, group), context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        if self._rounds is not None:
-            task.add_done_callback(lambda _: self._leave())
+        if (rounds := self._rounds) is not None:
+            task.add_done_callback(lambda _: rounds.leave())
 
     def _enter(self, place: Place) -> None:
         """Count the groups that may ask: all of a step before the first of them does, if it is known."""
@@ -169,10 +169,6 @@ class GroupRewards:
         elif place.step != self._entered:
             self._entered = place.step
             self._rounds.enter(place.groups)
-
-    def _leave(self) -> None:
-        if self._rounds is not None:
-            self._rounds.leave()
 
     async def _settle(self, uid: str, group: _Waiting) -> None:
         start = time.monotonic()
