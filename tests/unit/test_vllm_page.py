@@ -7,8 +7,8 @@ import re
 import pytest
 
 from configurations import ROOT
-from gpu_runs import rendered
-from on_cpu import CHANGES, ONE_DEVICE, SERVER_CHANGES, on_cpu
+from gpu_runs import TRAININGS, rendered
+from on_cpu import CHANGES, ONE_DEVICE, PACK, PACKED, SERVER_CHANGES, on_cpu
 
 PAGE = (ROOT / "docs/vllm.md").read_text(encoding="utf-8")
 
@@ -16,6 +16,7 @@ PAGE = (ROOT / "docs/vllm.md").read_text(encoding="utf-8")
 def rows() -> list[str]:
     shown = [f"| `{key}` | `{value}` | {why} |" for key, (value, why) in CHANGES.items()]
     shown += [f"| `{key}`, on several GPUs | `1` | {why} |" for key, why in ONE_DEVICE.items()]
+    shown.append(f"| `{PACK}`, with dynamic batches | {' | '.join(PACKED)} |")
     return shown + [f"| `{key}` of each server | | {why} |" for key, why in SERVER_CHANGES.items()]
 
 
@@ -24,18 +25,12 @@ def test_the_page_has_the_list_and_nothing_else() -> None:
     assert table == rows()
 
 
-@pytest.mark.parametrize(
-    ("kind", "stage"),
-    [
-        *((kind, stage) for kind in ("one_gpu", "lora", "paper") for stage in ("grrm_rlvr", "mt_grpo")),
-        ("dedicated", "mt_grpo"),
-        ("alignment", "alignment_grpo"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "stage"), TRAININGS)
 def test_the_list_is_all_that_is_changed(kind: str, stage: str) -> None:
     given = rendered(kind, stage)
     changed = {key for key, value in on_cpu(given).items() if given.get(key) != value}
     assert not changed & set(ONE_DEVICE) if kind in ("one_gpu", "lora") else changed & set(ONE_DEVICE)
-    assert changed - CHANGES.keys() - set(ONE_DEVICE) == {
+    assert (PACK in changed) == (kind not in ("judges", "alignment"))
+    assert changed - CHANGES.keys() - {PACK, *ONE_DEVICE} == {
         key for key in changed if re.search(r"[.]rollout[.]", key) and key.rsplit(".")[-1] in SERVER_CHANGES
     }
