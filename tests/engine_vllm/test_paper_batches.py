@@ -1,4 +1,4 @@
-"""The paper's RLVR and GRPO as rendered for its two machines of eight GPUs, on a CPU: steps of 512 prompts."""
+"""The paper's RLVR and GRPO as rendered for its machines, on a CPU: a step of 512 prompts."""
 
 from __future__ import annotations
 
