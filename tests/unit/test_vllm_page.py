@@ -6,8 +6,11 @@ import re
 
 import pytest
 
-from configurations import ROOT
+from configurations import ROOT, experiment, render_rl
 from gpu_runs import TRAININGS, rendered
+from grrm.engines import verl
+from grrm.engines.verl_rewards import JUDGE
+from grrm.engines.verl_vllm import JUDGE_SERVER
 from on_cpu import CHANGES, ONE_DEVICE, PACK, PACKED, SERVER_CHANGES, on_cpu
 
 PAGE = (ROOT / "docs/vllm.md").read_text(encoding="utf-8")
@@ -34,3 +37,30 @@ def test_the_list_is_all_that_is_changed(kind: str, stage: str) -> None:
     assert changed - CHANGES.keys() - {PACK, *ONE_DEVICE} == {
         key for key in changed if re.search(r"[.]rollout[.]", key) and key.rsplit(".")[-1] in SERVER_CHANGES
     }
+
+
+@pytest.mark.parametrize(
+    ("overlays", "kind", "numbers"),
+    [
+        (("paper", "paper_cla"), "paper", {verl.EPOCHS}),
+        (
+            ("paper", "small"),
+            "paper",
+            {
+                *(verl.BATCH, verl.EPOCHS, "trainer.nnodes", "trainer.save_freq", "data.max_response_length"),
+                "actor_rollout_ref.actor.ppo_mini_batch_size",
+                *(f"+reward.reward_kwargs.{name}" for name in ("max_response_length", "overlong_buffer")),
+                *(f"+reward.reward_kwargs.{name}" for name in ("max_resp_len", "overlong_buffer_cfg.len")),
+                *(f"{JUDGE_SERVER}.{name}" for name in ("response_length", "max_num_batched_tokens")),
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("stage", ["grrm_rlvr", "mt_grpo"])
+def test_what_is_not_executed_differs_in_numbers_alone(
+    overlays: tuple[str, ...], kind: str, numbers: set[str], stage: str
+) -> None:
+    given, executed = render_rl(experiment(*overlays), stage), rendered(kind, stage)
+    files = {verl.MODEL, verl.DATA, verl.VALIDATION_DATA, verl.CHECKPOINTS, JUDGE}
+    assert given.keys() == executed.keys()
+    assert {key for key in given if given[key] != executed[key]} - files <= numbers
