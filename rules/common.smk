@@ -17,6 +17,7 @@ from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import (
     check_rules,
     load_resources,
+    local_rules,
     request,
     requests,
     resources_of_runs,
@@ -59,10 +60,8 @@ from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
-from grrm.slurm.outages import endure_outages
+from grrm.slurm.queue import check_queue, describe_plan, job_name, own_jobs
 from grrm.vllm_cpu import check_processor
-
-endure_outages()
 
 try:
     config.update(

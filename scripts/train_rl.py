@@ -204,7 +204,8 @@ class _Watch:
     def read(self, line: str) -> None:
         """A line of the output."""
         if STOP_MARK in line:
-            raise UserError(line.partition(STOP_MARK)[2].strip())
+            last = verl_runs.last_complete_step(self.working)
+            raise sessions.failed(self.working, last or 0, line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             self.exceptions.append(exception)
         elif (
@@ -255,9 +256,11 @@ def _train(
     if status != 0:
         errors = watch.exceptions
         said = f"the last error it reported is: {errors[-1]}" if errors else "it reported no error"
-        raise UserError(
+        raise sessions.failed(
+            working,
+            last or 0,
             f"{resources.end_of_engine('verl', status, said)}. The whole output stands above in this log. "
-            f"The same command goes on after step {last or 0}"
+            f"The same command goes on after step {last or 0}",
         )
     stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.

@@ -16,7 +16,7 @@ from grrm.files import UserError
 from grrm.preflight.compiler import LOOK, check_compiler
 from grrm.preflight.findings import Finding, failed, failures
 from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
-from grrm.preflight.jobs import Job, check_jobs, sbatch_arguments, verdict
+from grrm.preflight.jobs import Job, check_jobs, check_memory_of_jobs, sbatch_arguments, verdict
 from grrm.preflight.partitions import Cluster, parse_cluster
 
 _SECONDS = 30
@@ -28,7 +28,8 @@ _ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED
 def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     """Findings about jobs on the cluster whose commands are here; nothing is submitted."""
     try:
-        findings = check_jobs(jobs, _cluster())
+        cluster = _cluster()
+        findings = [*check_jobs(jobs, cluster), *check_memory_of_jobs(cluster)]
     except UserError as error:
         return [
             failed("slurm", str(error), "run it on a login node of the cluster, or without --profile slurm")

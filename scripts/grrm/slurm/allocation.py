@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from grrm.files import UserError
+from grrm.files import PassingError, UserError
 from grrm.process import WORKFLOW_PID
 
 # Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
@@ -56,7 +56,8 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
         gpus: GPUs of each.
 
     Raises:
-        UserError: there is none, it has another number of machines, or too few ports are free.
+        UserError: there is none, it has another number of machines, or too few ports are free
+            (`PassingError`).
     """
     job = os.environ.get("SLURM_JOB_ID")
     wanted = f"hardware.nodes asks for {nodes} machines"
@@ -76,7 +77,7 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
         allocation = Allocation(job, found, gpus, skipped)
         if not any(is_in_use(allocation.port(index)) for index in range(_PORTS)):
             return allocation
-    raise UserError(
+    raise PassingError(
         f"no {_PORTS} ports in a row are free on this machine between {_FIRST_PORT} and {_LAST_PORT} "
         "(`ss -ltn` shows who listens): end what is left of earlier jobs, and run the same command again"
     )
@@ -140,5 +141,5 @@ def _ask(*command: str) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
-        raise UserError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
+        raise PassingError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
     return done.stdout.strip()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from grrm.files import UserError
+from grrm.files import PassingError
 from grrm.process import end_helper, start_helper
 from grrm.slurm.allocation import Allocation, step_environment
 from grrm.slurm.node import READY
@@ -126,16 +126,16 @@ def await_all(
         deadline: seconds.
 
     Raises:
-        UserError: a machine ended before all were there, or did not come up in time; the message names it.
+        PassingError: a machine ended before all were there, or did not come up in time; the message names it.
     """
     end = time.monotonic() + deadline
     while missing := set(steps.processes) - is_there():
         if ended := steps.ended():
-            raise UserError(f"{what}: {steps.report(ended[0])}")
+            raise PassingError(f"{what}: {steps.report(ended[0])}")
         if time.monotonic() > end:
             logs = ", ".join(str(steps.logs[node]) for node in sorted(missing))
             names = ", ".join(sorted(missing))
-            raise UserError(
+            raise PassingError(
                 f"{what} did not come up on {names} within {deadline:.0f} s; see {logs}. "
                 "Is the machine healthy (sinfo -R), and does it have this folder and the environments?"
             )
