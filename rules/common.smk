@@ -93,6 +93,7 @@ os.environ.update({WORKFLOW_PID: str(os.getpid())})
 os.environ.update(
     GRRM_TRACKER=config["tracker"],
     GRRM_STOP_BEFORE=str(config["cluster"]["stop_before"]),
+    GRRM_INTERFACE=config["cluster"]["interface"] or "",
 )
 
 STARTED = time.time()

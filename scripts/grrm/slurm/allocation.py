@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -85,12 +86,14 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
 
 def is_in_use(port: int) -> bool:
     """Whether something on this machine listens at a port, at any address."""
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.create_server(("", port), family=family).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            if family == socket.AF_INET:  # IPv6 may be switched off
+                raise
     return False
 
 
@@ -124,14 +127,10 @@ def step_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in variables.items() if key in kept or not key.startswith(own)}
 
 
-def own_address() -> str:
-    """The address other machines reach this one at: that of the route out. Nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("10.255.255.255", 1))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
+def node_addresses(nodes: Sequence[str]) -> list[str]:
+    """What other machines of the job are reached by: their names, and Slurm's addresses of them."""
+    shown = _ask("scontrol", "--oneliner", "show", "node", ",".join(nodes))
+    return [*nodes, *re.findall(r"\bNodeAddr=(\S+)", shown)]
 
 
 def _ask(*command: str) -> str:

@@ -59,6 +59,7 @@ def on_machine(
     node: str,
     command: Sequence[str],
     *,
+    meets: str | None = None,
     temporary: Path | None = None,
     reach: str | None = None,
     listens: Sequence[int] = (),
@@ -68,13 +69,15 @@ def on_machine(
 
     Args:
         node: the machine's name.
-        command: program and arguments.
+        command: program and arguments; `grrm.slurm.node.ADDRESS` in it becomes the machine's own address.
+        meets: address at which the machines meet, that of the first one.
         temporary: folder that it makes there, and removes at the end.
         reach: host:port that must be reached first.
         listens: ports that it listens at; one in use is an error that names it.
         attempts: how often it is run if it fails.
     """
     options = ["--attempts", str(attempts), *(["--temporary", str(temporary)] if temporary else [])]
+    options += ["--meets", meets] if meets else []
     options += ["--reach", reach] if reach else []
     options += ["--free", *map(str, listens)] if listens else []
     return [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options, "--", *command]

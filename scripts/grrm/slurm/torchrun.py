@@ -6,7 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from grrm.slurm.allocation import Allocation, own_address
+from grrm.slurm.allocation import Allocation, node_addresses
+from grrm.slurm.network import endpoint, own_address
+from grrm.slurm.node import ADDRESS
 from grrm.slurm.steps import DEADLINE, Steps, await_all, on_machine, start_steps
 
 
@@ -44,15 +46,16 @@ def torchrun_on_all(
     Raises:
         UserError: a machine did not come up; the message names it, and its log.
     """
-    host, port = own_address(), allocation.port(0)
+    host, port = own_address(node_addresses(allocation.nodes[1:])).text, allocation.port(0)
 
     def command(index: int, node: str) -> list[str]:
         where = ["--nnodes", str(len(allocation.nodes)), "--node-rank", str(index)]
-        meet = ["--master-addr", host, "--master-port", str(port), "--nproc-per-node", str(processes)]
-        run = [python, "-m", "torch.distributed.run", *where, *meet, "-m", *module]
+        meet = ["--master-addr", host, "--master-port", str(port), "--local-addr", ADDRESS]
+        each = ["--nproc-per-node", str(processes)]
+        run = [python, "-m", "torch.distributed.run", *where, *meet, *each, "-m", *module]
         if index == 0:
-            return on_machine(node, run, listens=[port])
-        return on_machine(node, run, reach=f"{host}:{port}")
+            return on_machine(node, run, meets=host, listens=[port])
+        return on_machine(node, run, meets=host, reach=endpoint(host, port))
 
     logs.mkdir(parents=True, exist_ok=True)
     commands = {node: command(index, node) for index, node in enumerate(allocation.nodes)}
