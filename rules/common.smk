@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import (
+    caches,
     check_rules,
     load_resources,
     local_rules,
@@ -94,6 +96,16 @@ os.environ.update(
     GRRM_TRACKER=config["tracker"],
     GRRM_STOP_BEFORE=str(config["cluster"]["stop_before"]),
     GRRM_INTERFACE=config["cluster"]["interface"] or "",
+)
+
+# On a compute node this file is read again, with what is set there.
+os.environ.update(
+    caches(
+        config["cluster"],
+        config["hardware"]["device"],
+        os.environ,
+        tempfile.gettempdir(),
+    )
 )
 
 STARTED = time.time()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from grrm.catalogue.trainings import of_part
@@ -18,6 +20,13 @@ from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
+_COMPILED = {
+    "TRITON_CACHE_DIR": "triton",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "VLLM_CACHE_ROOT": "vllm",
+    "HF_DATASETS_CACHE": "datasets",
+}
+_DOWNLOADED = {"UV_CACHE_DIR": "uv", "HF_HUB_CACHE": "hub", "HF_XET_CACHE": "xet"}
 _MOST_TIMES = 3  # of memory and time; or the last of many tries would ask for what no machine has
 
 
@@ -272,6 +281,31 @@ def resources_of_runs(
         return resource
 
     return {name: of(name) for name in first}
+
+
+def caches(
+    cluster: Mapping[str, Any], device: str, environment: Mapping[str, str], temporary: str
+) -> dict[str, str]:
+    """Variables that put the caches of engines and downloads elsewhere than into the home folder.
+
+    Args:
+        cluster: the section of that name. Its `scratch` may name variables of the environment, which a
+            compute node has and this machine need not (such as $SLURM_TMPDIR).
+        device: cpu or cuda. Without `scratch` what GPU jobs compile goes to the temporary folder of the
+            machine; processes of several machines in one cache on shared storage wait for each other's locks.
+        environment: what is set there already stays.
+        temporary: folder for temporary files.
+    """
+    said = cluster["scratch"] or ""
+    scratch = Template(said).safe_substitute(environment)
+    named = bool(said) and "$" not in scratch
+    if not named and device != "cuda":
+        return {}
+    folder = scratch if named else f"{temporary}/grrm-caches-{os.getuid()}"
+    found = {name: f"{folder}/{part}" for name, part in _COMPILED.items()}
+    if named:
+        found |= {name: f"{folder}/{part}" for name, part in _DOWNLOADED.items()}
+    return {name: path for name, path in found.items() if name not in environment}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,10 @@ mine = torch.tensor([float(distributed.get_rank() + 1)])
 distributed.all_reduce(mine)
 print("sum", mine.item(), os.environ["GLOO_SOCKET_IFNAME"], os.environ["VLLM_HOST_IP"], flush=True)
 """
+ALLOCATION = """
+from grrm.slurm.allocation import find_allocation
+print(find_allocation(2, 0).meets())
+"""
 TORCHRUN = """
 import os, sys
 from pathlib import Path
@@ -76,14 +81,19 @@ import os, subprocess, sys
 from pathlib import Path
 from grrm.slurm.allocation import find_allocation
 from grrm.slurm.ray import ray_cluster
+from grrm.slurm.ray_nodes import find_ray_nodes
+from grrm.slurm.torchrun import torchrun_on_all
 offers = {"--num-cpus": 1, "--object-store-memory": 100_000_000}
 allocation = find_allocation(2, 0)
 with ray_cluster(
     allocation, python=sys.argv[1], offers=offers, environment=os.environ, temporary=Path("/tmp/grrm-net"),
     logs=Path("logs"),
 ) as connection:
-    print(connection["RAY_ADDRESS"])
-    sys.exit(subprocess.run([sys.argv[1], "ask.py"], env={**os.environ, **connection}).returncode)
+    os.environ.update(connection)
+    subprocess.run([sys.argv[1], "ask.py"], check=True)
+    # An SFT joins a Ray that is there.
+    machines, how = find_ray_nodes(2, 0, sys.argv[1]), {"processes": 1, "environment": os.environ}
+    sys.exit(torchrun_on_all(machines, ["meet"], python=sys.argv[1], logs=Path("logs/over"), **how))
 """
 # A task on each machine.
 ASK = """
@@ -156,36 +166,46 @@ def on_the_first(folder: Path, program: str, **variables: str) -> str:
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-    logs = "".join(log.read_text() for log in sorted((folder / "logs").glob("*.log")))
+    logs = "".join(log.read_text() for log in sorted((folder / "logs").rglob("*.log")))
     assert done.returncode == 0, done.stdout + done.stderr + logs
     return done.stdout + logs
 
 
-@pytest.mark.parametrize(
-    ("networks", "known", "interface", "address"),
-    [
-        ((MANAGEMENT, FAST), FAST, "", "ib0 10.77.0.{}"),
-        ((MANAGEMENT, FAST), FAST, "eth0", "eth0 192.168.77.{}"),
-        ((FAST,), FAST, "", "ib0 10.77.0.{}"),
-        ((SIX,), SIX, "", "ib0 fd77::{}"),
-    ],
-    ids=["two networks", "a named one", "none by default", "IPv6 only"],
-)
-def test_machines_meet_in_the_network_that_they_share(
-    tmp_path: Path, networks: tuple[Network, ...], known: Network, interface: str, address: str
-) -> None:
-    with joined(*networks, known=known):
-        said = on_the_first(tmp_path, TORCHRUN, GRRM_INTERFACE=interface)
+NETWORKS = {
+    "two networks": ((MANAGEMENT, FAST), ""),
+    "a named one of two": ((MANAGEMENT, FAST), "eth0"),
+    "none by default": ((FAST,), ""),
+    "IPv6 only": ((SIX,), ""),
+}
+ADDRESSES = {
+    "two networks": ("ib0", "10.77.0."),
+    "a named one of two": ("eth0", "192.168.77."),
+    "none by default": ("ib0", "10.77.0."),
+    "IPv6 only": ("ib0", "fd77::"),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_the_address_is_that_of_the_network_that_they_share(tmp_path: Path, kind: str) -> None:
+    networks, interface = NETWORKS[kind]
+    with joined(*networks, known=networks[-1]):
+        said = on_the_first(tmp_path, ALLOCATION, GRRM_INTERFACE=interface)
+    assert said == f"{ADDRESSES[kind][1]}1\n"
+
+
+@pytest.mark.parametrize("kind", ["two networks", "IPv6 only"])
+def test_machines_meet_there(tmp_path: Path, kind: str) -> None:
+    networks, _ = NETWORKS[kind]
+    with joined(*networks, known=networks[-1]):
+        said = on_the_first(tmp_path, TORCHRUN)
+    name, prefix = ADDRESSES[kind]
     for index in (1, 2):
-        assert f"sum 3.0 {address.format(index)}\n" in said
+        assert f"sum 3.0 {name} {prefix}{index}\n" in said
 
 
-@pytest.mark.parametrize(
-    ("networks", "known", "prefix"),
-    [((MANAGEMENT, FAST), FAST, "10.77.0."), ((SIX,), SIX, "fd77::")],
-    ids=["two networks", "IPv6 only"],
-)
-def test_so_does_ray(tmp_path: Path, networks: tuple[Network, ...], known: Network, prefix: str) -> None:
-    with joined(*networks, known=known):
+def test_so_do_those_of_a_ray_and_what_joins_it(tmp_path: Path) -> None:
+    with joined(SIX, known=SIX):
         said = on_the_first(tmp_path, RAY)
-    assert f"tasks {[(f'{prefix}{index}',) * 2 for index in (1, 2)]}" in said
+    assert f"tasks {[(f'{SIX.prefix}{index}',) * 2 for index in (1, 2)]}" in said
+    for index in (1, 2):
+        assert re.search(rf"sum 3.0 \S+ {SIX.prefix}{index}\n", said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import yaml
 from configurations import experiment
 from grrm.cluster import (
     Request,
+    caches,
     load_resources,
     local_rules,
     request,
@@ -200,6 +202,20 @@ def test_what_needs_the_internet_may_have_a_partition_and_further_options_are_pa
         "--exclusive",
         "--comment=long run",
     ]
+
+
+def test_caches_do_not_go_to_the_home_folder_of_a_gpu_job() -> None:
+    cluster = experiment("paper")["cluster"]
+    found = caches(cluster, "cuda", {"VLLM_CACHE_ROOT": "/mine"}, "/tmp")
+    assert found["TRITON_CACHE_DIR"] == f"/tmp/grrm-caches-{os.getuid()}/triton"
+    assert "VLLM_CACHE_ROOT" not in found and "UV_CACHE_DIR" not in found
+    assert caches(cluster, "cpu", {}, "/tmp") == {}
+    cluster["scratch"] = "$LOCAL/me"
+    named = caches(cluster, "cpu", {"LOCAL": "/nvme"}, "/tmp")
+    assert named["UV_CACHE_DIR"] == "/nvme/me/uv" and named["TORCHINDUCTOR_CACHE_DIR"] == "/nvme/me/inductor"
+    # Not known on the login node.
+    assert caches(cluster, "cpu", {}, "/tmp") == {}
+    assert caches(cluster, "cuda", {}, "/tmp") | found == caches(cluster, "cuda", {}, "/tmp")
 
 
 def test_what_fails_asks_for_more_but_a_training_goes_on_with_the_same() -> None:

@@ -52,9 +52,7 @@ def test_what_is_wrong(changes: dict[str, Any], status: str, found: str) -> None
 
 
 # What srun of Slurm 22.05.8 prints.
-CHDIR = (
-    "slurmstepd: error: couldn't chdir to `/shared/grrm': No such file or directory: going to /tmp\n"
-)
+CHDIR = "slurmstepd: error: couldn't chdir to `/shared/grrm': No such file or directory: going to /tmp\n"
 
 
 @pytest.mark.parametrize(

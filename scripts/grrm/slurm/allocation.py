@@ -14,6 +14,7 @@ from datetime import datetime
 
 from grrm.files import PassingError, UserError
 from grrm.process import WORKFLOW_PID
+from grrm.slurm.network import own_address
 
 # Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
 _FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
@@ -39,6 +40,10 @@ class Allocation:
     def port(self, index: int) -> int:
         """The port of the job with this index, from 0 to 99: jobs on one machine have different ones."""
         return _FIRST_PORT + (int(self.job) + self.skipped) % _BLOCKS * _PORTS + index
+
+    def meets(self) -> str:
+        """The address at which the machines meet: that of this one, the first, in their common network."""
+        return own_address(_addresses(self.nodes[1:])).text
 
     def step(self, node: str, command: Sequence[str]) -> list[str]:
         """A command that runs `command` once on one machine, beside the step this process belongs to."""
@@ -127,7 +132,7 @@ def step_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in variables.items() if key in kept or not key.startswith(own)}
 
 
-def node_addresses(nodes: Sequence[str]) -> list[str]:
+def _addresses(nodes: Sequence[str]) -> list[str]:
     """What other machines of the job are reached by: their names, and Slurm's addresses of them."""
     shown = _ask("scontrol", "--oneliner", "show", "node", ",".join(nodes))
     return [*nodes, *re.findall(r"\bNodeAddr=(\S+)", shown)]

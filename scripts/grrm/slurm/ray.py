@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from grrm.process import end_helper, start_helper
-from grrm.slurm.allocation import Allocation, node_addresses
-from grrm.slurm.network import endpoint, own_address
+from grrm.slurm.allocation import Allocation
+from grrm.slurm.network import endpoint
 from grrm.slurm.node import ADDRESS
 from grrm.slurm.steps import DEADLINE, await_all, on_machine, start_steps
 
@@ -53,7 +53,7 @@ def ray_cluster(
     Raises:
         UserError: a machine did not come up; the message names it, and its log.
     """
-    host = own_address(node_addresses(allocation.nodes[1:])).text
+    host = allocation.meets()
     connection = {"RAY_ADDRESS": _address(allocation, host), **ray_token()}
     variables = {**environment, **connection}
     start = partial(_start_command, allocation, python=python, offers=offers, head=host, temporary=temporary)

@@ -9,15 +9,33 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Protocol
 
 from grrm.files import PassingError
 from grrm.process import end_helper, start_helper
-from grrm.slurm.allocation import Allocation, step_environment
+from grrm.slurm.allocation import step_environment
 from grrm.slurm.node import READY
 
 DEADLINE = 300.0
 """Seconds until all machines must be there."""
 _LAST_LINES = 15
+
+
+class Machines(Protocol):
+    """Machines that a training runs on: a Slurm job's (`Allocation`), or a Ray cluster's (`RayNodes`)."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Their names; where they meet is the first."""
+
+    def port(self, index: int) -> int:
+        """A port of theirs with this index, from 0 to 99."""
+
+    def meets(self) -> str:
+        """The address at which they meet."""
+
+    def step(self, node: str, command: Sequence[str]) -> list[str]:
+        """A command that runs `command` once on one of them."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,8 @@ def on_machine(
         attempts: how often it is run if it fails.
     """
     options = ["--attempts", str(attempts), *(["--temporary", str(temporary)] if temporary else [])]
+    if temporary and temporary.is_symlink():  # where it leads to, on this machine as on the others
+        options += ["--storage", str(temporary.readlink().parent)]
     options += ["--meets", meets] if meets else []
     options += ["--reach", reach] if reach else []
     options += ["--free", *map(str, listens)] if listens else []
@@ -85,7 +105,7 @@ def on_machine(
 
 @contextmanager
 def start_steps(
-    allocation: Allocation,
+    machines: Machines,
     commands: Mapping[str, Sequence[str]],
     *,
     environment: Mapping[str, str],
@@ -94,7 +114,7 @@ def start_steps(
     """Run a command on each of some machines; all are ended with the block, however it ends.
 
     Args:
-        allocation: where.
+        machines: where.
         commands: of each machine.
         environment: theirs.
         logs: folder for what each prints, `<machine>.log`.
@@ -106,7 +126,7 @@ def start_steps(
         try:
             for node, command in commands.items():
                 output = stack.enter_context(outputs[node].open("wb"))
-                processes[node] = start_helper(allocation.step(node, command), env=variables, output=output)
+                processes[node] = start_helper(machines.step(node, command), env=variables, output=output)
             yield Steps(processes, outputs)
         finally:
             # All at once: each takes some seconds.
