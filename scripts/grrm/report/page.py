@@ -18,8 +18,10 @@ from markupsafe import Markup, escape
 
 from grrm.catalogue.metrics import METRICS, Metric, known_metrics
 from grrm.catalogue.trainings import TRAININGS
+from grrm.report.findings import changes, to_look_at
 from grrm.report.hacking import independent
 from grrm.report.numbers import duration, number, significant
+from grrm.report.reproduction import JUDGED
 from grrm.report.samples import script_json
 from grrm.report.summary import (
     ABOUT_POSITIONS,
@@ -39,6 +41,7 @@ from grrm.report.training_panels import hacking_panel, stage_panel
 ASSETS = Path(__file__).parents[3] / "report/page"
 
 _SECTIONS = (
+    ("glance", "At a glance"),
     ("results", "Before and after"),
     ("paper", "Paper against ours"),
     ("training", "Training"),
@@ -80,6 +83,9 @@ def render_page(
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         js=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         sections=_SECTIONS,
+        titles=dict(_SECTIONS),
+        changed=_changed(summary),
+        look=to_look_at(summary),
         verdicts=_VERDICTS,
         subtitle=_subtitle(summary),
         tiles=_tiles(summary),
@@ -166,16 +172,16 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             tiles.append(_headline(summary, metric))
     if summary["paper"]:
         counts = Counter(cell["verdict"] for cell in summary["paper"]["cells"])
-        judged = sum(counts[name] for name in ("reproduced", "above", "below"))
-        tiles.append(
-            {
-                **_PLAIN,
-                "title": "Published numbers reproduced",
-                "value": f"{counts['reproduced']} of {judged}" if judged else "–",
-                "note": f"{len(summary['paper']['cells']) - judged} of {len(summary['paper']['cells'])} "
-                "not run or not comparable",
-            }
-        )
+        judged = sum(counts[verdict] for verdict in JUDGED)
+        if judged:
+            tiles.append(
+                {
+                    **_PLAIN,
+                    "title": "Published numbers reproduced",
+                    "value": f"{counts['reproduced']} of {judged}",
+                    "note": f"{counts.total() - judged} of {counts.total()} not run or not comparable",
+                }
+            )
     hours = sum(stage["hours"] for stage in summary["stages"])
     gpu_hours = sum(stage["gpu_hours"] for stage in summary["stages"])
     tiles.append(
@@ -206,6 +212,11 @@ def _headline(summary: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
             "note": f"[{low}, {high}]",
         }
     return tile
+
+
+def _changed(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = [change for task in TASKS if (change := changes(summary, task))]
+    return [{**change, "system": system_name(change["system"])} for change in found]
 
 
 def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
