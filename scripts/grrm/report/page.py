@@ -6,21 +6,18 @@ report/page: a template, a style sheet and a script.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from grrm.catalogue.metrics import METRICS, Metric, known_metrics
 from grrm.catalogue.trainings import TRAININGS
 from grrm.report.findings import changes, to_look_at
 from grrm.report.hacking import independent
-from grrm.report.numbers import duration, number, significant
+from grrm.report.numbers import duration, number
 from grrm.report.reproduction import JUDGED
 from grrm.report.samples import script_json
 from grrm.report.summary import (
@@ -36,9 +33,8 @@ from grrm.report.summary import (
     reading,
     sizes,
 )
+from grrm.report.templates import ASSETS, template
 from grrm.report.training_panels import hacking_panel, stage_panel
-
-ASSETS = Path(__file__).parents[3] / "report/page"
 
 _SECTIONS = (
     ("glance", "At a glance"),
@@ -107,19 +103,6 @@ def render_page(
     )
 
 
-def template(name: str) -> jinja2.Template:
-    """A template of report/page; what it is filled with is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
-    return environment.get_template(name)
-
-
 def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the browser of samples reads: models, metrics, rows."""
     translators = _systems(summary, "translation")
@@ -137,10 +120,6 @@ def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) 
 def system_name(name: str) -> str:
     """What a reader calls a system."""
     return SYSTEMS.get(name, name)
-
-
-def _code(text: str) -> Markup:
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _systems(summary: Mapping[str, Any], task: str) -> list[str]:
