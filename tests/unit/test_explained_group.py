@@ -1,4 +1,4 @@
-"""A group followed from its source text to the gradient: numbers by hand, and the page of docs."""
+"""A group followed from its source text to the gradient: numbers by hand, and the page."""
 
 from __future__ import annotations
 
@@ -119,14 +119,6 @@ def test_the_page_shows_prompts_answers_and_numbers() -> None:
     assert "| 4 | – | – | 0.000 | −0.400 | −0.625 | −0.0781 |" in page
     assert "Of its 2 groups 1 were judged, 1 held equal translations only" in page
     assert "{" not in page
-
-
-def test_the_page_of_the_docs_is_what_the_script_makes_of_a_run(tmp_path: Path, monkeypatch: Any) -> None:
-    """Its run's records, cut to the step that is told, lie in tests/data/explained_run."""
-    monkeypatch.chdir(ROOT)
-    page = tmp_path / "page.md"
-    explain_group.main(["--results", "tests/data/explained_run", "--step", "5", "--output", str(page)])
-    assert page.read_text(encoding="utf-8") == (ROOT / "docs/how_it_works.md").read_text(encoding="utf-8")
 
 
 def test_the_script_reads_an_experiments_folder(tmp_path: Path) -> None:

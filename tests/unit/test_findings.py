@@ -49,7 +49,7 @@ def test_metrics_are_sorted_by_whether_they_became_better_beyond_their_interval(
         "ranking",
     )
     assert found == {
-        "system": "grrm_rlvr",
+        "system": "Judge after RLVR",
         "better": "Ranking accuracy +19.6",
         "worse": "Ranking accuracy, pairs without ties −5.8",
         "unclear": 1,
@@ -113,7 +113,7 @@ SCORE = {"task": "translation", "system": "mt_grpo"}
         (
             {"scores": [SCORE | {"failure_rate": 0.051}]},
             "results",
-            "5.1 % of the answers of mt_grpo cannot be used.",
+            "Translator after GRPO: 5.1 % of its answers cannot be used.",
         ),
         (
             {"paper": {"cells": [{"verdict": name} for name in ("below", "above", "reproduced", "not_run")]}},

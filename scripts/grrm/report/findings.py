@@ -9,7 +9,7 @@ from typing import Any
 from grrm.catalogue.metrics import Metric, known_metrics
 from grrm.report.numbers import number
 from grrm.report.reproduction import JUDGED
-from grrm.report.summary import TASKS
+from grrm.report.summary import TASKS, system_name
 
 NAMED = 3
 """Metrics that are named with their change; the others are counted."""
@@ -25,14 +25,14 @@ def changes(summary: Mapping[str, Any], task: str) -> dict[str, Any] | None:
         task: `ranking` or `translation`.
 
     Returns:
-        system (the model after), better and worse (texts such as "BLEU +59.8", of metrics whose 95 % interval
-        leaves out zero), unclear (number of the others); None where nothing was compared.
+        system (what a reader calls the model after), better and worse (texts such as "BLEU +59.8", of metrics
+        whose 95 % interval leaves out zero), unclear (number of the others); None where nothing was compared.
     """
     moved = _moved(summary, task)
     if not moved:
         return None
     return {
-        "system": moved[0][0]["system"],
+        "system": system_name(moved[0][0]["system"]),
         "better": _named([pair for pair in moved if _gain(pair) > 0]),
         "worse": _named([pair for pair in moved if _gain(pair) < 0]),
         "unclear": sum(_gain(pair) == 0 for pair in moved),
@@ -57,7 +57,10 @@ def _worth_a_look(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for score in {(score["task"], score["system"]): score for score in summary["scores"]}.values():
         if score["failure_rate"] > UNUSABLE_SHARE:
             share = number(100 * score["failure_rate"])
-            yield "results", f"{share} % of the answers of {score['system']} cannot be used."
+            yield (
+                "results",
+                f"{system_name(score['system'])}: {share} % of its answers cannot be used.",
+            )
     verdicts = Counter(cell["verdict"] for cell in (summary["paper"] or {"cells": []})["cells"])
     if verdicts["below"]:
         judged = sum(verdicts[verdict] for verdict in JUDGED)

@@ -14,7 +14,6 @@ import yaml
 from markupsafe import Markup
 
 from grrm.catalogue.metrics import METRICS, Metric, known_metrics
-from grrm.catalogue.trainings import TRAININGS
 from grrm.report.findings import changes, to_look_at
 from grrm.report.hacking import independent
 from grrm.report.numbers import duration, number
@@ -32,6 +31,7 @@ from grrm.report.summary import (
     origin_lines,
     reading,
     sizes,
+    system_name,
 )
 from grrm.report.templates import ASSETS, template
 from grrm.report.training_panels import hacking_panel, stage_panel
@@ -55,7 +55,6 @@ _VERDICTS = {
     "not_comparable": ("≠", "not comparable"),
     "not_run": ("–", "not run"),
 }
-SYSTEMS = {row.name: row.label for row in TRAININGS.values() if row.label}
 
 
 def render_page(
@@ -80,7 +79,7 @@ def render_page(
         js=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         sections=_SECTIONS,
         titles=dict(_SECTIONS),
-        changed=_changed(summary),
+        changed=[found for task in TASKS if (found := changes(summary, task))],
         look=to_look_at(summary),
         verdicts=_VERDICTS,
         subtitle=_subtitle(summary),
@@ -115,11 +114,6 @@ def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) 
         "sign": metrics[next(iter(scored))].sign if scored else 1,
         "rows": samples,
     }
-
-
-def system_name(name: str) -> str:
-    """What a reader calls a system."""
-    return SYSTEMS.get(name, name)
 
 
 def _systems(summary: Mapping[str, Any], task: str) -> list[str]:
@@ -191,11 +185,6 @@ def _headline(summary: Mapping[str, Any], metric: Metric) -> dict[str, Any]:
             "note": f"[{low}, {high}]",
         }
     return tile
-
-
-def _changed(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = [change for task in TASKS if (change := changes(summary, task))]
-    return [{**change, "system": system_name(change["system"])} for change in found]
 
 
 def _task(summary: Mapping[str, Any], task: str) -> dict[str, Any]:
