@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import jinja2
 from markupsafe import Markup, escape
 
+from grrm.files import shipped
 from grrm.prompts import code_fence
 from grrm.report.numbers import duration, number, significant
 
-_REPORT = Path(__file__).parents[3] / "report"
+_REPORT = shipped("report")
 ASSETS = _REPORT / "page"
 
 
