@@ -102,7 +102,7 @@ docs: .venv/.driver ## Write docs/configuration.md from the schema
 	$(BIN)/python scripts/document_config.py
 
 dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
-	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg
+	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | dot -Tsvg > docs/dag.svg
 
 .venv/.driver: envs/driver.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }
