@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -226,18 +227,18 @@ class Run:
         """Bring it to its end, `watch`ed every second."""
         process, deadline = self.start(), time.monotonic() + LIMIT
         while process.poll() is None:
-            assert time.monotonic() < deadline, self.log()[-6000:]
+            assert time.monotonic() < deadline, self.said()
             watch(psutil.Process(process.pid))
             time.sleep(1)
-        assert process.returncode == 0, self.log()[-6000:]
+        assert process.returncode == 0, self.said()
 
     def kill_after_the_first_step(self) -> None:
         """Kill it once a step is done and saved; nothing that it started stays behind."""
         first, metrics = self.start(), self.folder / "checkpoints/attempts/1/metrics.jsonl"
         deadline = time.monotonic() + LIMIT
         while not metrics.exists() or '"step":1,' not in metrics.read_text():
-            assert first.poll() is None, self.log()[-6000:]
-            assert time.monotonic() < deadline, self.log()[-6000:]
+            assert first.poll() is None, self.said()
+            assert time.monotonic() < deadline, self.said()
             time.sleep(0.1)
         before = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
         first.send_signal(signal.SIGKILL)
@@ -245,6 +246,12 @@ class Run:
         _, alive = psutil.wait_procs(before, timeout=20)
         assert not alive, [process.cmdline() for process in alive]
         self.killed = True
+
+    def said(self) -> str:
+        """What of the log says why it failed: Ray's processes may say a lot more after that."""
+        log = self.log()
+        errors = re.findall(r"^(?:.*\) )?(?:error|\w*Error|\w*Exception): .*", log, re.MULTILINE)
+        return "\n".join([*(error[:600] for error in errors[-10:]), "...", log[-4000:]])
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
