@@ -10,6 +10,7 @@ localrules:
     evaluate,
     report,
     judges,
+    rehearse,
 
 
 for training in of_part(""):
@@ -56,6 +57,13 @@ rule reward_kinds:
 rule annotation:
     input:
         annotation_target,
+
+
+rule rehearse:
+    input:
+        rehearsal_target,
+    shell:
+        "cat {input:q}"
 
 
 rule evaluate:

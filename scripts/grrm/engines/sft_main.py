@@ -14,6 +14,7 @@ from llamafactory.train.tuner import run_exp
 from grrm.engines.cpu_devices import restore_to_numbered_cpus
 from grrm.engines.sft_lengths import heed_lengths
 from grrm.engines.sft_rendering import heed_rendering
+from grrm.engines.step_times import StepTimes
 from grrm.engines.stop_callback import StopWhenAsked
 from grrm.files import UserError, read_yaml
 
@@ -29,7 +30,7 @@ def main() -> None:
     heed_lengths(ours[-1].removeprefix(BAD_ROWS) if ours else "error")
     try:
         heed_rendering(read_yaml(sys.argv[1]))
-        run_exp(callbacks=[StopWhenAsked()])
+        run_exp(callbacks=[StopWhenAsked(), StepTimes()])
     except UserError as error:
         sys.exit(f"error: {error}")
 

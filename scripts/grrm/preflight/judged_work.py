@@ -143,6 +143,14 @@ def _work(row: Training, config: Mapping[str, Any], folder: Path, assumptions: M
     return replace(work, gpu_hours=seconds * (1 / 3600))
 
 
+def mean_tokens(row: Training, assumptions: Mapping[str, Any]) -> tuple[Range, Range]:
+    """Tokens of a prompt and of an answer in a training, in the mean."""
+    if row.part:
+        return _read_and_written(row, assumptions)
+    prompt, answer = (assumptions["tokens"][f"{row.task}_{part}"]["range"] for part in ("prompt", "answer"))
+    return Range(*prompt), Range(*answer)
+
+
 def _read_and_written(row: Training, assumptions: Mapping[str, Any]) -> tuple[Range, Range]:
     """Tokens of a prompt and of what is written or learned, in a training of this section."""
     asked, response, verdict = (
