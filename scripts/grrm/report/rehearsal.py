@@ -228,22 +228,16 @@ def page(
 
 _NOTES = (
     "- Supervised rows are all of the longest length. The first step of reinforcement learning has the "
-    "experiment's own rows, on which the judge is asked; the second, the longest step, has the "
-    "longest prompts, and "
-    "rollouts that go on to the longest answer.",
-    "- Memory is the most that was in use on the first machine (GPUs: nvidia-smi; host: what all "
-    "processes hold, "
-    "shared memory once).",
-    "- **At mean lengths**: the measured step, reckoned down to the lengths of config/forecast.yaml "
-    "within the "
-    "configured limits. **At longest**: as if every row were as long as is allowed. Both with "
-    "checkpoints, without "
-    "validation and without waiting in queues.",
-    "- given: the model that the training will start from; finished: one that the experiment has "
-    "made; released: "
-    "one that stands in for it; base: what it will be made of. From a base model answers are not "
-    "what they will "
-    "be: the judge is not tested.",
+    "experiment's own rows, on which the judge is asked; the second, the longest step, has the longest "
+    "prompts, and rollouts that go on to the longest answer.",
+    "- Memory is the most that was in use on the first machine (GPUs: nvidia-smi; host: what all processes "
+    "hold, shared memory once).",
+    "- **At mean lengths**: the measured step, reckoned down to the lengths of config/forecast.yaml within "
+    "the configured limits. **At longest**: as if every row were as long as is allowed. Both with "
+    "checkpoints, without validation and without waiting in queues.",
+    "- given: the model that the training will start from; finished: one that the experiment has made; "
+    "released: one that stands in for it; base: what it will be made of. From a base model answers are not "
+    "what they will be: the judge is not tested.",
 )
 
 
