@@ -9,7 +9,8 @@ from grrm.config import load_experiment
 from grrm.files import write_text
 from grrm.json_text import parse_json
 from grrm.process import run_main
-from grrm.report.rehearsal import expectations, page, read_outcomes
+from grrm.report.pace import expectations
+from grrm.report.rehearsal import page, read_outcomes
 
 
 def main(argv: list[str] | None = None) -> None:
