@@ -17,7 +17,7 @@ TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
 # Parts of make test-full.
-FULL := other_processor teacher taught paper_runs judge_runs real_model
+FULL := other_processor teacher taught rehearsal paper_runs judge_runs real_model
 TRL := .snakemake/environments/trl/bin/python
 
 .PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
