@@ -462,3 +462,24 @@ def test_the_page_is_written_by_the_program(tmp_path: Path, capsys: pytest.Captu
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert text.startswith("# Rehearsal of paper\n") and capsys.readouterr().out.strip() == text.strip()
     assert "2 of 4 did not come through: grrm_sft, mt_sft." in text
+
+
+def test_a_rehearsal_that_fails_leaves_why_and_no_models(tmp_path: Path) -> None:
+    import rehearse
+
+    engine = tmp_path / "python"
+    engine.write_text("#!/bin/sh\necho 'Loading'\necho 'ValueError: no such template'\nexit 1\n")
+    engine.chmod(0o755)
+    config = tmp_path / "config.yaml"
+    config.write_text(json.dumps(render_sft(experiment("rehearsal"), "mt_sft")))
+    folder, output = tmp_path / "mt_sft", tmp_path / "mt_sft.json"
+    (folder / "models").mkdir(parents=True)  # of an earlier rehearsal
+    words = ["--stage", "mt_sft", "--config", str(config), "--data", "rows", "--python", str(engine)]
+    words += ["--folder", str(folder), "--output", str(output), "--start", "base", "mt_base", "folder"]
+    with pytest.raises(UserError, match="rehearsal of mt_sft: ValueError: no such template"):
+        rehearse.main([*words, "--", "--nodes", "1"])
+    assert not output.exists() and [path.name for path in folder.iterdir()] == ["outcome.json"]
+    found = json.loads((folder / "outcome.json").read_text())
+    assert found["state"] == "failed" and found["error"] == "ValueError: no such template"
+    assert found["host"]["peak"] > 0 and found["steps"] == [] and found["checkpoint"] is None
+    assert pages({"mt_sft": found})[0]["mt_sft"][0] == "base: mt_base"
