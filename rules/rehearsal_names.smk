@@ -49,7 +49,10 @@ def models_at_hand(name):
 
 def rehearsal_options(name):
     """Options of scripts/rehearse.py, and behind -- those of the program that trains."""
-    row, hands = REHEARSED[name], {"start": STARTS[name], "judge": REHEARSAL_JUDGES[name]}
+    row, hands = REHEARSED[name], {
+        "start": STARTS[name],
+        "judge": REHEARSAL_JUDGES[name],
+    }
     options = [
         word
         for what, hand in hands.items()
