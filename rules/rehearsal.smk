@@ -98,9 +98,9 @@ rule report_rehearsal:
         changes=json.dumps(
             {key: config[key] for key in ("cluster", "resources", "rehearsal")}
         ),
-        folder=REHEARSAL,
+        folder=lambda wildcards, input: str(Path(input.outcomes[0]).parent),
     message:
         "Writing what the rehearsal found: {output.report}"
     shell:
         "python scripts/report_rehearsal.py --config {input.config:q} --overlay {params.changes:q} "
-        "--folder {params.folder:q} --output {output.report:q} > {log:q} 2>&1"
+        "--folder {params.folder:q} --output {output.report:q} 2>&1 | tee {log:q}"

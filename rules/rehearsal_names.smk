@@ -49,10 +49,8 @@ def models_at_hand(name):
 
 def rehearsal_options(name):
     """Options of scripts/rehearse.py, and behind -- those of the program that trains."""
-    row, hands = REHEARSED[name], {
-        "start": STARTS[name],
-        "judge": REHEARSAL_JUDGES[name],
-    }
+    row = REHEARSED[name]
+    hands = {"start": STARTS[name], "judge": REHEARSAL_JUDGES[name]}
     options = [
         word
         for what, hand in hands.items()

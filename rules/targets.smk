@@ -62,8 +62,6 @@ rule annotation:
 rule rehearse:
     input:
         rehearsal_target,
-    shell:
-        "cat {input:q}"
 
 
 rule evaluate:
