@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
+import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.full
 COMMAND = ("rehearse", "--configfile", "config/rehearsal.yaml")
 STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
 MINUTES = 7
+"""Of two cores."""
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Rehearsed:
         failed: the page of the first time.
         page: the page of the second time.
         again: what Snakemake printed the second time.
-        minutes: both times took by the clock, whatever else the machine did.
+        minutes: of processor time, both times together; the clock's depend on what else the machine does.
     """
 
     workspace: Workspace
@@ -48,15 +49,21 @@ class Rehearsed:
         return read_json(self.results / "rehearsal" / stage / "outcome.json")
 
 
+def used() -> float:
+    """Seconds of all processors that ended processes of this test have used."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime
+
+
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
     workspace = Workspace(tmp_path_factory.mktemp("rehearsed"))
-    page, began = workspace.folder / "results/demo/rehearsal.md", time.monotonic()
-    code = workspace.run(*COMMAND, "--config", "mt_grpo={max_response_length: 5000}")
+    page, began = workspace.folder / "results/demo/rehearsal.md", used()
+    code = workspace.run(*COMMAND, "--config", "mt_grpo={max_response_length: 5000}", timeout=2400)
     failed = page.read_text(encoding="utf-8") if page.is_file() else workspace.log[-4000:]
     before = len(workspace.log)
-    assert workspace.run(*COMMAND) == 0, workspace.log[-4000:]
-    minutes = (time.monotonic() - began) / 60
+    assert workspace.run(*COMMAND, timeout=2400) == 0, workspace.log[-4000:]
+    minutes = (used() - began) / 60
     text = page.read_text(encoding="utf-8")
     yield Rehearsed(workspace, code, failed, text, workspace.log[before:], minutes)
 
@@ -118,6 +125,5 @@ def test_nothing_of_the_experiment_is_touched_and_little_stays(rehearsed: Rehear
 
 
 def test_it_takes_few_minutes(rehearsed: Rehearsed) -> None:
-    seconds = [rehearsed.outcome(stage)["seconds"] for stage in STAGES]
-    print(f"{rehearsed.minutes:.1f} min, trainings {[round(one) for one in seconds]} s")
-    assert sum(seconds) / 60 < MINUTES
+    print(f"{rehearsed.minutes:.1f} minutes of processor time")
+    assert 1 < rehearsed.minutes < 2 * MINUTES

@@ -215,7 +215,11 @@ def test_supervised_rows_are_as_long_as_is_allowed() -> None:
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 9.27 GiB.",
         ),
         (
-            ["Loading", "ValueError: heads do not divide", "RuntimeError: a peer is gone"],
+            [
+                "Error executing job with overrides: ['data.train_files=rows']",
+                "ValueError: heads do not divide",
+                "RuntimeError: a peer is gone",
+            ],
             "ValueError: heads do not divide",
         ),
         (["Loading", "error: rows.jsonl: no such file"], "rows.jsonl: no such file"),

@@ -21,6 +21,8 @@ _SETTINGS = "generation_config.json"
 
 def main(argv: list[str] | None = None) -> None:
     """Write the folder."""
+    # Neither tokenizers nor settings need torch, which takes longer to import than all of this.
+    sys.modules["torch"] = None  # type: ignore[assignment]
     from transformers import AutoTokenizer
 
     source, output = map(Path, sys.argv[1:] if argv is None else argv)

@@ -18,6 +18,8 @@ _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|killed from outside|No space left on device"
 )
 _OURS = "error: "
+# Hydra's, before the traceback that says why.
+_SAYS_NOTHING = "Error executing job with overrides"
 
 
 def first_error(lines: Sequence[str]) -> str:
@@ -29,8 +31,9 @@ def first_error(lines: Sequence[str]) -> str:
         if _OUT_OF_MEMORY.search(line):
             return verl_runs.exception_in(line) or line.strip().removeprefix(_OURS)
     for line in lines:
-        if line.startswith(_OURS) or verl_runs.exception_in(line):
-            return (verl_runs.exception_in(line) or line).removeprefix(_OURS)
+        exception = verl_runs.exception_in(line)
+        if line.startswith(_OURS) or (exception and not exception.startswith(_SAYS_NOTHING)):
+            return (exception or line).removeprefix(_OURS)
     return "it said nothing"
 
 
