@@ -15,7 +15,8 @@ from grrm.files import read_json, read_yaml
 from workspace import Workspace
 
 pytestmark = pytest.mark.full
-COMMAND = ("rehearse", "--configfile", "config/rehearsal.yaml")
+# One after the other: on a busy machine two would wait for one another's Ray.
+COMMAND = ("rehearse", "--cores", "1", "--configfile", "config/rehearsal.yaml")
 STAGES = ["grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo"]
 MINUTES = 7
 """Of two cores."""

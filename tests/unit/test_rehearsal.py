@@ -116,7 +116,6 @@ def test_what_decides_about_memory_and_pace_is_the_trainings_own() -> None:
         "trainer.default_local_dir": "checkpoints",
         "trainer.total_training_steps": 2,
         "trainer.save_freq": 2,
-        "+trainer.save_minutes": None,
         "+reward.reward_kwargs.max_failure_rate": 1.0,
     }
     rendered = render_rl(config, "grrm_rlvr")

@@ -104,7 +104,6 @@ def _verl(config: Mapping[str, Any], files: Files) -> dict[str, Any]:
     }
     optional = {
         judge: None if files.judge is None else str(files.judge),
-        "+trainer.save_minutes": None,
         _FAILURES: 1.0,  # of judgements: they are counted
     }
     changes |= {key: value for key, value in optional.items() if key in config}
