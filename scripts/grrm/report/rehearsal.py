@@ -232,11 +232,12 @@ def _of_memory(config: Mapping[str, Any], name: str, outcome: Outcome) -> list[s
     if "OutOfMemoryError" in error or "CUDA out of memory" in error:
         lines.append(f"{name} does not fit into its GPUs: {_smaller(row, config)}.")
     elif "No space left" in error or "of checkpoints" in error:
-        lines.append(f"{name} has no room on the disk for its checkpoints: {error}.")
+        lines.append(f"{name} has no room on the disk for its checkpoints: {_cell(error)}.")
     elif "want of memory" in error:
         lines.append(f"{name} does not fit into the memory of its machine: raise {cores}.")
     elif error and "time was over" not in error:
-        lines.append(f"{name} failed: {error} (results/{config['experiment']}/logs/rehearse_{name}.log).")
+        log = f"results/{config['experiment']}/logs/rehearse_{name}.log"
+        lines.append(f"{name} failed: {_cell(error)} ({log}).")
     for gpu in outcome.get("gpus") or []:
         if not error and gpu["peak"] > _CLOSE * gpu["limit"]:
             lines.append(
