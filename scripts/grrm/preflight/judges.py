@@ -50,7 +50,7 @@ def check_judges(config: Mapping[str, Any], trained: Collection[str] | None = No
 
 
 def check_asked(config: Mapping[str, Any]) -> list[Finding]:
-    """A finding for each endpoint of a section `teacher`: what it says to a question that no budget counts."""
+    """A finding for each endpoint of a section `teacher`: what it says to one question, beside the budget."""
     sections = {key: one for key, one in asked_sections(config).items() if one["url"] is not None}
     return [_try_asked(key, section) for key, section in sections.items()]
 
