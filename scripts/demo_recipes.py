@@ -18,7 +18,7 @@ from grrm.catalogue.recipes import RECIPES
 from grrm.config import load_experiment
 from grrm.config.rewards import asks_endpoint, pieces_of
 from grrm.data import toy_judge
-from grrm.files import UserError, read_json, write_json, write_text
+from grrm.files import UserError, read_json, read_jsonl, write_json, write_text
 from grrm.process import run_main
 from grrm.report.benchmarks import read_benchmarks
 from grrm.report.machine import machine
@@ -60,11 +60,21 @@ def main(argv: list[str] | None = None) -> None:
         seconds = _run(args.cores, name, config, starts[name])
         found = read_json(f"results/recipes_{name}/evaluation/reward_kinds.json")
         rewards = [piece["kind"] for piece in pieces_of(config["mt_grpo"]["reward"]).values()]
-        runs.append(Run(name, config["recipe"], STARTS[starts[name]][0], rewards, found, seconds))
+        calls = calls_of(Path(f"results/recipes_{name}/curves"))
+        runs.append(Run(name, config["recipe"], STARTS[starts[name]][0], rewards, found, calls, seconds))
     document = recipes_document(runs, machine(), time.strftime("%Y-%m-%d"))
     write_json(_RESULTS / "table.json", document)
     write_text(_RESULTS / "table.md", recipes_text(document))
     print(recipes_text(document))
+
+
+def calls_of(curves: Path) -> int:
+    """Calls to a judge: as noted of those over HTTP; verl's own judge of groups is asked about each once."""
+    noted = int(read_json(curves / "mt_grpo.judge_calls.json")["requests"])
+    groups = read_jsonl(curves / "mt_grpo.judgements.jsonl")
+    asked = [group["retries"] + 1 for group in groups if group["outcome"] in ("judged", "failed")]
+    by_groups = any(group.get("answer") for group in groups) and not noted
+    return sum(asked) if by_groups else noted
 
 
 def published_recipe(name: str) -> dict[str, Any]:

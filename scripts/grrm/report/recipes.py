@@ -24,6 +24,7 @@ class Run:
         begins_at: the model that it began at, in words.
         rewards: kinds of reward that it is made of.
         found: what compare_reward_kinds wrote of it.
+        calls: to a judge.
         seconds: that its training took, its start included.
     """
 
@@ -32,6 +33,7 @@ class Run:
     begins_at: str
     rewards: Sequence[str]
     found: Mapping[str, Any]
+    calls: int
     seconds: float
 
 
@@ -55,6 +57,7 @@ def _recipe(run: Run) -> dict[str, Any]:
         "difference": kind["difference"],
         "n": kind["n"],
         "training": {**kind["training"], "seconds": run.seconds},
+        "calls": run.calls,
         "judge_calls": kind["judge_calls"],
     }
 
@@ -70,7 +73,7 @@ def recipes_text(document: Mapping[str, Any]) -> str:
     head = ["recipe", "begins at", "reward", *(metric.label for metric in metrics), "steps", "calls", "time"]
     lines = [head, ["---"] * len(head)]
     for recipe in recipes:
-        training, calls = recipe["training"], recipe["judge_calls"]
+        training = recipe["training"]
         reward = training["reward"]
         rewarded = {_METRIC_OF.get(kind, kind) for kind in recipe["rewards"]}
         lines.append(
@@ -80,7 +83,7 @@ def recipes_text(document: Mapping[str, Any]) -> str:
                 f"{reward['first']:.2f} → {reward['last']:.2f}",
                 *(_change(metric.name, recipe, rewarded) for metric in metrics),
                 str(training["steps"]),
-                str(int(calls["calls"])) if calls["calls"] else "",
+                str(recipe["calls"] or ""),
                 f"{training['seconds'] / 60:.1f} min",
             ]
         )

@@ -245,11 +245,13 @@ def test_the_table_marks_styles_and_own_metrics() -> None:
                 "difference": {},
                 "n": 3,
                 "training": {"steps": 12, "reward": {"first": 0.1, "last": 0.25}},
-                "judge_calls": {"calls": 384},
+                "judge_calls": {},
             }
         ],
     }
-    run = Run("ssr_zero", recipe("ssr_zero")["recipe"], "SFT on both tasks", ["format", "bleu"], found, 90.0)
+    run = Run(
+        "ssr_zero", recipe("ssr_zero")["recipe"], "SFT on both tasks", ["format", "bleu"], found, 384, 90.0
+    )
     text = recipes_text(recipes_document([run], {"cpu": "a processor", "cores": 2}, "2026-11-30"))
     assert "| in the style of SSR-Zero | SFT on both tasks | 0.10 → 0.25 | 40.0 → 45.5* | 60.0 → " in text
     assert "| 12 | 384 | 1.5 min |" in text
