@@ -18,10 +18,9 @@ from grrm.engines.llamafactory import dataset_info
 from grrm.engines.peaks import Peaks
 from grrm.engines.rehearsal import Files, lengths, rehearsal_config
 from grrm.engines.sessions import STEP_TIMES
-from grrm.engines.stop import STOPPED_STATUS
 from grrm.engines.trainer import engine_environment
 from grrm.files import UserError, read_json, read_yaml, write_json, write_text
-from grrm.process import run_engine, run_main
+from grrm.process import TRY_AGAIN, run_engine, run_main
 
 _SCRIPTS = Path(__file__).parent
 _PROGRAMS = {"policy": "train_rl", "demonstrations": "train_sft", "preferences": "train_bradley_terry"}
@@ -144,7 +143,7 @@ def _rehearse(
 
 
 def _why(status: int, said: list[str]) -> str:
-    if status == STOPPED_STATUS:
+    if status == TRY_AGAIN:
         return "the job's time was over before two steps were done; raise rehearsal.minutes"
     return rehearsed.first_error(said)
 

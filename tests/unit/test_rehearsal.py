@@ -21,7 +21,7 @@ from grrm.engines.peaks import Peaks
 from grrm.engines.rehearsal import Files, Lengths, lengths, rehearsal_config
 from grrm.engines.rehearsed import first_error, judgements, supervised_steps
 from grrm.files import UserError, write_jsonl
-from grrm.preflight.forecast import Range
+from grrm.preflight.speeds import Range
 from grrm.report.pace import Expected, Pace, expectations, measured, pace_of
 from grrm.report.rehearsal import changes, page
 

@@ -12,8 +12,9 @@ from grrm.cluster import devices, load_resources, requests
 from grrm.config import value_of
 from grrm.config.rehearsal import rehearsed
 from grrm.engines.longest_rows import STEPS
-from grrm.preflight.forecast import Range, forecast_experiment, load_assumptions
-from grrm.preflight.judged_work import mean_tokens, other_trainings
+from grrm.preflight.forecast import forecast_experiment, load_assumptions
+from grrm.preflight.judged_work import other_trainings, read_and_written
+from grrm.preflight.speeds import Range
 
 Outcome: TypeAlias = Mapping[str, Any]
 """What scripts/rehearse.py writes."""
@@ -133,7 +134,7 @@ def expectations(config: Mapping[str, Any], workflow: Path) -> dict[str, Expecte
     for row in rehearsed(config):
         steps, gpu_hours = known.get(row.name, (None, None))
         settings, limits = value_of(config, row.section), _limits(row, config)
-        prompt, answer = mean_tokens(row, assumptions)
+        prompt, answer = read_and_written(row, assumptions)
         if row.engine != "rl":
             prompt, answer = prompt + answer, Range(0, 0)
         mean = (_within(prompt, limits[0]), _within(answer, limits[1]))

@@ -12,7 +12,8 @@ from grrm.config import value_of
 from grrm.engines.longest_rows import STEPS
 from grrm.engines.rehearsed import OUTCOME
 from grrm.files import read_json
-from grrm.preflight.forecast import Range, Stage, longest_path, shown_range
+from grrm.preflight.forecast import Stage, longest_path, shown_range
+from grrm.preflight.speeds import Range
 from grrm.report.pace import Expected, Measured, Outcome, measured, pace_of
 
 _GB = 10**9
