@@ -5,8 +5,9 @@ sum of their words; a literal rendering is the gravest error. Two faults of the 
 purpose, because reinforcement learning can repair them:
 
 - the translation data render most idioms literally, so MT-SFT learns to, and MT-GRPO repairs it;
-- the ranking teacher sees that two candidates are equally good, and yet often ranks them in the order of
-  their labels (a forced choice); GRRM-SFT learns this habit, and RLVR, rewarded by true scores, repairs it.
+- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them, and
+  ranks some equals in the order of their labels (a forced choice); GRRM-SFT learns both, and RLVR, which is
+  rewarded by true scores, repairs them.
 
 The language depends on its own seed alone: two data seeds give two samples of one language.
 """
@@ -46,7 +47,9 @@ _LITERAL_IN_CANDIDATES = 0.5
 _NOISE_IN_CANDIDATES = (0.0, 0.0, 0.15, 0.3)
 _COPIED_CANDIDATES = 0.12
 _UNTRANSLATED_NOISE = 0.8  # an error that is easy to see; the other 20 % need the dictionary
-_FORCED_CHOICE = 0.6
+_OVERLOOKED = 0.6  # of the literal idioms, each by itself; what is named is right, so naming more earns more
+_FORCED_CHOICE = 0.3  # of the groups
+_LITERAL = "literal"
 
 Unit = tuple[str, ...]  # one plain word, or the two words of an idiom
 Row = dict[str, Any]
@@ -143,8 +146,8 @@ def true_score(language: ToyLanguage, source: str, translation: str) -> int:
     return max(0, MAX_SCORE - penalty(language, source, translation))
 
 
-def describe_errors(language: ToyLanguage, source: str, translation: str) -> str:
-    """Name the errors of a translation, such as "literal rali wrong"; "good" if there are none.
+def find_errors(language: ToyLanguage, source: str, translation: str) -> list[str]:
+    """Name the errors of a translation, such as ["literal", "rali wrong"].
 
     Naming the wrong words, not only counting them, is what makes the ranking learnable.
 
@@ -163,10 +166,15 @@ def describe_errors(language: ToyLanguage, source: str, translation: str) -> str
         if right != literal and LITERAL_PENALTY + WORD_PENALTY * len(wrong_if_literal) < WORD_PENALTY * len(
             wrong
         ):
-            errors.append("literal")
+            errors.append(_LITERAL)
             wrong = wrong_if_literal
         errors.extend(f"{word} wrong" for word in wrong)
-    return " ".join(errors) or "good"
+    return errors
+
+
+def describe_errors(language: ToyLanguage, source: str, translation: str) -> str:
+    """The errors of a translation in one phrase (`find_errors`); "good" if there are none."""
+    return _phrase(find_errors(language, source, translation))
 
 
 def break_ties(scores: Sequence[int]) -> list[int]:
@@ -240,19 +248,27 @@ def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher
         noise = rng.choice(_NOISE_IN_CANDIDATES)
         candidates.append(" ".join(with_noise(language, rng, language.render(source, literal), noise)))
     rng.shuffle(candidates)
-    scores = [true_score(language, source, candidate) for candidate in candidates]
+    errors = [find_errors(language, source, candidate) for candidate in candidates]
+    if teacher:
+        errors = [[e for e in found if e != _LITERAL or rng.random() >= _OVERLOOKED] for found in errors]
+    scores = [_score_of(found) for found in errors]
     if teacher and rng.random() < _FORCED_CHOICE:
         scores = break_ties(scores)
-    findings = [
-        f"{label} {describe_errors(language, source, candidate)}"
-        for label, candidate in zip(labels(len(candidates)), candidates, strict=True)
-    ]
+    findings = [f"{label} {_phrase(found)}" for label, found in zip(labels(len(errors)), errors, strict=True)]
     return {
         **_pair_row(language, source),
         "mt_texts": candidates,
         "analysis": f"Analysis: {', '.join(findings)}",
         "scores": scores,
     }
+
+
+def _score_of(errors: Sequence[str]) -> int:
+    return max(0, MAX_SCORE - sum(LITERAL_PENALTY if error == _LITERAL else WORD_PENALTY for error in errors))
+
+
+def _phrase(errors: Sequence[str]) -> str:
+    return " ".join(errors) or "good"
 
 
 def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
