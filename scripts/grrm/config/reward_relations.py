@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from grrm.catalogue.rewards import CONVERSATION_NAMES, KINDS, NAMES
+from grrm.catalogue.trainings import OWN_JUDGES
 from grrm.config.rewards import (
     Section,
     asks_endpoint,
@@ -128,6 +129,11 @@ def _wrong_model(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
             yield (
                 f"mt_grpo.reward.model is set, expected null for kind {entry.name!r}: its model is "
                 f"{entry.own_model}.start_from"
+            )
+        if (kind := OWN_JUDGES.get(piece["model"], entry.name)) != entry.name:
+            yield (
+                f"mt_grpo.reward.model is {piece['model']!r}, which scores for kind {kind!r}, "
+                f"not {entry.name!r}"
             )
 
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from grrm.extract import code_block
 from grrm.prompts import translation_answer
 from grrm.ranking import labels
 
@@ -203,12 +204,21 @@ def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, l
     sentences = unique_sentences(language, random.Random(f"{seed}/sentences"))
     sources = {name: list(itertools.islice(sentences, count)) for name, count in rows.items()}
     rngs = {name: random.Random(f"{seed}/{name}") for name in rows}
-    return {
-        "grrm_sft": [_ranking_row(language, rngs["grrm_sft"], s, teacher=True) for s in sources["grrm_sft"]],
-        "grrm_rlvr": [_ranking_row(language, rngs["grrm_rlvr"], s) for s in sources["grrm_rlvr"]],
-        "mt_sft": [_cot_row(language, rngs["mt_sft"], source) for source in sources["mt_sft"]],
+    tested = {language.reference(s) for name in ("ranking_test", "translation_test") for s in sources[name]}
+
+    def rankings(name: str, apart: Set[str], teacher: bool = False) -> list[Row]:
+        return [_ranking_row(language, rngs[name], s, apart, teacher) for s in sources[name]]
+
+    trained = {
+        "grrm_sft": rankings("grrm_sft", tested, teacher=True),
+        "grrm_rlvr": rankings("grrm_rlvr", tested),
+        "mt_sft": [_cot_row(language, rngs["mt_sft"], source, tested) for source in sources["mt_sft"]],
         "mt_grpo": [_pair_row(language, source) for source in sources["mt_grpo"]],
-        "ranking_test": [_ranking_row(language, rngs["ranking_test"], s) for s in sources["ranking_test"]],
+    }
+    return trained | {
+        "ranking_test": rankings(
+            "ranking_test", {text for rows in trained.values() for text in _texts(rows)}
+        ),
         "translation_test": [
             {**_pair_row(language, source), "comment": _comment(language, source)}
             for source in sources["translation_test"]
@@ -238,7 +248,25 @@ def _sentence(language: ToyLanguage, rng: random.Random) -> str:
             return " ".join(words)
 
 
-def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher: bool = False) -> Row:
+def _texts(rows: Sequence[Row]) -> Iterator[str]:
+    """All texts of the target language in the rows of a table."""
+    for row in rows:
+        yield from row.get("mt_texts", ())
+        yield from filter(None, (row.get("trg_text"), code_block(row.get("response", ""))))
+
+
+def _apart(draw: Callable[[], list[str]], others: Set[str]) -> list[str]:
+    """Translations as `draw` makes them, none of them among `others`.
+
+    Noise can make of one sentence what another one means, or what noise made of that: too seldom to change
+    what is learned, but nothing that is tested may stand in what is trained on.
+    """
+    while not others.isdisjoint(texts := draw()):
+        pass
+    return texts
+
+
+def _candidates(language: ToyLanguage, rng: random.Random, source: str) -> list[str]:
     candidates: list[str] = []
     for _ in range(rng.randint(2, 4)):
         if candidates and rng.random() < _COPIED_CANDIDATES:
@@ -248,6 +276,13 @@ def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher
         noise = rng.choice(_NOISE_IN_CANDIDATES)
         candidates.append(" ".join(with_noise(language, rng, language.render(source, literal), noise)))
     rng.shuffle(candidates)
+    return candidates
+
+
+def _ranking_row(
+    language: ToyLanguage, rng: random.Random, source: str, apart: Set[str], teacher: bool
+) -> Row:
+    candidates = _apart(lambda: _candidates(language, rng, source), apart)
     errors = [find_errors(language, source, candidate) for candidate in candidates]
     if teacher:
         errors = [[e for e in found if e != _LITERAL or rng.random() >= _OVERLOOKED] for found in errors]
@@ -271,7 +306,7 @@ def _phrase(errors: Sequence[str]) -> str:
     return " ".join(errors) or "good"
 
 
-def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
+def _cot_row(language: ToyLanguage, rng: random.Random, source: str, apart: Set[str]) -> Row:
     idioms = language.idioms_in(source)
     literal = [rng.random() < _LITERAL_IN_MT_SFT for _ in idioms]
     meanings = [
@@ -279,12 +314,16 @@ def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
         for idiom, flag in zip(idioms, literal, strict=True)
     ]
     words = language.render(source, literal)
-    words = with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT)
+
+    def noisy() -> list[str]:
+        return [" ".join(with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT))]
+
+    [translation] = _apart(noisy, apart)
     return {
         "src_text": source,
         "src_lang": SOURCE_LANGUAGE,
         "trg_lang": TARGET_LANGUAGE,
-        "response": translation_answer(f"Analysis: {', '.join(meanings) or 'none'}", " ".join(words)),
+        "response": translation_answer(f"Analysis: {', '.join(meanings) or 'none'}", translation),
     }
 
 
