@@ -144,6 +144,19 @@ def test_compared_kinds_start_from_the_same_model_and_need_what_they_need() -> N
     assert not {rule for rule in rules if "grrm_" in rule and not rule.startswith("prepare")}
 
 
+def test_the_judge_before_rlvr_trains_the_translation_model_once_more() -> None:
+    output = plan("judge_comparison", *overlay("judge_comparison"))
+    assert re.search(r"^train_mt_grpo +2$", output, re.M)
+    assert "Training results/demo/models/mt_grpo_before_rlvr with verl" in output
+    assert {"train_grrm_rlvr", "compare_reward_kinds", "render_page"} <= planned_rules(output)
+
+
+def test_without_judges_to_compare_it_is_said_how_to_name_them() -> None:
+    done = snakemake("--dry-run", "judge_comparison")
+    assert done.returncode != 0
+    assert "add --configfile config/judge_comparison.yaml" in done.stdout + done.stderr
+
+
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     text = "\n".join(
         path.read_text(encoding="utf-8")
