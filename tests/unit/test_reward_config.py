@@ -243,9 +243,12 @@ def test_a_compared_kind_may_take_a_model_of_its_own() -> None:
     assert key_of_taken(config, "mt_reward_large") == "reward_comparison: large.model"
 
 
-def test_a_judge_of_the_experiment_scores_for_its_own_kind_alone() -> None:
+def test_a_judge_of_the_experiment_scores_for_its_own_kind_unless_it_is_asked_otherwise() -> None:
+    other = {"name": "other", "kind": "sqm", "model": "grrm_sft"}
     with pytest.raises(UserError, match="is 'grrm_sft', which scores for kind 'grrm', not 'sqm'"):
-        compared({"name": "other", "kind": "sqm", "model": "grrm_sft"})
+        compared(other)
+    config = compared({**other, "prompt": "config/prompts/toy_sqm.yaml"})
+    assert judge_of(config, "mt_grpo_other") == "grrm_sft"
 
 
 def test_a_reward_model_is_taken_like_any_model() -> None:

@@ -130,10 +130,11 @@ def _wrong_model(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
                 f"mt_grpo.reward.model is set, expected null for kind {entry.name!r}: its model is "
                 f"{entry.own_model}.start_from"
             )
-        if (kind := OWN_JUDGES.get(piece["model"], entry.name)) != entry.name:
+        kind = OWN_JUDGES.get(piece["model"], entry.name)
+        if kind != entry.name and piece["prompt"] is None:
             yield (
-                f"mt_grpo.reward.model is {piece['model']!r}, which scores for kind {kind!r}, "
-                f"not {entry.name!r}"
+                f"mt_grpo.reward.model is {piece['model']!r}, which scores for kind {kind!r}, not "
+                f"{entry.name!r}; expected a prompt of kind {entry.prompt!r} that it can answer"
             )
 
 

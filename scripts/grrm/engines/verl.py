@@ -48,6 +48,7 @@ def rl_overrides(
     scorer_python: str = "",
     parts: Mapping[str, PartFiles] = MappingProxyType({}),
     task: str = "translation",
+    verified: str = "ranking_score",
     hardware: Mapping[str, Any] = CPU,
     validation_data: Path | None = None,
 ) -> Overrides:
@@ -65,6 +66,7 @@ def rl_overrides(
         scorer_python: interpreter that runs the checkpoint; empty is verl's own.
         parts: of a mixture, by name: their prompts and checkpoints.
         task: what the rows hold, translation or conversation.
+        verified: without a section reward, the module of `grrm.rewards` that scores answers.
         hardware: the section of that name.
         validation_data: verl rows of the validation; needed if the settings ask for one.
 
@@ -77,7 +79,7 @@ def rl_overrides(
     # Whether verl serves a judge.
     judged = grouped and judge is not None and verl_rewards.is_served(settings["reward"])
     if not grouped:
-        reward = verl_rewards.verified_reward(settings)
+        reward = verl_rewards.verified_reward(settings, verified)
     else:
         files = PartFiles(judge_prompt, judge, scorer_python)
         reward = verl_rewards.group_reward(settings, files, parts, task=task, seed=seed)
