@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+from group_or_single import SINGLE, Comparison, findings, rl_rows, sft_rows
 
 from configurations import ROOT, experiment
 from grrm.config import grpo_runs, judge_taken_for, resolve_experiment, scoring_model_of, taken_models
@@ -12,10 +11,6 @@ from grrm.data.toy_world import DEFAULT_ROWS, describe_errors, make_language, ma
 from grrm.engines.verl_rewards import verified_reward
 from grrm.prompts import load_pointwise_prompt
 from grrm.rewards.sqm_score import compute_score
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from group_or_single import SINGLE, Comparison, findings, rl_rows, sft_rows
 
 TABLES = make_tables(0, dict.fromkeys(DEFAULT_ROWS, 40))
 PROMPT = load_pointwise_prompt(ROOT / SINGLE)

@@ -12,6 +12,7 @@ import make_toy_world
 from grrm.data.toy_world import (
     DEFAULT_ROWS,
     WORDS_PER_SENTENCE,
+    break_ties,
     describe_errors,
     make_language,
     make_tables,
@@ -146,6 +147,30 @@ def test_named_errors_add_up_to_the_score():
 # The teacher
 
 
+@pytest.mark.parametrize(
+    ("scores", "forced"),
+    [
+        ([10, 10], [10, 9]),
+        ([7, 10, 7, 7], [7, 10, 6, 5]),
+        ([10, 10, 9], [10, 9, 8]),
+        ([8, 3], [8, 3]),
+        ([0, 0], [0, 0]),
+    ],
+)
+def test_forced_choice_ranks_equals_by_label(scores, forced):
+    assert break_ties(scores) == forced
+
+
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=4))
+def test_forced_choice_keeps_the_order_of_unequals_and_the_range(scores):
+    forced = break_ties(scores)
+    assert all(0 <= score <= 10 for score in forced)
+    for i, j in itertools.permutations(range(len(scores)), 2):
+        if scores[i] > scores[j]:
+            assert forced[i] > forced[j]
+    assert forced == scores or len(set(forced)) == len(forced)
+
+
 def pairs_of(table):
     """Whether two candidates are tied, and whether they are copies, by the scores of a table."""
     return [
@@ -182,10 +207,15 @@ def test_teacher_overlooks_most_literal_idioms_and_nothing_else():
     assert 0.35 < named / literal < 0.45
 
 
-def test_teacher_scores_what_it_names():
+def test_teacher_scores_what_it_names_and_breaks_some_ties():
+    broken = tied = 0
     for row in TABLES["grrm_sft"]:
         seen = [10 - 3 * found.count("literal") - 2 * found.count("wrong") for found in named_errors(row)]
-        assert row["scores"] == [max(0, score) for score in seen]
+        assert row["scores"] in (seen, break_ties(seen))
+        if break_ties(seen) != seen:
+            tied += 1
+            broken += row["scores"] != seen
+    assert 0.24 < broken / tied < 0.36
 
 
 def test_teacher_errs_in_pairs_that_differ_as_well_as_in_ties():
@@ -200,8 +230,8 @@ def test_teacher_errs_in_pairs_that_differ_as_well_as_in_ties():
                 right_untied.append(
                     (taught[x] > taught[y]) == (truth[x] > truth[y]) and taught[x] != taught[y]
                 )
-    assert 0.72 < sum(right) / len(right) < 0.81
-    assert 0.71 < sum(right_untied) / len(right_untied) < 0.81
+    assert 0.66 < sum(right) / len(right) < 0.76
+    assert 0.74 < sum(right_untied) / len(right_untied) < 0.84
 
 
 # The tables

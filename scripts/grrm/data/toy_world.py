@@ -5,8 +5,9 @@ sum of their words; a literal rendering is the gravest error. Two faults of the 
 purpose, because reinforcement learning can repair them:
 
 - the translation data render most idioms literally, so MT-SFT learns to, and MT-GRPO repairs it;
-- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them;
-  GRRM-SFT learns to, and RLVR, which is rewarded by true scores, repairs it.
+- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them, and
+  ranks some equals in the order of their labels (a forced choice); GRRM-SFT learns both, and RLVR, which is
+  rewarded by true scores, repairs them.
 
 The language depends on its own seed alone: two data seeds give two samples of one language.
 """
@@ -48,6 +49,7 @@ _NOISE_IN_CANDIDATES = (0.0, 0.0, 0.15, 0.3)
 _COPIED_CANDIDATES = 0.12
 _UNTRANSLATED_NOISE = 0.8  # an error that is easy to see; the other 20 % need the dictionary
 _OVERLOOKED = 0.6  # of the literal idioms, each by itself; what is named is right, so naming more earns more
+_FORCED_CHOICE = 0.3  # of the groups
 _LITERAL = "literal"
 
 Unit = tuple[str, ...]  # one plain word, or the two words of an idiom
@@ -176,6 +178,18 @@ def describe_errors(language: ToyLanguage, source: str, translation: str) -> str
     return _phrase(find_errors(language, source, translation))
 
 
+def break_ties(scores: Sequence[int]) -> list[int]:
+    """The teacher's forced choice: equals are ranked in the order of their labels, one point apart.
+
+    Scores that would fall below zero are left as they are.
+    """
+    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
+    forced = list(scores)
+    for better, worse in itertools.pairwise(order):
+        forced[worse] = min(forced[worse], forced[better] - 1)
+    return forced if min(forced) >= 0 else list(scores)
+
+
 def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, list[Row]]:
     """Make the six source tables; no source text occurs twice, within a table or across tables.
 
@@ -272,12 +286,15 @@ def _ranking_row(
     errors = [find_errors(language, source, candidate) for candidate in candidates]
     if teacher:
         errors = [[e for e in found if e != _LITERAL or rng.random() >= _OVERLOOKED] for found in errors]
+    scores = [_score_of(found) for found in errors]
+    if teacher and rng.random() < _FORCED_CHOICE:
+        scores = break_ties(scores)
     findings = [f"{label} {_phrase(found)}" for label, found in zip(labels(len(errors)), errors, strict=True)]
     return {
         **_pair_row(language, source),
         "mt_texts": candidates,
         "analysis": f"Analysis: {', '.join(findings)}",
-        "scores": [_score_of(found) for found in errors],
+        "scores": scores,
     }
 
 
