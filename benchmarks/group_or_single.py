@@ -37,7 +37,7 @@ from grrm.files import read_json, read_jsonl, read_yaml, write_jsonl  # noqa: E4
 from grrm.prompts import PointwisePrompt, load_pointwise_prompt  # noqa: E402
 from grrm.ranking import labels  # noqa: E402
 
-GROUP, SINGLE = "config/prompts/toy_ranking.yaml", "config/prompts/toy_sqm.yaml"
+GROUP, SINGLE = "config/prompts/toy_ranking.yaml", "config/prompts/toy_single.yaml"
 TRAIN = ".snakemake/environments/train/bin/python"
 CANDIDATES = 3
 """Of a group of the toy world, in the mean: a step has so many times as many rows of one candidate."""

@@ -247,7 +247,7 @@ def test_a_judge_of_the_experiment_scores_for_its_own_kind_unless_it_is_asked_ot
     other = {"name": "other", "kind": "sqm", "model": "grrm_sft"}
     with pytest.raises(UserError, match="is 'grrm_sft', which scores for kind 'grrm', not 'sqm'"):
         compared(other)
-    config = compared({**other, "prompt": "config/prompts/toy_sqm.yaml"})
+    config = compared({**other, "prompt": "config/prompts/toy_single.yaml"})
     assert judge_of(config, "mt_grpo_other") == "grrm_sft"
 
 
