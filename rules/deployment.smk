@@ -128,13 +128,12 @@ def extra_packages(name):
     return option("--extra", config["environments"].get("extra", {}).get(name, []))
 
 
-if (
-    any(config["environments"]["flash_attn"].values())
-    and deployed_by() != "uv"
-    and workflow.is_main_process
-):
+FLASH_ATTN = [
+    name for name, wheel in config["environments"]["flash_attn"].items() if wheel
+]
+if FLASH_ATTN and deployed_by() != "uv" and workflow.is_main_process:
     raise WorkflowError(
-        f"environments.flash_attn names {', '.join(config['environments']['flash_attn'])}, where --sdm {deployed_by()} "
+        f"environments.flash_attn names {', '.join(FLASH_ATTN)}, where --sdm {deployed_by()} "
         "installs the locked packages alone: leave the key out (trainings use attention sdpa), run without --sdm, or "
         "add the wheel to the recipe"
     )
