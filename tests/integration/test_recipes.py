@@ -1,103 +1,83 @@
-"""Recipes of images build: their %post and %test, run as root in a fresh Debian.
-
-Apptainer itself cannot be had here. In place of its base image there is a Debian of the same release, with
-Debian's own Python of the same minor version; the sections of a recipe are run in it as they stand.
-"""
+"""Every published recipe at toy size, through the real engines, into one table."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from training_environment import ROOT
+from grrm.catalogue.recipes import RECIPES
+from grrm.files import read_json, read_jsonl
+from workspace import Workspace
 
+# Half an hour of one core: test_recipes_planned.py has the plans, test_recipe_configs.py the keys of verl.
 pytestmark = pytest.mark.full
-RELEASE = "bookworm"
-PACKAGES = "ca-certificates,python3,python3-dev,python3-venv"
-# How this machine reaches its registries: a fresh system knows nothing of it.
-_CONFIGURATION = ("/etc/pip.conf", "~/.config/pip/pip.conf", "/etc/resolv.conf", "/etc/hosts")
-
-
-def why_not() -> str | None:
-    """Why this machine cannot make such a system; None if it can."""
-    if os.geteuid() != 0:
-        return "a system of its own needs root"
-    if shutil.which("apt-get") is None or f"={RELEASE}" not in Path("/etc/os-release").read_text():
-        return f"a Debian is made by Debian's own tools ({RELEASE})"
-    return None
-
-
-REASON = why_not()
-
-
-def run(*command: str, **options: object) -> str:
-    """The output of a command, which must succeed."""
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
-    )  # type: ignore[call-overload]
-    assert done.returncode == 0, done.stdout[-4000:]
-    return str(done.stdout)
+LONGEST = 2 * 3600
+"""Seconds that all of it may take."""
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packed Debian with `python` and `pip` of an environment, as the base image has them."""
-    if REASON:
-        pytest.skip(f"no Debian here: {REASON}")
-    if shutil.which("mmdebstrap") is None:
-        run("apt-get", "update")
-        run("apt-get", "install", "--yes", "--no-install-recommends", "mmdebstrap")
-    folder = tmp_path_factory.mktemp("debian") / "root"
-    sources = [str(path) for path in Path("/etc/apt/sources.list.d").glob("*.sources")]
-    sources += [str(path) for path in [Path("/etc/apt/sources.list")] if path.exists()]
-    run("mmdebstrap", "--variant=apt", f"--include={PACKAGES}", RELEASE, str(folder), *sources)
-    certificates = os.environ.get("PIP_CERT")
-    for name in (*_CONFIGURATION, *([certificates] if certificates else [])):
-        source = Path(name).expanduser()
-        target = folder / source.relative_to("/")
-        if source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            shutil.copy(source, target)
-    inside(folder, "python3 -m venv /opt/python")
-    return folder
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = Workspace(tmp_path_factory.mktemp("recipes"))
+    command = [sys.executable, "scripts/demo_recipes.py", "--cores", "1"]
+    with (workspace.folder / "recipes.log").open("w") as log:
+        done = subprocess.run(
+            command, cwd=workspace.folder, stdout=log, stderr=log, timeout=LONGEST, check=False
+        )
+    assert done.returncode == 0, (workspace.folder / "recipes.log").read_text(errors="replace")[-4000:]
+    return workspace.folder
 
 
-def inside(root: Path, script: str) -> str:
-    """What a shell script prints that runs as root in a system of its own."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "proxy" in name}
-    kept.pop("PIP_FIND_LINKS", None)  # files of this machine
-    variables = {**kept, "PATH": "/opt/python/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-    mounts = f"mount --bind /dev {root}/dev && mount -t proc proc {root}/proc"
-    command = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec chroot {root} sh -c "$0"', script]
-    return run(*command, env=variables)
+@pytest.fixture(scope="module")
+def recipes(folder: Path) -> dict[str, dict[str, Any]]:
+    return {recipe["name"]: recipe for recipe in read_json(folder / "results/recipes/table.json")["recipes"]}
 
 
-@pytest.fixture
-def machine(base: Path, tmp_path: Path) -> Iterator[Path]:
-    """The same, for one recipe."""
-    folder = tmp_path / "root"
-    run("cp", "--archive", "--reflink=auto", str(base), str(folder))
-    yield folder
-    shutil.rmtree(folder)
+def test_every_recipe_is_in_the_table_with_its_start_and_its_mark(
+    folder: Path, recipes: dict[str, dict[str, Any]]
+) -> None:
+    assert list(recipes) == list(RECIPES)
+    table = (folder / "results/recipes/table.md").read_text(encoding="utf-8")
+    assert len(table.splitlines()) == 4 + len(RECIPES)
+    for name, recipe in recipes.items():
+        assert recipe["title"] in table
+        assert recipe["title"].startswith("in the style of") is not recipe["exact"]
+        assert recipe["training"]["steps"] == 12
+        assert recipe["training"]["valid"] > 0.5, name
+    assert {recipes[name]["begins_at"] for name in ("mt_r1_zero_lex", "peg_rl_baseline")} == {"brief SFT"}
+    assert recipes["ssr_zero"]["begins_at"] == "SFT on both tasks"
 
 
-@pytest.mark.parametrize("name", ["comet", "train"])
-def test_a_recipe_builds(machine: Path, name: str) -> None:
-    text = (ROOT / f"containers/{name}.def").read_text(encoding="utf-8")
-    assert f"slim-{RELEASE}" in text
-    parts = re.split(r"^%(\w+)\n", text, flags=re.M)
-    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    source, target = sections["files"].split()
-    (machine / target.lstrip("/")).parent.mkdir(parents=True)
-    shutil.copy(ROOT / source, machine / target.lstrip("/"))
-    inside(machine, sections["post"])
-    inside(machine, sections["environment"] + sections["test"])
-    listed = inside(machine, "python -m pip list --format=freeze").split()
-    assert len(listed) > 50
+def test_what_each_recipe_asked_is_what_it_has_to_ask(
+    folder: Path, recipes: dict[str, dict[str, Any]]
+) -> None:
+    asked = {name: recipe["calls"] for name, recipe in recipes.items()}
+    groups = 12 * 32
+    assert 0 < asked["llm_judge_listwise"] <= groups
+    assert asked["llm_judge_listwise"] < asked["llm_judge_pointwise"] <= 4 * groups
+    assert asked["llm_judge_pairwise"] <= 6 * groups
+    assert 0 < asked["ssr_zero"] <= 4 * groups
+    assert 0 < asked["grrm"] <= 2 * groups
+    assert not any(
+        asked[name] for name in recipes if name.endswith("_alone") or name.startswith("mt_r1_zero")
+    )
+
+
+def test_the_policy_that_judges_itself_gives_verdicts(
+    folder: Path, recipes: dict[str, dict[str, Any]]
+) -> None:
+    assert recipes["ssr_zero"]["training"]["judgement_failure_rate"] < 0.2
+    groups = read_jsonl(folder / "results/recipes_ssr_zero/curves/mt_grpo.judgements.jsonl")
+    points = [
+        point for group in groups for point in (group.get("parts") or {}).get("sqm", ()) if point is not None
+    ]
+    assert len(set(points)) > 3
+
+
+def test_training_on_a_metric_raises_it(recipes: dict[str, dict[str, Any]]) -> None:
+    reward = {name: recipe["training"]["reward"] for name, recipe in recipes.items()}
+    rising = [name for name, ends in reward.items() if ends["last"] > ends["first"]]
+    assert len(rising) > len(recipes) / 2, reward

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,7 +17,7 @@ import yaml
 
 import train_bradley_terry
 import train_sft
-from grrm.engines import checkpoints, resources
+from grrm.engines import checkpoints, resources, sft_main
 from grrm.engines.memory import Memory
 from grrm.files import PassingError, UserError
 
@@ -207,3 +208,14 @@ def test_each_process_of_a_machine_holds_the_model(monkeypatch: pytest.MonkeyPat
     resources.check_sft_memory(Path("large"))
     with pytest.raises(UserError, match=r"needs about 34\.0 GB of memory"):
         resources.check_sft_memory(Path("large"), processes=2)
+
+
+def test_what_a_training_does_not_use_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    for name in ("colorsys", "tabnanny"):
+        sys.modules.pop(name, None)
+    already = sys.modules["json"]
+    sft_main.leave_out(["colorsys", "tabnanny", "json"], ["config.yaml", "report_to=tabnanny"])
+    assert find_spec("colorsys") is None
+    assert find_spec("tabnanny") is not None
+    assert sys.modules["json"] is already
