@@ -114,7 +114,10 @@ def _found(source: str | Path, file: Any) -> str:
 
 
 def _unknown(source: str | Path) -> UserError:
-    return UserError(f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}")
+    return UserError(
+        f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}, or let the file's"
+        " name end with it (and .gz, if gzip compressed it)"
+    )
 
 
 # ---------------------------------------------------------------- text
