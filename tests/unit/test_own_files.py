@@ -115,6 +115,21 @@ def test_what_stands_within_a_column_is_a_column_too(tmp_path: Path) -> None:
         read(tmp_path, "mt_grpo", *given, files={"x.jsonl": jsonl({"translation": {"de": "Tag", "pl": "a"}})})
 
 
+def test_a_list_of_objects_is_a_list_of_what_each_has(tmp_path: Path) -> None:
+    columns = {"mt_texts": "systems.text", "scores": "systems.score"}
+    systems = [{"text": "a", "score": 8}, {"text": "b", "score": 2}]
+    row = {"src_text": "Tag", "systems": systems}
+    for name, content in (("x.jsonl", jsonl(row)), ("x.parquet", parquet(row))):
+        given = ["--input", name, "--columns", json.dumps(columns), *GERMAN]
+        assert read(tmp_path, "grrm_rlvr", *given, files={name: content}) == [GROUP]
+    given = ["--input", "x.jsonl", "--columns", json.dumps(columns), *GERMAN]
+    with pytest.raises(
+        UserError, match=r"no column 'systems\.score' for scores; found 'src_text', 'systems'"
+    ):
+        rows = jsonl({"src_text": "Tag", "systems": [systems[0], {"text": "b"}]})
+        read(tmp_path, "grrm_rlvr", *given, files={"x.jsonl": rows})
+
+
 @pytest.mark.parametrize("score", ["0.8234567880630493", "-1e-05", "+7", ".5", "1234567.25"])
 def test_scores_in_text_are_numbers_as_programs_write_them(tmp_path: Path, score: str) -> None:
     content = f"src_text,a,b,s1,s2\nTag,x,y,{score},0\n".encode()
@@ -371,6 +386,7 @@ BROKEN = [
     # empty
     one("an empty file", "x.tsv", b"", "x.tsv: no rows"),
     one("a file of another program", "x.xlsx", b"PK\x03\x04", "x.xlsx: cannot tell its format", "tsv, csv"),
+    one("an empty JSON list", "x.json", "[]", "x.json: no rows"),
     one("nothing but columns", "x.csv", "src_text,trg_text\n", "x.csv: no rows"),
     one("an empty gzip", "x.jsonl.gz", gzip.compress(b""), "x.jsonl.gz: no rows"),
     plain("empty plain text", "", "", "t.de: no rows"),

@@ -203,12 +203,19 @@ _MISSING = object()
 
 
 def _column(row: Row, name: str) -> Any:
-    """The value of a column, or of a key within one: translation.de is {"translation": {"de": ...}}."""
+    """The value of a column, or what has a name within it: translation.de is {"translation": {"de": ...}}."""
     if name in row:
         return row[name]
-    column, dot, key = name.partition(".")
-    within = row.get(column)
-    return _column(within, key) if dot and isinstance(within, Mapping) else _MISSING
+    column, _, key = name.partition(".")
+    return _within(row.get(column), key)
+
+
+def _within(value: Any, key: str) -> Any:
+    """What has this name in a value; of a list of such values, that of each."""
+    if isinstance(value, Mapping):
+        return _column(value, key)
+    found = [_within(item, key) for item in value] if isinstance(value, list) else []
+    return _MISSING if not found or any(item is _MISSING for item in found) else found
 
 
 def _names(names: str | Sequence[str]) -> Sequence[str]:
