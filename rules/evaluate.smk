@@ -1,11 +1,12 @@
 # Held-out evaluation: ranking accuracy of the judges; BLEU, chrF++, COMET and others of the translation models.
 
-# Answers to the same groups with their candidates in other orders.
+# Answers to the same groups with their candidates in other orders: judge -> seed of an order -> file.
 SHUFFLED = {
-    judge: [
-        f"{RESULTS}/evaluation/ranking/orders/{judge}.{order}.jsonl"
+    judge: {
+        config["seed"]
+        + order: f"{RESULTS}/evaluation/ranking/orders/{judge}.{order}.jsonl"
         for order in range(1, config["evaluate"]["orders"] + 1)
-    ]
+    }
     for judge in COMPARISONS["ranking"]
 }
 
@@ -47,15 +48,27 @@ rule rank_candidates:
         runs=config["evaluate"]["runs"],
         order="row",
         seed=config["seed"],
+        # Answered by one process, which loads the model once; each is written down by a job of its own, so that a
+        # further order makes none of the others anew. (A function of the output: no reason to run again.)
+        also=lambda wildcards, output: option(
+            "--also-shuffled", named(SHUFFLED.get(wildcards.judge, {}))
+        ),
     message:
         "Ranking the held-out groups with {wildcards.judge}"
     shell:
         "{params.python:q} scripts/rank_candidates.py --model {input.model:q} --input {input.groups:q} "
         "--prompt {input.prompt:q} {params.answering:q} --runs {params.runs:q} --candidate-order {params.order:q} "
-        "--seed {params.seed:q} --threads {threads} --output {output.answers:q} > {log:q} 2>&1"
+        "--seed {params.seed:q} {params.also:q} --threads {threads} --output {output.answers:q} > {log:q} 2>&1"
 
 
 use rule rank_candidates as rank_shuffled_candidates with:
+    input:
+        # With these the same judge has answered the other orders.
+        ancient(f"{RESULTS}/evaluation/ranking/{{judge}}.jsonl"),
+        model=model("{judge}"),
+        groups=TABLES["ranking_test"],
+        prompt=prompt("ranking"),
+        environment=environment(RL),
     output:
         answers=f"{RESULTS}/evaluation/ranking/orders/{{judge}}.{{order}}.jsonl",
     log:
@@ -70,13 +83,14 @@ use rule rank_candidates as rank_shuffled_candidates with:
         runs=1,
         order="shuffled",
         seed=lambda wildcards: config["seed"] + int(wildcards.order),
+        also=[],
     message:
         "Ranking the held-out groups in another order with {wildcards.judge}"
 
 
 rule score_rankings:
     input:
-        *SHUFFLED.values(),
+        *[list(files.values()) for files in SHUFFLED.values()],
         **RANKINGS,
         groups=TABLES["ranking_test"],
     output:
@@ -92,7 +106,11 @@ rule score_rankings:
     params:
         rankings=named(RANKINGS),
         shuffled=named(
-            {judge: ",".join(files) for judge, files in SHUFFLED.items() if files}
+            {
+                judge: ",".join(files.values())
+                for judge, files in SHUFFLED.items()
+                if files
+            }
         ),
         means=averages("ranking"),
         samples=config["evaluate"]["bootstrap_samples"],

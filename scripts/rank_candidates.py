@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from grrm.inference.runs import rank_rows
-from grrm.inference.whole_sets import add_common_options, answer_all
+from grrm.inference.whole_sets import Further, add_common_options, answer_all
 from grrm.process import run_main
 from grrm.prompts import find_ranking_prompt
 from grrm.schemas import select_columns
@@ -25,13 +25,29 @@ def main(argv: list[str] | None = None) -> None:
         default="row",
         help="show candidates as the test set has them (default), or shuffled by the seed",
     )
+    parser.add_argument(
+        "--also-shuffled",
+        nargs="+",
+        type=_in_another_order,
+        default=[],
+        metavar="SEED=FILE",
+        help="answer in these orders, too, while the model is loaded: --candidate-order shuffled --runs 1 "
+        "with this --seed and --output then writes the answers down without it",
+    )
     add_common_options(parser)
     args = parser.parse_args(argv)
 
     prompt = find_ranking_prompt(args.prompt)
     columns = ["src_text", "src_lang", "trg_lang", "mt_texts"]
     rows = select_columns(args.input, "ranking_test", columns, args.prompt, prompt.columns)
-    answer_all(args, "rank", rows, prompt, rank_rows, candidate_order=args.candidate_order)
+    answer_all(
+        args, "rank", rows, prompt, rank_rows, args.also_shuffled, candidate_order=args.candidate_order
+    )
+
+
+def _in_another_order(text: str) -> Further:
+    seed, _, file = text.partition("=")
+    return Further(Path(file), int(seed), {"candidate_order": "shuffled"})
 
 
 if __name__ == "__main__":

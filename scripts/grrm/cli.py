@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 from importlib import import_module
+from pathlib import Path
+
+import shtab
 
 from grrm import __version__
 from grrm.files import UserError
@@ -45,16 +48,26 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(argv: list[str] | None) -> None:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    args.run(args)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="grrm", description="Group relative reward modelling (GRRM).")
     parser.add_argument("--version", action="version", version=f"grrm {__version__}")
+    shtab.add_argument_to(parser, "--print-completion", help="print what makes a shell complete this command")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = import_module(f"grrm.commands.{name.replace('-', '_')}")
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
-    args = parser.parse_args(argv)
-    args.run(args)
+        for action in subparser._actions:
+            # What is no number and no choice is offered files, as shells do.
+            if action.type in (None, Path) and not action.choices:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    return parser
 
 
 def entry() -> None:

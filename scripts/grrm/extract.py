@@ -9,11 +9,11 @@ from collections.abc import Sequence
 _FENCE = re.compile("`{3,}")
 # "```text\n": one word right behind the opening fence, alone on its line.
 _LANGUAGE_TAG = re.compile(r"[ \t]*[A-Za-z][\w+#.-]*[ \t]*\r?\n", re.ASCII)
-_THINKING_MARK = re.compile(r"</?think(?:ing)?>|【/?思考】|\[/?思考\]", re.IGNORECASE)
+# The first character has no case, so that the search leaps from one to the next: a judge's answers are long.
+_THINKING_MARK = re.compile(r"<(?i:/?think(?:ing)?>)")
+_ANY_THINKING_MARK = re.compile(rf"{_THINKING_MARK.pattern}|【/?思考】|\[/?思考\]")
 END_MARKS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "</s>")
 """Ends of a turn in the chat templates of Qwen, GPT-2, Llama 3, Gemma and Llama 2."""
-# Not 【思考】: without an end it is a heading of the answer.
-_THINKING_START = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 
 
 def code_block(text: str) -> str | None:
@@ -101,8 +101,8 @@ def tags(text: str, name: str) -> list[re.Match[str]]:
     """All well-formed <name>...</name> in a text without thinking, in order; group 1 is the content."""
     name = re.escape(name)
     # The content holds no tag of this name: of nested or unclosed opening tags, the innermost counts.
-    pattern = rf"<{name}>((?:(?!</?{name}>).)*)</{name}>"
-    return list(re.finditer(pattern, text, re.DOTALL | re.IGNORECASE))
+    content = rf"[^<]*+(?:<(?!(?i:/?{name}>))[^<]*+)*+"
+    return list(re.finditer(rf"<(?i:{name}>)({content})<(?i:/{name}>)", text))
 
 
 def without_end(text: str, marks: Sequence[str] = END_MARKS) -> str:
@@ -118,8 +118,8 @@ def after_thinking(text: str) -> str | None:
 
     In time proportional to its length.
     """
-    text = _without_finished_thinking(text)
-    return None if _THINKING_START.search(text) else text
+    text, endless = _without_finished_thinking(text)
+    return text if endless is None else None
 
 
 def without_thinking(text: str) -> str:
@@ -127,20 +127,33 @@ def without_thinking(text: str) -> str:
 
     As the published reward takes it out (tests/data/golden); whoever needs an answer asks `after_thinking`.
     """
-    text = _without_finished_thinking(text)
-    start = _THINKING_START.search(text)
-    return text[: start.start()] if start else text
+    text, endless = _without_finished_thinking(text)
+    return text[:endless]
 
 
-def _without_finished_thinking(text: str) -> str:
-    text = _without_closed_thinking(text)
-    closings = [mark.end() for mark in _THINKING_MARK.finditer(text) if _closes(mark)]
-    return text[closings[-1] :] if closings else text
+def _without_finished_thinking(text: str) -> tuple[str, int | None]:
+    """The rest of a response, and where in it thinking begins that never ends."""
+    marks = _thinking_marks(text)
+    if not marks:
+        return text, None
+    text = _without_closed_thinking(text, marks)
+    rest, endless = 0, None
+    for mark in _thinking_marks(text):
+        if _closes(mark):
+            rest, endless = mark.end(), None
+        elif endless is None and mark[0].startswith("<"):  # without an end 【思考】 is a heading
+            endless = mark.start()
+    return text[rest:], None if endless is None else endless - rest
 
 
-def _without_closed_thinking(text: str) -> str:
+def _thinking_marks(text: str) -> list[re.Match[str]]:
+    if "思考" in text:
+        return list(_ANY_THINKING_MARK.finditer(text))
+    return list(_THINKING_MARK.finditer(text)) if "<" in text else []
+
+
+def _without_closed_thinking(text: str, marks: Sequence[re.Match[str]]) -> str:
     """Without what stands between an opening mark and the next closing one of its kind."""
-    marks = list(_THINKING_MARK.finditer(text))
     closing_of: dict[int, int] = {}
     next_closing: dict[str, int] = {}
     for index in reversed(range(len(marks))):

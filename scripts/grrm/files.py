@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import shutil
+import sysconfig
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
@@ -294,6 +295,13 @@ def errors_in_logs(folders: Iterable[str | Path], since: float) -> list[str]:
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-50:]
         if line.startswith("error: ")
     ]
+
+
+def shipped(path: str) -> Path:
+    """What comes with the library, such as "config/prompts": of this checkout, or of an installed package."""
+    checkout = Path(__file__).parents[2]
+    installed = Path(sysconfig.get_path("data")) / "share/grrm"
+    return (checkout if (checkout / "config/prompts").is_dir() else installed) / path
 
 
 def sha256(path: str | Path) -> str:

@@ -246,18 +246,17 @@ def _parse_blocks(text: str, candidates: int, *, tolerant: bool) -> RankingAnswe
     answer = after_thinking(text)
     if answer is None:
         return _ENDLESS
-    lines = answer.strip().split("\n")
-    filled = [number for number, line in enumerate(lines) if line.strip()]
-    if len(filled) < 4:
+    analysis, lines = _split_last_lines(answer, 4)
+    if len(lines) < 4:
         return InvalidAnswer(
-            "incomplete", f"{len(filled)} non-empty lines; expected an analysis and two blocks"
+            "incomplete", f"{len(lines)} non-empty lines; expected an analysis and two blocks"
         )
     tidy = _tidy if tolerant else str.strip
-    ranking_header, ranking_line, scores_header, scores_line = (tidy(lines[number]) for number in filled[-4:])
+    ranking_header, ranking_line, scores_header, scores_line = map(tidy, lines)
     for header, wanted in ((ranking_header, RANKING_HEADER), (scores_header, SCORES_HEADER)):
         if header != wanted and not (tolerant and header.rstrip(" :") == _tidy(wanted).rstrip(" :")):
             return InvalidAnswer("header", f"{header!r} where {wanted!r} should stand")
-    analysis = "\n".join(lines[: filled[-4]]).strip() or _thinking(text, answer)
+    analysis = analysis or _thinking(text, answer)
     if not analysis:
         return InvalidAnswer("analysis", "nothing before the final ranking")
     if not tolerant and _RANKING_LINE.fullmatch(ranking_line) is None:
@@ -339,6 +338,21 @@ def _thinking(text: str, answer: str) -> str:
 
 def _tidy(line: str) -> str:
     return _OUT_OF_TEN.sub("", _EMPHASIS.sub("", line)).strip()
+
+
+def _split_last_lines(text: str, count: int) -> tuple[str, list[str]]:
+    """What stands before the last non-blank lines, at most so many, and these: it is read from its end."""
+    lines: list[str] = []
+    end = len(text)
+    while end > 0:
+        start = text.rfind("\n", 0, end) + 1
+        line = text[start:end].rstrip()
+        if line and len(lines) == count:
+            return text[: start + len(line)].lstrip(), lines[::-1]
+        if line:
+            lines.append(line.lstrip())
+        end = start - 1
+    return "", lines[::-1]
 
 
 def _split_last_line(text: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 
+from grrm.report.explained_group import gradient_weight
 from grrm.verl_plugin.losses import GspoSftActorConfig, positive_advantage_nll
 
 SEQUENCES, TOKENS = 8, 6
@@ -67,6 +68,20 @@ def reference_loss(batch: dict[str, torch.Tensor], coef: float, low: float, high
             nll.append(sum(-advantage * n for n in new) / len(steps))
     share = len(batch["log_prob"]) / mini
     return gspo / mini + coef * (share * sum(nll) / len(nll) if nll else 0.0)
+
+
+def test_a_rollouts_weight_in_the_gradient_is_what_the_docs_tell(batch: dict[str, torch.Tensor]) -> None:
+    """docs/how_it_works.md: the first update on a policy's own rollouts, in one batch."""
+    config = actor_config()
+    config.global_batch_info.update(dp_size=1, global_batch_size=SEQUENCES, batch_num_tokens=None)
+    log_prob = batch["old_log_prob"].clone().requires_grad_()
+    loss, _ = get_policy_loss_fn("gspo_sft")(config=config, **{**batch, "log_prob": log_prob})
+    (gradient,) = torch.autograd.grad(-loss, log_prob)
+    advantages = batch["advantages"][:, 0].tolist()
+    positive = sum(advantage > 0 for advantage in advantages)
+    assert gradient.sum(dim=1).tolist() == pytest.approx(
+        [gradient_weight(advantage, SEQUENCES, positive, config.sft_coef) for advantage in advantages]
+    )
 
 
 def micro_batches(batch: dict[str, torch.Tensor], size: int) -> Iterator[dict[str, torch.Tensor]]:

@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from configurations import ROOT
 from grrm.files import UserError, read_jsonl
 from grrm.inference import Decoding, Engine, Request, open_backend
-from grrm.inference.backends import Backend
-from grrm.inference.vllm_backend import precision
+from grrm.inference.backends import Backend, precision
 from tiny_model import save_tiny_model
 
 PROMPTS = [f"{'a frog ' * (i % 5)}{i}" for i in range(300)]

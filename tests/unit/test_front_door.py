@@ -1,6 +1,7 @@
 """What a visitor meets first: the version, how to cite, the index of the pages, the hooks."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -23,6 +24,27 @@ def test_the_command_says_its_version(capsys):
         main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"grrm {__version__}\n"
+
+
+def complete(tmp_path, capsys, *words):
+    """What bash offers for the last word."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["--print-completion", "bash"])
+    assert exit_.value.code == 0
+    (tmp_path / "completion").write_text(capsys.readouterr().out)
+    listed = " ".join(words)
+    asked = f". ./completion; COMP_WORDS=({listed}) COMP_CWORD={len(words) - 1}; _shtab_grrm"
+    asked += '; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_and_files(tmp_path, capsys):
+    assert complete(tmp_path, capsys, "grrm", "ra") == ["rank"]
+    assert complete(tmp_path, capsys, "grrm", "fo") == ["forecast"]
+    assert "--config" in complete(tmp_path, capsys, "grrm", "forecast", "--co")
+    (tmp_path / "segments.tsv").touch()
+    assert complete(tmp_path, capsys, "grrm", "translate", "--input", "seg") == ["segments.tsv"]
 
 
 def test_the_package_has_the_version_of_the_code():

@@ -11,6 +11,7 @@ from grrm.catalogue.metrics import METRICS
 from grrm.files import UserError, read_json, write_json, write_jsonl
 from grrm.report.charts import Line, line_chart, ticks
 from grrm.report.hacking import by_step, compare_reward
+from grrm.report.page import render_page
 from grrm.report.samples import script_json
 from report_example import (
     BENCHMARK,
@@ -85,7 +86,18 @@ def stored(html):
 
 
 def test_every_section_is_there_once(page):
-    sections = ["results", "paper", "training", "hacking", "rewards", "order", "leakage", "samples", "run"]
+    sections = [
+        "glance",
+        "results",
+        "paper",
+        "training",
+        "hacking",
+        "rewards",
+        "order",
+        "leakage",
+        "samples",
+        "run",
+    ]
     assert [name for name in page.ids if name in sections] == sections
     assert len(page.ids) == len(set(page.ids))
 
@@ -134,6 +146,17 @@ def test_published_numbers_stand_with_their_verdicts(page):
     assert text.count("– not run") == 1 + 2 * 137  # in the key, in the tables, in the list
     assert "82.58" in text
     assert "neither recipe nor checkpoint was released" in text
+
+
+def test_published_numbers_lead_only_where_one_was_judged(folder, html, tmp_path):
+    assert "Published numbers reproduced" not in html
+    summary = read_json(folder / "summary.json")
+    for cell, verdict in zip(summary["paper"]["cells"], ("reproduced", "below", "reproduced"), strict=False):
+        cell["verdict"] = verdict
+    text = render_page(summary, [], 0, [], [])
+    assert "Published numbers reproduced" in text
+    assert "2 of 3" in text
+    assert "134 of 137 not run or not comparable" in text
 
 
 def test_a_part_without_data_says_so_in_one_line(page):

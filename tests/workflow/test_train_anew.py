@@ -48,3 +48,10 @@ def test_the_documented_command_trains_that_stage_and_no_other(finished: Path) -
     assert {rule for rule in rules if rule.startswith("train_")} == {"train_mt_grpo"}
     assert {"translate_segments", "render_report"} <= rules
     assert f"--checkpoints {folder} " in plan
+
+
+def test_a_further_order_of_the_candidates_asks_for_none_of_the_others_again(finished: Path) -> None:
+    snakemake(finished, "--touch", "--forceall", "score_rankings")
+    plan = snakemake(finished, "--dry-run", "score_rankings", "--config", "evaluate={'orders': 2}")
+    rules = dict(re.findall(r"^(\w+) +(\d+)$", plan, re.M))
+    assert rules == {"rank_shuffled_candidates": "2", "score_rankings": "1", "total": "3"}

@@ -9,9 +9,9 @@ from typing import get_args
 from grrm.data.datasets import entry_named, load_datasets, load_lock, locked_entry
 from grrm.data.judge_data import BadRows, Format, export_records, read_records
 from grrm.data.records import Kind
-from grrm.files import UserError
+from grrm.files import UserError, shipped
 
-_CONFIG = Path(__file__).parents[3] / "config"
+_CONFIG = shipped("config")
 
 HELP = (
     "judges' training data from any published layout: converted, split by conversation, JSON lines or parquet"

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--prompt",
-        help="prompt file of the judge, or path/to/file.py:function (default, in an installed checkout: "
+        help="prompt file of the judge, or path/to/file.py:function (default: "
         "config/prompts/judge_pairwise.yaml, judge_pointwise.yaml or judge_listwise.yaml)",
     )
     parser.add_argument("--judge-url", help="of an OpenAI-compatible server (or JUDGE_API_URL)")

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -239,6 +240,53 @@ def open_backend(model: str | Path, engine: Engine = DEFAULT_ENGINE) -> Backend:
     return backend
 
 
+class BackendWhenAsked:
+    """A backend that loads its model with the first request; what makes the texts is known before.
+
+    Args:
+        model: as in `open_backend`.
+        engine: as in `open_backend`.
+
+    Raises:
+        UserError: as `open_backend`, but for what shows itself in loading.
+    """
+
+    def __init__(self, model: str | Path, engine: Engine) -> None:
+        self._engine, self._name = engine, choose_backend(engine)
+        self._model = model if self._name == "openai" else find_model(model, engine.revision)
+        self._opened: Backend | None = None
+        if self._name == "openai":
+            self._open()
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        """As `Backend.generate`."""
+        return self._open().generate(requests, decoding)
+
+    def origin(self) -> dict[str, Any]:
+        """As `Backend.origin`."""
+        if self._opened is not None:
+            return self._opened.origin()
+        return local_origin(Path(self._model), self._name, self._engine)
+
+    def other_files(self) -> dict[str, str]:
+        """As `Backend.other_files`."""
+        return other_files(Path(self._model)) if self._opened is None else self._opened.other_files()
+
+    def context(self) -> int | None:
+        """As `Backend.context`."""
+        return self._open().context()
+
+    def close(self) -> None:
+        """Free the model, if it was loaded."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def _open(self) -> Backend:
+        if self._opened is None:
+            self._opened = open_backend(self._model, self._engine)
+        return self._opened
+
+
 @contextmanager
 def needs_installed(model: str) -> Iterator[None]:
     """What loads a model; raises UserError if a package is not installed that runs it."""
@@ -306,10 +354,36 @@ def _said(error: Exception) -> str:
     return without_secrets(next(iter(str(error).strip().splitlines()), ""))
 
 
+def local_origin(model: Path, backend: str, engine: Engine) -> dict[str, Any]:
+    """Folder of a model and digest of its weights; of vLLM also the precision that they are used in."""
+    origin = folder_origin(model, model)
+    return origin | {"dtype": precision_used(model, engine)} if backend == "vllm" else origin
+
+
 def folder_origin(model: str | Path, folder: Path) -> dict[str, Any]:
     """What a model is called, and the digest of its weights."""
     digests = "".join(file_hash(shard) for shard in sorted(folder.glob("*.safetensors")))
     return {"model": str(model), "weights": hashlib.sha256(digests.encode()).hexdigest()}
+
+
+def precision_used(model: Path, engine: Engine) -> str:
+    """The precision that vLLM is told: the engine's, or the checkpoint's."""
+    return precision(model) if engine.dtype == "auto" else engine.dtype
+
+
+def precision(model: Path) -> str:
+    """The precision of a checkpoint, by its configuration: vLLM's own "auto" makes half of float32.
+
+    Args:
+        model: its folder.
+
+    Returns:
+        float32, bfloat16 or float16; float32 where nothing is said, as transformers reads it.
+    """
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or {}
+    names = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
+    return str(next(filter(None, names), "float32"))
 
 
 def other_files(folder: Path) -> dict[str, str]:

@@ -39,7 +39,8 @@ class Journal:
         runs: how often each row is answered.
         rows: how many there are.
         overwrite: begin anew, whatever is there.
-        discard_stale: begin anew, and say so, if what is left of an interrupted run has other settings.
+        discard_stale: begin anew, and say so, if the output, or what is left of an interrupted run, has other
+            settings.
 
     Raises:
         UserError: the output, or what is left of an interrupted run, was made with other settings or from
@@ -64,9 +65,7 @@ class Journal:
         self._places: dict[Key, tuple[int, int]] = {}
         if self.output.is_dir():
             raise UserError(f"{self.output}: a folder; expected the name of a file")
-        self.finished = self.output.exists() and not overwrite
-        if self.finished:
-            self._check_finished()
+        self.finished = self.output.exists() and not overwrite and not self._is_outdated(discard_stale)
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.output.open("rb") if self.finished else self.path.open("a+b")
         self._held = ExitStack()
@@ -191,20 +190,23 @@ class Journal:
         print(f"{found}: discarded", file=sys.stderr)
         return True
 
-    def _check_finished(self) -> None:
-        """A finished output is left as it is, if it is what this run would make."""
+    def _is_outdated(self, discard_stale: bool) -> bool:
+        """Whether the output is to be made anew, not being what this run would make."""
         with self.output.open("rb") as file:
             first = _row(file.readline(), f"{self.output}, line 1")
         if first is None or "settings" not in first:
             raise UserError(f"{self.output}: exists, and is no output of this command; name another output")
-        if first["settings"] not in (self._digest, _digest(_without_files(self._settings))):
-            recorded = {key: first[key] for key in self._settings if key in first}
-            differences = _differences(recorded, self._settings)
-            raise UserError(
-                f"{self.output}: exists, and was made with other settings or from another input "
-                f"({'; '.join(differences) or 'its rows, prompt, runs or retries'}); name another output, or "
-                "remove this one"
-            )
+        if first["settings"] in (self._digest, _digest(_without_files(self._settings))):
+            return False
+        recorded = {key: first[key] for key in self._settings if key in first}
+        differences = "; ".join(_differences(recorded, self._settings)) or "its rows, prompt, runs or retries"
+        found = (
+            f"{self.output}: exists, and was made with other settings or from another input ({differences})"
+        )
+        if not discard_stale:
+            raise UserError(f"{found}; name another output, or remove this one")
+        print(f"{found}: made anew", file=sys.stderr)
+        return True
 
 
 class Printer:

@@ -108,7 +108,8 @@ def add_stale_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--discard-stale",
         action="store_true",
-        help="begin anew if what is left of an interrupted run has other settings; otherwise an error",
+        help="begin anew if the output, or what is left of an interrupted run, has other settings; otherwise "
+        "an error",
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,9 @@ from grrm.inference.backends import (
     Decoding,
     Engine,
     Request,
-    folder_origin,
+    local_origin,
     other_files,
+    precision_used,
     prompt_too_long,
     unfinished,
 )
@@ -40,10 +40,11 @@ class VllmBackend:
     def __init__(self, model: Path, engine: Engine, *, cpu: bool) -> None:
         from vllm import LLM
 
-        self._model, self._piece = model, engine.batch_size * _BATCHES
+        self._model, self._engine = model, engine
+        self._piece = engine.batch_size * _BATCHES
         self._llm = LLM(
             model=str(model),
-            dtype=precision(model) if engine.dtype == "auto" else engine.dtype,
+            dtype=precision_used(model, engine),
             tensor_parallel_size=engine.gpus,
             gpu_memory_utilization=engine.gpu_memory,
             max_model_len=engine.max_model_len,
@@ -59,6 +60,8 @@ class VllmBackend:
         """Complete all requests, some thousand at once."""
         from vllm import SamplingParams
 
+        # What is cached moves the last bits of what follows: an answer would depend on what was asked before.
+        self._llm.reset_prefix_cache()
         encoded = encode(self._tokenizer, requests)
         room = self.context() - decoding.max_new_tokens
         fitting = []
@@ -99,8 +102,7 @@ class VllmBackend:
 
     def origin(self) -> dict[str, Any]:
         """Folder and digest of the weights, and the precision that they are used in."""
-        precision_used = str(self._llm.llm_engine.model_config.dtype).removeprefix("torch.")
-        return folder_origin(self._model, self._model) | {"dtype": precision_used}
+        return local_origin(self._model, "vllm", self._engine)
 
     def other_files(self) -> dict[str, str]:
         """Of the folder."""
@@ -144,18 +146,3 @@ def open(model: Path, engine: Engine) -> VllmBackend:
         torch.set_num_threads(engine.threads or os.cpu_count() or 1)
         listen_nowhere()
     return VllmBackend(model, engine, cpu=cpu)
-
-
-def precision(model: Path) -> str:
-    """The precision of a checkpoint, by its configuration: vLLM's own "auto" makes half of float32.
-
-    Args:
-        model: its folder.
-
-    Returns:
-        float32, bfloat16 or float16; float32 where nothing is said, as transformers reads it.
-    """
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config") or {}
-    names = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
-    return str(next(filter(None, names), "float32"))

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from grrm.catalogue.rewards import KINDS
-from grrm.files import UserError
+from grrm.files import UserError, shipped
 from grrm.functions import load_function
 from grrm.prompts import (
     LANGUAGES,
@@ -27,7 +27,6 @@ from grrm.prompts import (
 
 PromptKind: TypeAlias = Literal["judge_pairwise", "judge_pointwise", "judge_listwise"]
 
-_CHECKOUT = Path(__file__).parents[3]
 _TAGS: dict[PromptKind, str] = {
     "judge_pairwise": "better",
     "judge_pointwise": "score",
@@ -79,14 +78,12 @@ class JudgePrompt:
 
 
 def shipped_prompt(kind: str) -> str:
-    """File of the prompt that comes with this checkout for a kind of reward (pairwise_dgr: judge_pairwise).
+    """File of the prompt that comes with the library for a kind of reward (pairwise_dgr: judge_pairwise).
 
-    Empty for kinds that ask in the words of their own experiment, and where this package was installed
-    without its checkout.
+    Empty for kinds that ask in the words of their own experiment.
     """
     prompt = KINDS[kind].conversation_prompt if kind in KINDS else ""
-    path = _CHECKOUT / prompt
-    return str(path) if prompt and path.is_file() else ""
+    return str(shipped(prompt)) if prompt else ""
 
 
 def load_judge_prompt(spec: str, kind: PromptKind) -> JudgePrompt:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from grrm.files import UserError
+from grrm.files import UserError, shipped
 from grrm.prompts.tasks import (
     RANKING_KINDS,
     TRANSLATION_KINDS,
@@ -35,7 +35,7 @@ TRANSLATION_PROMPTS = {
     "seed-x-cot": "seed_x_cot.yaml",
     "ssr": "ssr.yaml",
 }
-_FOLDER = Path(__file__).parents[3] / "config/prompts"
+_FOLDER = shipped("config/prompts")
 
 
 def load_ranking_prompt(path: str | Path, *kinds: str) -> RankingPrompt:

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from grrm.files import UserError, read_json
 from grrm.ranking import MAX_SCORE
 from grrm.report.numbers import number
-from grrm.report.page import ASSETS, template
 from grrm.report.samples import script_json
+from grrm.report.templates import ASSETS, template
 
 # Groups of each sort within the page.
 SHOWN = 200

@@ -6,20 +6,18 @@ report/page: a template, a style sheet and a script.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from grrm.catalogue.metrics import METRICS, Metric, known_metrics
-from grrm.catalogue.trainings import TRAININGS
+from grrm.report.findings import changes, to_look_at
 from grrm.report.hacking import independent
-from grrm.report.numbers import duration, number, significant
+from grrm.report.numbers import duration, number
+from grrm.report.reproduction import JUDGED
 from grrm.report.samples import script_json
 from grrm.report.summary import (
     ABOUT_POSITIONS,
@@ -33,12 +31,13 @@ from grrm.report.summary import (
     origin_lines,
     reading,
     sizes,
+    system_name,
 )
+from grrm.report.templates import ASSETS, template
 from grrm.report.training_panels import hacking_panel, stage_panel
 
-ASSETS = Path(__file__).parents[3] / "report/page"
-
 _SECTIONS = (
+    ("glance", "At a glance"),
     ("results", "Before and after"),
     ("paper", "Paper against ours"),
     ("training", "Training"),
@@ -56,7 +55,6 @@ _VERDICTS = {
     "not_comparable": ("≠", "not comparable"),
     "not_run": ("–", "not run"),
 }
-SYSTEMS = {row.name: row.label for row in TRAININGS.values() if row.label}
 
 
 def render_page(
@@ -80,6 +78,9 @@ def render_page(
         css=Markup((ASSETS / "page.css").read_text(encoding="utf-8")),
         js=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
         sections=_SECTIONS,
+        titles=dict(_SECTIONS),
+        changed=[found for task in TASKS if (found := changes(summary, task))],
+        look=to_look_at(summary),
         verdicts=_VERDICTS,
         subtitle=_subtitle(summary),
         tiles=_tiles(summary),
@@ -101,19 +102,6 @@ def render_page(
     )
 
 
-def template(name: str) -> jinja2.Template:
-    """A template of report/page; what it is filled with is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, significant=significant, duration=duration, code=_code)
-    return environment.get_template(name)
-
-
 def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the browser of samples reads: models, metrics, rows."""
     translators = _systems(summary, "translation")
@@ -126,15 +114,6 @@ def _shown_in(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) 
         "sign": metrics[next(iter(scored))].sign if scored else 1,
         "rows": samples,
     }
-
-
-def system_name(name: str) -> str:
-    """What a reader calls a system."""
-    return SYSTEMS.get(name, name)
-
-
-def _code(text: str) -> Markup:
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _systems(summary: Mapping[str, Any], task: str) -> list[str]:
@@ -166,16 +145,16 @@ def _tiles(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             tiles.append(_headline(summary, metric))
     if summary["paper"]:
         counts = Counter(cell["verdict"] for cell in summary["paper"]["cells"])
-        judged = sum(counts[name] for name in ("reproduced", "above", "below"))
-        tiles.append(
-            {
-                **_PLAIN,
-                "title": "Published numbers reproduced",
-                "value": f"{counts['reproduced']} of {judged}" if judged else "–",
-                "note": f"{len(summary['paper']['cells']) - judged} of {len(summary['paper']['cells'])} "
-                "not run or not comparable",
-            }
-        )
+        judged = sum(counts[verdict] for verdict in JUDGED)
+        if judged:
+            tiles.append(
+                {
+                    **_PLAIN,
+                    "title": "Published numbers reproduced",
+                    "value": f"{counts['reproduced']} of {judged}",
+                    "note": f"{counts.total() - judged} of {counts.total()} not run or not comparable",
+                }
+            )
     hours = sum(stage["hours"] for stage in summary["stages"])
     gpu_hours = sum(stage["gpu_hours"] for stage in summary["stages"])
     tiles.append(

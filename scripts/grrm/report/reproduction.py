@@ -17,6 +17,9 @@ from grrm.report.reference import Cell, cells, find_score, incomparable
 
 Verdict = Literal["reproduced", "above", "below", "not_comparable", "not_run"]
 
+JUDGED: tuple[Verdict, ...] = ("reproduced", "above", "below")
+"""Verdicts on numbers that are of the same thing."""
+
 # Published numbers have two digits after the point.
 _ROUNDING = 0.005
 

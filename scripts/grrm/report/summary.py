@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.catalogue.metrics import Metric, known_metrics
+from grrm.catalogue.trainings import TRAININGS
 from grrm.config.schema import load_schema, validator
 from grrm.files import UserError, read_json
 from grrm.ranking import labels
@@ -232,6 +233,11 @@ def _comparison(
         cells += [format_estimate(gains.get((system, name)), *scale, signed=True) for system in systems[1:]]
         rows.append([metric.label, *cells, sizes(records)])
     return rows
+
+
+def system_name(name: str) -> str:
+    """What a reader calls a system: a training's label, or the name itself."""
+    return (TRAININGS[name].label if name in TRAININGS else "") or name
 
 
 def failures(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
