@@ -8,3 +8,9 @@ try:
     )
 except UserError as error:
     raise WorkflowError(str(error))
+
+workflow.localrules(
+    *{rule.name for rule in workflow.rules}.intersection(
+        local_rules(RESOURCES, config["cluster"])
+    )
+)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,8 +16,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.trainings import of_part, training_of
 from grrm.cluster import (
+    caches,
     check_rules,
     load_resources,
+    local_rules,
     request,
     requests,
     resources_of_runs,
@@ -59,10 +62,8 @@ from grrm.judges.configured_prompts import carrying_rewards, check_prompts
 from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
-from grrm.slurm.outages import endure_outages
+from grrm.slurm.queue import check_queue, describe_plan, job_name, own_jobs
 from grrm.vllm_cpu import check_processor
-
-endure_outages()
 
 try:
     config.update(
@@ -94,6 +95,17 @@ os.environ.update({WORKFLOW_PID: str(os.getpid())})
 os.environ.update(
     GRRM_TRACKER=config["tracker"],
     GRRM_STOP_BEFORE=str(config["cluster"]["stop_before"]),
+    GRRM_INTERFACE=config["cluster"]["interface"] or "",
+)
+
+# On a compute node this file is read again, with what is set there.
+os.environ.update(
+    caches(
+        config["cluster"],
+        config["hardware"]["device"],
+        os.environ,
+        tempfile.gettempdir(),
+    )
 )
 
 STARTED = time.time()

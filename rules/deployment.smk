@@ -24,6 +24,13 @@ def deployed_by():
     return next((name for name in ("apptainer", "conda") if name in methods), "uv")
 
 
+# Long before it is known whether it is the one. Its plugin is loaded if it is installed.
+if "snakemake_executor_plugin_slurm" in sys.modules:
+    from grrm.slurm.executor import take_over
+
+    take_over(config["experiment"])
+
+
 def on_slurm():
     return (
         workflow.executor_plugin is not None

@@ -5,11 +5,6 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
 
 
-localrules:
-    lock_data,
-    download_dataset,
-
-
 rule lock_data:
     output:
         # Entries that are locked stay as they are.

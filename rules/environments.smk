@@ -1,10 +1,6 @@
 # One virtual environment per stage, from its hash-locked requirements.
 
 
-localrules:
-    build_environment,
-
-
 rule build_environment:
     input:
         lock="envs/{name}.txt",

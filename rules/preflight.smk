@@ -1,5 +1,7 @@
 # Whether the experiment can run here: by itself (snakemake preflight), and before the first job on GPUs or training.
 
+import atexit
+
 import yaml
 
 
@@ -28,6 +30,26 @@ rule preflight:
     shell:
         "python scripts/preflight.py --config {input.config:q} --overlay {params.where:q} {params.options:q} "
         "--output {output.findings:q} 2>&1 | tee {log:q}"
+
+
+def say_plan():
+    """After a dry run with `--profile slurm`, whose plan does not say who runs what."""
+    given = " ".join([*sys.argv, os.environ.get("SNAKEMAKE_PROFILE", "")])
+    if workflow.dryrun and "slurm" in given and workflow.dag:
+        # A dry run calls all of them local.
+        rules_run = [
+            job.rule for job in workflow.dag.needrun_jobs(exclude_finished=False)
+        ]
+        print(
+            describe_plan(
+                (rule.name, rule.norun or rule.name in workflow._localrules)
+                for rule in rules_run
+            )
+        )
+
+
+if workflow.is_main_process:
+    atexit.register(say_plan)
 
 
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
@@ -61,3 +83,15 @@ onstart:
             raise WorkflowError(
                 "nothing was started: the table above says what to change"
             )
+    if on_slurm():
+        prefix = workflow.executor_settings.jobname_prefix or ""
+        names = {
+            job_name(config["experiment"], job.rule.name, job.wildcards, prefix)
+            for job in jobs
+            if not job.is_local
+        }
+        try:
+            if left := check_queue(names, Path.cwd(), own_jobs()):
+                raise WorkflowError(left)
+        except UserError as error:
+            raise WorkflowError(str(error))

@@ -1,10 +1,6 @@
 # The authors' own prompts, where the configuration asks for them: read out of a checkout of their repository.
 
 
-localrules:
-    fetch_upstream,
-
-
 # The checkout is no declared output: it may be the user's own.
 rule fetch_upstream:
     input:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,6 +44,7 @@ from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.ray import ray_cluster, ray_token
+from grrm.slurm.storage import make_folder, remove_folder
 from grrm.vllm_cpu import check_heads, check_processor
 
 _SCRIPTS = Path(__file__).parent
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ray-from-environment",
         action="store_true",
-        help="train on the cluster at RAY_ADDRESS if set",
+        help="of earlier versions: the cluster at RAY_ADDRESS is joined in any case, but by the fork",
     )
     parser.add_argument("--fork", type=Path, help="checkout of the fork, for a configuration of its own")
     return parser
@@ -147,7 +147,7 @@ def _try(args: argparse.Namespace, module: str, arguments: Sequence[str], fault:
 
 def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps: int) -> None:
     """Train up to the last step, with what is recorded of it."""
-    address = os.environ.get("RAY_ADDRESS") if args.ray_from_environment else None
+    address = None if args.fork else os.environ.get("RAY_ADDRESS")
     trackers.switch_on(args.tracker, working / "tracking", run=args.model.name, python=args.python)
     launched = config | trackers.verl_overrides(config, args.tracker)
     # The machines of a cluster that was there before are not seen from here.
@@ -204,7 +204,8 @@ class _Watch:
     def read(self, line: str) -> None:
         """A line of the output."""
         if STOP_MARK in line:
-            raise UserError(line.partition(STOP_MARK)[2].strip())
+            last = verl_runs.last_complete_step(self.working)
+            raise sessions.failed(self.working, last or 0, line.partition(STOP_MARK)[2].strip())
         if exception := verl_runs.exception_in(line):
             self.exceptions.append(exception)
         elif (
@@ -255,9 +256,11 @@ def _train(
     if status != 0:
         errors = watch.exceptions
         said = f"the last error it reported is: {errors[-1]}" if errors else "it reported no error"
-        raise UserError(
+        raise sessions.failed(
+            working,
+            last or 0,
             f"{resources.end_of_engine('verl', status, said)}. The whole output stands above in this log. "
-            f"The same command goes on after step {last or 0}"
+            f"The same command goes on after step {last or 0}",
         )
     stop.end_if_stopped(working)
     # Rows whose prompt is too long may have been left out: then there are fewer steps.
@@ -332,24 +335,24 @@ def _check_model(python: str, folder: Path) -> None:
 def _temporary_folder() -> Iterator[Path]:
     """A short path for Ray's sockets, removed at the end; those of killed runs are removed as well.
 
+    Where TMPDIR is too long for them, it is a link in /tmp to a folder there.
     It lies on every machine of a training, named after the process on the first one and that machine. So a
     process that is gone here tells only of folders that are named after this machine.
     """
-    base = Path(tempfile.gettempdir())
-    if len(str(base)) > _LONGEST_BASE:
-        base = Path("/tmp")
+    storage = Path(tempfile.gettempdir())
+    base = storage if len(str(storage)) <= _LONGEST_BASE else Path("/tmp")
     own = f"{_TEMPORARY}{sha256(socket.gethostname().encode()).hexdigest()[:6]}-"
     for folder in base.glob(f"{own}*"):
         pid = folder.name.removeprefix(own)
         over = not (pid.isdigit() and psutil.pid_exists(int(pid))) or pid == str(os.getpid())
-        if over and folder.stat().st_uid == os.getuid():
-            shutil.rmtree(folder, ignore_errors=True)
+        if over and folder.lstat().st_uid == os.getuid():
+            remove_folder(folder)
     folder = base / f"{own}{os.getpid()}"
-    folder.mkdir(mode=0o700)
+    make_folder(folder, storage)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from grrm.model_folder import check_model
 from grrm.preflight.probes import require_gpus
 from grrm.process import run_engine, run_main
 from grrm.slurm.allocation import find_allocation
+from grrm.slurm.ray_nodes import find_ray_nodes, joined_address
 from grrm.slurm.torchrun import torchrun, torchrun_on_all
 
 _SCRIPTS = Path(__file__).parent
@@ -62,11 +63,13 @@ def _train(args: argparse.Namespace, config: dict[str, Any], working: Path) -> i
     ]
     environment = launch_environment(config, python=args.python, scripts=_SCRIPTS)
     on_gpus = not config.get("use_cpu")
-    if on_gpus:
+    over_ray = joined_address() is not None and (on_gpus or args.nodes > 1)
+    if on_gpus and not over_ray:
         require_gpus(args.devices, args.python)
-    if args.nodes > 1:
+    if args.nodes > 1 or over_ray:
+        gpus = args.devices if on_gpus else 0
         return torchrun_on_all(
-            find_allocation(args.nodes, args.devices if on_gpus else 0),
+            find_ray_nodes(args.nodes, gpus, args.python) if over_ray else find_allocation(args.nodes, gpus),
             module,
             python=args.python,
             processes=args.devices,

@@ -6,6 +6,7 @@ Run as a program, with the imports as its argument, it is the server: it reads a
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -70,6 +71,7 @@ def _run(code: str, arguments: list[str], cwd: str, output: str, environment: di
     os.environ.update(environment)
     sys.argv = ["-c", *arguments]
     status: object = 0
+    atexit._clear()  # of the server
     try:
         exec(code, {"__name__": "__main__"})
     except SystemExit as end:
@@ -78,6 +80,7 @@ def _run(code: str, arguments: list[str], cwd: str, output: str, environment: di
         traceback.print_exc()
         status = 1
     finally:
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status if isinstance(status, int) else int(status is not None))

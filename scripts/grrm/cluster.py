@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from grrm.catalogue.trainings import of_part
@@ -18,6 +20,13 @@ from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
 """A resource that depends on the attempt, as Snakemake calls it: (wildcards, attempt)."""
+_COMPILED = {
+    "TRITON_CACHE_DIR": "triton",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "VLLM_CACHE_ROOT": "vllm",
+    "HF_DATASETS_CACHE": "datasets",
+}
+_DOWNLOADED = {"UV_CACHE_DIR": "uv", "HF_HUB_CACHE": "hub", "HF_XET_CACHE": "xet"}
 _MOST_TIMES = 3  # of memory and time; or the last of many tries would ask for what no machine has
 
 
@@ -33,6 +42,8 @@ class Request:
         runtime: minutes; with `resumable` at one time.
         disk_mb: what it writes, in MB.
         resumable: a training that writes a checkpoint before its time is over and goes on in another job.
+        where: queue; here, where Snakemake runs, as it takes seconds; network, here as well unless the
+            cluster has a partition with access to the internet.
     """
 
     nodes: int
@@ -42,6 +53,12 @@ class Request:
     runtime: int
     disk_mb: int
     resumable: bool
+    where: str = "queue"
+
+    @property
+    def kind(self) -> str:
+        """The part of the configuration's section `cluster` that names partition and the like."""
+        return "gpu" if self.gpus else "network" if self.where == "network" else "cpu"
 
 
 def load_resources(path: str | Path, schema: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,16 +123,29 @@ def request(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run:
     entry = _entry(rule, table, config)
     nodes, gpus = _devices(rule, entry.get("gpus", 0), config, run)
     memory = entry["mem_gb_per_gpu"] * gpus if gpus and "mem_gb_per_gpu" in entry else entry["mem_gb"]
-    limit = config["cluster"]["gpu" if gpus else "cpu"]["max_runtime"]
-    return Request(
+    asked = Request(
         nodes=nodes,
         gpus=gpus,
         threads=_number(rule, "threads", entry["threads"], config),
         mem_mb=math.ceil(memory * 1000),
-        runtime=min(entry["runtime"], limit or entry["runtime"]),
+        runtime=entry["runtime"],
         disk_mb=math.ceil(entry["disk_gb"] * 1000),
         resumable=entry["resumable"],
+        where=entry["where"],
     )
+    limit = config["cluster"][asked.kind]["max_runtime"]
+    return replace(asked, runtime=min(asked.runtime, limit or asked.runtime))
+
+
+def local_rules(table: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
+    """Rules of the table whose jobs run where Snakemake runs, on the login node of a cluster.
+
+    Args:
+        table: see `load_resources`.
+        cluster: the section of that name.
+    """
+    here = {"here"} if cluster["network"]["partition"] else {"here", "network"}
+    return [rule for rule, entry in table["rules"].items() if {**table["default"], **entry}["where"] in here]
 
 
 def devices(rule: str, table: Mapping[str, Any], config: Mapping[str, Any], run: str = "mt_grpo") -> int:
@@ -193,7 +223,7 @@ def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str,
     Returns:
         Values of the directive `resources`. Names that the cluster does not have (null) are left out.
     """
-    kind = cluster["gpu" if asked.gpus else "cpu"]
+    kind = cluster[asked.kind]
     names = {
         "slurm_account": cluster["account"],
         "slurm_partition": kind["partition"],
@@ -202,6 +232,7 @@ def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str,
     }
     resources: dict[str, int | str | Attempts] = {key: value for key, value in names.items() if value}
     resources["disk_mb"] = asked.disk_mb
+    extra = [kind["extra"]] if kind["extra"] else []
     if asked.nodes > 1 or asked.gpus:
         resources["nodes"] = asked.nodes
     if asked.nodes > 1 and not asked.gpus:
@@ -215,10 +246,12 @@ def snakemake_resources(asked: Request, cluster: Mapping[str, Any]) -> dict[str,
         resources["mem_mb"], resources["runtime"] = asked.mem_mb, asked.runtime
         # URG: what does not know it ignores it. At half-time at the earliest.
         seconds = min(cluster["stop_before"], asked.runtime * 30)
-        resources["slurm_extra"] = f"--signal=URG@{seconds}"
+        extra.append(f"--signal=URG@{seconds}")
     else:
         resources["mem_mb"] = _scaled(asked.mem_mb)
         resources["runtime"] = _scaled(asked.runtime, kind["max_runtime"])
+    if extra:
+        resources["slurm_extra"] = " ".join(extra)
     return resources
 
 
@@ -248,6 +281,31 @@ def resources_of_runs(
         return resource
 
     return {name: of(name) for name in first}
+
+
+def caches(
+    cluster: Mapping[str, Any], device: str, environment: Mapping[str, str], temporary: str
+) -> dict[str, str]:
+    """Variables that put the caches of engines and downloads elsewhere than into the home folder.
+
+    Args:
+        cluster: the section of that name. Its `scratch` may name variables of the environment, which a
+            compute node has and this machine need not (such as $SLURM_TMPDIR).
+        device: cpu or cuda. Without `scratch` what GPU jobs compile goes to the temporary folder of the
+            machine; processes of several machines in one cache on shared storage wait for each other's locks.
+        environment: what is set there already stays.
+        temporary: folder for temporary files.
+    """
+    said = cluster["scratch"] or ""
+    scratch = Template(said).safe_substitute(environment)
+    named = bool(said) and "$" not in scratch
+    if not named and device != "cuda":
+        return {}
+    folder = scratch if named else f"{temporary}/grrm-caches-{os.getuid()}"
+    found = {name: f"{folder}/{part}" for name, part in _COMPILED.items()}
+    if named:
+        found |= {name: f"{folder}/{part}" for name, part in _DOWNLOADED.items()}
+    return {name: path for name, path in found.items() if name not in environment}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

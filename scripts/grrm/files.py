@@ -51,6 +51,10 @@ class UserError(Exception):
     """A mistake the user can repair: names the key, file or row, the value, and what to do."""
 
 
+class PassingError(UserError):
+    """What may be over by itself, such as a machine that does not answer: worth another try as it is."""
+
+
 def temporary_sibling(path: Path) -> Path:
     """A fresh hidden name beside `path`, on the same file system so that a rename is atomic.
 

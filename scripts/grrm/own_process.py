@@ -1,8 +1,11 @@
-"""What tells one process from all others: its machine with its boot, its number, and when it started."""
+"""What tells one process from all others: its machine with its boot, its number, and when it started. What it
+does without."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from pathlib import Path
 
 
@@ -21,3 +24,9 @@ def start_ticks(pid: int) -> int | None:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return int(fields[19])
     return None
+
+
+def do_without_torch() -> None:
+    """Have torch count as not installed here: tokenizers need none, and are quicker than its import."""
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"

@@ -23,14 +23,19 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 import psutil
 
-from grrm.files import UserError
+from grrm.files import PassingError, UserError, write_text
 from grrm.urls import without_secrets
 
 WORKFLOW_PID = "GRRM_WORKFLOW_PID"
+TRY_AGAIN = 75
+"""Exit status (EX_TEMPFAIL of sysexits.h) of what may succeed when it is started again."""
+_STATUS = Path(".snakemake/slurm_status")
+# Of shared storage that is away for a while.
+_PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ENETUNREACH}
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -41,17 +46,29 @@ def run_main(main: Callable[[], object]) -> None:
     """Run a script's `main`: a mistake of the user's ends with one line and exit status 2.
 
     So do errors of the operating system about a file. Anything else is a fault of this program: a traceback,
-    and status 70 (EX_SOFTWARE), since 1 says that some answers cannot be used.
+    and status 70 (EX_SOFTWARE), since 1 says that some answers cannot be used. Within a Slurm job the status
+    is left for Snakemake's executor (`job_status`), which sees that of another Snakemake only; 75 in place of
+    2 for what may be over by itself.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what is printed is UTF-8, whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     end_with_workflow()
+    job = os.environ.get("SLURM_JOB_ID") if os.environ.get(WORKFLOW_PID) else None
+    if job:
+        job_status(job).unlink(missing_ok=True)
+
+    def end(status: int, *, passing: bool = False) -> NoReturn:
+        if job:
+            with contextlib.suppress(OSError):
+                write_text(job_status(job), str(TRY_AGAIN if passing else status))
+        sys.exit(status)
+
     try:
         main()
     except UserError as error:
         print(f"error: {without_secrets(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        end(2, passing=isinstance(error, PassingError))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
@@ -59,9 +76,14 @@ def run_main(main: Callable[[], object]) -> None:
         words = _about_a_file(error) if isinstance(error, OSError) else ""
         if not words:
             traceback.print_exc()
-            sys.exit(os.EX_SOFTWARE)
+            end(os.EX_SOFTWARE)
         print(f"error: {words}", file=sys.stderr)
-        sys.exit(2)
+        end(2, passing=isinstance(error, OSError) and error.errno in _PASSING)
+
+
+def job_status(job: str) -> Path:
+    """File for the exit status of a Slurm job's script that ended with an error of its own."""
+    return _STATUS / job
 
 
 def _about_a_file(error: OSError) -> str:

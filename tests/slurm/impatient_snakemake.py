@@ -1,11 +1,16 @@
-"""Snakemake as it is, but asking Slurm every few seconds: the executor's intervals grow to three minutes."""
+"""Snakemake as it is, but looking at Slurm every few seconds: the intervals are up to some minutes."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+sys.path.insert(0, str(Path("scripts").absolute()))
+from grrm.slurm import executor
 
 _SECONDS = 3
 _interval = RemoteExecutor.next_seconds_between_status_checks
@@ -17,4 +22,5 @@ def _shorten(executor: Any, seconds: float | None) -> None:
 
 if __name__ == "__main__":
     RemoteExecutor.next_seconds_between_status_checks = _interval.setter(_shorten)
+    executor.PatientExecutor.submit_again = executor._LOOK_EVERY = _SECONDS
     main()

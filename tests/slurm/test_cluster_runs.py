@@ -34,8 +34,7 @@ OVERLAY = {
     "hardware": {"nodes": 2},
     "cluster": {"cpu": {"partition": "cpu", "max_runtime": 60}, "stop_before": 1},
 }
-OPTIONS = ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
-OPTIONS += ["--latency-wait", "10"]
+OPTIONS = ["--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"]
 IMPATIENT = str(Path(__file__).with_name("impatient_snakemake.py"))
 # Of another experiment, whose training takes longer than its job may last: its steps, those between two
 # checkpoints, and the seconds before the end of a job at which it is asked for one.
@@ -47,6 +46,9 @@ PATIENCE = 600.0
 RL = ("grrm_rlvr", "mt_grpo")
 MACHINES = set(local_cluster.NODES)
 WORKFLOW = "workflow.log"
+# One job, which does not start before it is released.
+HELD = ("results/held/data/grrm_sft.parquet", "--config", "experiment=held")
+HELD += ("--set-resources", "make_sample_data:slurm_extra='--hold'")
 
 
 class Cluster(Workspace):
@@ -181,6 +183,39 @@ def hurried(job: str) -> bool:
     return state(job) == "RUNNING"
 
 
+def test_nothing_is_submitted_twice_or_against_its_users_will(checkout: Cluster) -> None:
+    log = checkout.folder / "held.log"
+    slurm("scontrol", "update", "PartitionName=cpu", "State=INACTIVE")
+    workflow = checkout.submit(*HELD, log=log.name)
+    waits = "Slurm does not take job"
+    checkout.wait_while(workflow, lambda: waits in log.read_text(), "it waits with the submission", log.name)
+    slurm("scontrol", "update", "PartitionName=cpu", "State=UP")
+    stuck = "(held.make_sample_data) does not start by itself: JobHeldUser"
+    checkout.wait_while(workflow, lambda: stuck in log.read_text(), "a held job is said", log.name)
+    assert "Trying to restart" not in log.read_text()
+    workflow.send_signal(signal.SIGKILL)
+    workflow.wait()
+    checkout.finish(checkout.submit(*HELD, "--unlock"))
+    # Nothing runs, and nothing has a lock: the queue alone tells.
+    refused = checkout.submit(*HELD, log="refused.log")
+    assert refused.wait(PATIENCE) != 0
+    (job,) = slurm("squeue", "--noheader", "--me", "--format", "%i").split()
+    said = (checkout.folder / "refused.log").read_text()
+    assert f"jobs of an earlier run in this folder: {job} (held.make_sample_data, PENDING)" in said
+    assert f"scancel {job}" in said and "has been submitted" not in said
+    slurm("scancel", job)
+    again = checkout.submit(*HELD, log="cancelled.log")
+
+    def queued() -> str:
+        return slurm("squeue", "--noheader", "--me", "--name", "held.make_sample_data", "--format", "%i")
+
+    slurm("scancel", checkout.wait_while(again, queued, "it is in the queue", "cancelled.log"))
+    assert again.wait(PATIENCE) != 0
+    said = (checkout.folder / "cancelled.log").read_text()
+    assert "It is not tried again: it was cancelled (scancel)" in said
+    assert said.count("has been submitted") == 1
+
+
 def test_a_rerun_does_not_train_beside_the_orphan_of_a_killed_run(checkout: Cluster) -> None:
     workflow = checkout.submit("grrm_sft")
     locked = "the SFT of the judge has its lock"
@@ -253,10 +288,15 @@ def test_a_training_whose_job_is_nearly_over_saves_and_goes_on_in_another(
 
 def test_the_chain_survives_the_loss_of_slurmctld(checkout: Cluster, second: subprocess.Popen[str]) -> None:
     workflow = checkout.submit()
+    other = checkout.submit(*HELD, "--nolock", log="other.log")
     checkout.wait_while(workflow, lambda: checkout.job_of("grrm_rlvr"), "RLVR has its lock")
     local_cluster.kill_controller()
-    time.sleep(10)
+    # Ctrl-C ends a workflow without its answer.
+    other.send_signal(signal.SIGINT)
+    assert other.wait(PATIENCE) != 0
+    assert "may go on: scancel could not reach them" in (checkout.folder / "other.log").read_text()
     local_cluster.start_controller()
+    slurm("scancel", "--name", "held.make_sample_data")
     checkout.finish(workflow)
     summary = json.loads((checkout.results() / "summary.json").read_text())
     assert summary["experiment"] == "smoke"
@@ -307,11 +347,33 @@ for node in allocation.nodes:
     step = allocation.step(node, ["sh", "-c", "echo $SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"])
     subprocess.run(step, env=step_environment(os.environ), check=True)
 """
+# A mistake, and what is over when it is tried again.
+RAISING = """
+import sys
+from pathlib import Path
+from grrm.files import PassingError, UserError
+from grrm.process import run_main
+def main():
+    if sys.argv[1] == "wrong":
+        raise UserError("a wrong value")
+    if not Path("seen").exists():
+        Path("seen").touch()
+        raise PassingError("nobody answers")
+    Path(sys.argv[2]).touch()
+run_main(main)
+"""
 GPUS = """
 configfile: "config/config.yaml"
 configfile: "config/cluster.yaml"
 include: "rules/common.smk"
 include: "rules/deployment.smk"
+rule all:
+    default_target: True
+    input: "gpus.txt", "wrong.txt", "passing.txt"
+rule raising:
+    output: "{error}.txt"
+    resources: slurm_partition="cpu", mem_mb=500, runtime=2
+    shell: "PYTHONPATH=scripts python raising.py {wildcards.error} {output}"
 rule train_mt_grpo:
     output: "gpus.txt"
     resources: **resources("train_mt_grpo")
@@ -319,12 +381,13 @@ rule train_mt_grpo:
 """
 
 
-def test_all_gpus_of_both_machines_are_lent_and_seen(checkout: Cluster) -> None:
+def test_all_gpus_of_both_machines_are_lent_and_only_what_may_pass_is_tried_again(checkout: Cluster) -> None:
     (checkout.folder / "look.py").write_text(LOOK)
+    (checkout.folder / "raising.py").write_text(RAISING)
     (checkout.folder / "gpus.smk").write_text(GPUS)
     smaller = "resources={train_mt_grpo: {cuda: {mem_gb_per_gpu: 1, runtime: 2}}}"
     names = "cluster={gpu: {partition: gpu, model: h100}}"
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--snakefile", "gpus.smk", *OPTIONS]
+    command = [sys.executable, IMPATIENT, "--profile", "slurm", "--snakefile", "gpus.smk", *OPTIONS]
     done = subprocess.run(
         [*command, "--config", names, smaller],
         cwd=checkout.folder,
@@ -332,6 +395,9 @@ def test_all_gpus_of_both_machines_are_lent_and_seen(checkout: Cluster) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert "It is not tried again: its error would be the same (exit status 2)" in said
+    assert said.count("Trying to restart job") == 1 and (checkout.folder / "passing.txt").exists()
     all_eight = "0,1,2,3,4,5,6,7"
     assert (checkout.folder / "gpus.txt").read_text() == f"a1 {all_eight}\na2 {all_eight}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ import yaml
 from configurations import experiment
 from grrm.cluster import (
     Request,
+    caches,
     load_resources,
+    local_rules,
     request,
     requests,
     resources_of_runs,
@@ -22,6 +25,7 @@ from grrm.cluster import (
 from grrm.config import scoring_model_of
 from grrm.engines.verl import machines, rl_overrides
 from grrm.files import UserError
+from grrm.preflight.jobs import job, sbatch_arguments
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "config/schemas/resources.schema.yaml"
@@ -173,6 +177,45 @@ def test_gpus_are_asked_for_by_node_and_by_model() -> None:
     ]
     assert found["slurm_extra"] == "--signal=URG@900"
     assert "slurm_partition" not in snakemake_resources(ask("score_rankings", "paper"), cluster)
+
+
+def test_what_needs_the_internet_may_have_a_partition_and_further_options_are_passed_on() -> None:
+    config = experiment("paper")
+    cluster = config["cluster"]
+    here = local_rules(table(), cluster)
+    assert {"download_dataset", "build_environment", "convert_test_set"} <= {*here}
+    cluster["network"] |= {"partition": "transfer", "max_runtime": 30, "extra": "--mail-type=FAIL"}
+    assert set(here) - set(local_rules(table(), cluster)) == {
+        *("lock_data", "fetch_upstream", "download_dataset", "build_environment")
+    }
+    asked = request("download_dataset", table(), config)
+    found = snakemake_resources(asked, cluster)
+    assert (asked.kind, asked.runtime, found["slurm_partition"]) == ("network", 30, "transfer")
+    assert found["slurm_extra"] == "--mail-type=FAIL"
+    cluster["gpu"]["extra"] = "--exclusive --comment='long run'"
+    asked = request("train_mt_grpo", table(), config)
+    assert snakemake_resources(asked, cluster)["slurm_extra"] == (
+        "--exclusive --comment='long run' --signal=URG@900"
+    )
+    # The preflight asks Slurm for the same.
+    assert sbatch_arguments(job("train_mt_grpo", asked, cluster))[-2:] == [
+        "--exclusive",
+        "--comment=long run",
+    ]
+
+
+def test_caches_do_not_go_to_the_home_folder_of_a_gpu_job() -> None:
+    cluster = experiment("paper")["cluster"]
+    found = caches(cluster, "cuda", {"VLLM_CACHE_ROOT": "/mine"}, "/tmp")
+    assert found["TRITON_CACHE_DIR"] == f"/tmp/grrm-caches-{os.getuid()}/triton"
+    assert "VLLM_CACHE_ROOT" not in found and "UV_CACHE_DIR" not in found
+    assert caches(cluster, "cpu", {}, "/tmp") == {}
+    cluster["scratch"] = "$LOCAL/me"
+    named = caches(cluster, "cpu", {"LOCAL": "/nvme"}, "/tmp")
+    assert named["UV_CACHE_DIR"] == "/nvme/me/uv" and named["TORCHINDUCTOR_CACHE_DIR"] == "/nvme/me/inductor"
+    # Not known on the login node.
+    assert caches(cluster, "cpu", {}, "/tmp") == {}
+    assert caches(cluster, "cuda", {}, "/tmp") | found == caches(cluster, "cuda", {}, "/tmp")
 
 
 def test_what_fails_asks_for_more_but_a_training_goes_on_with_the_same() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from grrm.preflight.compiler import LOOK, check_compiler
-from grrm.preflight.probes import ask_for_compiler
 
 
 def look(path: Path, **environment: str) -> tuple[int, str]:
@@ -56,15 +54,3 @@ def test_a_machine_without_headers() -> None:
 @pytest.mark.parametrize(("status", "words"), [(1, "srun: error: Unable to allocate"), (0, ""), (127, "")])
 def test_a_machine_that_does_not_answer(status: int, words: str) -> None:
     assert check_compiler(status, words, "a compute node").status == "unknown"
-
-
-def test_a_compute_node_is_asked_through_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    srun = tmp_path / "srun"
-    srun.write_text('#!/bin/sh\necho "$@" > "$0.asked"\nprintf "/node/gcc\\n\\nlooked\\n"\n')
-    srun.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    job = type("Job", (), {"partition": "gpu", "account": "us", "qos": None, "constraint": None})()
-    found = ask_for_compiler("/environment/bin/python", job)
-    assert found.found == "a compute node has no Python.h, which Triton needs"
-    asked = srun.with_name("srun.asked").read_text()
-    assert "--immediate=20" in asked and "--partition=gpu --account=us /environment/bin/python -c" in asked

@@ -74,6 +74,8 @@ def test_gpus_and_their_driver() -> None:
          "hardware.gpus_per_node"),
         (SMI.replace("580.95.05", "550.54.15"), 2, "13.0",
          "driver 550.54.15 is too old for CUDA 13.0, which needs 580.65.6", "update the driver"),
+        ("0, NVIDIA H100, 81559, 580.95.05, GPU-1, Exclusive_Process\n", 1, "13.0",
+         "GPU 0 is in the compute mode Exclusive_Process", "--compute-mode=0"),
         ("No devices were found\n", 1, "13.0", "none is visible: No devices were found", "hardware.device"),
         ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", 1, "12.8",
          "none is visible: NVIDIA-SMI has failed", "check the driver"),

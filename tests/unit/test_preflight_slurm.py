@@ -12,11 +12,21 @@ from grrm.cluster import Request
 from grrm.files import UserError
 from grrm.preflight import probes
 from grrm.preflight.findings import Finding
-from grrm.preflight.jobs import Job, check_jobs, check_time, job, sbatch_arguments, verdict
+from grrm.preflight.jobs import (
+    Job,
+    check_jobs,
+    check_memory_of_jobs,
+    check_time,
+    job,
+    sbatch_arguments,
+    verdict,
+)
 from grrm.preflight.partitions import UNLIMITED, Cluster, parse_cluster
 
 RECORDED = Path(__file__).parents[1] / "data/slurm"
 ASKED = Request(nodes=2, gpus=8, threads=64, mem_mb=720_000, runtime=720, disk_mb=0, resumable=True)
+
+UNNAMED = dict.fromkeys(("partition", "qos", "constraint", "model", "max_runtime", "extra"))
 
 
 def recorded(name: str) -> str:
@@ -29,7 +39,7 @@ def cluster() -> Cluster:
 
 
 def training(asked: Request = ASKED, **names: Any) -> Job:
-    gpu = {"partition": "h100", "qos": None, "constraint": None, "model": "h100", "max_runtime": None} | names
+    gpu = UNNAMED | {"partition": "h100", "model": "h100"} | names
     account = gpu.pop("account", "mt")
     return job("train_mt_grpo", asked, {"account": account, "gpu": gpu, "cpu": gpu})
 
@@ -77,8 +87,7 @@ def test_gpus_are_read_in_every_form(gres: str, gpus: dict[str, int]) -> None:
 
 def test_what_fits_is_one_line(cluster: Cluster) -> None:
     cpu = replace(ASKED, nodes=1, gpus=0, threads=4, mem_mb=8000, runtime=60)
-    names = {"partition": None, "qos": None, "constraint": None, "model": None, "max_runtime": None}
-    small = [job(rule, cpu, {"account": None, "cpu": names, "gpu": names}) for rule in ("a", "b")]
+    small = [job(rule, cpu, {"account": None, "cpu": UNNAMED, "gpu": UNNAMED}) for rule in ("a", "b")]
     findings = check_jobs([training(), *small], cluster)
     assert [finding.status for finding in findings] == ["ok", "ok"]
     assert findings[0].found == "h100: 2 nodes of 8 x h100, 64 cores, 720 GB, 720 min"
@@ -210,6 +219,16 @@ def test_a_drained_node_is_waited_for() -> None:
     findings = check_jobs([training()], drained)
     (warning,) = [finding for finding in findings if finding.status == "warning"]
     assert "g2 is DRAIN (memory errors" in warning.found
+
+
+@pytest.mark.parametrize(("age", "status"), [(300, "ok"), (20, "warning")])
+def test_a_cluster_that_keeps_no_accounts_is_seen(cluster: Cluster, age: int, status: str) -> None:
+    assert check_memory_of_jobs(cluster) == []
+    config = f"AccountingStorageType   = accounting_storage/none\nMinJobAge               = {age} sec\n"
+    silent = parse_cluster(recorded("partition"), recorded("node"), config, None)
+    (finding,) = check_memory_of_jobs(silent)
+    assert finding.status == status
+    assert finding.found == f"none are kept: squeue tells how jobs end, for {age} s after it"
 
 
 def test_no_cluster_is_said() -> None:

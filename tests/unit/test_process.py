@@ -130,3 +130,32 @@ run_main(main)
     env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: seed: no\n")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "left"),
+    [
+        ("UserError('a wrong value')", 2, "2"),
+        ("PassingError('nobody answers')", 2, "75"),
+        ("OSError(errno.ESTALE, 'Stale file handle', 'rows.parquet')", 2, "75"),
+        ("OSError(errno.EACCES, 'Permission denied', 'rows.parquet')", 2, "2"),
+        ("ZeroDivisionError()", 70, "70"),
+        ("SystemExit(1)", 1, None),
+    ],
+)
+def test_a_slurm_job_leaves_its_scripts_status(
+    tmp_path: Path, raised: str, status: int, left: str | None
+) -> None:
+    script = (
+        "import errno\nfrom grrm.files import PassingError, UserError\nfrom grrm.process import run_main\n"
+    )
+    script += f"def main(): raise {raised}\nrun_main(main)\n"
+    stale = tmp_path / ".snakemake/slurm_status/7"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("2")
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS), "SLURM_JOB_ID": "7", WORKFLOW_PID: str(os.getpid())}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, check=False
+    )
+    assert done.returncode == status
+    assert (stale.read_text() if stale.exists() else None) == left

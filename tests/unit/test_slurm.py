@@ -15,7 +15,7 @@ import pytest
 
 from grrm.engines import llamafactory, stop, verl_fork
 from grrm.files import UserError
-from grrm.process import WORKFLOW_PID
+from grrm.process import TRY_AGAIN, WORKFLOW_PID
 from grrm.slurm import node
 from grrm.slurm.allocation import Allocation, end_of_job, find_allocation, step_environment
 from grrm.slurm.ray import ray_cluster
@@ -262,7 +262,7 @@ def test_a_training_that_stopped_ends_with_a_status_of_its_own(
     stop.acknowledge(tmp_path, 12)
     with pytest.raises(SystemExit) as end:
         stop.end_if_stopped(tmp_path)
-    assert end.value.code == stop.STOPPED_STATUS
+    assert end.value.code == TRY_AGAIN
     assert "after the checkpoint of step 12" in capsys.readouterr().err
 
 

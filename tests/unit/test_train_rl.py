@@ -22,6 +22,7 @@ import train_rl
 from grrm.engines import resources, verl_runs
 from grrm.files import UserError, read_jsonl
 from grrm.rewards.group import STOP_MARK
+from grrm.slurm import steps
 
 STEPS = 4
 
@@ -106,7 +107,7 @@ def test_a_training_over_several_machines_joins_the_cluster_that_is_there(stage,
     Path("config.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     # Without Slurm there is no allocation in which to start one.
-    run(arguments=("--ray-from-environment",))
+    run()
     assert (stage / "model/config.json").read_text() == "step 4"
 
 
@@ -361,6 +362,20 @@ def test_temporary_folders_that_a_run_on_another_machine_has_here_stay(stage, mo
             assert own != foreign
             assert foreign.exists()
             assert gone.exists()
+
+
+def test_a_long_folder_is_linked_and_rays_session_lies_in_it(stage, monkeypatch, tmp_path):
+    long = tmp_path / "a folder for temporary files of a job"
+    long.mkdir()
+    monkeypatch.setattr(train_rl.tempfile, "gettempdir", lambda: str(long))
+    with train_rl._temporary_folder() as folder:
+        assert folder.parent == Path("/tmp") and folder.stat().st_mode & 0o777 == 0o700
+        (folder / "session").touch()
+        assert [path.name for path in long.glob("*/*")] == ["session"]
+        # The other machines make theirs in the same way.
+        command = steps.on_machine("n2", ["true"], temporary=folder)
+        assert command[command.index("--storage") + 1] == str(long)
+    assert not folder.is_symlink() and list(long.iterdir()) == []
 
 
 def test_rays_sockets_fit_whatever_the_process_number(stage, monkeypatch):

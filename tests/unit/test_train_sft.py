@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -16,9 +17,9 @@ import yaml
 
 import train_bradley_terry
 import train_sft
-from grrm.engines import checkpoints, resources
+from grrm.engines import checkpoints, resources, sft_main
 from grrm.engines.memory import Memory
-from grrm.files import UserError
+from grrm.files import PassingError, UserError
 
 NEVER = "pathlib.Path('started').touch()"
 both = pytest.mark.parametrize("script", [train_sft, train_bradley_terry])
@@ -67,6 +68,22 @@ def test_an_engine_that_was_killed_is_said_to_be(script: ModuleType) -> None:
         run(script, "os.kill(os.getpid(), 9)")
     with pytest.raises(UserError, match="ended with status 3; the reason stands above in this log"):
         run(script, "os._exit(3)")
+
+
+@both
+def test_what_fails_alike_twice_is_not_worth_another_try(script: ModuleType) -> None:
+    with pytest.raises(PassingError, match="ended with status 3"):
+        run(script, "os._exit(3)")
+    with pytest.raises(UserError, match="So did the launch before, after the same checkpoint") as last:
+        run(script, "os._exit(3)")
+    assert not isinstance(last.value, PassingError)
+    # In another way, or further on, it is.
+    with pytest.raises(PassingError, match="was killed from outside"):
+        run(script, "os.kill(os.getpid(), 9)")
+    save = 'import pathlib; folder = pathlib.Path("working/checkpoint-5"); folder.mkdir(); '
+    save += '(folder / "trainer_state.json").write_text(\'{"global_step": 5, "max_steps": 9}\'); '
+    with pytest.raises(PassingError, match="was killed from outside"):
+        run(script, f"{save}os.kill(os.getpid(), 9)")
 
 
 def with_adapters(targets: str = "all", width: int = 8) -> None:
@@ -191,3 +208,14 @@ def test_each_process_of_a_machine_holds_the_model(monkeypatch: pytest.MonkeyPat
     resources.check_sft_memory(Path("large"))
     with pytest.raises(UserError, match=r"needs about 34\.0 GB of memory"):
         resources.check_sft_memory(Path("large"), processes=2)
+
+
+def test_what_a_training_does_not_use_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    for name in ("colorsys", "tabnanny"):
+        sys.modules.pop(name, None)
+    already = sys.modules["json"]
+    sft_main.leave_out(["colorsys", "tabnanny", "json"], ["config.yaml", "report_to=tabnanny"])
+    assert find_spec("colorsys") is None
+    assert find_spec("tabnanny") is not None
+    assert sys.modules["json"] is already

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from test_plan import planned_rules
 
 from planner import snakemake
@@ -18,6 +20,15 @@ def test_it_plans_the_papers_experiment() -> None:
     assert {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"} <= planned_rules(output)
     assert "results/paper/models/mt_grpo" in output
     assert "--nodes 2 --devices 8" in output
+    # What takes seconds, or needs the internet, runs here.
+    (said,) = re.findall(r"^Slurm: (\d+) of (\d+) jobs go to the queue \((.*)\)", output, re.M)
+    assert int(said[0]) < 30 < int(said[1]) and "train_mt_grpo" in said[2] and "convert" not in said[2]
+
+
+def test_a_partition_with_the_internet_gets_the_downloads() -> None:
+    output = plan("--config", "cluster={network: {partition: transfer}}")
+    (said,) = re.findall(r"jobs go to the queue \((.*)\)", output)
+    assert "download_dataset" in said and "build_environment" in said
 
 
 def test_another_configuration_and_single_values_are_taken_from_the_command_line() -> None:

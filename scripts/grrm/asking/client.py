@@ -27,7 +27,7 @@ from grrm.asking.options import JudgeOptions, key_of
 from grrm.asking.together import Together
 from grrm.asking.tokens import marking
 from grrm.content import model_hash
-from grrm.files import UserError
+from grrm.files import PassingError, UserError
 from grrm.judges.questions import NoAnswerError, Reason, Verdict
 
 T = TypeVar("T")
@@ -291,7 +291,7 @@ class JudgeClient:
             return
         for result in results:
             if result.reason in ("connection", "circuit_open"):
-                raise UserError(
+                raise PassingError(
                     f"judge {self.options.model} at {self._endpoint.address} cannot be reached any more "
                     f"({result.detail}); see in this log what ended it, and run the same command again"
                 )

@@ -35,7 +35,7 @@ from huggingface_hub.file_download import hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from grrm.data.datasets import Entry, Locked, LockedFile, is_inside, unlisted_entry
-from grrm.files import UserError, sha256
+from grrm.files import PassingError, UserError, sha256
 from grrm.hub_client import make_hub_client
 from grrm.urls import read_key, shown, without_secrets
 
@@ -256,7 +256,7 @@ def _repeat(
                 failures, reached = 0, progress()
             failures += 1
             if not _is_passing(error) or failures > patience.retries:
-                raise UserError(_explain(error, entry, what, failures)) from error
+                raise PassingError(_explain(error, entry, what, failures)) from error
             wait = _wait(error, failures, patience)
             _log.warning("%s: %s: %s; again in %.0f s", entry.name, what, _brief(error), wait)
             time.sleep(wait)

@@ -169,6 +169,12 @@ def _trainer_state(folder: Path) -> dict[str, Any] | None:
     return state
 
 
+def last_step(working: Path) -> int:
+    """The step of the last whole checkpoint of Hugging Face's trainer; 0 without any."""
+    states = map(_trainer_state, working.glob("checkpoint-*"))
+    return max((int(state["global_step"]) for state in states if state), default=0)
+
+
 def saves(settings: Mapping[str, Any]) -> int | None:
     """How many checkpoints Hugging Face's trainer writes, the last at its end; None if epochs are counted."""
     steps = settings.get("max_steps")

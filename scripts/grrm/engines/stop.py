@@ -19,13 +19,12 @@ from pathlib import Path
 from types import FrameType
 
 from grrm.files import write_text
+from grrm.process import TRY_AGAIN
 
 _REQUEST, _DONE = "stop", "stopped"
 # Seconds before the end of the job. Set by the workflow from its key `cluster.stop_before`: a parameter of a
 # rule would train models anew when it changes.
 VARIABLE = "GRRM_STOP_BEFORE"
-STOPPED_STATUS = 75
-"""Exit status of a training that goes on when it is started again (EX_TEMPFAIL of sysexits.h)."""
 
 
 @contextmanager
@@ -93,4 +92,4 @@ def end_if_stopped(working: Path) -> None:
             file=sys.stderr,
             flush=True,
         )
-        sys.exit(STOPPED_STATUS)
+        sys.exit(TRY_AGAIN)

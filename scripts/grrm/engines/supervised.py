@@ -96,5 +96,9 @@ def _run(args: argparse.Namespace, initial: Path, working: Path, launch: Launch)
         status = launch.run()
     if status != 0:
         ended = resources.end_of_engine(launch.engine, status, "the reason stands above in this log")
-        raise UserError(f"{ended}. The same command resumes from the last checkpoint")
+        raise sessions.failed(
+            working,
+            checkpoints.last_step(working),
+            f"{ended}. The same command resumes from the last checkpoint",
+        )
     stop.end_if_stopped(working)

@@ -14,6 +14,7 @@ from typing import Any
 from grrm.engines import rendering
 from grrm.engines.loading import end_tokens
 from grrm.files import UserError
+from grrm.own_process import do_without_torch
 from grrm.process import run_main
 from grrm.prompts import ranking_verdict
 
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="rows as verl reads them (Parquet)")
     parser.add_argument("--judge", type=Path, nargs="*", default=[], help="folders of models that judge")
     args = parser.parse_args(argv)
+    do_without_torch()
     check_start(args.model, first_prompts(args.data))
     for judge in args.judge:
         check_start(judge, [[{"role": "user", "content": "A question."}]])

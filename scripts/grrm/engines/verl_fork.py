@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from grrm.catalogue import vllm
 from grrm.engines.verl_launch import hydra_arguments
 
 Overrides = dict[str, Any]
@@ -303,7 +304,6 @@ def environment(
         "HF_HUB_OFFLINE": "1",
         "HYDRA_FULL_ERROR": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        # FlashInfer's would be compiled when it is first used, with nvcc and ninja.
-        "VLLM_USE_FLASHINFER_SAMPLER": "0",
+        **vllm.EVERYWHERE,
         **({"MLP_CURRENT_CAPACITY_BLOCK_EXPIRATION_TIMESTAMP": str(ends)} if ends else {}),
     }

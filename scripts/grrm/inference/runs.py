@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from grrm.files import UserError
+from grrm.files import PassingError
 from grrm.inference.answers import Row, rank_each, translate_each
 from grrm.inference.attempts import NO_RETRIES, Retries, seed_of
 from grrm.inference.backends import Backend, Decoding
@@ -202,7 +202,7 @@ def keep(
         if watch:
             watch(tally)
     if tally.unanswered:
-        raise UserError(
+        raise PassingError(
             f"{tally.unanswered.total()} of {journal.total} rows were not answered "
             f"({_words(tally.unanswered)}); {journal.hint}"
         )

@@ -110,7 +110,7 @@ def check_experiment(
             )
         else:
             findings += _check_gpus(jobs, locks)
-        findings += _check_compiler(config, workflow, jobs, software, slurm=slurm)
+    findings += _check_machine(config, workflow, jobs, locks, software, slurm=slurm)
     made = stages if trained is None else [stage for stage in stages if stage.name in trained]
     findings += _check_storage(config, workflow, made, environments, software)
     nodes = max((one.asked.nodes for one in jobs), default=1)
@@ -129,26 +129,40 @@ def _check_gpus(jobs: Sequence[Job], locks: Mapping[str, Path]) -> list[Finding]
         return []
     most = max(on_gpus, key=lambda asked: (asked.gpus, asked.resumable))
     key = "hardware.gpus_per_node" if most.resumable else "evaluate.gpus"
-    cuda = {
+    gpus, said = probes.visible_gpus()
+    return check_gpus(gpus, most.gpus, said, _cuda_of(locks), key)
+
+
+def _check_machine(
+    config: Mapping[str, Any],
+    workflow: Path,
+    jobs: Sequence[Job],
+    locks: Mapping[str, Path],
+    software: Software,
+    *,
+    slurm: bool,
+) -> list[Finding]:
+    """What a machine that runs jobs sees; of the GPU jobs if there are any. Images bring their own."""
+    on_gpus = [one for one in jobs if one.asked.gpus]
+    if software != "uv" or not (on_gpus or (slurm and jobs)):
+        return []
+    names = sorted(_GPU_ENVIRONMENTS & locks.keys()) if on_gpus else []
+    built = [workflow / config["environments"]["folder"] / f"{name}/bin/python" for name in names]
+    python = next((str(path) for path in built if path.exists()), sys.executable)
+    # LLaMA-Factory and COMET compile nothing.
+    compiling = [one for one in on_gpus if not one.rule.endswith(("_sft", "_segments"))]
+    asked = (compiling or on_gpus or jobs)[0] if slurm else None
+    findings = probes.look_at_machine(python, _cuda_of(locks), asked, compiles=bool(compiling))
+    return findings + probes.home_quota()
+
+
+def _cuda_of(locks: Mapping[str, Path]) -> dict[str, str | None]:
+    """The version of CUDA of each environment that runs on GPUs."""
+    return {
         name: cuda_of_lock(lock.read_text(encoding="utf-8"))
         for name, lock in locks.items()
         if name in _GPU_ENVIRONMENTS and lock.is_file()
     }
-    gpus, said = probes.visible_gpus()
-    return check_gpus(gpus, most.gpus, said, cuda, key)
-
-
-def _check_compiler(
-    config: Mapping[str, Any], workflow: Path, jobs: Sequence[Job], software: Software, *, slurm: bool
-) -> list[Finding]:
-    """Whether the machines of the GPU jobs have what Triton compiles with; images bring it."""
-    # LLaMA-Factory and COMET do without.
-    on_gpus = [one for one in jobs if one.asked.gpus and not one.rule.endswith(("_sft", "_segments"))]
-    if not on_gpus or software != "uv":
-        return []
-    built = [workflow / config["environments"]["folder"] / f"{name}/bin/python" for name in _GPU_ENVIRONMENTS]
-    python = next((str(path) for path in built if path.exists()), sys.executable)
-    return [probes.ask_for_compiler(python, on_gpus[0] if slurm else None)]
 
 
 def _check_times(jobs: Sequence[Job], stages: Sequence[Stage], config: Mapping[str, Any]) -> list[Finding]:

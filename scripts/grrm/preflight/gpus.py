@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grrm.preflight.findings import Finding, failed, ok, unknown, warning
 
-QUERY = "index,name,memory.total,driver_version,uuid"
+QUERY = "index,name,memory.total,driver_version,uuid,compute_mode"
 """What `nvidia-smi --query-gpu=... --format=csv,noheader,nounits` is asked for."""
 
 # Oldest Linux driver for each major version of CUDA (NVIDIA, CUDA compatibility: minor versions).
@@ -21,21 +21,22 @@ _SMALLEST_MB = 22_000
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, as nvidia-smi shows it; memory in MB."""
+    """A GPU, as nvidia-smi shows it; memory in MB, and whether several processes may use it."""
 
     index: int
     name: str
     memory: int
     driver: str
     uuid: str
+    mode: str = "Default"
 
 
 def parse_gpus(text: str) -> list[Gpu]:
     """The GPUs from nvidia-smi's CSV (see `QUERY`); lines of another form, such as errors, are none."""
     found = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
-        if len(row) == 5 and row[0].isdigit() and row[2].isdigit():
-            found.append(Gpu(int(row[0]), row[1], int(row[2]), row[3].strip(), row[4].strip()))
+        if len(row) >= 5 and row[0].isdigit() and row[2].isdigit():
+            found.append(Gpu(int(row[0]), row[1], int(row[2]), *(field.strip() for field in row[3:6])))
     return found
 
 
@@ -111,17 +112,22 @@ def check_gpus(
         findings.append(failed(check, found, f"set {key} to {len(gpus)}, or check CUDA_VISIBLE_DEVICES"))
     else:
         findings.append(ok(check, f"{len(gpus)} x {', '.join(names)}, driver {gpus[0].driver}"))
+    if alone := [gpu for gpu in gpus if gpu.mode in ("Exclusive_Process", "Exclusive_Thread", "Prohibited")]:
+        found = f"GPU {alone[0].index} is in the compute mode {alone[0].mode}: trainer and vLLM share a GPU"
+        remedy = "have it set to Default (nvidia-smi --compute-mode=0), or ask for others (constraint)"
+        findings.append(failed(check, found, remedy))
     if small := [gpu for gpu in gpus if gpu.memory < _SMALLEST_MB]:
         found = f"GPU {small[0].index} has {small[0].memory / 1000:.0f} GB of memory"
         findings.append(
             warning(check, found, "the smallest overlay, config/one_gpu.yaml, was made for 24 GB")
         )
     return findings + [
-        _check_driver(name, cuda, gpus[0].driver) for name, cuda in environments.items() if cuda is not None
+        check_driver(name, cuda, gpus[0].driver) for name, cuda in environments.items() if cuda is not None
     ]
 
 
-def _check_driver(environment: str, cuda: str, driver: str) -> Finding:
+def check_driver(environment: str, cuda: str, driver: str) -> Finding:
+    """Whether a driver carries an environment's CUDA."""
     check = f"driver for {environment}"
     needed = _DRIVERS.get(int(cuda.split(".")[0]))
     there = tuple(map(int, re.findall(r"\d+", driver)))

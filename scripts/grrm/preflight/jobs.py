@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from grrm.preflight.partitions import UNLIMITED, Cluster, Node, Partition
 _TABLE = "config/resources.yaml"
 # Minutes from the start of a job to its first step (environments from shared storage, weights): a guess.
 _START = 15
+# Seconds, or a job may be forgotten between two questions.
+_MEMORY = 60
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,14 @@ class Job:
         rule: its name.
         asked: nodes, cores, memory and time, from config/resources.yaml.
         most: the same when it has been tried several times.
-        kind: cpu or gpu, the part of the configuration's section `cluster` that names what follows.
+        kind: cpu, gpu or network, the part of the configuration's section `cluster` that names what follows.
         partition: or several, divided by commas, of which Slurm chooses; None for the cluster's default, and
             likewise account and qos.
         account: who pays.
         qos: quality of service.
         constraint: features of the machines, as sbatch reads them.
         model: of the GPUs, as the cluster names it; None for any.
+        extra: further options of sbatch.
     """
 
     rule: str
@@ -42,6 +46,7 @@ class Job:
     qos: str | None
     constraint: str | None
     model: str | None
+    extra: str | None = None
 
 
 def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
@@ -52,7 +57,7 @@ def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
         asked: see `grrm.cluster.request`.
         cluster: the configuration's section of that name.
     """
-    kind = "gpu" if asked.gpus else "cpu"
+    kind = asked.kind
     names = cluster[kind]
     return Job(
         rule,
@@ -64,6 +69,7 @@ def job(rule: str, asked: Request, cluster: Mapping[str, Any]) -> Job:
         names["qos"],
         names["constraint"],
         names["model"] if asked.gpus else None,
+        names["extra"],
     )
 
 
@@ -82,7 +88,8 @@ def sbatch_arguments(job: Job) -> list[str]:
         "mem": asked.mem_mb,
         "time": asked.runtime,
     }
-    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+    further = shlex.split(job.extra) if job.extra else []
+    return [*(f"--{name}={value}" for name, value in options.items() if value is not None), *further]
 
 
 def check_jobs(jobs: Sequence[Job], cluster: Cluster) -> list[Finding]:
@@ -102,6 +109,18 @@ def check_jobs(jobs: Sequence[Job], cluster: Cluster) -> list[Finding]:
         found = f"{len(plain)} rules fit, with up to {memory:.0f} GB and {minutes} min"
         findings.append(ok("slurm without GPUs", f"{plain[0].partition or 'the default partition'}: {found}"))
     return findings
+
+
+def check_memory_of_jobs(cluster: Cluster) -> list[Finding]:
+    """Whether it can be told how a job ended."""
+    if cluster.accounts:
+        return []
+    check, age = "slurm accounts", cluster.remembers
+    found = f"none are kept: squeue tells how jobs end, for {age or '?'} s after it"
+    if age is not None and age < _MEMORY:
+        remedy = "a job that ends unseen counts as failed, and is tried again: ask for a larger MinJobAge"
+        return [warning(check, found, remedy)]
+    return [ok(check, found)]
 
 
 def verdict(job: Job, status: int, words: str) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from grrm.files import UserError
+from grrm.slurm.queue import keeps_accounts
 
 UNLIMITED = float("inf")
 # A node in one of these comes back without anyone's changing the request.
@@ -75,12 +76,16 @@ class Cluster:
         nodes: all of them.
         enforced: words of AccountingStorageEnforce; empty where accounts are not checked.
         associations: of the user; None if they could not be asked for.
+        accounts: whether accounts are kept, which tell how jobs ended.
+        remembers: seconds that the queue tells of a job that is over; None if that is not known.
     """
 
     partitions: Mapping[str, Partition]
     nodes: Sequence[Node]
     enforced: frozenset[str] = frozenset()
     associations: Sequence[Association] | None = None
+    accounts: bool = True
+    remembers: int | None = None
 
 
 def parse_cluster(partitions: str, nodes: str, config: str, associations: str | None) -> Cluster:
@@ -108,6 +113,8 @@ def parse_cluster(partitions: str, nodes: str, config: str, associations: str | 
         [_node(record) for record in _records(nodes, "NodeName")],
         words,
         None if associations is None else _associations(associations),
+        keeps_accounts(config),
+        int(age[1]) if (age := re.search(r"^MinJobAge\s*=\s*(\d+)", config, re.M)) else None,
     )
 
 

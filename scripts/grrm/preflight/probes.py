@@ -8,15 +8,16 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from grrm.files import UserError
-from grrm.preflight.compiler import LOOK, check_compiler
+from grrm.preflight.compiler import check_compiler
 from grrm.preflight.findings import Finding, failed, failures
 from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
-from grrm.preflight.jobs import Job, check_jobs, sbatch_arguments, verdict
+from grrm.preflight.jobs import Job, check_jobs, check_memory_of_jobs, sbatch_arguments, verdict
+from grrm.preflight.machine import LOOK, Asked, check_machine, check_quota
 from grrm.preflight.partitions import Cluster, parse_cluster
 
 _SECONDS = 30
@@ -28,7 +29,8 @@ _ALIVE = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED
 def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     """Findings about jobs on the cluster whose commands are here; nothing is submitted."""
     try:
-        findings = check_jobs(jobs, _cluster())
+        cluster = _cluster()
+        findings = [*check_jobs(jobs, cluster), *check_memory_of_jobs(cluster)]
     except UserError as error:
         return [
             failed("slurm", str(error), "run it on a login node of the cluster, or without --profile slurm")
@@ -41,15 +43,38 @@ def ask_slurm(jobs: Sequence[Job]) -> list[Finding]:
     return findings
 
 
-def ask_for_compiler(python: str, job: Job | None = None) -> Finding:
-    """Whether a machine that runs GPU jobs has what Triton compiles with.
+def ask_for_compiler(python: str) -> Finding:
+    """Whether this machine, which runs a GPU job, has what Triton compiles with."""
+    return check_compiler(*_run(python, "-c", LOOK), "this machine")
+
+
+def look_at_machine(
+    python: str, cuda: Mapping[str, str | None], job: Job | None, *, compiles: bool
+) -> list[Finding]:
+    """Findings about a machine that runs jobs.
 
     Args:
-        python: interpreter of the environment.
+        python: interpreter of an environment of theirs.
+        cuda: of each environment that runs on GPUs.
         job: whose compute nodes are asked, if one is free at once; None for this machine.
+        compiles: whether such a job needs a compiler.
     """
-    if job is None:
-        return check_compiler(*_run(python, "-c", LOOK), "this machine")
+    where = "this machine" if job is None else "a compute node"
+    asked = Asked(where, python, str(Path.cwd()), cuda)
+    answer = _run(*([] if job is None else _on_a_node(job)), python, "-c", LOOK)
+    findings = check_machine(asked, *answer)
+    if compiles and not failures(findings):
+        findings.append(check_compiler(*answer, where))
+    return findings
+
+
+def home_quota() -> list[Finding]:
+    """Findings about the user's quota, where it can be asked for."""
+    return check_quota(_run("quota", "-w", "-p")[1], str(Path.home()))
+
+
+def _on_a_node(job: Job) -> list[str]:
+    """The beginning of a command that runs on a compute node of a job's, with little of it."""
     chosen = {
         "partition": job.partition,
         "account": job.account,
@@ -58,7 +83,7 @@ def ask_for_compiler(python: str, job: Job | None = None) -> Finding:
     }
     options = [f"--{name}={value}" for name, value in chosen.items() if value is not None]
     small = ["--immediate=20", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--time=1", "--quiet"]
-    return check_compiler(*_run("srun", *small, *options, python, "-c", LOOK), "a compute node")
+    return ["srun", *small, *options]
 
 
 def living_state(job: str, cluster: str | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from grrm.catalogue.metrics import METRICS, metrics_of
 from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import STAGES, TRAININGS, of_part
+from grrm.cluster import local_rules
 from grrm.config import (
     TASKS,
     grpo_runs,
@@ -18,9 +19,6 @@ from grrm.config import (
     trained_stages,
 )
 
-_LOCAL = {"download_dataset", "build_environment"}
-"""Of the table, those that run where Snakemake does."""
-
 
 def planned_rules(config: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
     """The rules of the table whose jobs the experiment may submit, in the table's order.
@@ -30,8 +28,8 @@ def planned_rules(config: Mapping[str, Any], table: Mapping[str, Any]) -> list[s
             only targets of their own come to them.
         table: of resources, see `grrm.cluster.load_resources`.
     """
-    runs = _conditions(config)
-    return [rule for rule in table["rules"] if rule not in _LOCAL and runs.get(rule, True)]
+    runs, here = _conditions(config), local_rules(table, config["cluster"])
+    return [rule for rule in table["rules"] if rule not in here and runs.get(rule, True)]
 
 
 def _conditions(config: Mapping[str, Any]) -> dict[str, bool]:

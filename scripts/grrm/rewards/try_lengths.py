@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +21,7 @@ from typing import Any
 from grrm.files import UserError
 from grrm.json_text import parse_json
 from grrm.judges.groups import Group
+from grrm.own_process import do_without_torch
 from grrm.process import run_main
 from grrm.rewards.group.judging import asking_insistently
 from grrm.rewards.group.options import GroupOptions
@@ -45,9 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--longest", type=int, required=True, help="longest prompt of the judge, in tokens")
     parser.add_argument("--rollouts", type=int, required=True, help="of a prompt")
     args = parser.parse_args(argv)
-    # Tokenizers need no torch, which takes longer to import than all of this.
-    sys.modules["torch"] = None  # type: ignore[assignment]
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    do_without_torch()
     from transformers import AutoTokenizer
 
     options = GroupOptions.from_mapping(args.options)

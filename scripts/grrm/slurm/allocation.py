@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -11,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from grrm.files import UserError
+from grrm.files import PassingError, UserError
 from grrm.process import WORKFLOW_PID
+from grrm.slurm.network import own_address
 
 # Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
 _FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
@@ -39,6 +41,10 @@ class Allocation:
         """The port of the job with this index, from 0 to 99: jobs on one machine have different ones."""
         return _FIRST_PORT + (int(self.job) + self.skipped) % _BLOCKS * _PORTS + index
 
+    def meets(self) -> str:
+        """The address at which the machines meet: that of this one, the first, in their common network."""
+        return own_address(_addresses(self.nodes[1:])).text
+
     def step(self, node: str, command: Sequence[str]) -> list[str]:
         """A command that runs `command` once on one machine, beside the step this process belongs to."""
         where = ["--overlap", "--jobid", self.job, "--nodes", "1", "--ntasks", "1", "--nodelist", node]
@@ -56,7 +62,8 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
         gpus: GPUs of each.
 
     Raises:
-        UserError: there is none, it has another number of machines, or too few ports are free.
+        UserError: there is none, it has another number of machines, or too few ports are free
+            (`PassingError`).
     """
     job = os.environ.get("SLURM_JOB_ID")
     wanted = f"hardware.nodes asks for {nodes} machines"
@@ -76,7 +83,7 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
         allocation = Allocation(job, found, gpus, skipped)
         if not any(is_in_use(allocation.port(index)) for index in range(_PORTS)):
             return allocation
-    raise UserError(
+    raise PassingError(
         f"no {_PORTS} ports in a row are free on this machine between {_FIRST_PORT} and {_LAST_PORT} "
         "(`ss -ltn` shows who listens): end what is left of earlier jobs, and run the same command again"
     )
@@ -84,12 +91,14 @@ def find_allocation(nodes: int, gpus: int) -> Allocation:
 
 def is_in_use(port: int) -> bool:
     """Whether something on this machine listens at a port, at any address."""
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        return True
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.create_server(("", port), family=family).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return True
+            if family == socket.AF_INET:  # IPv6 may be switched off
+                raise
     return False
 
 
@@ -123,14 +132,10 @@ def step_environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in variables.items() if key in kept or not key.startswith(own)}
 
 
-def own_address() -> str:
-    """The address other machines reach this one at: that of the route out. Nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("10.255.255.255", 1))
-            return str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostbyname(socket.gethostname())
+def _addresses(nodes: Sequence[str]) -> list[str]:
+    """What other machines of the job are reached by: their names, and Slurm's addresses of them."""
+    shown = _ask("scontrol", "--oneliner", "show", "node", ",".join(nodes))
+    return [*nodes, *re.findall(r"\bNodeAddr=(\S+)", shown)]
 
 
 def _ask(*command: str) -> str:
@@ -140,5 +145,5 @@ def _ask(*command: str) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or error
-        raise UserError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
+        raise PassingError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
     return done.stdout.strip()

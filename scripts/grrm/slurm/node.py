@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
+import os
 import socket
 import sys
 import time
@@ -13,8 +13,12 @@ from pathlib import Path
 from grrm.files import UserError
 from grrm.process import run_engine, run_main, shell_status
 from grrm.slurm.allocation import is_in_use
+from grrm.slurm.network import own_address, split_endpoint
+from grrm.slurm.storage import make_folder, remove_folder
 
 READY = "is ready"
+ADDRESS = "THIS-MACHINES-ADDRESS"
+"""In a command: the address of the machine in the network that all of them share."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -22,6 +26,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--node", required=True, help="name of this machine")
     parser.add_argument("--temporary", type=Path, help="folder to make, and to remove at the end")
+    parser.add_argument("--storage", type=Path, help="where that folder lies, if its own path is a link")
+    parser.add_argument("--meets", metavar="HOST", help="the address at which the machines meet")
     parser.add_argument("--reach", metavar="HOST:PORT", help="what must be reached before the command is run")
     parser.add_argument(
         "--free", type=int, nargs="+", default=[], metavar="PORT", help="ports that the command listens at"
@@ -34,27 +40,37 @@ def main(argv: list[str] | None = None) -> None:
             f"port {taken[0]} of {args.node} is in use, perhaps by another job there: run the same command "
             "again, as a new job takes other ports"
         )
-    made_here = args.temporary is not None and not args.temporary.exists()
+    made_here = args.temporary is not None and _make(args.temporary, args.storage)
     try:
-        if made_here:
-            args.temporary.mkdir(mode=0o700)
         if args.reach:
             _reach(args.reach)
+        own = own_address([args.meets]) if args.meets else None
+        command = [own.text if own and word == ADDRESS else word for word in args.command]
+        variables = {**os.environ, **(own.variables(os.environ) if own else {})}
         print(f"{args.node} {READY}", flush=True)
         for _ in range(args.attempts):
-            if (status := run_engine(args.command)) == 0:
+            if (status := run_engine(command, env=variables)) == 0:
                 break
     finally:
         if made_here:
-            shutil.rmtree(args.temporary, ignore_errors=True)
+            remove_folder(args.temporary)
     sys.exit(shell_status(status))  # srun knows no other
+
+
+def _make(folder: Path, storage: Path | None) -> bool:
+    """Whether a folder was not there, as on the machine that the training was started from."""
+    try:
+        make_folder(folder, storage or folder.parent)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _reach(address: str) -> None:
     """Wait for a server; for how long is for whoever started this step to say."""
-    host, port = address.rsplit(":", 1)
+    where = split_endpoint(address)
     while True:
-        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=5):
+        with contextlib.suppress(OSError), socket.create_connection(where, timeout=5):
             return
         time.sleep(0.5)
 

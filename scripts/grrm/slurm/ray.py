@@ -14,7 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from grrm.process import end_helper, start_helper
-from grrm.slurm.allocation import Allocation, own_address
+from grrm.slurm.allocation import Allocation
+from grrm.slurm.network import endpoint
+from grrm.slurm.node import ADDRESS
 from grrm.slurm.steps import DEADLINE, await_all, on_machine, start_steps
 
 
@@ -51,7 +53,7 @@ def ray_cluster(
     Raises:
         UserError: a machine did not come up; the message names it, and its log.
     """
-    host = own_address()
+    host = allocation.meets()
     connection = {"RAY_ADDRESS": _address(allocation, host), **ray_token()}
     variables = {**environment, **connection}
     start = partial(_start_command, allocation, python=python, offers=offers, head=host, temporary=temporary)
@@ -95,6 +97,7 @@ def _start_command(
         ports |= {"--port": allocation.port(0), "--ray-client-server-port": allocation.port(1)}
     options: dict[str, object] = {
         "--node-name": allocation.nodes[index],
+        "--node-ip-address": ADDRESS,
         **ports,
         # Whatever is free, or workers of two jobs on one machine meet.
         "--min-worker-port": 0,
@@ -102,7 +105,7 @@ def _start_command(
         **offers,
     }
     if index == 0:
-        options |= {"--node-ip-address": head, "--temp-dir": temporary, "--include-dashboard": "false"}
+        options |= {"--temp-dir": temporary, "--include-dashboard": "false"}
     else:
         options["--address"] = _address(allocation, head)
     flags = ["--block", "--disable-usage-stats", *(["--head"] if index == 0 else [])]
@@ -110,7 +113,8 @@ def _start_command(
     ray = [python, "-m", "ray.scripts.scripts", "start", *flags, *words]
     # Ray gives its own processes half a minute to start, which a busy machine may not keep.
     listens = list(ports.values())
-    return on_machine(allocation.nodes[index], ray, temporary=temporary, listens=listens, attempts=3)
+    machine = allocation.nodes[index]
+    return on_machine(machine, ray, meets=head, temporary=temporary, listens=listens, attempts=3)
 
 
 def _joined(listing: Path) -> set[str]:
@@ -119,4 +123,4 @@ def _joined(listing: Path) -> set[str]:
 
 
 def _address(allocation: Allocation, head: str) -> str:
-    return f"{head}:{allocation.port(0)}"
+    return endpoint(head, allocation.port(0))

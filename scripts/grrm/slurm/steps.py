@@ -9,15 +9,33 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Protocol
 
-from grrm.files import UserError
+from grrm.files import PassingError
 from grrm.process import end_helper, start_helper
-from grrm.slurm.allocation import Allocation, step_environment
+from grrm.slurm.allocation import step_environment
 from grrm.slurm.node import READY
 
 DEADLINE = 300.0
 """Seconds until all machines must be there."""
 _LAST_LINES = 15
+
+
+class Machines(Protocol):
+    """Machines that a training runs on: a Slurm job's (`Allocation`), or a Ray cluster's (`RayNodes`)."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Their names; where they meet is the first."""
+
+    def port(self, index: int) -> int:
+        """A port of theirs with this index, from 0 to 99."""
+
+    def meets(self) -> str:
+        """The address at which they meet."""
+
+    def step(self, node: str, command: Sequence[str]) -> list[str]:
+        """A command that runs `command` once on one of them."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,7 @@ def on_machine(
     node: str,
     command: Sequence[str],
     *,
+    meets: str | None = None,
     temporary: Path | None = None,
     reach: str | None = None,
     listens: Sequence[int] = (),
@@ -68,13 +87,17 @@ def on_machine(
 
     Args:
         node: the machine's name.
-        command: program and arguments.
+        command: program and arguments; `grrm.slurm.node.ADDRESS` in it becomes the machine's own address.
+        meets: address at which the machines meet, that of the first one.
         temporary: folder that it makes there, and removes at the end.
         reach: host:port that must be reached first.
         listens: ports that it listens at; one in use is an error that names it.
         attempts: how often it is run if it fails.
     """
     options = ["--attempts", str(attempts), *(["--temporary", str(temporary)] if temporary else [])]
+    if temporary and temporary.is_symlink():  # where it leads to, on this machine as on the others
+        options += ["--storage", str(temporary.readlink().parent)]
+    options += ["--meets", meets] if meets else []
     options += ["--reach", reach] if reach else []
     options += ["--free", *map(str, listens)] if listens else []
     return [sys.executable, "-m", "grrm.slurm.node", "--node", node, *options, "--", *command]
@@ -82,7 +105,7 @@ def on_machine(
 
 @contextmanager
 def start_steps(
-    allocation: Allocation,
+    machines: Machines,
     commands: Mapping[str, Sequence[str]],
     *,
     environment: Mapping[str, str],
@@ -91,7 +114,7 @@ def start_steps(
     """Run a command on each of some machines; all are ended with the block, however it ends.
 
     Args:
-        allocation: where.
+        machines: where.
         commands: of each machine.
         environment: theirs.
         logs: folder for what each prints, `<machine>.log`.
@@ -103,7 +126,7 @@ def start_steps(
         try:
             for node, command in commands.items():
                 output = stack.enter_context(outputs[node].open("wb"))
-                processes[node] = start_helper(allocation.step(node, command), env=variables, output=output)
+                processes[node] = start_helper(machines.step(node, command), env=variables, output=output)
             yield Steps(processes, outputs)
         finally:
             # All at once: each takes some seconds.
@@ -126,16 +149,16 @@ def await_all(
         deadline: seconds.
 
     Raises:
-        UserError: a machine ended before all were there, or did not come up in time; the message names it.
+        PassingError: a machine ended before all were there, or did not come up in time; the message names it.
     """
     end = time.monotonic() + deadline
     while missing := set(steps.processes) - is_there():
         if ended := steps.ended():
-            raise UserError(f"{what}: {steps.report(ended[0])}")
+            raise PassingError(f"{what}: {steps.report(ended[0])}")
         if time.monotonic() > end:
             logs = ", ".join(str(steps.logs[node]) for node in sorted(missing))
             names = ", ".join(sorted(missing))
-            raise UserError(
+            raise PassingError(
                 f"{what} did not come up on {names} within {deadline:.0f} s; see {logs}. "
                 "Is the machine healthy (sinfo -R), and does it have this folder and the environments?"
             )

@@ -1,4 +1,4 @@
-"""torchrun on all machines of a Slurm allocation: the first one is where the others meet."""
+"""torchrun on all machines of a training: the first one is where the others meet."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from grrm.slurm.allocation import Allocation, own_address
-from grrm.slurm.steps import DEADLINE, Steps, await_all, on_machine, start_steps
+from grrm.slurm.network import endpoint
+from grrm.slurm.node import ADDRESS
+from grrm.slurm.steps import DEADLINE, Machines, Steps, await_all, on_machine, start_steps
 
 
 def torchrun(python: str, processes: int) -> list[str]:
@@ -16,7 +17,7 @@ def torchrun(python: str, processes: int) -> list[str]:
 
 
 def torchrun_on_all(
-    allocation: Allocation,
+    machines: Machines,
     module: Sequence[str],
     *,
     python: str,
@@ -30,7 +31,7 @@ def torchrun_on_all(
     What the first machine prints is passed on.
 
     Args:
-        allocation: where.
+        machines: where.
         module: its name and arguments.
         python: interpreter of its environment.
         processes: on each machine.
@@ -44,21 +45,22 @@ def torchrun_on_all(
     Raises:
         UserError: a machine did not come up; the message names it, and its log.
     """
-    host, port = own_address(), allocation.port(0)
+    host, port = machines.meets(), machines.port(0)
 
     def command(index: int, node: str) -> list[str]:
-        where = ["--nnodes", str(len(allocation.nodes)), "--node-rank", str(index)]
-        meet = ["--master-addr", host, "--master-port", str(port), "--nproc-per-node", str(processes)]
-        run = [python, "-m", "torch.distributed.run", *where, *meet, "-m", *module]
+        where = ["--nnodes", str(len(machines.nodes)), "--node-rank", str(index)]
+        meet = ["--master-addr", host, "--master-port", str(port), "--local-addr", ADDRESS]
+        each = ["--nproc-per-node", str(processes)]
+        run = [python, "-m", "torch.distributed.run", *where, *meet, *each, "-m", *module]
         if index == 0:
-            return on_machine(node, run, listens=[port])
-        return on_machine(node, run, reach=f"{host}:{port}")
+            return on_machine(node, run, meets=host, listens=[port])
+        return on_machine(node, run, meets=host, reach=endpoint(host, port))
 
     logs.mkdir(parents=True, exist_ok=True)
-    commands = {node: command(index, node) for index, node in enumerate(allocation.nodes)}
-    with start_steps(allocation, commands, environment=environment, logs=logs) as steps:
+    commands = {node: command(index, node) for index, node in enumerate(machines.nodes)}
+    with start_steps(machines, commands, environment=environment, logs=logs) as steps:
         await_all(steps, steps.ready, what="torchrun", deadline=deadline)
-        return _follow(steps, allocation.nodes[0])
+        return _follow(steps, machines.nodes[0])
 
 
 def _follow(steps: Steps, first: str) -> int:
