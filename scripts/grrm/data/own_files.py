@@ -202,7 +202,7 @@ def _value(ours: str, row: Row, names: Sequence[str]) -> Any:
 _MISSING = object()
 
 
-def _column(row: Row, name: str) -> Any:
+def _column(row: Mapping[str, Any], name: str) -> Any:
     """The value of a column, or what has a name within it: translation.de is {"translation": {"de": ...}}."""
     if name in row:
         return row[name]
