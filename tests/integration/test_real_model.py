@@ -90,7 +90,7 @@ def made(workspace: Workspace, path: str) -> Path:
 
 
 def run(workspace: Workspace, *targets: str) -> None:
-    assert workspace.run("--configfile", "real.yaml", "--", *targets, timeout=1700) == 0, workspace.log[
+    assert workspace.run("--configfile", "real.yaml", "--", *targets, timeout=3600) == 0, workspace.log[
         -3000:
     ]
 
