@@ -58,7 +58,11 @@ from grrm.config import (
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
-from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.judges.configured_prompts import (
+    carrying_rewards,
+    check_prompts,
+    translation_form,
+)
 from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
@@ -274,9 +278,10 @@ def alignment_target(wildcards):
 
 
 def reward_kinds_target(wildcards):
-    if not config["reward_comparison"]:
+    if not COMPARED_KINDS:
         raise WorkflowError(
-            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
+            "key 'reward_comparison' is empty, and mt_grpo trains nothing; name the kinds of reward to compare, "
+            "such as [bleu, chrf]"
         )
     return REWARD_KINDS
 

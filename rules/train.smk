@@ -90,6 +90,7 @@ rule render_rl:
         judge=lambda wildcards: (
             option("--reward-model", scoring_model(wildcards))
             + part_options(wildcards)
+            + option("--form", FORM)
         ),
         judge_prompt=lambda wildcards: option("--judge-prompt", judge_prompt(wildcards)),
         scorer=lambda wildcards: option("--scorer-python", scoring_python(wildcards)),

@@ -3,6 +3,10 @@
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
 GRPO_RUNS = grpo_runs(config)
+# Kind of the prompt that translations answer, if it is another than the paper's.
+FORM = translation_form(config)
+# What the translation model is asked to score translations, if it learns that, too.
+JUDGING = config["mt_sft"].get("judging")
 # Those whose judge is asked about more of a row than its texts: the rows carry it.
 CARRYING = carrying_rewards(config)
 

@@ -19,7 +19,8 @@ from grrm.engines.adapters import Adapters, adapters_of
 from grrm.engines.model_card import model_card
 from grrm.files import UserError
 from grrm.model_folder import linear_layers
-from grrm.preflight.forecast import Range, forecast_experiment, load_assumptions
+from grrm.preflight.forecast import forecast_experiment, load_assumptions
+from grrm.preflight.speeds import Range
 
 RL = {"rank": RANK, "alpha": ALPHA, "targets": "all-linear"}
 SFT = {**RL, "dropout": 0.0}

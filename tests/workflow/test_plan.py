@@ -156,7 +156,14 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
-    tools = {"run_workflow", "lock_environments", "print_summary", "document_config", "verify_digits"}
+    tools = {
+        "run_workflow",
+        "lock_environments",
+        "print_summary",
+        "document_config",
+        "verify_digits",
+        "demo_recipes",
+    }
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 

@@ -56,7 +56,7 @@ def _wants_checkpoint(kind: str) -> bool:
 def asks_endpoint(reward: Section) -> bool:
     """Whether a judge is asked at an address, not served by verl: that of a kind, or of a part."""
     return any(
-        piece["model"] is None
+        piece["model"] is None and piece["placement"] != "policy"
         if piece["kind"] in ASKED_JUDGES
         else entry_of(piece).asks == "judge" and piece["placement"] == "endpoint"
         for piece in pieces_of(reward).values()

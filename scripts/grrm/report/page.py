@@ -30,6 +30,7 @@ from grrm.report.summary import (
     format_signatures,
     origin_lines,
     reading,
+    recipe_lines,
     sizes,
     system_name,
 )
@@ -378,6 +379,7 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
     changed = ", ".join(f"`{name}`" for name in code["changed"])
     facts = [
         ("Experiment", f"`{summary['experiment']}`, seed {summary['seed']}"),
+        *(("Recipe", line) for line in recipe_lines(summary["configuration"])),
         ("Training on", f"{device}, {hardware['precision']}"),
         (
             "Summarised on",
