@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
+from grrm.files import UserError
 from grrm.slurm import executor
 from grrm.slurm.executor import PatientExecutor
 from workspace import wait_for
@@ -343,3 +344,12 @@ def test_where_no_accounts_are_kept_the_queue_is_asked(
     # However soon squeue forgets: sacct is no choice then. It is asked often enough.
     assert (plugin.get_min_job_age() > 1000) == (kept == "none")
     again.shutdown()
+
+
+def test_options_that_the_executor_gives_itself_are_refused() -> None:
+    cluster: Any = {kind: {"extra": None} for kind in ("cpu", "gpu", "network")}
+    cluster["cpu"]["extra"] = "--mail-type=FAIL --exclusive"
+    executor.check_extra(cluster)
+    cluster["gpu"]["extra"] = "--partition=big"
+    with pytest.raises(UserError, match=r"cluster\.gpu\.extra is '--partition=big': .* partition"):
+        executor.check_extra(cluster)
