@@ -135,8 +135,9 @@ class PatientExecutor(plugin.Executor):
         """Try a job again only if that may help; a submission that Slurm did not take is no attempt."""
         job, number = job_info.job, job_info.external_jobid
         if number is None:
-            if is_passing(msg or ""):
-                self._submit_later(job, msg or "")
+            said = " ".join((msg or "").partition("    sbatch call:")[0].split())
+            if is_passing(said):
+                self._submit_later(job, said)
                 return
             why = "Slurm refuses it"
         else:
@@ -151,11 +152,10 @@ class PatientExecutor(plugin.Executor):
     def _forget(self, job_info: Any) -> None:
         self._jobs.pop(job_info.external_jobid, None)
 
-    def _submit_later(self, job: Any, words: str) -> None:
+    def _submit_later(self, job: Any, said: str) -> None:
         times, self._refused[job] = self._refused[job], self._refused[job] + 1
         seconds = self.submit_again * min(2**times, 10)
         if times % _WARN_EVERY == 0:
-            said = " ".join(words.partition("    sbatch call:")[0].split())
             self.logger.warning(
                 f"Slurm does not take job {job.jobid} at the moment: {said} It is submitted again, every "
                 f"{seconds:g} s or later; this is no attempt of it."
@@ -306,7 +306,7 @@ def check_extra(cluster: Mapping[str, Any]) -> None:
         for pattern, name in get_forbidden_slurm_options().items():
             if (extra := cluster[kind]["extra"]) and re.search(pattern, extra):
                 raise UserError(
-                    f"cluster.{kind}.extra is {extra!r}: it must not say the {name}, which the workflow does: "
+                    f"cluster.{kind}.extra is {extra!r}: it must not say the {name}, which others do: "
                     "see config/cluster.yaml and config/resources.yaml"
                 )
 
