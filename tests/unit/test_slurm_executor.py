@@ -22,7 +22,8 @@ LOGGER = logging.getLogger("snakemake")
 # What sbatch of Slurm 22.05.8 prints, as the plugin passes it on.
 REFUSED = "sbatch: error: Batch job submission failed: "
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-SUBMISSION = "SLURM sbatch failed. The error message was '{}'.\n    sbatch call:\n        sbatch 'Socket timed out'"
+CALL = "    sbatch call:\n        sbatch --wrap 'Socket timed out'"
+SUBMISSION = f"SLURM sbatch failed. The error message was '{{}}'.\n{CALL}"
 SQUEUE = """#!/bin/sh
 echo "7|PENDING|launch failed requeued held|smoke.train_mt_sft.mt_sft|/w"
 echo "8|PENDING|Resources|smoke.train_grrm_sft|/w"
