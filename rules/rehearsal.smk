@@ -27,12 +27,12 @@ rule rehearse_sft:
     conda:
         f"../envs/{SFT}.yaml"
     container:
-        image(SFT)
+        training_image(SFT, "rehearse_sft")
     threads: lambda wildcards: threads(f"train_{REHEARSED[wildcards.run].rule_name}")
     resources:
         **resources("rehearse_sft"),
     params:
-        python=python_of(SFT),
+        python=training_python(SFT, "rehearse_sft"),
         devices=config["hardware"]["nodes"] * config["hardware"]["gpus_per_node"],
         folder=lambda wildcards: f"{REHEARSAL}/{wildcards.run}",
         options=lambda wildcards: rehearsal_options(wildcards.run),
@@ -63,13 +63,15 @@ rule rehearse_rl:
     conda:
         f"../envs/{RL}.yaml"
     container:
-        image(RL)
+        training_image(RL, "rehearse_rl")
     threads: lambda wildcards: threads(f"train_{REHEARSED[wildcards.run].rule_name}")
     resources:
         **resources("rehearse_rl"),
     params:
         python=lambda wildcards: (
-            python_of(RL) if REHEARSED[wildcards.run].part else rl_python()
+            training_python(RL, "rehearse_rl")
+            if REHEARSED[wildcards.run].part
+            else rl_python("rehearse_rl")
         ),
         folder=lambda wildcards: f"{REHEARSAL}/{wildcards.run}",
         options=lambda wildcards: rehearsal_options(wildcards.run),
