@@ -26,8 +26,12 @@ def deployed_by():
 
 # Long before it is known whether it is the one. Its plugin is loaded if it is installed.
 if "snakemake_executor_plugin_slurm" in sys.modules:
-    from grrm.slurm.executor import take_over
+    from grrm.slurm.executor import check_extra, take_over
 
+    try:
+        check_extra(config["cluster"])
+    except UserError as error:
+        raise WorkflowError(str(error))
     take_over(config["experiment"])
 
 
