@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
-from grrm.catalogue.trainings import of_part, training_of
+from grrm.catalogue.trainings import OWN_JUDGES, of_part, training_of
 from grrm.cluster import (
     caches,
     check_rules,
@@ -35,6 +35,7 @@ from grrm.config import (
     grpo_runs,
     has_alignment_judge,
     held_out_share,
+    judge_taken_for,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
@@ -285,6 +286,18 @@ def reward_kinds_target(wildcards):
             "such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def judge_comparison_target(wildcards):
+    entries = [
+        entry for entry in config["reward_comparison"] if not isinstance(entry, str)
+    ]
+    if not any(entry.get("model") in OWN_JUDGES for entry in entries):
+        raise WorkflowError(
+            "this configuration compares no judges of the experiment's own; add --configfile "
+            "config/judge_comparison.yaml"
+        )
+    return [REWARD_KINDS, f"{RESULTS}/summary.md", rules.render_page.output.page]
 
 
 def annotation_target(wildcards):
