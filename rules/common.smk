@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
-from grrm.catalogue.trainings import of_part, training_of
+from grrm.catalogue.trainings import OWN_JUDGES, of_part, training_of
 from grrm.cluster import (
     caches,
     check_rules,
@@ -35,6 +35,7 @@ from grrm.config import (
     grpo_runs,
     has_alignment_judge,
     held_out_share,
+    judge_taken_for,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
@@ -58,10 +59,15 @@ from grrm.config import (
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
-from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.judges.configured_prompts import (
+    carrying_rewards,
+    check_prompts,
+    translation_form,
+)
 from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
+from grrm.slurm.containers import write_container_python
 from grrm.slurm.queue import check_queue, describe_plan, job_name, own_jobs
 from grrm.vllm_cpu import check_processor
 
@@ -274,11 +280,24 @@ def alignment_target(wildcards):
 
 
 def reward_kinds_target(wildcards):
-    if not config["reward_comparison"]:
+    if not COMPARED_KINDS:
         raise WorkflowError(
-            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
+            "key 'reward_comparison' is empty, and mt_grpo trains nothing; name the kinds of reward to compare, "
+            "such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def judge_comparison_target(wildcards):
+    entries = [
+        entry for entry in config["reward_comparison"] if not isinstance(entry, str)
+    ]
+    if not any(entry.get("model") in OWN_JUDGES for entry in entries):
+        raise WorkflowError(
+            "this configuration compares no judges of the experiment's own; add --configfile "
+            "config/judge_comparison.yaml"
+        )
+    return [REWARD_KINDS, f"{RESULTS}/summary.md", rules.render_page.output.page]
 
 
 def annotation_target(wildcards):

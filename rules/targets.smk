@@ -6,6 +6,7 @@ localrules:
     data,
     alignment_grpo,
     reward_kinds,
+    judge_comparison,
     annotation,
     evaluate,
     report,
@@ -51,6 +52,11 @@ rule alignment_grpo:
 rule reward_kinds:
     input:
         reward_kinds_target,
+
+
+rule judge_comparison:
+    input:
+        judge_comparison_target,
 
 
 rule annotation:

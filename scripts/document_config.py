@@ -37,6 +37,7 @@ without quotes, an address without `http://`.
 | `vllm.yaml` | the demonstration with vLLM on the CPU (docs/vllm.md) |
 | `judges.yaml` | the judges, and a policy against a judge, at toy size on a CPU |
 | `judges_paper.yaml`, over `paper.yaml` | the judges as published, on one machine of eight GPUs |
+| `recipes/*.yaml`, over `paper.yaml` | published recipes of this field (docs/recipes.md) |
 | `alignment_gpu.yaml`, over `paper.yaml` and `small.yaml` | a 7B policy against an LLM judge over HTTP |
 
 `config/published_settings.yaml` lists every setting of the published runs and what became of it.

@@ -26,6 +26,7 @@ _COMPILED = {
     "VLLM_CACHE_ROOT": "vllm",
     "HF_DATASETS_CACHE": "datasets",
 }
+_SET = "GRRM_CACHES"
 _DOWNLOADED = {"UV_CACHE_DIR": "uv", "HF_HUB_CACHE": "hub", "HF_XET_CACHE": "xet"}
 _MOST_TIMES = 3  # of memory and time; or the last of many tries would ask for what no machine has
 
@@ -293,7 +294,7 @@ def caches(
             compute node has and this machine need not (such as $SLURM_TMPDIR).
         device: cpu or cuda. Without `scratch` what GPU jobs compile goes to the temporary folder of the
             machine; processes of several machines in one cache on shared storage wait for each other's locks.
-        environment: what is set there already stays.
+        environment: what a user has set there stays.
         temporary: folder for temporary files.
     """
     said = cluster["scratch"] or ""
@@ -305,7 +306,10 @@ def caches(
     found = {name: f"{folder}/{part}" for name, part in _COMPILED.items()}
     if named:
         found |= {name: f"{folder}/{part}" for name, part in _DOWNLOADED.items()}
-    return {name: path for name, path in found.items() if name not in environment}
+    # What was set on the login node, which a job inherits, is set anew.
+    own = environment.get(_SET, "").split(",")
+    found = {name: path for name, path in found.items() if name not in environment or name in own}
+    return {**found, _SET: ",".join(found)}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from group_or_single import Comparison
 
 import planner
 from configurations import experiment
@@ -144,6 +145,28 @@ def test_compared_kinds_start_from_the_same_model_and_need_what_they_need() -> N
     assert not {rule for rule in rules if "grrm_" in rule and not rule.startswith("prepare")}
 
 
+def test_the_judge_before_rlvr_trains_the_translation_model_once_more() -> None:
+    output = plan("judge_comparison", *overlay("judge_comparison"))
+    assert re.search(r"^train_mt_grpo +2$", output, re.M)
+    assert "Training results/demo/models/mt_grpo_before_rlvr with verl" in output
+    assert {"train_grrm_rlvr", "compare_reward_kinds", "render_page"} <= planned_rules(output)
+
+
+def test_a_judge_of_single_translations_is_taken_to_stand_beside_the_one_of_groups(tmp_path: Path) -> None:
+    comparison = Comparison(seed=0, cores=1)
+    comparison.rlvr = tmp_path  # is trained by the benchmark
+    (tmp_path / "rewards.yaml").write_text(yaml.safe_dump(comparison.rewards()))
+    output = plan("reward_kinds", "--configfile", str(tmp_path / "rewards.yaml"))
+    assert re.search(r"^train_mt_grpo +4$", output, re.M)
+    assert f"Taking {tmp_path} as mt_reward_sqm_trained" in output
+
+
+def test_without_judges_to_compare_it_is_said_how_to_name_them() -> None:
+    done = snakemake("--dry-run", "judge_comparison")
+    assert done.returncode != 0
+    assert "add --configfile config/judge_comparison.yaml" in done.stdout + done.stderr
+
+
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     text = "\n".join(
         path.read_text(encoding="utf-8")
@@ -156,7 +179,14 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
-    tools = {"run_workflow", "lock_environments", "print_summary", "document_config", "verify_digits"}
+    tools = {
+        "run_workflow",
+        "lock_environments",
+        "print_summary",
+        "document_config",
+        "verify_digits",
+        "demo_recipes",
+    }
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def look_at_machine(
     """
     where = "this machine" if job is None else "a compute node"
     asked = Asked(where, python, str(Path.cwd()), cuda)
-    answer = _run(*([] if job is None else _on_a_node(job)), python, "-c", LOOK)
+    answer = _run(*([] if job is None else _on_a_node(job)), python, "-c", LOOK, sys.executable)
     findings = check_machine(asked, *answer)
     if compiles and not failures(findings):
         findings.append(check_compiler(*answer, where))
