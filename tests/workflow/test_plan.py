@@ -193,6 +193,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
     tools = {
+        "explain_group",
         "run_workflow",
         "lock_environments",
         "print_summary",
