@@ -18,9 +18,9 @@ _INTRODUCTION = """\
 Written by `make docs` from `config/schemas/config.schema.yaml`; do not edit.
 
 `config/config.yaml` is the demonstration. Overlays are laid over it in the given order and replace single
-keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`. `--config seed=1` comes last. A wrong
-key or value stops the workflow before anything runs. So does anything ambiguous: a duplicate key, a key that
-YAML does not read as text (`on`, `1`), `.nan`, a date without quotes, an address without `http://`.
+keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`. `--config seed=1` comes last. A
+wrong key or value stops the workflow before anything runs. So does anything ambiguous: a duplicate key, a key
+that YAML does not read as text (`on`, `1`), `.nan`, a date without quotes, an address without `http://`.
 
 | Overlay | Experiment |
 | --- | --- |
