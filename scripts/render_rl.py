@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         scorer_python=args.scorer_python,
         parts=parts,
         task=args.task,
+        verified=args.verified,
         form=args.form,
     )
     write_overrides(args.output, args.stage, overrides)
@@ -76,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", required=True, help="name of the stage")
     parser.add_argument("--engine", choices=["verl", "gen_rm_fork"], default="verl", help="default: verl")
     add_render_options(parser, data="prepared rows (Parquet, verl's columns)", model="initial policy")
+    parser.add_argument(
+        "--verified",
+        choices=["ranking_score", "sqm_score"],
+        default="ranking_score",
+        help="what scores answers that are verified (grrm.rewards; default: ranking_score)",
+    )
     parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
     parser.add_argument(
         "--reward-model",

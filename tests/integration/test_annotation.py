@@ -330,9 +330,9 @@ def test_models_of_this_machine_are_asked_and_go_on_where_they_were_killed(tmp_p
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>Please sign in</html>", "6 of 6 were not answered"),
-        (b'{"error": {"message": "overloaded"}}', "6 of 6 were not answered"),
-        (b'{"choices": []}', "6 of 6 were not answered"),
+        (b"<html>Please sign in</html>", "6 of 6 were not answered (6 "),
+        (b'{"error": {"message": "overloaded"}}', "6 of 6 were not answered (6 "),
+        (b'{"choices": []}', "6 of 6 were not answered (6 "),
         (b'{"choices": [{"message": {"content": "A"}, "finish_reason": "length"}]}', "(6 unfinished)"),
     ],
 )

@@ -21,7 +21,7 @@ from scripted_teacher import Teacher
 from serving import serving
 from workspace import ROOT, Workspace, wait_for
 
-# Four minutes: test_annotation.py has the programs that make the data, test_own_data.py the same stages.
+# Four minutes: test_annotation.py has the programs that make the data, test_chain.py the same stages.
 pytestmark = pytest.mark.full
 PAIRS = "config/example/pairs.tsv"
 AT_ONCE = 4

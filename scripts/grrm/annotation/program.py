@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from grrm.annotation.asked import Asked
-from grrm.annotation.rankings import check_answered, unanswered
+from grrm.annotation.rankings import check_answered
 from grrm.files import UserError
 from grrm.inference.backends import BUDGET
 from grrm.json_text import parse_json
@@ -75,7 +75,7 @@ def concluded(asked: Asked, kept: int, dropped: Counter[str], most: float, key: 
     Raises:
         UserError: it has left more unanswered.
     """
-    check_answered(unanswered(dropped), kept + dropped.total() - dropped[BUDGET], most, "teacher")
+    check_answered(dropped, kept + dropped.total() - dropped[BUDGET], most, "teacher")
     found = outcome(asked, kept, dropped)
     print(told(found, key))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from grrm.catalogue.rewards import CONVERSATION_NAMES, KINDS, NAMES
+from grrm.catalogue.trainings import OWN_JUDGES
 from grrm.config.rewards import (
     Section,
     asks_endpoint,
@@ -128,6 +129,12 @@ def _wrong_model(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
             yield (
                 f"mt_grpo.reward.model is set, expected null for kind {entry.name!r}: its model is "
                 f"{entry.own_model}.start_from"
+            )
+        kind = OWN_JUDGES.get(piece["model"], entry.name)
+        if kind != entry.name and piece["prompt"] is None:
+            yield (
+                f"mt_grpo.reward.model is {piece['model']!r}, which scores for kind {kind!r}, not "
+                f"{entry.name!r}; expected a prompt of kind {entry.prompt!r} that it can answer"
             )
 
 

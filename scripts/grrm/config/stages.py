@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from grrm.catalogue.metrics import METRICS, Metric, metrics_of
-from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
-from grrm.config.rewards import grpo_runs, pieces_of
+from grrm.catalogue.trainings import COMPARED, NEEDS, OWN_JUDGES, STAGES, TRAININGS, Engine, Training, of_part
+from grrm.config.rewards import TAKEN_JUDGE, grpo_runs, judges_taken, pieces_of
 from grrm.config.teacher import asked_sections, backend_of
 from grrm.files import UserError
 
@@ -48,12 +48,16 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
     A judge's is called `<stage>_base`: each may start from another one.
     """
     taken = {name: value_of(config, key) for name, key in _keys_of_taken(config).items()}
-    return {name: model for name, model in taken.items() if name and model}
+    if taken[TAKEN_JUDGE] in OWN_JUDGES:
+        taken[TAKEN_JUDGE] = None  # it is made here
+    compared = {name: model for name, (_, model) in judges_taken(config).items()}
+    return {name: model for name, model in taken.items() if name and model} | compared
 
 
 def key_of_taken(config: Mapping[str, Any], name: str) -> str:
     """The key of the configuration that names a model that is taken, see `taken_models`."""
-    return _keys_of_taken(config)[name]
+    compared = judges_taken(config)
+    return compared[name][0] if name in compared else _keys_of_taken(config)[name]
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -52,6 +52,7 @@ def rl_overrides(
     scorer_python: str = "",
     parts: Mapping[str, PartFiles] = MappingProxyType({}),
     task: str = "translation",
+    verified: str = "ranking_score",
     form: str = CODE_BLOCK,
     hardware: Mapping[str, Any] = CPU,
     validation_data: Path | None = None,
@@ -70,6 +71,7 @@ def rl_overrides(
         scorer_python: interpreter that runs the checkpoint; empty is verl's own.
         parts: of a mixture, by name: their prompts and checkpoints.
         task: what the rows hold, translation or conversation.
+        verified: without a section reward, the module of `grrm.rewards` that scores answers.
         form: kind of the prompt in the rows (`grrm.prompts.REWARDED_KINDS`).
         hardware: the section of that name.
         validation_data: verl rows of the validation; needed if the settings ask for one.
@@ -83,7 +85,7 @@ def rl_overrides(
     # Whether verl serves a judge.
     judged = grouped and judge is not None and verl_rewards.is_served(settings["reward"])
     if not grouped:
-        reward = verl_rewards.verified_reward(settings)
+        reward = verl_rewards.verified_reward(settings, verified)
     else:
         files = PartFiles(judge_prompt, judge, scorer_python)
         reward = verl_rewards.group_reward(settings, files, parts, task=task, form=form, seed=seed)

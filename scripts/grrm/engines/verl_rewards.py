@@ -86,12 +86,12 @@ def is_served(reward: Mapping[str, Any]) -> bool:
     return KINDS[reward["kind"]].asks in ("judge", "parts")
 
 
-def verified_reward(settings: Mapping[str, Any]) -> Overrides:
-    """The reward of a stage that learns from verified rankings."""
+def verified_reward(settings: Mapping[str, Any], module: str = "ranking_score") -> Overrides:
+    """The reward of a stage that learns from what is annotated; `module` of grrm.rewards scores answers."""
     overrides: Overrides = {
         "reward.num_workers": 1,
         "reward.reward_manager.name": "dapo",
-        "reward.custom_reward_function.path": "pkg://grrm.rewards.ranking_score",
+        "reward.custom_reward_function.path": f"pkg://grrm.rewards.{module}",
         "reward.custom_reward_function.name": "compute_score",
     }
     buffer = settings["overlong_buffer"]

@@ -252,12 +252,14 @@ def _rewards(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     metrics = [metric.name for metric in shared]
     return {
         "baseline": found["baseline"]["name"],
+        "first": found["kinds"][0]["kind"],
         "metrics": [_metric(metric) for metric in shared],
         "rows": [
             {
                 "kind": "before",
                 "records": [found["baseline"]["metrics"][metric] for metric in metrics],
                 "differences": [None] * len(metrics),
+                "to_first": [None] * len(metrics),
                 "training": None,
             },
             *(
@@ -265,6 +267,7 @@ def _rewards(summary: Mapping[str, Any]) -> dict[str, Any] | None:
                     "kind": entry["kind"],
                     "records": [entry["metrics"].get(metric) for metric in metrics],
                     "differences": [entry["difference"].get(metric) for metric in metrics],
+                    "to_first": [(entry["to_first"] or {}).get(metric) for metric in metrics],
                     "training": {**entry["training"], "judge_requests": entry["judge_requests"]},
                 }
                 for entry in found["kinds"]

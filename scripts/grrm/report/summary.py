@@ -128,6 +128,7 @@ def reward_kinds(document: Mapping[str, Any]) -> dict[str, Any]:
                 "system": entry["name"],
                 "metrics": entry["metrics"],
                 "difference": entry["difference"],
+                "to_first": entry["to_first"],
                 "failure_rate": entry["failures"]["rate"],
                 "training": entry["training"],
                 "judge_requests": entry["judge_calls"]["requests"],
