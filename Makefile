@@ -17,12 +17,12 @@ TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
 # Parts of make test-full.
-FULL := other_processor teacher taught paper_runs paper_batches judge_runs scale faults real_model
+FULL := other_processor teacher taught rehearsal recipes paper_runs paper_batches judge_runs scale faults real_model images
 TRL := .snakemake/environments/trl/bin/python
 # What pytest reports of each folder; read when make test ends.
 TIMES := .snakemake/times
 
-.PHONY: demo verify smoke environments environments-vllm check test test-full test-trainers test-slurm bench lint types format lock docs dag clean-results help
+.PHONY: demo demo-recipes verify smoke environments environments-vllm check test test-full test-trainers test-slurm bench lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -40,6 +40,9 @@ smoke: .venv/.driver ## Run every rule once, a few steps each, on real languages
 	$(RUN) --configfile config/smoke.yaml
 	@$(BIN)/python scripts/print_summary.py --summary results/smoke/summary.json \
 		--report results/smoke/summary.md results/smoke/report/index.html
+
+demo-recipes: .venv/.driver ## Run the published recipes of this field at toy size and put them side by side
+	$(BIN)/python scripts/demo_recipes.py --cores $(CORES)
 
 environments: .venv/.driver ## Build the environments of the stages
 	$(RUN) environments

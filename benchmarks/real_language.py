@@ -224,11 +224,12 @@ def by_rules(sources: Sequence[str]) -> list[str]:
     """Apertium's translations; empty without it."""
     if not shutil.which("apertium"):
         return [""] * len(sources)
+    # An empty line ends a sentence; over a mere line end Apertium moves words.
     done = subprocess.run(
-        ["apertium", "-u", "-f", "line", "eng-spa"],
-        input="\n".join(sources) + "\n", capture_output=True, text=True, check=True,
+        ["apertium", "-u", "eng-spa"],
+        input="\n\n".join(sources) + "\n", capture_output=True, text=True, check=True,
     )  # fmt: skip
-    written = done.stdout.splitlines()
+    written = done.stdout.rstrip("\n").split("\n\n")
     if len(written) != len(sources):
         sys.exit(f"error: apertium gave {len(written)} lines for {len(sources)}")
     return [line.strip() for line in written]

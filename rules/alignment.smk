@@ -196,12 +196,12 @@ rule train_alignment_grpo:
     conda:
         f"../envs/{RL}.yaml"
     container:
-        image(RL)
+        training_image(RL, "train_alignment_grpo")
     threads: threads("train_alignment_grpo")
     resources:
         **resources("train_alignment_grpo"),
     params:
-        python=python_of(RL),
+        python=training_python(RL, "train_alignment_grpo"),
     message:
         "Training {output.model} with verl against a judge (progress: {log})"
     shell:

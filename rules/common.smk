@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from grrm.catalogue.metrics import METRICS, metrics_of
-from grrm.catalogue.trainings import of_part, training_of
+from grrm.catalogue.trainings import OWN_JUDGES, of_part, training_of
 from grrm.cluster import (
     caches,
     check_rules,
@@ -35,6 +35,7 @@ from grrm.config import (
     grpo_runs,
     has_alignment_judge,
     held_out_share,
+    judge_taken_for,
     kept_checkpoints,
     key_of_taken,
     leakage_limits,
@@ -55,13 +56,25 @@ from grrm.config import (
     value_of,
     what_to_give,
 )
+from grrm.config.rehearsal import RULES as REHEARSING
+from grrm.config.rehearsal import (
+    judge_at_hand,
+    rehearsed,
+    released_models,
+    start_at_hand,
+)
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
-from grrm.judges.configured_prompts import carrying_rewards, check_prompts
+from grrm.judges.configured_prompts import (
+    carrying_rewards,
+    check_prompts,
+    translation_form,
+)
 from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
+from grrm.slurm.containers import write_container_python
 from grrm.slurm.queue import check_queue, describe_plan, job_name, own_jobs
 from grrm.vllm_cpu import check_processor
 
@@ -148,6 +161,7 @@ WANTED = {
     *TAKEN.values(),
     *(PART[name][1] for name in PART if name in TAKEN),
     *models_here(config).values(),
+    *released_models(config),
 } - {None}
 
 
@@ -274,11 +288,24 @@ def alignment_target(wildcards):
 
 
 def reward_kinds_target(wildcards):
-    if not config["reward_comparison"]:
+    if not COMPARED_KINDS:
         raise WorkflowError(
-            "key 'reward_comparison' is empty; name the kinds of reward to compare, such as [bleu, chrf]"
+            "key 'reward_comparison' is empty, and mt_grpo trains nothing; name the kinds of reward to compare, "
+            "such as [bleu, chrf]"
         )
     return REWARD_KINDS
+
+
+def judge_comparison_target(wildcards):
+    entries = [
+        entry for entry in config["reward_comparison"] if not isinstance(entry, str)
+    ]
+    if not any(entry.get("model") in OWN_JUDGES for entry in entries):
+        raise WorkflowError(
+            "this configuration compares no judges of the experiment's own; add --configfile "
+            "config/judge_comparison.yaml"
+        )
+    return [REWARD_KINDS, f"{RESULTS}/summary.md", rules.render_page.output.page]
 
 
 def annotation_target(wildcards):
@@ -287,6 +314,14 @@ def annotation_target(wildcards):
             "this configuration has no section 'teacher'; docs/teacher.md says what goes into it"
         )
     return ANNOTATION_PAGE
+
+
+def rehearsal_target(wildcards):
+    if "rehearsal" not in config:
+        raise WorkflowError(
+            "this configuration has no section 'rehearsal'; add config/rehearsal.yaml behind --configfile"
+        )
+    return rules.report_rehearsal.output.report
 
 
 def judge_targets(*paths):
@@ -310,13 +345,19 @@ def named(files):
 
 def settings(*path):
     """A part of the configuration as JSON, for a script's --settings; by default what makes the experiment."""
-    # Where it runs is no part of it.
+    # Where it runs is no part of it, nor that it was rehearsed.
     value = {
-        key: part for key, part in config.items() if key not in ("cluster", "resources")
+        key: part
+        for key, part in config.items()
+        if key not in ("cluster", "resources", "rehearsal")
     }
     for key in path:
         value = value[key]
     return json.dumps(value)
+
+
+# What is still said when a run ends with errors.
+AFTER_ERRORS = []
 
 
 onerror:
@@ -324,4 +365,6 @@ onerror:
         [LOGS, config["environments"]["folder"]], since=STARTED
     ):
         print(error)
+    for report in AFTER_ERRORS:
+        report()
     print("The same command goes on where this one stopped.")

@@ -1,5 +1,7 @@
 # Where rules run: in which environment, on which machines, with how much of them. Look-ups only.
 
+import atexit
+
 
 def threads(rule):
     """Cores of a rule on each node, from config/resources.yaml."""
@@ -26,8 +28,12 @@ def deployed_by():
 
 # Long before it is known whether it is the one. Its plugin is loaded if it is installed.
 if "snakemake_executor_plugin_slurm" in sys.modules:
-    from grrm.slurm.executor import take_over
+    from grrm.slurm.executor import check_extra, take_over
 
+    try:
+        check_extra(config["cluster"])
+    except UserError as error:
+        raise WorkflowError(str(error))
     take_over(config["experiment"])
 
 
@@ -36,6 +42,26 @@ def on_slurm():
         workflow.executor_plugin is not None
         and workflow.executor_plugin.name == "slurm"
     )
+
+
+def say_plan():
+    """After a dry run with `--profile slurm`, whose plan does not say who runs what."""
+    given = " ".join([*sys.argv, os.environ.get("SNAKEMAKE_PROFILE", "")])
+    if workflow.dryrun and "slurm" in given and workflow.dag:
+        # A dry run calls all of them local.
+        rules_run = [
+            job.rule for job in workflow.dag.needrun_jobs(exclude_finished=False)
+        ]
+        print(
+            describe_plan(
+                (rule.name, rule.norun or rule.name in workflow._localrules)
+                for rule in rules_run
+            )
+        )
+
+
+if workflow.is_main_process:
+    atexit.register(say_plan)
 
 
 # Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,
@@ -93,13 +119,34 @@ def python_of(name):
     return "python"
 
 
+# Trainings on several machines start their processes by Slurm's commands, which images do not hold: their scripts run
+# outside, and each process enters the image.
+def enters_image(rule):
+    several = any(one.nodes > 1 for one in requests(rule, RESOURCES, config).values())
+    return deployed_by() == "apptainer" and several
+
+
+def training_image(name, rule):
+    return None if enters_image(rule) else image(name)
+
+
+def training_python(name, rule):
+    if not enters_image(rule):
+        return python_of(name)
+    path = f".snakemake/containers/{name}/bin/python"
+    if workflow.is_main_process:
+        arguments = workflow.deployment_settings.apptainer_args
+        write_container_python(Path(path), image(name), arguments, cuda=CUDA)
+    return path
+
+
 def rl_environment():
     """Input of whatever runs verl; the fork's environment is the user's own."""
     return [] if FORK else environment(RL)
 
 
-def rl_python():
-    return config["fork"]["python"] if FORK else python_of(RL)
+def rl_python(rule):
+    return config["fork"]["python"] if FORK else training_python(RL, rule)
 
 
 def extra_packages(name):
@@ -107,6 +154,15 @@ def extra_packages(name):
     return option("--extra", config["environments"].get("extra", {}).get(name, []))
 
 
+FLASH_ATTN = [
+    name for name, wheel in config["environments"]["flash_attn"].items() if wheel
+]
+if FLASH_ATTN and deployed_by() != "uv" and workflow.is_main_process:
+    raise WorkflowError(
+        f"environments.flash_attn names {', '.join(FLASH_ATTN)}, where --sdm {deployed_by()} "
+        "installs the locked packages alone: leave the key out (trainings use attention sdpa), run without --sdm, or "
+        "add the wheel to the recipe"
+    )
 if config["environments"].get("extra") and deployed_by() != "uv":
     raise WorkflowError(
         "environments.extra names packages, which conda and apptainer do not install: run without --sdm, or "

@@ -16,13 +16,16 @@ rule lock_data:
     resources:
         **resources("lock_data"),
     params:
-        # The others are locked by hand when they are wanted.
+        # With one's own files what is read of it, else all of the paper; the others are locked by hand when they
+        # are wanted.
         names=[
             name
             for name, entry in DATASETS.items()
-            if not entry.settings.get("optional")
-            or entry.hub in WANTED
+            if entry.hub in WANTED
             or name in {TEST_SETS[test_set].entry for test_set in PUBLISHED_TESTS}
+            or not (
+                entry.settings.get("optional") or config["data"]["source"] == "files"
+            )
         ],
     message:
         "Locking revision, size and SHA-256 of the published data"

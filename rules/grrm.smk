@@ -155,12 +155,12 @@ rule train_grrm_rlvr:
     conda:
         f"../envs/{RL}.yaml"
     container:
-        image(RL)
+        training_image(RL, "train_grrm_rlvr")
     threads: threads("train_grrm_rlvr")
     resources:
         **resources("train_grrm_rlvr"),
     params:
-        python=rl_python(),
+        python=rl_python("train_grrm_rlvr"),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else [],
     message:
         "Training {output.model} with verl against verified rankings (progress: {log})"

@@ -83,12 +83,12 @@ rule train_judge_sft:
     conda:
         f"../envs/{SFT}.yaml"
     container:
-        image(SFT)
+        training_image(SFT, "train_judge_sft")
     threads: threads("train_judge_sft")
     resources:
         **resources("train_judge_sft"),
     params:
-        python=python_of(SFT),
+        python=training_python(SFT, "train_judge_sft"),
         hardware=[*devices(), *too_long(JUDGES["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
@@ -179,12 +179,12 @@ rule train_judge_rl:
     conda:
         f"../envs/{RL}.yaml"
     container:
-        image(RL)
+        training_image(RL, "train_judge_rl")
     threads: threads("train_judge_rl")
     resources:
         **resources("train_judge_rl"),
     params:
-        python=python_of(RL),
+        python=training_python(RL, "train_judge_rl"),
     message:
         "Training {output.model} with verl against what is annotated (progress: {log})"
     shell:

@@ -6,6 +6,7 @@ rule prepare_mt_sft:
         table=TABLES["mt_sft"],
         leakage=LEAKAGE,
         prompt=prompt("translation"),
+        judged=[TABLES["grrm_sft"], JUDGING] if JUDGING else [],
     output:
         rows=prepared("mt_sft"),
     log:
@@ -17,7 +18,9 @@ rule prepare_mt_sft:
     resources:
         **resources("prepare_mt_sft"),
     params:
-        bad_rows=config["data"]["bad_rows"],
+        bad_rows=lambda wildcards, input: followed_by(
+            config["data"]["bad_rows"], option("--judged", input.judged)
+        ),
     message:
         "Preparing the rows of the translation model's SFT"
     shell:

@@ -3,6 +3,9 @@
 
 if config["reward_comparison"]:
     COMPARED_TRANSLATIONS = answers("translation", ["mt_sft", *COMPARED_KINDS.values()])
+    # Each kind against the first one of the list, in pairs.
+    _first, *_others = COMPARED_KINDS.values()
+    AGAINST_FIRST = [f"{_first}={','.join(_others)}"] if _others else []
 
     use rule score_segments as score_comet_of_reward_kinds with:
         input:
@@ -46,7 +49,11 @@ if config["reward_comparison"]:
                 {"comet": rules.score_comet_of_reward_kinds.output.scores}
             ),
             means=averages("translation"),
-            samples=config["evaluate"]["bootstrap_samples"],
+            # Options behind it: with a place of their own, the command of every evaluation would be another one.
+            samples=followed_by(
+                config["evaluate"]["bootstrap_samples"],
+                option("--also", AGAINST_FIRST),
+            ),
             seed=config["seed"],
         message:
             "Scoring the translations of every kind of reward"

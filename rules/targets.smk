@@ -6,10 +6,12 @@ localrules:
     data,
     alignment_grpo,
     reward_kinds,
+    judge_comparison,
     annotation,
     evaluate,
     report,
     judges,
+    rehearse,
 
 
 for training in of_part(""):
@@ -53,9 +55,19 @@ rule reward_kinds:
         reward_kinds_target,
 
 
+rule judge_comparison:
+    input:
+        judge_comparison_target,
+
+
 rule annotation:
     input:
         annotation_target,
+
+
+rule rehearse:
+    input:
+        rehearsal_target,
 
 
 rule evaluate:

@@ -52,12 +52,12 @@ rule train_sft:
     conda:
         f"../envs/{SFT}.yaml"
     container:
-        image(SFT)
+        training_image(SFT, "train_mt_sft")
     threads: threads("train_mt_sft")
     resources:
         **resources("train_mt_sft"),
     params:
-        python=python_of(SFT),
+        python=training_python(SFT, "train_mt_sft"),
         hardware=[*devices(), *too_long(config["data"])],
     message:
         "Finetuning {output.model} with LLaMA-Factory (progress: {log})"
@@ -90,6 +90,7 @@ rule render_rl:
         judge=lambda wildcards: (
             option("--reward-model", scoring_model(wildcards))
             + part_options(wildcards)
+            + option("--form", FORM)
         ),
         judge_prompt=lambda wildcards: option("--judge-prompt", judge_prompt(wildcards)),
         scorer=lambda wildcards: option("--scorer-python", scoring_python(wildcards)),
@@ -125,12 +126,12 @@ rule train_rl:
     conda:
         f"../envs/{RL}.yaml"
     container:
-        image(RL)
+        training_image(RL, "train_mt_grpo")
     threads: threads("train_mt_grpo")
     resources:
         **resources("train_mt_grpo"),
     params:
-        python=rl_python(),
+        python=rl_python("train_mt_grpo"),
         fork=option("--fork", config["fork"]["checkout"]) if FORK else [],
         keep=[],
     message:

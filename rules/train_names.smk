@@ -3,6 +3,10 @@
 # Trainings of the translation model by GRPO, each with its section reward: the experiment's own, and one for
 # every other kind that is compared.
 GRPO_RUNS = grpo_runs(config)
+# Kind of the prompt that translations answer, if it is another than the paper's.
+FORM = translation_form(config)
+# What the translation model is asked to score translations, if it learns that, too.
+JUDGING = config["mt_sft"].get("judging")
 # Those whose judge is asked about more of a row than its texts: the rows carry it.
 CARRYING = carrying_rewards(config)
 
@@ -92,7 +96,8 @@ def run_reward(run):
 
 def scoring_model(wildcards):
     """Folder of the model or checkpoint that scores the rollouts of a run; None if none does."""
-    name = scoring_model_of(run_reward(wildcards.run))
+    run = wildcards.run
+    name = scoring_model_of(run_reward(run), judge_taken_for(run, config))
     return name and model(name)
 
 
@@ -138,7 +143,7 @@ def part_prompts(reward):
 def part_options(wildcards):
     """Options of render_rl for the parts of a mixture; nothing for other kinds."""
     reward = run_reward(wildcards.run)
-    checkpoints = part_checkpoints_of(reward)
+    checkpoints = part_checkpoints_of(reward, judge_taken_for(wildcards.run, config))
     pythons = {
         name: checkpoint_python(pieces_of(reward)[name]["kind"]) for name in checkpoints
     }
@@ -154,8 +159,9 @@ def part_options(wildcards):
 
 def scoring_models(wildcards):
     """Folders of all models and checkpoints that score the rollouts of a run."""
-    stages = part_checkpoints_of(run_reward(wildcards.run)).values()
-    return [*filter(None, [scoring_model(wildcards)]), *map(model, stages)]
+    run = wildcards.run
+    parts = part_checkpoints_of(run_reward(run), judge_taken_for(run, config))
+    return [*filter(None, [scoring_model(wildcards)]), *map(model, parts.values())]
 
 
 def scoring_files(wildcards):

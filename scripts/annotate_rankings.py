@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from grrm.annotation.asked import Files, open_asked
-from grrm.annotation.program import add_common_options, concluded, read_settings, sorted_out
+from grrm.annotation.program import (
+    add_common_options,
+    check_kept,
+    concluded,
+    read_settings,
+    sorted_out,
+)
 from grrm.annotation.quality import quality_of
 from grrm.annotation.rankings import (
     Judged,
@@ -17,7 +23,7 @@ from grrm.annotation.rankings import (
     ranking_row,
     record_of,
 )
-from grrm.files import UserError, write_json, write_jsonl
+from grrm.files import write_json, write_jsonl
 from grrm.process import run_main
 from grrm.prompts import check_columns, load_ranking_prompt
 from grrm.schemas import read_table, write_table
@@ -53,8 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         write_jsonl(args.groups, records())
         found = concluded(asked, len(kept), dropped, settings["max_failure_share"], "teacher.budget")
         made_by = {**asked.made_by, "orders": settings["orders"], "agreement": settings["agreement"]}
-    if not kept:
-        raise UserError(f"{args.input}: no group is left; see in {args.groups} what the teacher answered")
+    check_kept(found, args.input, "group", args.groups)
     write_table(args.output, [ranking_row(judged, made_by) for judged in kept], "ranking")
     statistics = quality_of(figures, settings["agreement"])
     write_json(args.quality, {"task": "rankings", **found, **statistics})

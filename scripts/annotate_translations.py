@@ -8,9 +8,15 @@ from pathlib import Path
 
 from grrm.annotation.asked import Files, open_asked
 from grrm.annotation.candidates import sample_pairs
-from grrm.annotation.program import add_common_options, concluded, read_settings, sorted_out
+from grrm.annotation.program import (
+    add_common_options,
+    check_kept,
+    concluded,
+    read_settings,
+    sorted_out,
+)
 from grrm.annotation.translations import Translated, record_of, translate_pairs, translation_row
-from grrm.files import UserError, write_json, write_jsonl
+from grrm.files import write_json, write_jsonl
 from grrm.process import run_main
 from grrm.prompts import check_columns, load_translation_prompt
 from grrm.schemas import read_table, write_table
@@ -43,10 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         key = "teacher.translations.budget"
         found = concluded(asked, len(kept), dropped, settings["max_failure_share"], key)
         made_by = dict(asked.made_by)
-    if not kept:
-        raise UserError(
-            f"{args.pairs}: no translation is left; see in {args.answers} what the teacher answered"
-        )
+    check_kept(found, args.pairs, "translation", args.answers)
     write_table(args.output, [translation_row(one, made_by) for one in kept], "cot")
     write_json(args.quality, {"task": "translations", **found})
     print(f"{args.output}: {len(kept)} translations")

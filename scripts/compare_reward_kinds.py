@@ -38,10 +38,14 @@ def main(argv: list[str] | None = None) -> None:
 
     scores = read_json(args.scores)
     systems = {system["name"]: system for system in scores["systems"]}
-    differences = {difference["system"]: difference["metrics"] for difference in scores["differences"]}
+    differences = {
+        (difference["baseline"], difference["system"]): difference["metrics"]
+        for difference in scores["differences"]
+    }
     runs = {kind: str(run) for kind, run in parse_named_files(args.runs, "--runs").items()}
     if missing := [name for name in (_BASELINE, *runs.values()) if name not in systems]:
         raise UserError(f"{args.scores}: no scores of {', '.join(missing)}; score their translations too")
+    first = next(iter(runs.values()))
     write_json(
         args.output,
         {
@@ -53,7 +57,8 @@ def main(argv: list[str] | None = None) -> None:
                 {
                     "kind": kind,
                     **_scored(systems[run]),
-                    "difference": differences[run],
+                    "difference": differences[_BASELINE, run],
+                    "to_first": differences.get((first, run)),
                     "training": training(args.curves / f"{run}.jsonl"),
                     "judge_calls": read_json(args.curves / f"{run}.judge_calls.json"),
                 }

@@ -85,7 +85,7 @@ def conda_file() -> str:
 channels:
   - conda-forge
 dependencies:
-  - python={_PYTHON}
+  - python={_BASE_IMAGE.removeprefix("python:").partition("-")[0]}
   - pip
 """
 

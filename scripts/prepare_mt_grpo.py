@@ -9,7 +9,7 @@ from grrm.data.columns import FurtherColumns
 from grrm.data.rl_rows import SentencePairs, translation_batches, write_rows
 from grrm.judges.configured_prompts import columns_of_rewards
 from grrm.process import run_main
-from grrm.prompts import load_translation_prompt
+from grrm.prompts import REWARDED_KINDS, load_translation_prompt
 from grrm.schemas import read_batches
 
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    prompt = load_translation_prompt(args.prompt)
+    prompt = load_translation_prompt(args.prompt, *REWARDED_KINDS)
     needed, carried = columns_of_rewards(args.carry)
     further = FurtherColumns({**needed, **dict.fromkeys(prompt.columns, args.prompt)}, carried)
     pairs = SentencePairs(read_batches(args.input, "mt_grpo", args.bad_rows), args.output.parent, further)

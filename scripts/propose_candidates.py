@@ -18,7 +18,7 @@ from grrm.annotation.candidates import (
     sample_pairs,
 )
 from grrm.annotation.program import add_common_options, read_settings
-from grrm.annotation.rankings import SEPARATOR, check_answered, unanswered
+from grrm.annotation.rankings import SEPARATOR, check_answered
 from grrm.config.teacher import REFERENCE, degraded_name
 from grrm.files import UserError, write_json
 from grrm.inference.backends import BUDGET
@@ -99,7 +99,7 @@ def _translations(
             found, reasons = of_model(asked, rows, prompt, system["samples"], args.seed)
         wanted = len(rows) * system["samples"] - reasons[BUDGET]
         key = f"teacher.candidates.models.{i}"
-        check_answered(unanswered(reasons), wanted, system["max_failure_share"], key)
+        check_answered(reasons, wanted, system["max_failure_share"], key)
         texts[system["name"]], missing[system["name"]] = found, reasons
     for system in settings["files"]:
         texts[system["name"]] = of_file(system, rows)

@@ -10,10 +10,11 @@ from grrm.config import pieces_of, prompt_file
 from grrm.engines.command_line import add_render_options, write_overrides
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
-from grrm.engines.verl_rewards import PartFiles
+from grrm.engines.verl_rewards import CODE_BLOCK, PartFiles
 from grrm.judges.configured_prompts import check_reward_prompt
 from grrm.metrics.scores import parse_named_files
 from grrm.process import run_main
+from grrm.prompts import REWARDED_KINDS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,6 +56,8 @@ def main(argv: list[str] | None = None) -> None:
         scorer_python=args.scorer_python,
         parts=parts,
         task=args.task,
+        verified=args.verified,
+        form=args.form,
     )
     write_overrides(args.output, args.stage, overrides)
 
@@ -74,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stage", required=True, help="name of the stage")
     parser.add_argument("--engine", choices=["verl", "gen_rm_fork"], default="verl", help="default: verl")
     add_render_options(parser, data="prepared rows (Parquet, verl's columns)", model="initial policy")
+    parser.add_argument(
+        "--verified",
+        choices=["ranking_score", "sqm_score"],
+        default="ranking_score",
+        help="what scores answers that are verified (grrm.rewards; default: ranking_score)",
+    )
     parser.add_argument("--validation-data", type=Path, help="prepared rows of the validation")
     parser.add_argument(
         "--reward-model",
@@ -87,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--part-{option}", nargs="+", default=[], metavar="NAME=FILE", help=help_text)
     parser.add_argument(
         "--task", choices=["translation", "conversation"], default="translation", help="what the rows hold"
+    )
+    parser.add_argument(
+        "--form",
+        choices=list(REWARDED_KINDS),
+        default=CODE_BLOCK,
+        help=f"kind of the prompt in the rows (default: {CODE_BLOCK})",
     )
     return parser
 

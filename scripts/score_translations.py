@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from grrm.files import write_json
+from grrm.files import UserError, write_json
 from grrm.metrics.bootstrap import Bootstrap
 from grrm.metrics.scores import parse_named_files, parse_named_lists, scores_document
 from grrm.metrics.systems import read_translation_systems
@@ -37,6 +37,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar="NAME=SET,SET",
         help="means over several test sets, to be given beside the single ones",
     )
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        default=[],
+        metavar="NAME=NAME,NAME",
+        help="models whose paired difference to the one before = is given too",
+    )
     parser.add_argument("--output", type=Path, required=True, help="scores to write (JSON)")
     parser.add_argument("--samples", type=int, default=1000, help="bootstrap samples (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
@@ -48,8 +55,12 @@ def main(argv: list[str] | None = None) -> None:
         parse_named_files(args.segment_scores, "--segment-scores"),
     )
     means = parse_named_lists(args.means, "--means")
+    named = parse_named_lists(args.also, "--also")
+    also = [(name, other) for name, others in named.items() for other in others]
+    if unknown := {name for pair in also for name in pair} - {system.name for system in systems}:
+        raise UserError(f"--also names {', '.join(sorted(unknown))}, which --translations does not")
     bootstrap = Bootstrap(args.samples, args.seed)
-    write_json(args.output, scores_document("translation", args.reference, systems, bootstrap, means))
+    write_json(args.output, scores_document("translation", args.reference, systems, bootstrap, means, also))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> None:
 
     if (args.source / COMET[0]).exists():
         files = _files(args.source, COMET)
+        own = args.source / "encoder"  # of a checkpoint that was trained or taken here
+        if args.encoder is None and own.is_dir():
+            args.encoder = own
     else:
         _check(args.source, args.metric)
         files = _listed(args.source)

@@ -12,12 +12,21 @@ from typing import Any, Literal
 
 import yaml
 
+from grrm.catalogue.recipes import RECIPES
 from grrm.config import load_experiment
-from grrm.config.rewards import alignment_prompt_of
+from grrm.config.rewards import (
+    alignment_prompt_of,
+    part_checkpoints_of,
+    pieces_of,
+    scoring_model_of,
+    translation_prompt_of,
+)
 from grrm.engines.llamafactory import sft_config
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
 from grrm.engines.verl_judges import judge_overrides
+from grrm.engines.verl_rewards import PartFiles
+from grrm.judges.configured_prompts import translation_form
 from grrm.judges.prompts import load_judge_prompt
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +90,39 @@ def render_judge(config: Mapping[str, Any], kind: Literal["pointwise", "pairwise
         seed=config["seed"],
         hardware=config["hardware"],
         validation_data=results / f"prepared/{stage}_test.parquet",
+    )
+
+
+def recipe(name: str, *more: str) -> dict[str, Any]:
+    """The configuration of a recipe: at its published size, or under `more` in the place of the paper's."""
+    files = [f"recipes/{file}" for file in RECIPES[name]]
+    return experiment(*files, *more) if more else experiment("paper", *files)
+
+
+def render_recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """verl's overrides of a recipe's GRPO, as the workflow names its files."""
+    models, settings = Path("results") / config["experiment"] / "models", config["mt_grpo"]
+    reward, ranking = settings["reward"], config["prompts"]["ranking"]
+    scoring, pieces = scoring_model_of(reward), pieces_of(reward) if "parts" in reward else {}
+    checkpoints = part_checkpoints_of(reward)
+    return rl_overrides(
+        settings,
+        stage="mt_grpo",
+        model=models / "mt_sft",
+        data=models.parent / "prepared/mt_grpo.parquet",
+        checkpoints=models.parent / "checkpoints/mt_grpo",
+        judge=models / scoring if scoring else None,
+        judge_prompt=translation_prompt_of(reward, ranking),
+        parts={
+            name: PartFiles(
+                translation_prompt_of(piece, ranking),
+                models / checkpoints[name] if name in checkpoints else None,
+            )
+            for name, piece in pieces.items()
+        },
+        form=translation_form(config) or "codeblock-think",
+        hardware=config["hardware"],
+        seed=config["seed"],
     )
 
 

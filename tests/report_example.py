@@ -201,6 +201,7 @@ REWARD_KINDS = {
             "name": f"mt_grpo_{kind}",
             "metrics": estimates({"bleu": bleu, "comet": 0.6}),
             "difference": {"bleu": {"value": bleu - 30, "low": 1.0, "high": 9.0, "n": 40, "p_value": 0.01}},
+            "to_first": None if kind == "grrm" else estimates({"bleu": -3.0}),
             "failures": {"count": 0, "rate": 0.0, "reasons": {}},
             "training": {"steps": 25, "reward": {"first": 0.5, "last": 0.75}, "seconds_per_step": 3.5},
             "judge_calls": {"requests": requests},

@@ -16,6 +16,7 @@ from typing import Any
 
 from grrm.catalogue.trainings import of_part
 from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
+from grrm.config.rehearsal import RULES, rehearsed
 from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
@@ -26,6 +27,7 @@ _COMPILED = {
     "VLLM_CACHE_ROOT": "vllm",
     "HF_DATASETS_CACHE": "datasets",
 }
+_SET = "GRRM_CACHES"
 _DOWNLOADED = {"UV_CACHE_DIR": "uv", "HF_HUB_CACHE": "hub", "HF_XET_CACHE": "xet"}
 _MOST_TIMES = 3  # of memory and time; or the last of many tries would ask for what no machine has
 
@@ -166,7 +168,18 @@ def _entry(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> di
 
 
 def requests(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Request]:
-    """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules."""
+    """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules.
+
+    A rehearsal asks for what its training does, by the training's name, but for no more time than
+    `rehearsal.minutes`.
+    """
+    rows = [row for row in rehearsed(config) if row.engine in RULES[rule]] if rule in RULES else []
+    if rows:
+        asked = {row.name: request(f"train_{row.rule_name}", table, config) for row in rows}
+        return {
+            name: replace(one, runtime=min(one.runtime, config["rehearsal"]["minutes"]))
+            for name, one in asked.items()
+        }
     return {run: request(rule, table, config, run) for run in grpo_runs(config)}
 
 
@@ -293,7 +306,7 @@ def caches(
             compute node has and this machine need not (such as $SLURM_TMPDIR).
         device: cpu or cuda. Without `scratch` what GPU jobs compile goes to the temporary folder of the
             machine; processes of several machines in one cache on shared storage wait for each other's locks.
-        environment: what is set there already stays.
+        environment: what a user has set there stays.
         temporary: folder for temporary files.
     """
     said = cluster["scratch"] or ""
@@ -305,7 +318,10 @@ def caches(
     found = {name: f"{folder}/{part}" for name, part in _COMPILED.items()}
     if named:
         found |= {name: f"{folder}/{part}" for name, part in _DOWNLOADED.items()}
-    return {name: path for name, path in found.items() if name not in environment}
+    # What was set on the login node, which a job inherits, is set anew.
+    own = environment.get(_SET, "").split(",")
+    found = {name: path for name, path in found.items() if name not in environment or name in own}
+    return {**found, _SET: ",".join(found)}
 
 
 def largest(asked: Request, max_runtime: int | None) -> Request:

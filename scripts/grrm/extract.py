@@ -80,6 +80,27 @@ def answer_tag(text: str) -> str | None:
     return tag(after_thinking(text) or "", "answer") or None
 
 
+def in_form(text: str, names: Sequence[str]) -> str | None:
+    """What the last of the named tags holds, where each stands in a response once, and in that order.
+
+    <think>...</think> <answer>...</answer>, say: every opening and closing tag exactly once, none inside
+    another, the text between them free. Letter case counts. The content may be empty; None: another form.
+    """
+    marks = [mark for name in names for mark in (f"<{name}>", f"</{name}>")]
+    places = [text.find(mark) for mark in marks]
+    if any(text.count(mark) != 1 for mark in marks) or places != sorted(places):
+        return None
+    return text[places[-2] + len(marks[-2]) : places[-1]].strip()
+
+
+def translate_tag(text: str) -> str | None:
+    """What the last <translate>...</translate> outside thinking holds; None if there is none, or it is empty.
+
+    None as well if the thinking never ends.
+    """
+    return tag(after_thinking(text) or "", "translate") or None
+
+
 def last_line(text: str) -> str | None:
     """The last line that is not blank, without the white space around it; None if there is none."""
     return text.strip().rpartition("\n")[2].strip() or None

@@ -20,7 +20,12 @@ from configurations import experiment, render_sft
 from grrm.engines import trackers
 
 STAGES = ["grrm_sft", "mt_sft"]
-OVERLAYS = {"demo": [], "small": ["paper", "small"], "lora": ["paper", "small", "one_gpu", "lora"]}
+OVERLAYS = {
+    "demo": [],
+    "small": ["paper", "small"],
+    "lora": ["paper", "small", "one_gpu", "lora"],
+    "sharded lora": ["paper", "lora"],
+}
 
 
 class ZeroConfig(hf_deepspeed.HfTrainerDeepSpeedConfig, HfDeepSpeedConfig):
@@ -134,6 +139,20 @@ def test_deepspeed_takes_its_numbers_from_the_stage(stage, tmp_path, monkeypatch
         "stage3_prefetch_bucket_size",
         "stage3_param_persistence_threshold",
     }
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_adapters_are_read_beside_deepspeed_too(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(hf_deepspeed, "dep_version_check", lambda name: None)
+    config = rendered("sharded lora", stage, tmp_path)
+    zero = ZeroConfig(config["deepspeed"])  # the parser refuses with it what it cannot do
+    assert hf_deepspeed.is_deepspeed_zero3_enabled()
+    _, _, training, finetuning, _ = get_train_args(without_gpu(config))
+    training.bf16 = config["bf16"]
+    zero.trainer_config_process(training)
+    assert (finetuning.finetuning_type, finetuning.lora_rank) == ("lora", 32)
+    assert zero.config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] is True
+    assert zero.config["gradient_clipping"] == config["max_grad_norm"]
 
 
 @pytest.mark.parametrize("tracker", trackers.TRACKERS)

@@ -20,6 +20,7 @@ import pytest
 from grrm.config import load_experiment
 from grrm.files import read_json, read_jsonl
 from grrm.schemas import read_table, write_table
+from judge_server import Act
 from scripted_teacher import Teacher
 from serving import serving
 from training_environment import environment, training_python
@@ -324,3 +325,37 @@ def test_models_of_this_machine_are_asked_and_go_on_where_they_were_killed(tmp_p
     # All of it was there: no model is loaded for longer than to say what it is.
     again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, timeout=300)
     assert again.returncode == 0 and answered() == 10
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>Please sign in</html>", "6 of 6 were not answered (6 "),
+        (b'{"error": {"message": "overloaded"}}', "6 of 6 were not answered (6 "),
+        (b'{"choices": []}', "6 of 6 were not answered (6 "),
+        (b'{"choices": [{"message": {"content": "A"}, "finish_reason": "length"}]}', "(6 unfinished)"),
+    ],
+)
+def test_a_server_that_gives_no_answers_is_not_a_teacher_that_drops_groups(
+    tmp_path: Path, body: bytes, words: str
+) -> None:
+    known = references(6)
+    programs = Programs(tmp_path, known)
+    rows = [
+        {
+            "src_text": source,
+            "trg_text": target,
+            "src_lang": "de",
+            "trg_lang": "en",
+            "mt_texts": [target, f"{target} not"],
+            "systems": ["reference", "other"],
+        }
+        for source, target in known.items()
+    ]
+    write_table(tmp_path / "candidates.parquet", rows, "candidates")
+    with serving(lambda call: Act(raw=body)) as server:
+        settings = programs.settings(server.url, call_retries=1, retries=1)
+        done = programs.run("annotate_rankings", settings)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "rankings.parquet").exists()

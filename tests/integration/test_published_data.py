@@ -245,6 +245,6 @@ def test_own_files_and_test_sets_stand_beside_published_ones(checkout: Checkout)
     assert sorted(sets) == ["mine", *["news"] * 9]
     assert {row["test_set"] for row in checkout.rows("data/ranking_test.parquet")} == {"held_out"}
     assert checkout.rows("data/mt_grpo.parquet") == TABLES["mt_grpo"]
-    assert set(yaml.safe_load((checkout.folder / "config/datasets.lock.yaml").read_text())) == {
-        *("rankings", "cot", "pairs", "news")
-    }
+    # What is not read is not asked for: a mirror need not have it.
+    locked = yaml.safe_load((checkout.folder / "config/datasets.lock.yaml").read_text())
+    assert set(locked) == {"rankings", "news"}

@@ -55,9 +55,10 @@ def slurm_lines(**changes: Any) -> list[str]:
 
 
 def test_what_fits_is_taken() -> None:
-    first, second, third = slurm_lines()
+    first, second, accounts, third = slurm_lines()
     assert first.startswith("ok slurm train_grrm_sft gpu: 2 nodes of 8 x h100")
     assert second.startswith("ok slurm without GPUs cpu: 1 rules fit")
+    assert accounts.startswith("ok slurm accounts none are kept: squeue tells how jobs end, for 600 s")
     # An hour at a time.
     assert third.startswith("warning slurm train_grrm_sft forecast") and "let retries in" in third
 

@@ -141,4 +141,4 @@ def test_an_added_kind_is_planned_rendered_and_scores(checkout: Path) -> None:
 def test_an_added_kind_is_offered_and_served(checkout: Path) -> None:
     assert "ter" in run(checkout, "-m", "grrm.cli", "serve-reward", "--help")
     run(checkout, "scripts/document_config.py", "--output", "configuration.md")
-    assert "`comet` or `function` or `mixture` or `ter`" in (checkout / "configuration.md").read_text()
+    assert "`format` or `function` or `mixture` or `ter`" in (checkout / "configuration.md").read_text()

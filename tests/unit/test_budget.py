@@ -103,6 +103,23 @@ def test_an_answer_that_nobody_counted_counts_at_the_most(tmp_path: Path) -> Non
     assert spent_in([tmp_path / "l"], "judge").tokens > 20
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"content": "half a"}, "finish_reason": "length"},
+        {"message": {"content": None, "refusal": "I will not."}, "finish_reason": "stop"},
+        {"message": {"content": "A"}},
+    ],
+)
+def test_half_an_answer_or_a_refusal_that_nobody_counted_counts_at_the_most(
+    tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    with serving(lambda call: Act(raw=json.dumps({"choices": [choice]}).encode())) as server:
+        asked = options(server, tmp_path / "l", budget_tokens=10_000, max_concurrency=1, retries=0)
+        assert asyncio.run(ask_all(asked, PROMPTS[:1])) == 0
+    assert spent_in([tmp_path / "l"], "judge").tokens > 20
+
+
 def test_a_call_that_reached_nobody_costs_nothing(tmp_path: Path) -> None:
     asked = JudgeOptions(
         "judge", "http://127.0.0.1:9/v1", ledger=str(tmp_path / "l"), budget_calls=50, retries=2, backoff=0.01

@@ -213,9 +213,13 @@ def test_caches_do_not_go_to_the_home_folder_of_a_gpu_job() -> None:
     cluster["scratch"] = "$LOCAL/me"
     named = caches(cluster, "cpu", {"LOCAL": "/nvme"}, "/tmp")
     assert named["UV_CACHE_DIR"] == "/nvme/me/uv" and named["TORCHINDUCTOR_CACHE_DIR"] == "/nvme/me/inductor"
-    # Not known on the login node.
+    # Not known on the login node, whose environment a job inherits.
     assert caches(cluster, "cpu", {}, "/tmp") == {}
-    assert caches(cluster, "cuda", {}, "/tmp") | found == caches(cluster, "cuda", {}, "/tmp")
+    inherited = caches(cluster, "cuda", {"UV_CACHE_DIR": "/mine"}, "/tmp")
+    assert inherited["TRITON_CACHE_DIR"] == found["TRITON_CACHE_DIR"]
+    job = {**inherited, "UV_CACHE_DIR": "/mine", "LOCAL": "/nvme"}
+    again = caches(cluster, "cuda", job, "/tmp")
+    assert again["TRITON_CACHE_DIR"] == "/nvme/me/triton" and "UV_CACHE_DIR" not in again
 
 
 def test_what_fails_asks_for_more_but_a_training_goes_on_with_the_same() -> None:

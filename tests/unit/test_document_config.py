@@ -23,7 +23,10 @@ def test_every_section_has_its_table() -> None:
 
 def test_a_row_gives_allowed_values_default_and_a_sentence() -> None:
     assert "| `clip_low` | number above 0 | `0.0003` | GSPO lower clip of the sequence ratio. |" in PAGE
-    assert '| `reward.placement` | `dedicated` or `colocated` or `endpoint` | `"dedicated"` | ' in PAGE
+    assert (
+        '| `reward.placement` | `dedicated` or `colocated` or `endpoint` or `policy` | `"dedicated"` | '
+        in PAGE
+    )
     assert "| `validation.steps` | whole number from 1 |  | Training steps between validations. |" in PAGE
 
 

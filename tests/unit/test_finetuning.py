@@ -19,7 +19,8 @@ from grrm.engines.adapters import Adapters, adapters_of
 from grrm.engines.model_card import model_card
 from grrm.files import UserError
 from grrm.model_folder import linear_layers
-from grrm.preflight.forecast import Range, forecast_experiment, load_assumptions
+from grrm.preflight.forecast import forecast_experiment, load_assumptions
+from grrm.preflight.speeds import Range
 
 RL = {"rank": RANK, "alpha": ALPHA, "targets": "all-linear"}
 SFT = {**RL, "dropout": 0.0}
@@ -208,5 +209,5 @@ def test_the_forecast_knows_what_is_trained() -> None:
 
 def test_the_defaults_are_those_that_the_schema_tells() -> None:
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert f"Rank of the adapters; {RANK} without it" in text
-    assert f"divided by the rank; {ALPHA} without it" in text
+    assert f"Rank of the adapters; default {RANK}" in text
+    assert f"divided by the rank; default {ALPHA}" in text

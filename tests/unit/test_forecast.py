@@ -20,7 +20,6 @@ from grrm.data.augment import plan_ranking_rows
 from grrm.data.toy_world import make_tables
 from grrm.files import UserError
 from grrm.preflight.forecast import (
-    Range,
     Stage,
     Table,
     count_tables,
@@ -32,6 +31,7 @@ from grrm.preflight.forecast import (
     source_tables,
 )
 from grrm.preflight.judged_work import judge_calls, other_trainings, runs_of
+from grrm.preflight.speeds import Range
 from grrm.schemas import write_table
 
 ROOT = Path(__file__).parents[2]

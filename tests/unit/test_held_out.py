@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from grrm.data import held_out
 from grrm.data.held_out import hold_out
 from grrm.data.leakage import check
 from grrm.files import UserError
@@ -111,6 +112,27 @@ def test_what_is_ranked_and_what_is_translated_are_held_out_of_all_tables(tmp_pa
     assert set(texts(made["ranking_test"])) <= set(texts(made["translation_test"]))
     assert made["ranking_test"].column_names == ["src_text", "src_lang", "trg_lang", "mt_texts", "scores"]
     assert made["ranking_test"]["scores"].to_pylist()[0] == [9.0, 3.0]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_of_large_tables_a_part_is_compared_and_nothing_near_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(held_out, "_COMPARED", 100)
+    rng = random.Random(seed)
+    alone = pairs(300, seed)
+    rows = [row for one in alone[:100] for row in (one, near(one, rng))] + alone[100:]
+    paths = written(tmp_path, mt_sft=[reasoned(row) for row in rows], mt_grpo=rows)
+    made = hold_out(paths, ["translation"], 0.05, seed)
+    again = hold_out(paths, ["translation"], 0.05, seed)
+    assert all(made[name].equals(again[name]) for name in made)
+    for name, table in made.items():
+        write_table(tmp_path / f"{name}.parquet", table, name)
+    trained = {name: tmp_path / f"{name}.parquet" for name in paths}
+    (found,) = check(trained, {"test": tmp_path / "translation_test.parquet"})["tests"]
+    assert found["leaked"] == 0
+    assert 15 <= found["rows"] <= 20
+    assert made["mt_grpo"].num_rows == len(rows) - found["rows"]
 
 
 def test_for_a_task_with_a_test_set_nothing_is_held_out(tmp_path: Path) -> None:

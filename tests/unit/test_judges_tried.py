@@ -19,7 +19,7 @@ from grrm.config import load_experiment
 from grrm.files import UserError
 from grrm.inference import Decoding, Engine, Request, open_backend, translate
 from grrm.inference.options import _fields
-from grrm.preflight.judges import check_judges
+from grrm.preflight.judges import check_asked, check_judges
 from grrm.rewards.judge_score import compute_scores
 from grrm.rewards.kinds import ScoringOptions
 from grrm.rewards.trial import try_judges
@@ -68,6 +68,45 @@ def test_a_judge_without_a_verdict_is_named_with_the_reason(act: Act, words: str
 
 def test_a_kind_that_asks_nobody_is_not_tried() -> None:
     assert asyncio.run(try_judges(ScoringOptions("chrf"), {})) == []
+
+
+def taught(url: str, **more: Any) -> dict[str, Any]:
+    model = {"url": url, "model": "m", "timeout": 5, **more}
+    teacher = {**model, "candidates": {"models": [{**model, "name": "system"}]}}
+    files = {"mt_grpo": str(ROOT / "config/example/pairs.tsv")}
+    return load_experiment(ROOT, changes={"data": {"source": "files", "files": files}, "teacher": teacher})
+
+
+def test_a_teacher_and_the_systems_beside_it_are_asked_one_question_each() -> None:
+    with serving(lambda call: Act("Good morning.")) as server:
+        findings = check_asked(taught(server.url, extra={"top_k": 5}))
+        assert [(one.check, one.status) for one in findings] == [
+            ("teacher", "ok"),
+            ("teacher.candidates.models.0", "ok"),
+        ]
+        assert all("answers a question" in one.found for one in findings)
+        assert [call.body["top_k"] for call in server.calls] == [5, 5]
+        assert "Guten Morgen." in server.calls[0].prompt
+    assert check_asked(load_experiment(ROOT)) == []
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (Act(status=401, raw=b"no such key"), "HTTP 401"),
+        (Act(status=404, raw=b"no such model"), "HTTP 404"),
+        (Act(raw=b"<html>gateway</html>"), "not a chat completion"),
+        (Act(raw=b'{"error": {"message": "overloaded"}}'), "overloaded"),
+    ],
+)
+def test_a_teacher_that_does_not_answer_fails_in_one_line(act: Act, words: str) -> None:
+    with serving(lambda call: act) as server:
+        findings = check_asked(taught(server.url))
+    assert [one.status for one in findings] == ["failed", "failed"]
+    assert words in findings[0].found and "\n" not in findings[0].found
+    assert "TEACHER" in findings[0].remedy or "KEY" in findings[0].remedy
+    (refused, _) = check_asked(taught("http://127.0.0.1:1/v1"))
+    assert refused.status == "failed"
 
 
 def test_the_reward_server_does_not_begin_with_a_judge_that_does_not_answer() -> None:

@@ -40,7 +40,7 @@ def test_a_conda_environment_is_that_of_its_lock(stage: str) -> None:
     written = (ENVS / f"{stage}.yaml").read_text(encoding="utf-8")
     assert written == conda_file()
     # No "nodefaults": conda 26.7 and later look for a channel of that name.
-    assert yaml.safe_load(written) == {"channels": ["conda-forge"], "dependencies": ["python=3.11", "pip"]}
+    assert yaml.safe_load(written) == {"channels": ["conda-forge"], "dependencies": ["python=3.11.14", "pip"]}
     script = (ENVS / f"{stage}.post-deploy.sh").read_text(encoding="utf-8")
     assert script == post_deploy(stage, sha256(ENVS / f"{stage}.txt"))
 

@@ -104,6 +104,41 @@ def test_columns_are_renamed_and_languages_stand_in_rows(tmp_path: Path) -> None
     assert row == {"src_text": "Tag", "trg_text": "dia", "src_lang": "de", "trg_lang": "ca_valencia"}
 
 
+def test_what_stands_within_a_column_is_a_column_too(tmp_path: Path) -> None:
+    columns = {"src_text": "translation.de", "trg_text": "translation.hsb"}
+    row = {"id": 1, "translation": {"de": "Tag", "hsb": "dźeń"}}
+    for name, content in (("x.jsonl", jsonl(row)), ("x.parquet", parquet(row))):
+        given = ["--input", name, "--columns", json.dumps(columns), *GERMAN]
+        assert read(tmp_path, "mt_grpo", *given, files={name: content}) == [PAIR_ROW]
+    given = ["--input", "x.jsonl", "--columns", json.dumps(columns), "--from", "de", "--to", "pl"]
+    with pytest.raises(UserError, match=r"no column 'translation\.hsb' for trg_text; found 'translation'"):
+        read(tmp_path, "mt_grpo", *given, files={"x.jsonl": jsonl({"translation": {"de": "Tag", "pl": "a"}})})
+
+
+def test_a_list_of_objects_is_a_list_of_what_each_has(tmp_path: Path) -> None:
+    columns = {"mt_texts": "systems.text", "scores": "systems.score"}
+    systems = [{"text": "a", "score": 8}, {"text": "b", "score": 2}]
+    row = {"src_text": "Tag", "systems": systems}
+    for name, content in (("x.jsonl", jsonl(row)), ("x.parquet", parquet(row))):
+        given = ["--input", name, "--columns", json.dumps(columns), *GERMAN]
+        assert read(tmp_path, "grrm_rlvr", *given, files={name: content}) == [GROUP]
+    given = ["--input", "x.jsonl", "--columns", json.dumps(columns), *GERMAN]
+    with pytest.raises(
+        UserError, match=r"no column 'systems\.score' for scores; found 'src_text', 'systems'"
+    ):
+        rows = jsonl({"src_text": "Tag", "systems": [systems[0], {"text": "b"}]})
+        read(tmp_path, "grrm_rlvr", *given, files={"x.jsonl": rows})
+
+
+@pytest.mark.parametrize("score", ["0.8234567880630493", "-1e-05", "+7", ".5", "1234567.25"])
+def test_scores_in_text_are_numbers_as_programs_write_them(tmp_path: Path, score: str) -> None:
+    content = f"src_text,a,b,s1,s2\nTag,x,y,{score},0\n".encode()
+    columns = {"mt_texts": ["a", "b"], "scores": ["s1", "s2"]}
+    given = ["--input", "x.csv", "--columns", json.dumps(columns), *GERMAN]
+    (row,) = read(tmp_path, "ranking_test", *given, files={"x.csv": content})
+    assert row["scores"] == [float(score), 0.0]
+
+
 def test_a_column_for_each_candidate_makes_groups_of_any_size(tmp_path: Path) -> None:
     content = b"src_text,m1,m2,m3,s1,s2,s3,analysis\nTag,a,b,,9,3,,A is right.\nJa,a,b,c,1,2,10,C is right.\n"
     columns = {"mt_texts": ["m1", "m2", "m3"], "scores": ["s1", "s2", "s3"]}
@@ -350,6 +385,8 @@ BROKEN = [
     ),
     # empty
     one("an empty file", "x.tsv", b"", "x.tsv: no rows"),
+    one("a file of another program", "x.xlsx", b"PK\x03\x04", "x.xlsx: cannot tell its format", "tsv, csv"),
+    one("an empty JSON list", "x.json", "[]", "x.json: no rows"),
     one("nothing but columns", "x.csv", "src_text,trg_text\n", "x.csv: no rows"),
     one("an empty gzip", "x.jsonl.gz", gzip.compress(b""), "x.jsonl.gz: no rows"),
     plain("empty plain text", "", "", "t.de: no rows"),
@@ -423,6 +460,8 @@ BROKEN = [
     groups("a score too few", {"scores": [1]}, "scores has 1; expected 2"),
     groups("a score above ten", {"scores": [11, 2]}, "scores[0] is 11; expected an integer from 0 to 10"),
     groups("half a point", {"scores": [7.5, 2]}, "scores[0] is 7.5; expected an integer"),
+    groups("a score too large for a number", {"scores": ["1e999", 2]}, "scores[0] is '1e999'", NUMBER),
+    groups("a decimal comma", {"scores": ["7,5", 2]}, "scores[0] is '7,5'", NUMBER),
     groups("a score in words", {"scores": ["good", "bad"]}, "scores[0] is 'good'", NUMBER),
     groups(
         "a score that is no number",

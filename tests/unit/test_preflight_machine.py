@@ -17,6 +17,7 @@ from grrm.preflight.machine import LOOK, Asked, check_machine, check_quota
 
 ASKED = Asked("a compute node", "/shared/.venv/bin/python", "/shared/grrm", {"rl_cuda": "13.0"})
 SEEN = {
+    "missing": [],
     "processor": "x86_64",
     "driver": "580.95.05",
     "folder": "/shared/grrm",
@@ -40,6 +41,7 @@ def test_what_is_well() -> None:
     ("changes", "status", "found"),
     [
         ({"processor": "aarch64"}, "failed", "a compute node is aarch64: for rl_cuda"),
+        ({"missing": ["/home/me/.venv/bin/python"]}, "failed", "does not have /home/me/.venv/bin/python"),
         ({"driver": "550.54.15"}, "failed", "driver 550.54.15 is too old for CUDA 13.0"),
         ({"temporary_free": 1e9}, "warning", "/tmp has 1 GB free"),
         ({"named": "/scratch/me"}, "warning", "TMPDIR is /scratch/me, which cannot be written"),

@@ -175,6 +175,8 @@ def test_kinds_of_reward_stand_side_by_side(folder, tmp_path):
     text = Page(run_render_page(tmp_path / "e").read_text()).texts["rewards"]
     for shown in ("grrm", "chrf", "35.0 [34.9, 35.3]", "+5.0 [+1.0, +9.0]", "0.5 → 0.75", "800", "3.5"):
         assert shown in text
+    # To the first kind, below the difference to the model before.
+    assert "+2.0 [+1.0, +9.0]\N{MINUS SIGN}3.0 [" in text
     assert "not run" not in text
 
 

@@ -10,7 +10,10 @@ from configurations import ROOT, experiment
 from grrm.asking.options import chat_url
 from grrm.config import (
     alignment_prompt_of,
+    grpo_runs,
     has_alignment_judge,
+    judge_taken_for,
+    key_of_taken,
     load_experiment,
     prompt_file,
     resolve_experiment,
@@ -202,6 +205,50 @@ def test_a_compared_kind_has_its_own_prompt_and_model() -> None:
     other = reward_of(section, "bleu")
     assert (other["kind"], other["prompt"], other["model"]) == ("bleu", None, None)
     assert reward_of(section, "pairwise_dgr")["model"] == "m", "the same judge can be asked otherwise"
+
+
+def compared(*entries: Any, **reward: Any) -> dict[str, Any]:
+    config = experiment()
+    config["mt_grpo"]["reward"] |= reward
+    config["reward_comparison"] = list(entries)
+    return resolved(config)
+
+
+def judge_of(config: dict[str, Any], run: str) -> str | None:
+    return scoring_model_of(grpo_runs(config)[run], judge_taken_for(run, config))
+
+
+def test_a_compared_kind_may_be_judged_by_another_model_of_the_experiment() -> None:
+    config = compared("grrm", {"name": "before", "kind": "grrm", "model": "grrm_sft"})
+    assert judge_of(config, "mt_grpo") == "grrm_rlvr"
+    assert judge_of(config, "mt_grpo_before") == "grrm_sft"
+    assert taken_models(config) == taken_models(compared())
+
+
+def test_a_model_of_the_experiment_may_judge_the_experiment_itself() -> None:
+    config = compared(model="grrm_sft")
+    assert judge_of(config, "mt_grpo") == "grrm_sft"
+    assert "mt_reward" not in taken_models(config)
+
+
+def test_a_compared_kind_may_take_a_model_of_its_own() -> None:
+    config = compared(
+        "sqm", {"name": "large", "kind": "sqm", "model": "org/large"}, kind="sqm", model="org/small"
+    )
+    assert judge_of(config, "mt_grpo") == "mt_reward"
+    assert judge_of(config, "mt_grpo_large") == "mt_reward_large"
+    taken = taken_models(config)
+    assert (taken["mt_reward"], taken["mt_reward_large"]) == ("org/small", "org/large")
+    assert key_of_taken(config, "mt_reward") == "mt_grpo.reward.model"
+    assert key_of_taken(config, "mt_reward_large") == "reward_comparison: large.model"
+
+
+def test_a_judge_of_the_experiment_scores_for_its_own_kind_unless_it_is_asked_otherwise() -> None:
+    other = {"name": "other", "kind": "sqm", "model": "grrm_sft"}
+    with pytest.raises(UserError, match="is 'grrm_sft', which scores for kind 'grrm', not 'sqm'"):
+        compared(other)
+    config = compared({**other, "prompt": "config/prompts/toy_single.yaml"})
+    assert judge_of(config, "mt_grpo_other") == "grrm_sft"
 
 
 def test_a_reward_model_is_taken_like_any_model() -> None:

@@ -284,7 +284,7 @@ def step(
     [
         name
         for name, entry in KINDS.items()
-        if entry.asks != "checkpoint" and entry.family not in ("function", "mixture")
+        if entry.asks != "checkpoint" and entry.family not in ("format", "function", "mixture")
     ],
 )
 def test_one_switch_for_every_kind(kind: str) -> None:

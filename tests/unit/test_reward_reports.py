@@ -36,6 +36,8 @@ def scores(tmp_path: Path, *names: str) -> Path:
         for name in names
     ]
     differences = [{"baseline": names[0], "system": name, "metrics": metrics} for name in names[1:]]
+    apart = {"bleu": {**metrics["bleu"], "value": -2.0}}
+    differences += [{"baseline": names[1], "system": name, "metrics": apart} for name in names[2:]]
     write_json(
         tmp_path / "scores.json",
         {"data": {"n": 3}, "bootstrap": {}, "systems": systems, "differences": differences},
@@ -70,7 +72,9 @@ def test_kinds_stand_side_by_side(tmp_path: Path, curves: Path) -> None:
     }
     assert "judge_failed" not in found["kinds"][0]["training"]
     assert found["kinds"][0]["judge_calls"]["requests"] == 0
-    assert found["kinds"][0]["difference"]["bleu"]["high"] == 1.5
+    assert [entry["difference"]["bleu"]["value"] for entry in found["kinds"]] == [1.0, 1.0]
+    assert found["kinds"][0]["to_first"] is None
+    assert found["kinds"][1]["to_first"]["bleu"]["value"] == -2.0
 
 
 def test_a_kind_that_was_not_scored_is_named(tmp_path: Path, curves: Path) -> None:

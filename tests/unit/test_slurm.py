@@ -18,6 +18,7 @@ from grrm.files import UserError
 from grrm.process import TRY_AGAIN, WORKFLOW_PID
 from grrm.slurm import node
 from grrm.slurm.allocation import Allocation, end_of_job, find_allocation, step_environment
+from grrm.slurm.containers import write_container_python
 from grrm.slurm.ray import ray_cluster
 from grrm.slurm.steps import await_all, on_machine, start_steps
 from grrm.slurm.torchrun import torchrun_on_all
@@ -147,6 +148,45 @@ def test_the_machine_that_does_not_come_up_is_named(tmp_path: Path, node: str, w
             deadline=3,
         )
     assert time.monotonic() - began < 30
+
+
+# Notes how it was called; the first machine's waits for the other's, as torchrun does.
+APPTAINER = """
+import socket, sys
+with open("entered", "a") as file:
+    print(*sys.argv[1:], file=file)
+if sys.argv[sys.argv.index("--node-rank") + 1] == "0":
+    port = int(sys.argv[sys.argv.index("--master-port") + 1])
+    socket.create_server(("", port)).accept()
+"""
+
+
+def test_each_step_enters_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Apptainer, its command line is what can be looked at."""
+    recorder = tmp_path / "bin/apptainer"
+    recorder.write_text(f"#!{sys.executable}\n{APPTAINER}")
+    recorder.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    python = tmp_path / "python"
+    write_container_python(python, "images/sft_cuda.sif", "--bind '/my data'", cuda=True)
+    status = torchrun_on_all(
+        Allocation("4711", ("n1", "n2"), 8),
+        ["grrm.engines.sft_main", "config.yaml"],
+        python=str(python),
+        processes=8,
+        environment=_environment(),
+        logs=tmp_path / "logs",
+    )
+    assert status == 0
+    entered = sorted((tmp_path / "entered").read_text().splitlines())
+    image = f"{tmp_path}/images/sft_cuda.sif"
+    for rank, line in enumerate(entered):
+        assert line.startswith(
+            f"exec --nv --bind /my data --pwd {tmp_path} {image} python -m torch.distributed.run --nnodes 2 "
+            f"--node-rank {rank} --master-addr "
+        )
+        assert line.endswith("--nproc-per-node 8 -m grrm.engines.sft_main config.yaml")
+    assert len(entered) == 2
 
 
 def test_the_fork_has_its_cluster_over_two_machines(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import snakemake_executor_plugin_slurm as plugin
 
+from grrm.files import UserError
 from grrm.slurm import executor
 from grrm.slurm.executor import PatientExecutor
 from workspace import wait_for
@@ -21,7 +22,8 @@ LOGGER = logging.getLogger("snakemake")
 # What sbatch of Slurm 22.05.8 prints, as the plugin passes it on.
 REFUSED = "sbatch: error: Batch job submission failed: "
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-SUBMISSION = "SLURM sbatch failed. The error message was '{}'.\n    sbatch call:\n        sbatch --parsable"
+CALL = "    sbatch call:\n        sbatch --wrap 'Socket timed out'"
+SUBMISSION = f"SLURM sbatch failed. The error message was '{{}}'.\n{CALL}"
 SQUEUE = """#!/bin/sh
 echo "7|PENDING|launch failed requeued held|smoke.train_mt_sft.mt_sft|/w"
 echo "8|PENDING|Resources|smoke.train_grrm_sft|/w"
@@ -343,3 +345,12 @@ def test_where_no_accounts_are_kept_the_queue_is_asked(
     # However soon squeue forgets: sacct is no choice then. It is asked often enough.
     assert (plugin.get_min_job_age() > 1000) == (kept == "none")
     again.shutdown()
+
+
+def test_options_that_the_executor_gives_itself_are_refused() -> None:
+    cluster: Any = {kind: {"extra": None} for kind in ("cpu", "gpu", "network")}
+    cluster["cpu"]["extra"] = "--mail-type=FAIL --exclusive"
+    executor.check_extra(cluster)
+    cluster["gpu"]["extra"] = "--partition=big"
+    with pytest.raises(UserError, match=r"cluster\.gpu\.extra is '--partition=big': .* partition"):
+        executor.check_extra(cluster)

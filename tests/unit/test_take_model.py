@@ -97,3 +97,14 @@ def test_a_metrics_model_comes_with_its_tokenizer(tmp_path: Path) -> None:
 def test_an_incomplete_metrics_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither hparams\.yaml .* nor config"):
         take(write(tmp_path / "metric", config__json="{}"), tmp_path / "taken", "--metric")
+
+
+def test_a_checkpoint_that_was_made_here_brings_its_own_encoder(tmp_path: Path) -> None:
+    comet = write(tmp_path / "comet", hparams__yaml="x")
+    write(comet / "checkpoints", model__ckpt="w")
+    write(comet / "encoder", config__json="own")
+    take(comet, tmp_path / "taken")
+    assert (tmp_path / "taken/encoder/config.json").read_text() == "own"
+    other = write(tmp_path / "xlmr", config__json="other")
+    take(comet, tmp_path / "again", "--encoder", str(other))
+    assert (tmp_path / "again/encoder/config.json").read_text() == "other"

@@ -14,8 +14,9 @@ from grrm.config import load_experiment, models_here, stage_environments
 from grrm.config.teacher import systems_of
 from grrm.files import UserError, read_yaml
 from grrm.preflight.annotated_work import annotation_questions, format_questions
-from grrm.preflight.forecast import Range, Table, load_assumptions
+from grrm.preflight.forecast import Table, load_assumptions
 from grrm.preflight.rules import planned_rules
+from grrm.preflight.speeds import Range
 
 ROOT = Path(__file__).parents[2]
 SERVER = {"url": "http://127.0.0.1:8000/v1", "model": "big"}

@@ -43,9 +43,9 @@ def test_a_recipe_is_that_of_its_lock(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == recipe(path.stem, sha256(lock))
     header, sections = parse(path)
     assert set(header) == {"Bootstrap", "From"} and set(sections) == SECTIONS
-    python = re.fullmatch(r"python:(\d+\.\d+)\.\d+-slim-bookworm", header["From"])
+    python = re.fullmatch(r"python:(\d+\.\d+\.\d+)-slim-bookworm", header["From"])
     conda = (ROOT / f"envs/{path.stem}.yaml").read_text(encoding="utf-8")
-    assert python and f"- python={python[1]}\n" in conda
+    assert python and f"- python={python[1]}\n" in conda  # to the patch
     source, _ = sections["files"].split()
     assert ROOT / source == lock
     assert "--require-hashes" in sections["post"] and sections["labels"].count(sha256(lock)) == 1
@@ -59,32 +59,29 @@ def test_the_shell_of_a_recipe_is_sound(path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_the_rules_of_the_stages_run_in_their_images(tmp_path: Path) -> None:
-    # Snakemake asks for its version before it plans.
+@pytest.fixture
+def apptainer(tmp_path: Path) -> Path:
+    """Snakemake asks for its version before it plans."""
     (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.3.6\n")
     (tmp_path / "apptainer").chmod(0o755)
-    images = tmp_path / "images"
-    done = subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "snakemake",
-                "--cores",
-                "1",
-                "--dry-run",
-                "--forceall",
-                "--printshellcmds",
-            ),
-            *("--sdm", "apptainer", "--configfile", "config/paper.yaml", "config/small.yaml"),
-            *("--config", f"environments={{'images': '{images}'}}"),
-        ],
+    return tmp_path
+
+
+def plan(apptainer: Path, *configs: str, more: str = "") -> subprocess.CompletedProcess[str]:
+    options = ["--cores", "1", "--dry-run", "--forceall", "--printshellcmds", "--sdm", "apptainer"]
+    config = f"environments={{'images': '{apptainer}/images'{more}}}"
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *options, "--configfile", *configs, "--config", config],
         cwd=ROOT,
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{apptainer}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_the_rules_of_the_stages_run_in_their_images(apptainer: Path) -> None:
+    done = plan(apptainer, "config/paper.yaml", "config/small.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     # The image's own interpreter, and no environment built beside it.
     assert "build_environment" not in done.stdout
@@ -93,3 +90,21 @@ def test_the_rules_of_the_stages_run_in_their_images(tmp_path: Path) -> None:
         assert "--python python " in line
     assert "python scripts/rank_candidates.py" in done.stdout
     assert "/bin/python scripts" not in done.stdout
+
+
+def test_trainings_on_several_machines_enter_their_image_in_each_step(apptainer: Path) -> None:
+    done = plan(apptainer, "config/paper.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for command, name in (("scripts/train_rl.py", "rl_cuda"), ("scripts/train_sft.py", "sft_cuda")):
+        lines = [line for line in done.stdout.splitlines() if command in line]
+        assert len(lines) == 2
+        assert all(f"--python .snakemake/containers/{name}/bin/python " in line for line in lines)
+        written = (ROOT / f".snakemake/containers/{name}/bin/python").read_text(encoding="utf-8")
+        assert "exec apptainer exec --nv " in written and f"{apptainer}/images/{name}.sif python" in written
+    assert "python scripts/rank_candidates.py" in done.stdout
+
+
+def test_flash_attention_that_an_image_lacks_is_refused(apptainer: Path) -> None:
+    done = plan(apptainer, "config/paper.yaml", more=", 'flash_attn': {'sft_cuda': 'build'}")
+    assert done.returncode != 0
+    assert "environments.flash_attn names sft_cuda, where --sdm apptainer installs the locked" in done.stdout

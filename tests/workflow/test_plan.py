@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from group_or_single import Comparison
 
 import planner
 from configurations import experiment
@@ -31,7 +32,9 @@ CONFIGURATIONS = [
     *("paper small alignment_gpu",),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
-TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
+RULES = yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"]
+# Those whose jobs go to a cluster's queue.
+TABLE = {rule for rule, asked in RULES.items() if asked.get("where", "queue") == "queue"}
 JUDGED = {"judge_translations"}
 # Rules that differ in their model only share a script; those by `use rule` have that of the rule they use.
 SHARED = {
@@ -47,6 +50,8 @@ SHARED = {
     "train_alignment_sft": "train_sft",
     "render_alignment_grpo": "render_rl",
     "train_alignment_grpo": "train_rl",
+    "rehearse_sft": "rehearse",
+    "rehearse_rl": "rehearse",
 }
 
 
@@ -72,14 +77,23 @@ def overlay(configuration: str) -> list[str]:
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
-    rules = planned_rules(plan(*overlay(configuration)))
+    # With its rehearsal; not of rows that are the user's, nor of nothing.
+    named = ["--config", "rehearsal={trainings: [mt_grpo]}"] if "alignment_gpu" in configuration else []
+    rehearsal = (
+        () if "released" in configuration else ("all", "rehearse", *overlay(f"{configuration} rehearsal"))
+    )
+    output = plan(*(rehearsal or overlay(configuration)), *named)
+    rules = planned_rules(output)
+    if rehearsal:
+        rehearsed = {"rehearse_rl", "report_rehearsal"} | (set() if named else {"rehearse_sft"})
+        assert rehearsed <= rules
     trained = {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"}
     assert rules & trained == (set() if "released" in configuration else trained)
     assert {"summarize", "render_report", "check_leakage"} <= rules
     # What the preflight looks at by itself, but for those that have targets of their own.
     looked_at = {job.rule for job in jobs_of(experiment(*configuration.split()), ROOT)}
     apart = {rule for rule in TABLE if re.search("alignment|judge_|ask_judge|bradley", rule)} - JUDGED
-    assert looked_at - apart == rules & TABLE - {"download_dataset", "build_environment"}
+    assert looked_at - apart == rules & TABLE - apart
 
 
 def test_every_configuration_is_among_them() -> None:
@@ -144,6 +158,28 @@ def test_compared_kinds_start_from_the_same_model_and_need_what_they_need() -> N
     assert not {rule for rule in rules if "grrm_" in rule and not rule.startswith("prepare")}
 
 
+def test_the_judge_before_rlvr_trains_the_translation_model_once_more() -> None:
+    output = plan("judge_comparison", *overlay("judge_comparison"))
+    assert re.search(r"^train_mt_grpo +2$", output, re.M)
+    assert "Training results/demo/models/mt_grpo_before_rlvr with verl" in output
+    assert {"train_grrm_rlvr", "compare_reward_kinds", "render_page"} <= planned_rules(output)
+
+
+def test_a_judge_of_single_translations_is_taken_to_stand_beside_the_one_of_groups(tmp_path: Path) -> None:
+    comparison = Comparison(seed=0, cores=1)
+    comparison.rlvr = tmp_path  # is trained by the benchmark
+    (tmp_path / "rewards.yaml").write_text(yaml.safe_dump(comparison.rewards()))
+    output = plan("reward_kinds", "--configfile", str(tmp_path / "rewards.yaml"))
+    assert re.search(r"^train_mt_grpo +4$", output, re.M)
+    assert f"Taking {tmp_path} as mt_reward_sqm_trained" in output
+
+
+def test_without_judges_to_compare_it_is_said_how_to_name_them() -> None:
+    done = snakemake("--dry-run", "judge_comparison")
+    assert done.returncode != 0
+    assert "add --configfile config/judge_comparison.yaml" in done.stdout + done.stderr
+
+
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     text = "\n".join(
         path.read_text(encoding="utf-8")
@@ -156,7 +192,15 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     for name, called in scripts.items():
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
-    tools = {"run_workflow", "lock_environments", "print_summary", "document_config", "verify_digits"}
+    tools = {
+        "explain_group",
+        "run_workflow",
+        "lock_environments",
+        "print_summary",
+        "document_config",
+        "verify_digits",
+        "demo_recipes",
+    }
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == called | tools
 
 

@@ -16,8 +16,7 @@ def response_of(answer: str, prompt: TranslationPrompt) -> tuple[str, str] | str
     """The response to learn and the translation in it, or why there is none, in one word.
 
     Thinking is no part of it. The response is written anew, analysis first, then the translation in the one
-    code
-    block: a teacher may have put its own into several.
+    code block: a teacher may have put its own into several.
 
     Args:
         answer: of the teacher, whole.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from grrm.annotation.asked import Asked
-from grrm.annotation.rankings import check_answered, unanswered
+from grrm.annotation.rankings import check_answered
 from grrm.files import UserError
 from grrm.inference.backends import BUDGET
 from grrm.json_text import parse_json
@@ -75,7 +75,7 @@ def concluded(asked: Asked, kept: int, dropped: Counter[str], most: float, key: 
     Raises:
         UserError: it has left more unanswered.
     """
-    check_answered(unanswered(dropped), kept + dropped.total() - dropped[BUDGET], most, "teacher")
+    check_answered(dropped, kept + dropped.total() - dropped[BUDGET], most, "teacher")
     found = outcome(asked, kept, dropped)
     print(told(found, key))
     return found
@@ -94,6 +94,26 @@ def outcome(asked: Asked, kept: int, dropped: Counter[str]) -> dict[str, Any]:
     }
 
 
+def check_kept(found: Mapping[str, Any], path: Path, what: str, answers: Path) -> None:
+    """Raise UserError, with the reasons, if nothing was kept.
+
+    Args:
+        found: see `outcome`.
+        path: of what was asked about.
+        what: it is, in a word.
+        answers: where they can be read.
+    """
+    if not found["kept"]:
+        raise UserError(
+            f"{path}: no {what} is left of {found['total']} ({_reasons(found)}); see in {answers} what the "
+            "teacher answered"
+        )
+
+
+def _reasons(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items())
+
+
 def told(found: Mapping[str, Any], key: str) -> str:
     """The outcome in a line or two.
 
@@ -101,8 +121,7 @@ def told(found: Mapping[str, Any], key: str) -> str:
         found: see `outcome`.
         key: of the budget in the configuration.
     """
-    reasons = ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items())
-    spent = found["spent"]
+    reasons, spent = _reasons(found), found["spent"]
     lines = [
         f"{found['kept']} of {found['total']} kept" + (f"; dropped: {reasons}" if reasons else ""),
         f"spent in all launches: {spent['calls']:.0f} calls, {spent['tokens']:.0f} tokens, "

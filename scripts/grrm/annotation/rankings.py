@@ -167,11 +167,11 @@ def systems_of(row: Mapping[str, Any]) -> list[str]:
     return row.get("systems") or ["?"] * len(row["mt_texts"])
 
 
-def check_answered(unanswered: int, total: int, most: float, who: str) -> None:
+def check_answered(reasons: Counter[str], total: int, most: float, who: str) -> None:
     """Stop if a server has left too much unanswered.
 
     Args:
-        unanswered: groups or rows without an answer, whatever the server's failure.
+        reasons: why there is nothing, those of the server and others.
         total: of all that was asked about, without what the budget did not allow.
         most: share that may be, 0 to 1.
         who: key of the configuration, for the message.
@@ -179,17 +179,14 @@ def check_answered(unanswered: int, total: int, most: float, who: str) -> None:
     Raises:
         UserError: it is more.
     """
-    if unanswered > most * total:
+    unanswered = {reason: count for reason, count in reasons.most_common() if reason in SERVER_FAILURES}
+    if sum(unanswered.values()) > most * total:
+        said = ", ".join(f"{count} {reason}" for reason, count in unanswered.items())
         raise UserError(
-            f"{who}: {unanswered} of {total} were not answered, more than max_failure_share {most:g} "
-            "allows; what was answered is kept: look at the server, its address and key, and run the same "
-            "command again"
+            f"{who}: {sum(unanswered.values())} of {total} were not answered ({said}), more than "
+            f"max_failure_share {most:g} allows; what was answered is kept: look at the server, its address "
+            "and key, and run the same command again"
         )
-
-
-def unanswered(reasons: Counter[str]) -> int:
-    """Of the reasons for which there is nothing, those of a server."""
-    return sum(count for reason, count in reasons.items() if reason in SERVER_FAILURES)
 
 
 def key_of(row: Mapping[str, Any]) -> int:

@@ -20,6 +20,8 @@ from grrm.files import UserError
 from grrm.judges.questions import Reason
 
 _UNANSWERED: frozenset[Reason | None] = frozenset({"timeout", "connection"})
+# A model has written something, though it may be no use.
+_WRITTEN: frozenset[Reason | None] = frozenset({None, "unfinished", "refused"})
 
 
 class BudgetError(UserError):
@@ -119,7 +121,7 @@ class Budget:
             call.used = None if reply.sent else Spent()
             return
         tokens = reply.prompt_tokens + reply.completion_tokens
-        if reply.reason is None and not tokens:
+        if reply.reason in _WRITTEN and not tokens:
             call.used = call.most
         else:
             cost = cost_of(self._options, reply.prompt_tokens, reply.completion_tokens)

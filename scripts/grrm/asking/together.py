@@ -8,7 +8,7 @@ answer or failure is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpx
 
@@ -21,15 +21,16 @@ class Together:
     """Calls that wait for each other; for one event loop.
 
     Args:
-        url: of chat completions.
+        url: of chat completions; or what tells it once somebody asks.
         timeout: longest time for one call, in seconds; a message has as many times that as it has calls.
 
     Attributes:
+        url: see above.
         rounds: who may ask is counted there.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url, self._timeout = f"{url}{TOGETHER}", timeout
+    def __init__(self, url: str | Callable[[], str], timeout: float) -> None:
+        self.url, self._timeout = url, timeout
         self._http: httpx.AsyncClient | None = None
         self.rounds: Rounds[bytes, httpx.Response] = Rounds(self._send)
 
@@ -51,8 +52,9 @@ class Together:
         if self._http is None:
             self._http = httpx.AsyncClient(timeout=None, trust_env=False)
         message = b'{"requests": [' + b", ".join(contents) + b"]}"
+        url = self.url if isinstance(self.url, str) else self.url()
         async with asyncio.timeout(self._timeout * len(contents)):
-            response = await self._http.post(self._url, content=message, headers=_JSON)
+            response = await self._http.post(f"{url}{TOGETHER}", content=message, headers=_JSON)
         try:
             answers = response.json()["answers"]
             found = [httpx.Response(answer["status"], json=answer["body"]) for answer in answers]

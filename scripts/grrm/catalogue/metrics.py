@@ -42,7 +42,8 @@ class Metric:
         section: path of the section that holds its settings.
         checkpoint: whether it is a model in a folder, which `start_from` of its section names.
         parts: keys of its section that name what must be fetched beside the checkpoint.
-        required: keys of its section that must be set where nothing is trained instead.
+        required: keys of its section that must be set where nothing is trained instead; where it has a
+            `train`, `steps` may be in their place.
         options: keys of its section that go to `score`.
         files: those of `options` that name files.
         function: FILE:NAME of a user's own function.
@@ -151,6 +152,7 @@ ENTRIES: tuple[Metric, ...] = (
         "cometkiwi",
         "CometKiwi (× 100)",
         needs_reference=False,
+        train="grrm.metrics.comet:train_tiny_referenceless",
         section=("evaluate", "cometkiwi"),
         required=("start_from",),
     ),

@@ -98,6 +98,25 @@ def _text_metric(name: str, label: str) -> RewardKind:
     )
 
 
+def _metric_checkpoint(
+    name: str, label: str, *, module: str = "", needs_reference: bool = True
+) -> RewardKind:
+    """A metric of `grrm.catalogue.metrics`, by the checkpoint that the experiment takes or makes."""
+    return RewardKind(
+        name,
+        label,
+        f"grrm.rewards.kinds.{module or name}",
+        "checkpoint",
+        scale="about 0 to 1",
+        range=(0, 1),
+        needs_reference=needs_reference,
+        translation_only=True,
+        family=name,
+        own_model=name,
+        environment="comet",
+    )
+
+
 ENTRIES: tuple[RewardKind, ...] = (
     RewardKind(
         "grrm",
@@ -153,18 +172,20 @@ ENTRIES: tuple[RewardKind, ...] = (
     ),
     _text_metric("bleu", "sacreBLEU's BLEU of the sentence, against the reference"),
     _text_metric("chrf", "sacreBLEU's chrF++ of the sentence, against the reference"),
+    _metric_checkpoint("comet", "a COMET checkpoint"),
+    _metric_checkpoint(
+        "cometkiwi", "a CometKiwi checkpoint, which sees no reference", module="comet", needs_reference=False
+    ),
+    _metric_checkpoint("bleurt", "a BLEURT checkpoint"),
     RewardKind(
-        "comet",
-        "a COMET checkpoint",
-        "grrm.rewards.kinds.comet",
-        "checkpoint",
-        scale="about 0 to 1",
+        "format",
+        "1 for every translation in the form that its prompt asks for (mixture)",
+        "grrm.rewards.kinds.format",
+        "nothing",
+        scale="1",
         range=(0, 1),
-        needs_reference=True,
         translation_only=True,
-        family="comet",
-        own_model="comet",
-        environment="comet",
+        family="format",
     ),
     RewardKind(
         "function",

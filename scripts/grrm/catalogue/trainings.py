@@ -38,6 +38,7 @@ class Training:
         judge: the model that scores its rollouts unless the configuration names another; empty: they are
             verified.
         taken: the model that its key `start_from` names; empty without that key.
+        rewards: kind of reward that its model can score for (`grrm.catalogue.rewards`); empty: for none.
         taken_judge: the model that its key `reward.model` names; empty without that key.
         rule: of the rules `render_<rule>` and `train_<rule>`; empty: the name.
         target: the name that it can be asked for by; empty: the name.
@@ -58,6 +59,7 @@ class Training:
     judge: str = ""
     taken: str = ""
     taken_judge: str = ""
+    rewards: str = ""
     rule: str = ""
     target: str = ""
 
@@ -123,6 +125,7 @@ _ROWS = (
         table="ranking",
         task="ranking",
         taken="grrm_base",
+        rewards="grrm",
     ),
     Training(
         "grrm_rlvr",
@@ -138,6 +141,7 @@ _ROWS = (
         table="ranking",
         task="ranking",
         taken="grrm_sft",
+        rewards="grrm",
     ),
     Training(
         "mt_sft",
@@ -255,6 +259,8 @@ NEEDS = {
     if not row.part
 }
 """Models that a stage of the chain needs from others: what it starts from, and its judge."""
+OWN_JUDGES = {row.name: row.rewards for row in _ROWS if row.rewards}
+"""Judges of the experiment's own -> the kind of reward that they score for. `reward.model` may name them."""
 COMPARED = {
     task: [row.name for row in _ROWS if row.task == task]
     for task in dict.fromkeys(row.task for row in _ROWS)

@@ -16,6 +16,7 @@ from grrm.preflight.forecast import (
     source_tables,
 )
 from grrm.preflight.judged_work import format_judged, judge_calls, other_trainings, runs_of
+from grrm.preflight.placement import format_placements, judged_runs
 
 HELP = "rows, steps, GPU-hours and disk of an experiment, before anything is submitted"
 
@@ -50,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
         run: steps.get(section) for run, section, _, _ in rewarded_trainings(config) if section in steps
     }
     texts = [format_forecast(config, stages, assumptions)] if stages or not works else []
-    if judged := format_judged(works, judge_calls(config, steps, assumptions, runs, args.workflow)):
-        texts.append(judged)
+    calls = judge_calls(config, steps, assumptions, runs, args.workflow)
+    placed = judged_runs(config, steps, calls, assumptions, args.workflow)
+    texts += filter(None, [format_judged(works, calls), format_placements(placed)])
     if config.get("teacher") is not None and not args.target:
         pairs = source_tables(config, assumptions, args.workflow)["mt_grpo"]
         texts.append(format_questions(annotation_questions(config, pairs, assumptions), pairs))

@@ -20,7 +20,7 @@ def data_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if source == "files" and not files:
         yield "data.files is missing, expected files of at least one table with data.source 'files'"
     for key in ("files", "held_out"):
-        if source != "files" and key in data:
+        if source != "files" and data.get(key) is not None:
             yield f"data.{key} is set and data.source is {source!r}, expected 'files'"
     for stage, item in (files or {}).items():
         if isinstance(item, Mapping):

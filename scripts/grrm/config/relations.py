@@ -8,10 +8,12 @@ from typing import Any, TypeAlias
 from grrm.catalogue.metrics import METRICS, RESERVED, metrics_of
 from grrm.catalogue.trainings import TRAININGS
 from grrm.catalogue.vllm import CPU_HEAD_SIZES
+from grrm.config.recipe import unnamed_choices
 from grrm.config.rewards import served_piece
 from grrm.config.schema import shown
 from grrm.config.stages import (
     base_trainings,
+    checkpoint_metrics,
     devices_of,
     rl_stages,
     rollout_engines,
@@ -34,10 +36,13 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
 def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
     """Metrics without what they need, and own ones whose name means something else."""
     names = [metric.name for metric in metrics_of(config)]
-    for metric in metrics_of(config):
+    rewarding = [metric for metric in checkpoint_metrics(config) if metric.name not in names]
+    for metric in [*metrics_of(config), *rewarding]:
+        settings = metric.settings(config)
         for key in metric.required:
-            if metric.settings(config)[key] is None:
-                yield f"{metric.key}.{key} is null, expected a value with {metric.name!r} in evaluate.metrics"
+            if settings[key] is None and not (metric.train and settings["steps"]):
+                where = "mt_grpo.reward" if metric in rewarding else "evaluate.metrics"
+                yield f"{metric.key}.{key} is null, expected a value with {metric.name!r} in {where}"
         if metric.function and (metric.name in {*METRICS, *RESERVED} or names.count(metric.name) > 1):
             yield f"evaluate.metrics has an own metric {metric.name!r}, expected a name that nothing else has"
 
@@ -115,6 +120,20 @@ def _two_warmups(config: Mapping[str, Any]) -> Iterator[str]:
     for name, stage, _ in sft_stages(config):
         if stage.get("warmup_steps") and stage["warmup_ratio"]:
             yield f"{name}.warmup_steps and {name}.warmup_ratio are both set, expected 0 for one of them"
+
+
+def _judging_elsewhere(config: Mapping[str, Any]) -> Iterator[str]:
+    """One form for every SFT, and one of them has two tasks."""
+    for name, stage, _ in sft_stages(config):
+        if stage.get("judging") and name != "mt_sft":
+            yield f"{name}.judging is {stage['judging']!r}, expected no such key: it belongs to mt_sft"
+
+
+def _likelihood_without_gspo(config: Mapping[str, Any]) -> Iterator[str]:
+    """The likelihood term belongs to the loss of the paper."""
+    stage = config["mt_grpo"]
+    if stage.get("policy_loss") == "ppo" and stage["sft_coef"] > 0:
+        yield f"mt_grpo.sft_coef is {stage['sft_coef']}, expected 0 with mt_grpo.policy_loss 'ppo'"
 
 
 def _uneven_batches(config: Mapping[str, Any]) -> Iterator[str]:
@@ -250,6 +269,7 @@ def _unpaired_bases(config: Mapping[str, Any]) -> Iterator[str]:
 
 _FORK = "with rl_engine 'gen_rm_fork'"
 # What its group reward does, and has no key for.
+_FORK_OBJECTIVE = ("policy_loss", "divide_by_std", "kl_coef")
 _FORK_REWARD: dict[str, tuple[Any, str]] = {
     "placement": ("colocated", "its judge shares the policy's GPUs"),
     "prompt": (None, "it asks the judge in the authors' own words"),
@@ -272,6 +292,14 @@ def _attention_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
         attention = config[name]["attention"]
         if attention != "flash_attention_2":
             yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
+
+
+def _objective_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """Its objective is the published one."""
+    for name in _forked(config):
+        for key in _FORK_OBJECTIVE:
+            if config[name].get(key):
+                yield f"{name}.{key} is {shown(config[name][key])}, expected no such key {_FORK}"
 
 
 def _reward_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
@@ -305,6 +333,9 @@ _CHECKS: tuple[Check, ...] = (
     _unkept_checkpoints,
     _steps_and_epochs,
     _two_warmups,
+    unnamed_choices,
+    _judging_elsewhere,
+    _likelihood_without_gspo,
     _uneven_batches,
     _inconsistent_pairs,
     _machines_of_judges,
@@ -314,6 +345,7 @@ _CHECKS: tuple[Check, ...] = (
     _heads_unknown_to_vllm,
     _longer_than_the_context,
     _attention_of_the_fork,
+    _objective_of_the_fork,
     _reward_of_the_fork,
     _prompt_of_the_fork,
     _unpaired_bases,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from grrm.catalogue.rewards import CONVERSATION_NAMES, KINDS, NAMES
+from grrm.catalogue.trainings import OWN_JUDGES
 from grrm.config.rewards import (
     Section,
     asks_endpoint,
@@ -118,8 +119,8 @@ def _too_many_candidates(config: Mapping[str, Any], reward: Section) -> Iterator
 
 
 def _wrong_model(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
-    if reward["placement"] == "endpoint" and reward["model"] is not None:
-        yield "mt_grpo.reward.placement is 'endpoint', expected null for mt_grpo.reward.model"
+    if reward["placement"] in ("endpoint", "policy") and reward["model"] is not None:
+        yield f"mt_grpo.reward.placement is {reward['placement']!r}, expected null for mt_grpo.reward.model"
     for piece in pieces_of(reward).values():
         entry = entry_of(piece)
         if entry.asks == "checkpoint" and not entry.own_model and piece["model"] is None:
@@ -129,6 +130,38 @@ def _wrong_model(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
                 f"mt_grpo.reward.model is set, expected null for kind {entry.name!r}: its model is "
                 f"{entry.own_model}.start_from"
             )
+        kind = OWN_JUDGES.get(piece["model"], entry.name)
+        if kind != entry.name and piece["prompt"] is None:
+            yield (
+                f"mt_grpo.reward.model is {piece['model']!r}, which scores for kind {kind!r}, not "
+                f"{entry.name!r}; expected a prompt of kind {entry.prompt!r} that it can answer"
+            )
+
+
+def _judged_by_itself(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
+    """The policy's servers hold what a rollout takes, and are asked as any model is."""
+    if reward["placement"] != "policy":
+        return
+    stage, where = config["mt_grpo"], "mt_grpo.reward"
+    asked = [p["kind"] for p in pieces_of(reward).values() if entry_of(p).asks == "judge"]
+    if not asked or any(KINDS[kind].has_semantics for kind in asked):
+        known = ", ".join(
+            name for name, kind in KINDS.items() if kind.asks == "judge" and not kind.has_semantics
+        )
+        yield f"{where}.placement is 'policy', expected a kind or part that asks any model: {known}"
+    room, needed = (
+        section["max_prompt_length"] + section["max_response_length"] for section in (stage, reward)
+    )
+    if needed > room and config["hardware"]["device"] == "cuda":
+        yield (
+            f"{where}.max_prompt_length + max_response_length are {needed} tokens, expected at most {room} "
+            "with placement 'policy': its servers hold a prompt and a response of mt_grpo"
+        )
+
+
+def _form_alone(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
+    if reward["kind"] == "format":
+        yield "mt_grpo.reward.kind is 'format', expected it as a part of a mixture: it is 1 for all"
 
 
 def _served_twice(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
@@ -165,6 +198,8 @@ _TRANSLATION: tuple[Check, ...] = (
     _too_many_candidates,
     _unreachable,
     _wrong_model,
+    _judged_by_itself,
+    _form_alone,
     _served_twice,
     _without_reference,
     _wrong_semantics,

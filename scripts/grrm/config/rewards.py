@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from grrm.catalogue.rewards import ASKED_JUDGES, KINDS, RewardKind
+from grrm.catalogue.trainings import OWN_JUDGES, TRAININGS
 
 Section = Mapping[str, Any]
 """A section `reward`."""
+TAKEN_JUDGE = TRAININGS["mt_grpo"].taken_judge
 
 
 def entry_of(reward: Section) -> RewardKind:
@@ -56,7 +58,7 @@ def _wants_checkpoint(kind: str) -> bool:
 def asks_endpoint(reward: Section) -> bool:
     """Whether a judge is asked at an address, not served by verl: that of a kind, or of a part."""
     return any(
-        piece["model"] is None
+        piece["model"] is None and piece["placement"] != "policy"
         if piece["kind"] in ASKED_JUDGES
         else entry_of(piece).asks == "judge" and piece["placement"] == "endpoint"
         for piece in pieces_of(reward).values()
@@ -131,6 +133,27 @@ def rewarded_trainings(config: Mapping[str, Any]) -> list[tuple[str, str, dict[s
     return found
 
 
+def judge_taken_for(run: str, config: Mapping[str, Any]) -> str:
+    """Name of the model that a run of GRPO takes as its judge, if its section names one from elsewhere.
+
+    A compared kind that names a model of its own has another judge than the experiment.
+    """
+    model = grpo_runs(config).get(run, {}).get("model")
+    named = model is not None and model != config["mt_grpo"]["reward"]["model"]
+    return run.replace("mt_grpo", TAKEN_JUDGE, 1) if named else TAKEN_JUDGE
+
+
+def judges_taken(config: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Judges that entries of `reward_comparison` take from elsewhere: name -> key and model of each."""
+    named = [entry for entry in config["reward_comparison"] if not isinstance(entry, str)]
+    judges = {judge_taken_for(f"mt_grpo_{name_of(entry)}", config): entry for entry in named}
+    return {
+        name: (f"reward_comparison: {name_of(entry)}.model", entry["model"])
+        for name, entry in judges.items()
+        if name != TAKEN_JUDGE and entry["model"] not in OWN_JUDGES
+    }
+
+
 def compared_runs(config: Mapping[str, Any]) -> dict[str, str]:
     """The trainings that `reward_comparison` puts side by side, by its names."""
     own = config["mt_grpo"]["reward"]["kind"]
@@ -151,28 +174,33 @@ def is_served_apart(reward: Section, judge: str | None) -> bool:
     return judge is not None and not checkpoint and reward["placement"] == "dedicated"
 
 
-def scoring_model_of(reward: Section) -> str | None:
+def scoring_model_of(reward: Section, taken: str = TAKEN_JUDGE) -> str | None:
     """Name of the model that verl serves as the judge of translations, or of the checkpoint that scores them;
-    None if none does. Of a mixture the former: `scoring_models_of` names the checkpoints of its parts."""
+    None if none does. Of a mixture the former: `part_checkpoints_of` names the checkpoints of its parts.
+
+    Args:
+        reward: the section of that name.
+        taken: name of a model from elsewhere, see `judge_taken_for`.
+    """
     if "parts" in reward:
         served = served_piece(reward)
-        return None if served is None else scoring_model_of(served)
+        return None if served is None else scoring_model_of(served, taken)
     entry = entry_of(reward)
     if entry.asks == "nothing":
         return None
     if reward["model"] is not None:
-        return "mt_reward"
+        return str(reward["model"]) if reward["model"] in OWN_JUDGES else taken
     return None if reward["placement"] == "endpoint" and entry.asks == "judge" else entry.own_model or None
 
 
-def part_checkpoints_of(reward: Section) -> dict[str, str]:
-    """Parts of a mixture that score with a checkpoint -> name of the checkpoint."""
+def part_checkpoints_of(reward: Section, taken: str = TAKEN_JUDGE) -> dict[str, str]:
+    """Parts of a mixture that score with a checkpoint -> name of the checkpoint, see `scoring_model_of`."""
     if "parts" not in reward:
         return {}
     return {
         name: model
         for name, piece in pieces_of(reward).items()
-        if entry_of(piece).asks == "checkpoint" and (model := scoring_model_of(piece)) is not None
+        if entry_of(piece).asks == "checkpoint" and (model := scoring_model_of(piece, taken)) is not None
     }
 
 

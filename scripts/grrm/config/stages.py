@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from grrm.catalogue.metrics import metrics_of
-from grrm.catalogue.trainings import COMPARED, NEEDS, STAGES, TRAININGS, Engine, Training, of_part
+from grrm.catalogue.metrics import METRICS, Metric, metrics_of
+from grrm.catalogue.trainings import COMPARED, NEEDS, OWN_JUDGES, STAGES, TRAININGS, Engine, Training, of_part
+from grrm.config.rewards import TAKEN_JUDGE, grpo_runs, judges_taken, pieces_of
 from grrm.config.teacher import asked_sections, backend_of
 from grrm.files import UserError
 
@@ -24,12 +25,19 @@ def planned_trainings(config: Mapping[str, Any]) -> list[Training]:
     return [row for row in TRAININGS.values() if value_of(config, row.section) is not None]
 
 
+def checkpoint_metrics(config: Mapping[str, Any]) -> list[Metric]:
+    """Metrics with checkpoints that the experiment scores with, or rewards translations by."""
+    used = {metric.name for metric in metrics_of(config)}
+    used |= {piece["kind"] for reward in grpo_runs(config).values() for piece in pieces_of(reward).values()}
+    return [metric for metric in METRICS.values() if metric.checkpoint and metric.name in used]
+
+
 def _keys_of_taken(config: Mapping[str, Any]) -> dict[str, str]:
     """Models that may be taken instead of made -> the key that names them."""
     keys: dict[str, str] = {}
     for row in TRAININGS.values():
         keys |= {row.taken: f"{row.section}.start_from", row.taken_judge: f"{row.section}.reward.model"}
-    keys |= {metric.name: f"{metric.key}.start_from" for metric in metrics_of(config) if metric.checkpoint}
+    keys |= {metric.name: f"{metric.key}.start_from" for metric in checkpoint_metrics(config)}
     finished = config["evaluate"]["start_from"]
     return keys | {stage: f"evaluate.start_from.{stage}" for stage in finished if finished[stage]}
 
@@ -40,12 +48,16 @@ def taken_models(config: Mapping[str, Any]) -> dict[str, str]:
     A judge's is called `<stage>_base`: each may start from another one.
     """
     taken = {name: value_of(config, key) for name, key in _keys_of_taken(config).items()}
-    return {name: model for name, model in taken.items() if name and model}
+    if taken[TAKEN_JUDGE] in OWN_JUDGES:
+        taken[TAKEN_JUDGE] = None  # it is made here
+    compared = {name: model for name, (_, model) in judges_taken(config).items()}
+    return {name: model for name, model in taken.items() if name and model} | compared
 
 
 def key_of_taken(config: Mapping[str, Any], name: str) -> str:
     """The key of the configuration that names a model that is taken, see `taken_models`."""
-    return _keys_of_taken(config)[name]
+    compared = judges_taken(config)
+    return compared[name][0] if name in compared else _keys_of_taken(config)[name]
 
 
 def compared_models(config: Mapping[str, Any]) -> dict[str, list[str]]:

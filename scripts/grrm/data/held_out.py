@@ -2,25 +2,38 @@
 
 Rows that share a text, or have nearly the same one on any side (`grrm.data.leakage`), are one family. It is
 trained on or tested on as a whole, whatever tables its rows are in; so the gate finds no leakage.
+
+To compare all rows with all takes memory and time: of large tables a part is drawn first, by its sources, and
+only families that lie within it can be tested on. The others are read in batches.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from grrm.catalogue.trainings import STAGES, TRAININGS
-from grrm.data.leakage import near_duplicates, segments_of
+from grrm.data.leakage import Index, near_duplicates, normalise, segments_of, training_texts
 from grrm.extract import code_block
 from grrm.files import UserError
 from grrm.schemas import read_table
 
 Rows = list[tuple[str, int]]
 """Rows by table and number."""
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+"""Which rows of each table."""
+
+_COMPARED = 200_000
+"""Rows that are compared with one another, about: some 2 GB and a minute."""
+_SPARE = 1.5
+"""How many times the rows that are held out are drawn at least: some have relatives outside."""
 
 _UNTESTED = ("analysis", "trg_text")  # of ranked groups
 
@@ -44,7 +57,8 @@ def hold_out(
         task: sum(len(t) for name, t in tables.items() if TRAININGS[name].task == task) for task in tasks
     }
     rooms = {task: max(1, round(share * count)) for task, count in counts.items()}
-    chosen = _chosen(_families(paths, tables), rooms, seed)
+    drawn = _drawn(tables, share, seed)
+    chosen = _chosen(_families(paths, drawn), rooms, seed)
     if missing := [task for task in tasks if not any(TRAININGS[name].task == task for name, _ in chosen)]:
         names = ", ".join(name for name in paths if TRAININGS[name].task == missing[0])
         raise UserError(
@@ -65,9 +79,27 @@ def hold_out(
     return kept | {f"{task}_test": _test_table(task, held) for task in tasks}
 
 
-def _families(paths: Mapping[str, Path], tables: Mapping[str, pa.Table]) -> list[Rows]:
-    """All rows, those that have a text in common together; in the order of their first rows."""
-    rows = [(name, row) for name, table in tables.items() for row in range(table.num_rows)]
+def _drawn(tables: Mapping[str, pa.Table], share: float, seed: int) -> Masks:
+    """The rows among which families are sought: all, or those of some sources, drawn by the seed."""
+    part = max(_COMPARED / sum(map(len, tables.values())), _SPARE * share)
+    if part >= 1:
+        return {name: np.ones(len(table), np.bool_) for name, table in tables.items()}
+
+    def is_drawn(source: str) -> bool:
+        return crc32(f"{seed} {normalise(source)}".encode()) < part * 2**32
+
+    return {
+        name: np.fromiter((is_drawn(text.as_py()) for text in table["src_text"]), np.bool_, len(table))
+        for name, table in tables.items()
+    }
+
+
+def _families(paths: Mapping[str, Path], drawn: Masks) -> list[Rows]:
+    """The drawn rows, those that have a text in common together, without those that are near any other row.
+
+    They are in the order of their first rows.
+    """
+    rows = [(name, int(row)) for name, mask in drawn.items() for row in np.flatnonzero(mask)]
     number_of = {row: number for number, row in enumerate(rows)}
     parents = list(range(len(rows)))
 
@@ -76,14 +108,29 @@ def _families(paths: Mapping[str, Path], tables: Mapping[str, pa.Table]) -> list
             parents[number] = number = parents[parents[number]]
         return number
 
-    segments = [segment for name, path in paths.items() for segment in segments_of(name, path)]
+    segments = [
+        segment
+        for name, path in paths.items()
+        for segment in segments_of(name, path)
+        if drawn[name][segment.row]
+    ]
     for pair in near_duplicates(segments):
         one, other = sorted(root(number_of[segments[i].test, segments[i].row]) for i in pair)
         parents[other] = one
     families: dict[int, Rows] = {}
     for number, row in enumerate(rows):
         families.setdefault(root(number), []).append(row)
+    if not all(mask.all() for mask in drawn.values()):
+        for i in Index(segments).search(_others(paths, drawn)):
+            families.pop(root(number_of[segments[i].test, segments[i].row]), None)
     return list(families.values())
+
+
+def _others(paths: Mapping[str, Path], drawn: Masks) -> Iterator[list[tuple[int, str, str]]]:
+    """Batches of the texts of rows that are not drawn."""
+    for name, path in paths.items():
+        for batch in training_texts(path):
+            yield [text for text in batch if not drawn[name][text[0]]]
 
 
 def _chosen(families: Sequence[Rows], rooms: Mapping[str, int], seed: int) -> Rows:

@@ -187,15 +187,35 @@ def _renamed(row: Row, columns: Mapping[str, str | Sequence[str]]) -> Row:
 
 
 def _value(ours: str, row: Row, names: Sequence[str]) -> Any:
-    if not any(name in row for name in names):
+    values = [_column(row, name) for name in names]
+    if all(value is _MISSING for value in values):
         found = ", ".join(map(repr, row)) or "none"
         raise UserError(f"no column {' or '.join(map(repr, names))} for {ours}; found {found}")
     if len(names) == 1:
-        return row[names[0]]
-    values = [row.get(name) for name in names]
+        return values[0]
+    values = [None if value is _MISSING else value for value in values]
     while values and values[-1] is None:  # a smaller group than others, or fewer references
         values.pop()
     return values or None
+
+
+_MISSING = object()
+
+
+def _column(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a column, or what has a name within it: translation.de is {"translation": {"de": ...}}."""
+    if name in row:
+        return row[name]
+    column, _, key = name.partition(".")
+    return _within(row.get(column), key)
+
+
+def _within(value: Any, key: str) -> Any:
+    """What has this name in a value; of a list of such values, that of each."""
+    if isinstance(value, Mapping):
+        return _column(value, key)
+    found = [_within(item, key) for item in value] if isinstance(value, list) else []
+    return _MISSING if not found or any(item is _MISSING for item in found) else found
 
 
 def _names(names: str | Sequence[str]) -> Sequence[str]:

@@ -114,7 +114,10 @@ def _found(source: str | Path, file: Any) -> str:
 
 
 def _unknown(source: str | Path) -> UserError:
-    return UserError(f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}")
+    return UserError(
+        f"{source}: cannot tell its format by its ending; name one of {', '.join(FORMATS)}, or let the file's"
+        " name end with it (and .gz, if gzip compressed it)"
+    )
 
 
 # ---------------------------------------------------------------- text
@@ -145,7 +148,7 @@ def _jsonl(file: IO[bytes], name: str) -> Iterator[Numbered]:
         if is_list := line.lstrip().startswith("["):
             line = "\n".join([line, *(rest for _, rest in found)])
         value = _parsed(line, f"{name}, line {number}")
-        if not is_list or not value:
+        if not is_list:
             yield f"line {number}", _object(value, f"{name}, line {number}", line)
             continue
         for place, item in enumerate(value):

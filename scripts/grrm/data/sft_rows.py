@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from grrm.extract import code_block
 from grrm.files import UserError
-from grrm.prompts import RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
+from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt, ranking_answer, ranking_verdict
 from grrm.schemas import BadRows
 from grrm.texts import mark_messages
 
@@ -49,6 +49,15 @@ def translation_chat(row: Row, prompt: TranslationPrompt) -> Row:
     """A row of the mt_sft table as a chat: the translation prompt, then the response, stripped."""
     user = prompt.messages(**{name: row[name] for name in ("src_text", "src_lang", "trg_lang")}, columns=row)
     return chat(user, row["response"].strip())
+
+
+def scoring_chats(row: Row, prompt: PointwisePrompt) -> list[Row]:
+    """The candidates of a row of the grrm_sft table, each as a chat: a question about it, and its score."""
+    languages = {name: row[name] for name in ("src_text", "src_lang", "trg_lang")}
+    return [
+        chat(prompt.messages(**languages, mt_text=text, columns=row), str(score))
+        for text, score in zip(row["mt_texts"], row["scores"], strict=True)
+    ]
 
 
 def with_translation(row: Row) -> Row:

@@ -5,8 +5,9 @@ sum of their words; a literal rendering is the gravest error. Two faults of the 
 purpose, because reinforcement learning can repair them:
 
 - the translation data render most idioms literally, so MT-SFT learns to, and MT-GRPO repairs it;
-- the ranking teacher sees that two candidates are equally good, and yet often ranks them in the order of
-  their labels (a forced choice); GRRM-SFT learns this habit, and RLVR, rewarded by true scores, repairs it.
+- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them, and
+  ranks some equals in the order of their labels (a forced choice); GRRM-SFT learns both, and RLVR, which is
+  rewarded by true scores, repairs them.
 
 The language depends on its own seed alone: two data seeds give two samples of one language.
 """
@@ -15,10 +16,11 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from grrm.extract import code_block
 from grrm.prompts import translation_answer
 from grrm.ranking import labels
 
@@ -46,7 +48,9 @@ _LITERAL_IN_CANDIDATES = 0.5
 _NOISE_IN_CANDIDATES = (0.0, 0.0, 0.15, 0.3)
 _COPIED_CANDIDATES = 0.12
 _UNTRANSLATED_NOISE = 0.8  # an error that is easy to see; the other 20 % need the dictionary
-_FORCED_CHOICE = 0.6
+_OVERLOOKED = 0.6  # of the literal idioms, each by itself; what is named is right, so naming more earns more
+_FORCED_CHOICE = 0.3  # of the groups
+_LITERAL = "literal"
 
 Unit = tuple[str, ...]  # one plain word, or the two words of an idiom
 Row = dict[str, Any]
@@ -143,8 +147,8 @@ def true_score(language: ToyLanguage, source: str, translation: str) -> int:
     return max(0, MAX_SCORE - penalty(language, source, translation))
 
 
-def describe_errors(language: ToyLanguage, source: str, translation: str) -> str:
-    """Name the errors of a translation, such as "literal rali wrong"; "good" if there are none.
+def find_errors(language: ToyLanguage, source: str, translation: str) -> list[str]:
+    """Name the errors of a translation, such as ["literal", "rali wrong"].
 
     Naming the wrong words, not only counting them, is what makes the ranking learnable.
 
@@ -163,10 +167,15 @@ def describe_errors(language: ToyLanguage, source: str, translation: str) -> str
         if right != literal and LITERAL_PENALTY + WORD_PENALTY * len(wrong_if_literal) < WORD_PENALTY * len(
             wrong
         ):
-            errors.append("literal")
+            errors.append(_LITERAL)
             wrong = wrong_if_literal
         errors.extend(f"{word} wrong" for word in wrong)
-    return " ".join(errors) or "good"
+    return errors
+
+
+def describe_errors(language: ToyLanguage, source: str, translation: str) -> str:
+    """The errors of a translation in one phrase (`find_errors`); "good" if there are none."""
+    return _phrase(find_errors(language, source, translation))
 
 
 def break_ties(scores: Sequence[int]) -> list[int]:
@@ -195,12 +204,21 @@ def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, l
     sentences = unique_sentences(language, random.Random(f"{seed}/sentences"))
     sources = {name: list(itertools.islice(sentences, count)) for name, count in rows.items()}
     rngs = {name: random.Random(f"{seed}/{name}") for name in rows}
-    return {
-        "grrm_sft": [_ranking_row(language, rngs["grrm_sft"], s, teacher=True) for s in sources["grrm_sft"]],
-        "grrm_rlvr": [_ranking_row(language, rngs["grrm_rlvr"], s) for s in sources["grrm_rlvr"]],
-        "mt_sft": [_cot_row(language, rngs["mt_sft"], source) for source in sources["mt_sft"]],
+    tested = {language.reference(s) for name in ("ranking_test", "translation_test") for s in sources[name]}
+
+    def rankings(name: str, apart: Set[str], teacher: bool = False) -> list[Row]:
+        return [_ranking_row(language, rngs[name], s, apart, teacher) for s in sources[name]]
+
+    trained = {
+        "grrm_sft": rankings("grrm_sft", tested, teacher=True),
+        "grrm_rlvr": rankings("grrm_rlvr", tested),
+        "mt_sft": [_cot_row(language, rngs["mt_sft"], source, tested) for source in sources["mt_sft"]],
         "mt_grpo": [_pair_row(language, source) for source in sources["mt_grpo"]],
-        "ranking_test": [_ranking_row(language, rngs["ranking_test"], s) for s in sources["ranking_test"]],
+    }
+    return trained | {
+        "ranking_test": rankings(
+            "ranking_test", {text for rows in trained.values() for text in _texts(rows)}
+        ),
         "translation_test": [
             {**_pair_row(language, source), "comment": _comment(language, source)}
             for source in sources["translation_test"]
@@ -230,7 +248,25 @@ def _sentence(language: ToyLanguage, rng: random.Random) -> str:
             return " ".join(words)
 
 
-def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher: bool = False) -> Row:
+def _texts(rows: Sequence[Row]) -> Iterator[str]:
+    """All texts of the target language in the rows of a table."""
+    for row in rows:
+        yield from row.get("mt_texts", ())
+        yield from filter(None, (row.get("trg_text"), code_block(row.get("response", ""))))
+
+
+def _apart(draw: Callable[[], list[str]], others: Set[str]) -> list[str]:
+    """Translations as `draw` makes them, none of them among `others`.
+
+    Noise can make of one sentence what another one means, or what noise made of that: too seldom to change
+    what is learned, but nothing that is tested may stand in what is trained on.
+    """
+    while not others.isdisjoint(texts := draw()):
+        pass
+    return texts
+
+
+def _candidates(language: ToyLanguage, rng: random.Random, source: str) -> list[str]:
     candidates: list[str] = []
     for _ in range(rng.randint(2, 4)):
         if candidates and rng.random() < _COPIED_CANDIDATES:
@@ -240,13 +276,20 @@ def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher
         noise = rng.choice(_NOISE_IN_CANDIDATES)
         candidates.append(" ".join(with_noise(language, rng, language.render(source, literal), noise)))
     rng.shuffle(candidates)
-    scores = [true_score(language, source, candidate) for candidate in candidates]
+    return candidates
+
+
+def _ranking_row(
+    language: ToyLanguage, rng: random.Random, source: str, apart: Set[str], teacher: bool
+) -> Row:
+    candidates = _apart(lambda: _candidates(language, rng, source), apart)
+    errors = [find_errors(language, source, candidate) for candidate in candidates]
+    if teacher:
+        errors = [[e for e in found if e != _LITERAL or rng.random() >= _OVERLOOKED] for found in errors]
+    scores = [_score_of(found) for found in errors]
     if teacher and rng.random() < _FORCED_CHOICE:
         scores = break_ties(scores)
-    findings = [
-        f"{label} {describe_errors(language, source, candidate)}"
-        for label, candidate in zip(labels(len(candidates)), candidates, strict=True)
-    ]
+    findings = [f"{label} {_phrase(found)}" for label, found in zip(labels(len(errors)), errors, strict=True)]
     return {
         **_pair_row(language, source),
         "mt_texts": candidates,
@@ -255,7 +298,15 @@ def _ranking_row(language: ToyLanguage, rng: random.Random, source: str, teacher
     }
 
 
-def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
+def _score_of(errors: Sequence[str]) -> int:
+    return max(0, MAX_SCORE - sum(LITERAL_PENALTY if error == _LITERAL else WORD_PENALTY for error in errors))
+
+
+def _phrase(errors: Sequence[str]) -> str:
+    return " ".join(errors) or "good"
+
+
+def _cot_row(language: ToyLanguage, rng: random.Random, source: str, apart: Set[str]) -> Row:
     idioms = language.idioms_in(source)
     literal = [rng.random() < _LITERAL_IN_MT_SFT for _ in idioms]
     meanings = [
@@ -263,12 +314,16 @@ def _cot_row(language: ToyLanguage, rng: random.Random, source: str) -> Row:
         for idiom, flag in zip(idioms, literal, strict=True)
     ]
     words = language.render(source, literal)
-    words = with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT)
+
+    def noisy() -> list[str]:
+        return [" ".join(with_noise(language, rng, words, _NOISE_IN_MT_SFT, _OMISSION_IN_MT_SFT))]
+
+    [translation] = _apart(noisy, apart)
     return {
         "src_text": source,
         "src_lang": SOURCE_LANGUAGE,
         "trg_lang": TARGET_LANGUAGE,
-        "response": translation_answer(f"Analysis: {', '.join(meanings) or 'none'}", " ".join(words)),
+        "response": translation_answer(f"Analysis: {', '.join(meanings) or 'none'}", translation),
     }
 
 

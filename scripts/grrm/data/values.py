@@ -17,17 +17,18 @@ from grrm.files import UserError, is_text
 Row = Mapping[str, Any]
 
 ROLES = ("system", "user", "assistant")
+# As programs write numbers into tables: 7, -3.25, 0.8234567880630493, 1e-05.
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 # HelpSteer2 puts the turns of a conversation into its prompt.
 _TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def number_of(value: Any, name: str) -> float:
     """A number, or a text that is one; anything else is a UserError that names it."""
-    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,6}(\.[0-9]{1,6})?", value.strip()):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    number = float(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise UserError(f"{name} is {short(value)}; expected a number")
-    return float(value)
+    return float(number)
 
 
 def text_of(value: Any, name: str) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 
 from grrm.engines import adapters, verl_rewards, verl_vllm
 from grrm.engines.trainer import CPU
-from grrm.engines.verl_rewards import DEDICATED, Overrides, PartFiles
+from grrm.engines.verl_rewards import CODE_BLOCK, DEDICATED, Overrides, PartFiles
+from grrm.prompts import CONTINUED_KINDS
 
 MODEL = "actor_rollout_ref.model.path"
 DATA = "data.train_files"
@@ -28,6 +29,9 @@ FILTERED = "data.filter_overlong_prompts"
 _NODES, _DEVICES = "trainer.nnodes", "trainer.n_gpus_per_node"
 VALIDATION_DATA = "data.val_files"
 TRAINER_MODE = "trainer.v1.trainer_mode"
+_CHAT_TEMPLATE = "actor_rollout_ref.model.custom_chat_template"
+_NO_TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+"""The policy continues the prompt as it is."""
 
 # verl 0.9.1 still composes these sections of the years before, and ignores them without a word.
 _IGNORED_SECTIONS = ("reward_model", "custom_reward_function", "sandbox_fusion")
@@ -48,6 +52,8 @@ def rl_overrides(
     scorer_python: str = "",
     parts: Mapping[str, PartFiles] = MappingProxyType({}),
     task: str = "translation",
+    verified: str = "ranking_score",
+    form: str = CODE_BLOCK,
     hardware: Mapping[str, Any] = CPU,
     validation_data: Path | None = None,
 ) -> Overrides:
@@ -65,6 +71,8 @@ def rl_overrides(
         scorer_python: interpreter that runs the checkpoint; empty is verl's own.
         parts: of a mixture, by name: their prompts and checkpoints.
         task: what the rows hold, translation or conversation.
+        verified: without a section reward, the module of `grrm.rewards` that scores answers.
+        form: kind of the prompt in the rows (`grrm.prompts.REWARDED_KINDS`).
         hardware: the section of that name.
         validation_data: verl rows of the validation; needed if the settings ask for one.
 
@@ -77,10 +85,10 @@ def rl_overrides(
     # Whether verl serves a judge.
     judged = grouped and judge is not None and verl_rewards.is_served(settings["reward"])
     if not grouped:
-        reward = verl_rewards.verified_reward(settings)
+        reward = verl_rewards.verified_reward(settings, verified)
     else:
         files = PartFiles(judge_prompt, judge, scorer_python)
-        reward = verl_rewards.group_reward(settings, files, parts, task=task, seed=seed)
+        reward = verl_rewards.group_reward(settings, files, parts, task=task, form=form, seed=seed)
         verl_rewards.check_held(settings, stage)
     overrides = {
         **_data(settings, data, seed),
@@ -89,6 +97,7 @@ def rl_overrides(
         **_loss(settings),
         **_rollouts(settings, seed),
         **reward,
+        **({_CHAT_TEMPLATE: _NO_TEMPLATE} if form in CONTINUED_KINDS else {}),
         **_trainer(settings, stage, checkpoints, judged=judged),
     }
     if hardware["device"] == "cuda":

@@ -19,6 +19,8 @@ from grrm.files import UserError
 Overrides = dict[str, Any]
 
 JUDGE = "reward.reward_model.model_path"
+CODE_BLOCK = "codeblock-think"
+"""The form of translations unless their prompt is of another kind."""
 DEDICATED = "reward.reward_model.enable_resource_pool"
 _SERVER = "reward.reward_model.rollout"
 _KWARGS = "+reward.reward_kwargs."
@@ -54,6 +56,10 @@ class PartFiles:
     python: str = ""
 
 
+_MANAGER = "reward.reward_manager.module.path"
+_JUDGING = ("pkg://grrm.rewards.group", "GroupRewardManager")
+_SELF_JUDGING = ("pkg://grrm.verl_plugin.self_judging", "SelfJudgingRewardManager")
+
 MOST_HELD = 32_768
 """Rollouts that one reward worker can hold while they wait for their siblings."""
 
@@ -80,12 +86,12 @@ def is_served(reward: Mapping[str, Any]) -> bool:
     return KINDS[reward["kind"]].asks in ("judge", "parts")
 
 
-def verified_reward(settings: Mapping[str, Any]) -> Overrides:
-    """The reward of a stage that learns from verified rankings."""
+def verified_reward(settings: Mapping[str, Any], module: str = "ranking_score") -> Overrides:
+    """The reward of a stage that learns from what is annotated; `module` of grrm.rewards scores answers."""
     overrides: Overrides = {
         "reward.num_workers": 1,
         "reward.reward_manager.name": "dapo",
-        "reward.custom_reward_function.path": "pkg://grrm.rewards.ranking_score",
+        "reward.custom_reward_function.path": f"pkg://grrm.rewards.{module}",
         "reward.custom_reward_function.name": "compute_score",
     }
     buffer = settings["overlong_buffer"]
@@ -101,7 +107,13 @@ def verified_reward(settings: Mapping[str, Any]) -> Overrides:
 
 
 def group_reward(
-    settings: Mapping[str, Any], files: PartFiles, parts: Mapping[str, PartFiles], *, task: str, seed: int
+    settings: Mapping[str, Any],
+    files: PartFiles,
+    parts: Mapping[str, PartFiles],
+    *,
+    task: str,
+    form: str,
+    seed: int,
 ) -> Overrides:
     """The reward of a stage whose rollouts are judged group by group.
 
@@ -110,6 +122,7 @@ def group_reward(
         files: those of the kind; of a mixture the model is the one that verl serves.
         parts: those of a mixture's parts, by name.
         task: what the rows hold, translation or conversation.
+        form: kind of the prompt in the rows.
         seed: of the order of candidates.
 
     Raises:
@@ -129,11 +142,13 @@ def group_reward(
         "max_failure_rate",
     )
     served = files.model is not None and is_served(reward)
+    by_policy = reward["placement"] == "policy"
+    module, manager = _SELF_JUDGING if by_policy else _JUDGING
     return {
         "reward.num_workers": 1,  # siblings meet in one worker
         "reward.reward_manager.source": "importlib",
-        "reward.reward_manager.module.path": "pkg://grrm.rewards.group",
-        "reward.reward_manager.name": "GroupRewardManager",
+        _MANAGER: module,
+        "reward.reward_manager.name": manager,
         # Without a function verl takes the judge for a classifier.
         "reward.custom_reward_function.path": "pkg://grrm.rewards.group",
         "reward.custom_reward_function.name": "compute_score",
@@ -143,12 +158,17 @@ def group_reward(
         f"{_KWARGS}max_response_length": settings["max_response_length"],
         **{f"{_KWARGS}{name}": reward[name] for name in shared},
         **(_other_kind(reward) if not entry.has_semantics else {}),
-        **(_endpoint(_KWARGS, reward) if entry.asks == "judge" and not served else {}),
+        **(_endpoint(_KWARGS, reward) if by_policy or (entry.asks == "judge" and not served) else {}),
         **_checkpoint(_KWARGS, reward, files),
         **_function(_KWARGS, reward),
-        **_parts(reward, parts, served=served),
+        **_parts(reward, parts, served=served or by_policy),
         **({f"{_KWARGS}task": task} if task != "translation" else {}),
-        **{f"{_KWARGS}{name}": reward[name] for name in ("chosen", "tolerant") if name in reward},
+        **({f"{_KWARGS}form": form} if form != CODE_BLOCK else {}),
+        **{
+            f"{_KWARGS}{name}": reward[name]
+            for name in ("chosen", "tolerant", "empty_reward")
+            if name in reward
+        },
     }
 
 
@@ -250,7 +270,9 @@ def _checkpoint(key: str, reward: Mapping[str, Any], files: PartFiles) -> Overri
 
 
 def judges_over_http(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Options of each client of a judge that is asked over HTTP, not served by verl."""
+    """Options of each client of a judge over HTTP that is not served by verl, nor the policy itself."""
+    if config.get(_MANAGER) == _SELF_JUDGING[0]:
+        return []
     prefixes = [match[1] for key in config if (match := _ENDPOINT.fullmatch(key))]
     return [
         {key.removeprefix(prefix): value for key, value in config.items() if key.startswith(prefix)}

@@ -18,7 +18,9 @@ from grrm.prompts import PointwisePrompt, RankingPrompt, TranslationPrompt
 CandidateOrder: TypeAlias = Literal["row", "shuffled"]
 
 # The server's failures, not the model's: nothing is recorded, so that a later run asks again.
-SERVER_FAILURES = frozenset({"timeout", "connection", "rate_limit", "server", "circuit_open", "deadline"})
+SERVER_FAILURES = frozenset(
+    {"timeout", "connection", "rate_limit", "server", "malformed", "circuit_open", "deadline"}
+)
 
 
 @dataclass

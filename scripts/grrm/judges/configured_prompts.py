@@ -11,11 +11,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from grrm.catalogue.rewards import KINDS
-from grrm.config import alignment_prompt_of, grpo_runs, pieces_of, prompt_file, translation_prompt_of
+from grrm.config import (
+    alignment_prompt_of,
+    grpo_runs,
+    pieces_of,
+    prompt_file,
+    trained_stages,
+    translation_prompt_of,
+)
 from grrm.files import UserError
 from grrm.functions import check_function
 from grrm.judges.prompts import KEYWORDS, JudgePrompt, PromptKind, check_judge_prompt, load_template_prompt
 from grrm.prompts import (
+    REWARDED_KINDS,
     TRANSLATION_KINDS,
     UPSTREAM,
     PointwisePrompt,
@@ -55,7 +63,9 @@ def check_prompts(config: Mapping[str, Any]) -> None:
     if (file := config["prompts"]["ranking"]) != UPSTREAM:
         _check_known(file, load_ranking_prompt(file).columns, SHARED_COLUMNS if made else None)
     if (file := config["prompts"]["translation"]) != UPSTREAM:
-        _check_known(file, load_translation_prompt(file).columns, SHARED_COLUMNS if made else None)
+        _check_known(file, _translation_prompt(config).columns, SHARED_COLUMNS if made else None)
+    if (file := config["mt_sft"].get("judging")) is not None:
+        _check_known(file, load_pointwise_prompt(file).columns, SHARED_COLUMNS if made else None)
     for piece in _pieces(config):
         if "function" in piece:
             check_function(piece["function"], "mt_grpo.reward.function")
@@ -76,6 +86,20 @@ def check_prompts(config: Mapping[str, Any]) -> None:
         file = config["evaluate"]["llm_judge"]["prompt"]
         asked = asked_columns("judge_translation", load_templates(file, "judge_translation"))
         _check_known(file, asked, TEST_COLUMNS if made else None)
+
+
+def _translation_prompt(config: Mapping[str, Any]) -> TranslationPrompt:
+    """The translation model's: its SFT teaches the paper's form; a model that is taken may know another."""
+    kinds = [] if "mt_sft" in trained_stages(config) or config["rl_engine"] != "verl" else REWARDED_KINDS
+    return load_translation_prompt(config["prompts"]["translation"], *kinds)
+
+
+def translation_form(config: Mapping[str, Any]) -> str:
+    """Kind of the prompt that translations answer; empty for that of the paper, codeblock-think."""
+    if config["prompts"]["translation"] == UPSTREAM:
+        return ""
+    kind = _translation_prompt(config).kind
+    return "" if kind == "codeblock-think" else kind
 
 
 def _pieces(config: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -154,8 +178,8 @@ def _further(config: Mapping[str, Any], task: str) -> Collection[str]:
     file = config["prompts"][task]
     if file == UPSTREAM:
         return ()
-    load: Callable[[str], Prompt] = load_ranking_prompt if task == "ranking" else load_translation_prompt
-    return load(file).columns - SHARED_COLUMNS
+    prompt = load_ranking_prompt(file) if task == "ranking" else _translation_prompt(config)
+    return prompt.columns - SHARED_COLUMNS
 
 
 def _may_name_columns(kind: str, prompt: str) -> bool:

@@ -62,7 +62,13 @@ def score_segments(
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, tokenizer = load_model(folder)
-    model.to(device)
+    return score_loaded(model.to(device), tokenizer, segments, batch_size), _signature(folder, weights)
+
+
+def score_loaded(model: Any, tokenizer: Any, segments: Sequence[Segment], batch_size: int) -> list[float]:
+    """BLEURT score of each segment (ref, mt), by what `load_model` has loaded, where it is."""
+    import torch
+
     # Segments of like length share a batch, so little is padded.
     order = sorted(range(len(segments)), key=lambda i: len(segments[i]["ref"]) + len(segments[i]["mt"]))
     scores = [0.0] * len(segments)
@@ -70,10 +76,10 @@ def score_segments(
         batch = order[start : start + batch_size]
         inputs = _encode(tokenizer, [segments[i] for i in batch], model.config.max_position_embeddings)
         with torch.inference_mode():
-            logits = model(**inputs.to(device)).logits.flatten().float().tolist()
+            logits = model(**inputs.to(model.device)).logits.flatten().float().tolist()
         for i, score in zip(batch, logits, strict=True):
             scores[i] = score
-    return scores, _signature(folder, weights)
+    return scores
 
 
 def load_model(folder: Path) -> tuple[Any, Any]:

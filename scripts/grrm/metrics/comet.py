@@ -170,22 +170,32 @@ def train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> No
     Raises:
         UserError: there are fewer rows than a batch.
     """
+    _train_tiny(folder, rows, settings, "regression_metric")
+
+
+def train_tiny_referenceless(folder: Path, rows: Sequence[Segment], settings: TinyModel) -> None:
+    """The same without references, in the place of a CometKiwi."""
+    _train_tiny(folder, rows, settings, "referenceless_regression_metric")
+
+
+def _train_tiny(folder: Path, rows: Sequence[Segment], settings: TinyModel, kind: str) -> None:
     import torch
-    from comet.models import RegressionMetric
+    from comet.models import str2model
 
     check_rows(rows, settings)
     torch.manual_seed(settings.seed)
     (folder / CHECKPOINT).parent.mkdir(parents=True)
     _make_encoder(folder / ENCODER, [text for row in rows for text in (row["src"], row["ref"])], settings)
     hparams = _hparams(str(folder / ENCODER), settings)
-    model = RegressionMetric(**hparams)
+    model = str2model[kind](**hparams)
 
     def loss_of(batch: Sequence[Segment]) -> Any:
         inputs, targets = model.prepare_sample(list(batch), stage="fit")
         return model.compute_loss(model(**inputs), targets)
 
     fit(model, loss_of, rows, settings)
-    _write_checkpoint(folder, model, {**hparams, "pretrained_model": str(ENCODER)}, settings.steps)
+    stored = {**hparams, "pretrained_model": str(ENCODER)}
+    _write_checkpoint(folder, model, stored, settings.steps, kind)
     # Loading needs configuration and tokenizer only.
     (folder / ENCODER / "model.safetensors").unlink()
 
@@ -240,7 +250,7 @@ def _make_encoder(folder: Path, texts: Sequence[str], settings: TinyModel) -> No
     XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
 
 
-def _write_checkpoint(folder: Path, model: Any, hparams: Mapping[str, Any], steps: int) -> None:
+def _write_checkpoint(folder: Path, model: Any, hparams: Mapping[str, Any], steps: int, kind: str) -> None:
     import pytorch_lightning
     import torch
 
@@ -252,7 +262,5 @@ def _write_checkpoint(folder: Path, model: Any, hparams: Mapping[str, Any], step
         "hyper_parameters": dict(hparams),
     }
     torch.save(checkpoint, folder / CHECKPOINT)
-    text = yaml.safe_dump(
-        {**hparams, "class_identifier": "regression_metric", "load_pretrained_weights": False}
-    )
+    text = yaml.safe_dump({**hparams, "class_identifier": kind, "load_pretrained_weights": False})
     (folder / HPARAMS).write_text(text, encoding="utf-8")

@@ -79,6 +79,7 @@ def scores_document(
     systems: Sequence[System],
     bootstrap: Bootstrap,
     means: Mapping[str, Sequence[str]] | None = None,
+    also: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """Scores of all systems with intervals, and the difference of each system to the first one, in pairs.
 
@@ -92,8 +93,10 @@ def scores_document(
         systems: scored on the same segments; the first is the baseline.
         bootstrap: how the intervals are made.
         means: by name, test sets whose scores are averaged; they stand in `by_set` beside single sets.
+        also: names of two systems each, whose differences are given too, after those to the first one.
     """
     baseline, *others = systems
+    compared = [*((baseline.name, other.name) for other in others), *also]
     means = means or {}
     selections = _selections(baseline.parts, means)
     resampled = {system.name: _resample(system, bootstrap) for system in systems}
@@ -106,13 +109,11 @@ def scores_document(
         ],
         "differences": [
             {
-                "baseline": baseline.name,
-                "system": system.name,
-                **_compared(
-                    baseline.parts, resampled[baseline.name], resampled[system.name], selections, bootstrap
-                ),
+                "baseline": before,
+                "system": after,
+                **_compared(baseline.parts, resampled[before], resampled[after], selections, bootstrap),
             }
-            for system in others
+            for before, after in compared
         ],
     }
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grrm.preflight.forecast import Range, Table, shown_range
+from grrm.preflight.forecast import Table, shown_range
+from grrm.preflight.speeds import Range
 
 
 @dataclass(frozen=True)

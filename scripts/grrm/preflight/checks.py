@@ -20,7 +20,7 @@ from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
 from grrm.preflight.gpus import check_gpus, cuda_of_lock
 from grrm.preflight.held_folders import check_trainings
 from grrm.preflight.jobs import Job, check_time, job
-from grrm.preflight.judges import check_judges
+from grrm.preflight.judges import check_asked, check_judges
 from grrm.preflight.own_metrics import check_own_metrics
 from grrm.preflight.rules import planned_rules
 from grrm.preflight.storage import Need, check_space, check_write, size_of
@@ -28,6 +28,8 @@ from grrm.preflight.storage import Need, check_space, check_write, size_of
 Software = Literal["uv", "conda", "apptainer"]
 
 _GPU_ENVIRONMENTS = {"sft_cuda", "rl_cuda"}
+_ASKING = {"propose_candidates", "annotate_rankings", "annotate_translations"}
+"""Rules that ask a teacher, and systems beside it."""
 # Bytes of an environment unpacked, if nothing of it lies in uv's cache on the same disk.
 _ENVIRONMENT_BYTES = {
     "train": 6.3e9,
@@ -118,6 +120,8 @@ def check_experiment(
     findings += _check_hub(config, workflow)
     results = workflow / "results" / config["experiment"]
     findings += check_judges(config, trained)
+    if any(one.rule in _ASKING for one in jobs):
+        findings += check_asked(config)
     findings += check_own_metrics(config, results / "data/translation_test.parquet")
     return merge(findings)
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,27 +33,7 @@ from grrm.data.rows import read_rows
 from grrm.data.sample import make_tables
 from grrm.files import UserError, read_lines, read_yaml
 from grrm.model_folder import parameters as parameters_of
-
-
-class Range(NamedTuple):
-    """A low and a high end, both 0 or more."""
-
-    low: float
-    high: float
-
-    def __mul__(self, other: object) -> Range:
-        if isinstance(other, Range):
-            return Range(self.low * other.low, self.high * other.high)
-        assert isinstance(other, int | float)
-        return Range(self.low * other, self.high * other)
-
-    def __add__(self, other: object) -> Range:
-        assert isinstance(other, Range)
-        return Range(self.low + other.low, self.high + other.high)
-
-    def at(self, speed: Range) -> Range:
-        """What this much takes at a speed: the low end at the high one."""
-        return Range(self.low / speed.high, self.high / speed.low)
+from grrm.preflight.speeds import Range, learning_seconds, rl_seconds, tokens, with_adapters
 
 
 @dataclass(frozen=True)
@@ -325,71 +305,17 @@ def _gpu_seconds(
     assumptions: Mapping[str, Any],
 ) -> Range:
     row = TRAININGS[name]
-    prompt, answer = (_tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
+    prompt, answer = (tokens(f"{row.task}_{part}", assumptions) for part in ("prompt", "answer"))
     if settings.get("finetuning") == "lora":
-        assumptions = _with_adapters(assumptions)
+        assumptions = with_adapters(assumptions)
     if row.engine == "sft":
         batch = _rows_a_step(settings, gpus)
         examples = steps * batch if settings["epochs"] is None else rows * settings["epochs"]
         return learning_seconds((prompt + answer) * examples, parameters, assumptions)
     prompts = steps * settings["train_batch_size"]
     # One call of the judge for each group.
-    judged = _tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
+    judged = tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
     return rl_seconds(prompt, answer, prompts * settings["rollouts"], judged, parameters, assumptions)
-
-
-def _with_adapters(assumptions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The assumptions where adapters alone are trained."""
-    speed = assumptions["speed"]
-    training = Range(*speed["training"]["range"]) * Range(*speed["lora"]["range"])
-    return {**assumptions, "speed": {**speed, "training": {"range": training}}}
-
-
-def learning_seconds(tokens: Range, parameters: float, assumptions: Mapping[str, Any]) -> Range:
-    """What one GPU takes to learn so many tokens of examples."""
-    (training,) = _speeds(parameters, assumptions, "training")
-    seconds: Range = tokens.at(training) * Range(*assumptions["speed"]["overhead"]["range"])
-    return seconds
-
-
-def rl_seconds(
-    prompt: Range,
-    answer: Range,
-    rollouts: Range,
-    judged: Range,
-    parameters: float,
-    assumptions: Mapping[str, Any],
-) -> Range:
-    """What one GPU takes for reinforcement learning.
-
-    Args:
-        prompt: tokens of one.
-        answer: likewise.
-        rollouts: all of them.
-        judged: tokens that a judge writes about all of them, which the run serves; of a model of the same
-            size.
-        parameters: of the model.
-        assumptions: see config/forecast.yaml.
-    """
-    training, scoring, generation = _speeds(parameters, assumptions, "training", "scoring", "generation")
-    seconds = (
-        (answer * rollouts).at(generation)
-        + ((prompt + answer) * rollouts).at(scoring)
-        + ((prompt + answer) * rollouts).at(training)
-        + judged.at(generation)
-    )
-    total: Range = seconds * Range(*assumptions["speed"]["overhead"]["range"])
-    return total
-
-
-def _speeds(parameters: float, assumptions: Mapping[str, Any], *works: str) -> list[Range]:
-    """Tokens a second and GPU of a model of this size."""
-    speed = assumptions["speed"]
-    return [Range(*speed[work]["range"]) * (speed["parameters"] / parameters) for work in works]
-
-
-def _tokens(part: str, assumptions: Mapping[str, Any]) -> Range:
-    return Range(*assumptions["tokens"][part]["range"])
 
 
 def parameters_of_training(

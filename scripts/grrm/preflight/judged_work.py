@@ -14,13 +14,8 @@ from grrm.catalogue.rewards import KINDS
 from grrm.catalogue.trainings import TRAININGS, Training
 from grrm.config.rewards import pieces_of, rewarded_trainings
 from grrm.config.stages import planned_trainings, taken_models, trained_stages, value_of
-from grrm.preflight.forecast import (
-    Range,
-    learning_seconds,
-    parameters_of_training,
-    rl_seconds,
-    shown_range,
-)
+from grrm.preflight.forecast import parameters_of_training, shown_range
+from grrm.preflight.speeds import Range, learning_seconds, rl_seconds, tokens
 
 # Rows of toy tables by training, below the section of its part.
 _JUDGED = {"judge_pairwise": 2, "alignment_judge": 2}
@@ -133,7 +128,7 @@ def _work(row: Training, config: Mapping[str, Any], folder: Path, assumptions: M
     parameters = parameters_of_training(row.name, config, assumptions, folder)
     if isinstance(parameters, str):
         return replace(work, unknown=parameters)
-    prompt, answer = _read_and_written(row, assumptions)
+    prompt, answer = read_and_written(row, assumptions)
     if row.engine == "rl":
         judged = _judged_by_itself(row, config, steps, assumptions)
         written = Range(rollouts or 0, rollouts or 0)
@@ -143,8 +138,10 @@ def _work(row: Training, config: Mapping[str, Any], folder: Path, assumptions: M
     return replace(work, gpu_hours=seconds * (1 / 3600))
 
 
-def _read_and_written(row: Training, assumptions: Mapping[str, Any]) -> tuple[Range, Range]:
-    """Tokens of a prompt and of what is written or learned, in a training of this section."""
+def read_and_written(row: Training, assumptions: Mapping[str, Any]) -> tuple[Range, Range]:
+    """Tokens of a prompt and of what is written or learned."""
+    if not row.part:
+        return tokens(f"{row.task}_prompt", assumptions), tokens(f"{row.task}_answer", assumptions)
     asked, response, verdict = (
         Range(*assumptions["tokens"][part]["range"])
         for part in ("conversation_prompt", "conversation_answer", "judge_answer")

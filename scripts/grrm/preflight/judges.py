@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from grrm import event_loop
+from grrm.asking.chat import question
+from grrm.asking.client import JudgeClient
 from grrm.asking.options import JudgeOptions
 from grrm.catalogue.rewards import KINDS
 from grrm.config.environment import without_variables_of
 from grrm.config.rewards import alignment_prompt_of, pieces_of, rewarded_trainings, translation_prompt_of
+from grrm.config.teacher import asked_sections
 from grrm.files import UserError
 from grrm.metrics.llm_judge import load_prompt, score_segments
 from grrm.preflight.findings import Finding, failed, ok
-from grrm.prompts import UPSTREAM, asked_columns, load_templates
+from grrm.prompts import UPSTREAM, asked_columns, find_translation_prompt, load_templates
 from grrm.rewards.kinds import ScoringOptions
 from grrm.rewards.trial import try_judges
 from grrm.urls import shown
@@ -44,6 +47,43 @@ def check_judges(config: Mapping[str, Any], trained: Collection[str] | None = No
     if "llm_judge" in config["evaluate"]["metrics"] and trained is None:
         findings.append(_try_metric(config["evaluate"]["llm_judge"]))
     return findings
+
+
+def check_asked(config: Mapping[str, Any]) -> list[Finding]:
+    """A finding for each endpoint of a section `teacher`: what it says to one question, beside the budget."""
+    sections = {key: one for key, one in asked_sections(config).items() if one["url"] is not None}
+    return [_try_asked(key, section) for key, section in sections.items()]
+
+
+def _try_asked(key: str, section: Mapping[str, Any]) -> Finding:
+    try:
+        options = JudgeOptions(
+            model=section["model"],
+            url=section["url"],
+            key_variable=section["key_variable"],
+            timeout=section["timeout"],
+            retries=1,
+            outage_patience=0.0,
+            max_failure_share=1.0,
+        )
+        return ok(key, event_loop.run(_ask(options, section)))
+    except UserError as error:
+        remedy = f"start the server, or correct {key}: url, model, and the key in {section['key_variable']}"
+        return failed(key, str(error), remedy)
+
+
+async def _ask(options: JudgeOptions, section: Mapping[str, Any]) -> str:
+    """Ask for a translation; whatever it answers will do, a refusal too."""
+    prompt = find_translation_prompt("plain")
+    asked = prompt.render(src_text="Guten Morgen.", src_lang="de", trg_lang="en")
+    settings = {"max_tokens": section["max_tokens"], "temperature": section["temperature"]}
+    body = {**question(asked, chat=True), **settings, "top_p": section["top_p"], **section["extra"]}
+    async with JudgeClient(options) as client:
+        reply = await client.complete(body, 0)
+    name = f"{options.model} at {shown(options.url)}"
+    if reply.reason not in (None, "refused"):
+        raise UserError(f"{name}: asked one question, it gave no answer: {reply.detail or reply.reason}")
+    return f"{name} answers a question"
 
 
 def _judges(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any], str | None]]:

@@ -15,7 +15,7 @@ from grrm.preflight.gpus import check_driver
 _MARK = "this machine: "
 # To be run by the interpreter of an environment, after the look for a compiler.
 LOOK = f"""{compiler.LOOK}
-import json, platform, re, shutil, tempfile
+import json, platform, re, shutil, sys, tempfile
 
 def text(path):
     try:
@@ -26,9 +26,11 @@ def text(path):
 def free(folder):
     return shutil.disk_usage(folder).free if folder and os.path.isdir(folder) else None
 
+missing = [path for path in sys.argv[1:] if not os.path.exists(path)]
 driver = re.search(r"Kernel Module\\D*([0-9.]+)", text("/proc/driver/nvidia/version"))
 temporary = tempfile.gettempdir()
 print({_MARK!r} + json.dumps({{
+    "missing": missing,
     "processor": platform.machine(),
     "driver": driver and driver[1],
     "folder": os.getcwd(),
@@ -41,6 +43,7 @@ print({_MARK!r} + json.dumps({{
 """
 _GB = 10**9
 # Ray's session, compiled kernels, and what a job unpacks.
+_SHARED = "keep checkout, environments.folder and the Python of both on storage that all machines see"
 _TEMPORARY = 5 * _GB
 _HOME = 1 * _GB
 
@@ -67,7 +70,7 @@ def check_machine(asked: Asked, status: int, words: str) -> list[Finding]:
 
     Args:
         asked: what for.
-        status: exit status of LOOK, run there.
+        status: exit status of LOOK, run there with the paths that have to be there.
         words: what it printed.
     """
     if missing := _missing(asked, words):
@@ -77,7 +80,8 @@ def check_machine(asked: Asked, status: int, words: str) -> list[Finding]:
         last = next((line for line in reversed(words.splitlines()) if line.strip()), "no answer")
         return [unknown("machine", f"{asked.where} could not be asked: {last}")]
     seen: dict[str, Any] = json.loads(found)
-    return [*_processor(asked, seen), *_folders(asked, seen), *_drivers(asked, seen)]
+    lacking = [failed("machine", f"{asked.where} does not have {path}", _SHARED) for path in seen["missing"]]
+    return [*lacking, *_processor(asked, seen), *_folders(asked, seen), *_drivers(asked, seen)]
 
 
 def check_processor(where: str, processor: str, environments: Mapping[str, str | None]) -> list[Finding]:
@@ -96,11 +100,10 @@ def check_processor(where: str, processor: str, environments: Mapping[str, str |
 
 def _missing(asked: Asked, words: str) -> Finding | None:
     """What srun says where a machine does not have what the login node has."""
-    shared = "keep checkout, environments.folder and the Python of both on storage that all machines see"
     if re.search(r"execve\(\).*No such file|: No such file or directory", words) and asked.python in words:
-        return failed("machine", f"{asked.where} does not have {asked.python}", shared)
+        return failed("machine", f"{asked.where} does not have {asked.python}", _SHARED)
     if "couldn't chdir" in words:
-        return failed("machine", f"{asked.where} does not have the folder {asked.folder}", shared)
+        return failed("machine", f"{asked.where} does not have the folder {asked.folder}", _SHARED)
     return None
 
 

@@ -32,8 +32,11 @@ from grrm.prompts.prompt_files import (
 )
 from grrm.prompts.targets import ranking_answer, ranking_verdict, translation_answer
 from grrm.prompts.tasks import (
+    CONTINUED_KINDS,
     RANKING_KINDS,
+    REWARDED_KINDS,
     TRANSLATION_KINDS,
+    UNENDING_KINDS,
     PointwisePrompt,
     RankingPrompt,
     TranslationPrompt,
@@ -54,11 +57,14 @@ from grrm.prompts.templates import (
 )
 
 __all__ = [
+    "CONTINUED_KINDS",
     "LANGUAGES",
     "RANKING_KINDS",
     "RANKING_PROMPTS",
+    "REWARDED_KINDS",
     "TRANSLATION_KINDS",
     "TRANSLATION_PROMPTS",
+    "UNENDING_KINDS",
     "UPSTREAM",
     "PointwisePrompt",
     "RankingPrompt",

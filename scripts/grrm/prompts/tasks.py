@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from grrm.extract import answer_tag, before_reasoning, last_code_block, whole_text
+from grrm.extract import (
+    answer_tag,
+    before_reasoning,
+    code_block,
+    in_form,
+    last_code_block,
+    translate_tag,
+    whole_text,
+)
 from grrm.languages import base_language, language_name
 from grrm.prompts.templates import (
     asked_columns,
@@ -42,9 +51,21 @@ TRANSLATION_KINDS: dict[str, Callable[[str], str | None]] = {
     "plain": whole_text,
     "seed-x": before_reasoning,
     "ssr": answer_tag,
+    "think-translate": translate_tag,
 }
-# Kinds of models without a chat template: the prompt is continued as it is.
-_CONTINUED = {"seed-x", "ssr"}
+REWARDED_KINDS: dict[str, Callable[[str], str | None]] = {
+    "codeblock-think": code_block,
+    "plain": whole_text,
+    "seed-x": before_reasoning,
+    "ssr": partial(in_form, names=("think", "answer")),
+    "think-translate": partial(in_form, names=("think", "translate")),
+}
+"""The same while a model is trained: the form must be that which the prompt asks for. None: another form; "":
+the right form, and nothing in it, where that can be told."""
+UNENDING_KINDS = frozenset({"plain", "seed-x"})
+"""Kinds of which a response that was cut looks like one that ended."""
+CONTINUED_KINDS = frozenset({"seed-x", "ssr", "think-translate"})
+"""Kinds of models that are not asked in a chat template: the prompt is continued as it is."""
 
 Columns: TypeAlias = Mapping[str, Any]
 """A row by the names of its columns, for placeholders that are none of the kind's own."""
@@ -184,8 +205,8 @@ class TranslationPrompt:
     Attributes:
         prompt: template of the whole.
         kind: `codeblock-think`: an analysis, then the translation in a code block; `plain`: nothing but the
-            translation; `seed-x`: the translation, then reasoning if it is asked for; `ssr`: reasoning, then
-            the translation in a tag.
+            translation; `seed-x`: the translation, then reasoning if it is asked for; `ssr` and
+            `think-translate`: reasoning, then the translation in a tag.
     """
 
     prompt: str
@@ -194,7 +215,7 @@ class TranslationPrompt:
     @property
     def chat(self) -> bool:
         """Whether it is put as a user's turn; else the model continues it as it is."""
-        return self.kind not in _CONTINUED
+        return self.kind not in CONTINUED_KINDS
 
     @property
     def columns(self) -> frozenset[str]:

@@ -46,6 +46,7 @@ _KINDS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     },
     "seed-x": _TRANSLATION,
     "ssr": {"prompt": ({"target_language", "source"}, {"source_language", "fence", "target_code"})},
+    "think-translate": _TRANSLATION,
     "judge_pairwise": {
         "prompt": ({"question", "first", "second"}, {"fence", "reference"} | LANGUAGES),
         **_JUDGE,

@@ -15,7 +15,8 @@ from typing import Any
 from grrm.catalogue.trainings import training_of
 from grrm.cluster import devices, load_resources
 from grrm.engines.sessions import read_sessions
-from grrm.preflight.forecast import Range, Stage, forecast_experiment, load_assumptions
+from grrm.preflight.forecast import Stage, forecast_experiment, load_assumptions
+from grrm.preflight.speeds import Range
 from grrm.report.benchmarks import read_benchmarks
 
 _SACCT_COLUMNS = "JobID,ElapsedRaw"

@@ -30,6 +30,7 @@ from grrm.report.summary import (
     format_signatures,
     origin_lines,
     reading,
+    recipe_lines,
     sizes,
     system_name,
 )
@@ -251,12 +252,14 @@ def _rewards(summary: Mapping[str, Any]) -> dict[str, Any] | None:
     metrics = [metric.name for metric in shared]
     return {
         "baseline": found["baseline"]["name"],
+        "first": found["kinds"][0]["kind"],
         "metrics": [_metric(metric) for metric in shared],
         "rows": [
             {
                 "kind": "before",
                 "records": [found["baseline"]["metrics"][metric] for metric in metrics],
                 "differences": [None] * len(metrics),
+                "to_first": [None] * len(metrics),
                 "training": None,
             },
             *(
@@ -264,6 +267,7 @@ def _rewards(summary: Mapping[str, Any]) -> dict[str, Any] | None:
                     "kind": entry["kind"],
                     "records": [entry["metrics"].get(metric) for metric in metrics],
                     "differences": [entry["difference"].get(metric) for metric in metrics],
+                    "to_first": [(entry["to_first"] or {}).get(metric) for metric in metrics],
                     "training": {**entry["training"], "judge_requests": entry["judge_requests"]},
                 }
                 for entry in found["kinds"]
@@ -378,6 +382,7 @@ def _run(summary: Mapping[str, Any]) -> dict[str, Any]:
     changed = ", ".join(f"`{name}`" for name in code["changed"])
     facts = [
         ("Experiment", f"`{summary['experiment']}`, seed {summary['seed']}"),
+        *(("Recipe", line) for line in recipe_lines(summary["configuration"])),
         ("Training on", f"{device}, {hardware['precision']}"),
         (
             "Summarised on",

@@ -10,6 +10,7 @@ from typing import Any
 
 from grrm.catalogue.metrics import Metric, known_metrics
 from grrm.catalogue.trainings import TRAININGS
+from grrm.config.recipe import recipe_name
 from grrm.config.schema import load_schema, validator
 from grrm.files import UserError, read_json
 from grrm.ranking import labels
@@ -127,6 +128,7 @@ def reward_kinds(document: Mapping[str, Any]) -> dict[str, Any]:
                 "system": entry["name"],
                 "metrics": entry["metrics"],
                 "difference": entry["difference"],
+                "to_first": entry["to_first"],
                 "failure_rate": entry["failures"]["rate"],
                 "training": entry["training"],
                 "judge_requests": entry["judge_calls"]["requests"],
@@ -293,6 +295,7 @@ def summary_page(summary: Mapping[str, Any], samples: Sequence[Mapping[str, Any]
     blocks = [
         Block("title", f"Experiment {summary['experiment']}"),
         Block("text", f"Seed {summary['seed']}. {reading(summary)}"),
+        *(Block("text", f"Recipe: {line}") for line in recipe_lines(summary["configuration"])),
     ]
     for task, table in comparison_tables(summary).items():
         records = [record for record in summary["scores"] if record["task"] == task]
@@ -324,7 +327,16 @@ def render_terminal(summary: Mapping[str, Any]) -> str:
     parts = [
         f"{TASKS[task]}, held-out\n{plain_table(table)}" for task, table in comparison_tables(summary).items()
     ]
-    return "\n\n".join([*parts, reading(summary)])
+    recipe = [f"Recipe: {line}" for line in recipe_lines(summary["configuration"])]
+    return "\n\n".join([*recipe, *parts, reading(summary)])
+
+
+def recipe_lines(config: Mapping[str, Any]) -> list[str]:
+    """The recipe that an experiment follows, or in whose style it is, with what is not published."""
+    if (recipe := config.get("recipe")) is None:
+        return []
+    unknown = f" Not published, chosen here: {'; '.join(recipe['open'])}." if recipe.get("open") else ""
+    return [f"{recipe_name(recipe)} ({recipe['source']}).{unknown}"]
 
 
 def reading(summary: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Scores of a COMET or Bradley-Terry checkpoint, computed in a process of its own.
+"""Scores of a COMET, BLEURT or Bradley-Terry checkpoint, computed in a process of its own.
 
 The process may run in another environment than its owner (COMET's libraries and verl's do not go together).
 It speaks JSON lines over its standard input and output, so it needs no port, is found on every machine, and
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from grrm.judges.groups import Group, Judged
 
 Item: TypeAlias = Mapping[str, Any]
-"""What is scored. comet: src, mt and ref (or None); bradley_terry: messages, the last of them scored."""
+"""What is scored. comet: src, mt and ref (or None); bleurt: mt and ref; bradley_terry: messages, the last of
+them scored."""
 Score: TypeAlias = tuple[float | None, str]
 """The score, or None and the reason."""
 
@@ -253,6 +254,31 @@ def load_comet(
         )
         scores = iter(output.scores)
         return [(float(next(scores)), "") if fine else (None, NO_REFERENCE) for fine in usable]
+
+    return score
+
+
+def load_bleurt(
+    folder: Path, device: str, batch_size: int, threads: int
+) -> Callable[[list[Item]], list[Score]]:
+    """A function that scores segments with a BLEURT checkpoint.
+
+    Raises:
+        UserError: see `grrm.metrics.bleurt.load_model`.
+    """
+    import torch
+
+    from grrm.metrics.bleurt import check_folder, load_model, score_loaded
+
+    torch.set_num_threads(threads)
+    check_folder(folder)
+    model, tokenizer = load_model(folder)
+    model.to(device)
+
+    def score(items: list[Item]) -> list[Score]:
+        fine = [item for item in items if (item["ref"] or "").strip()]
+        scores = iter(score_loaded(model, tokenizer, fine, batch_size))
+        return [(next(scores), "") if (item["ref"] or "").strip() else (None, NO_REFERENCE) for item in items]
 
     return score
 

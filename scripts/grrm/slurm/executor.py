@@ -13,6 +13,7 @@ Version 2.8.0 of snakemake-executor-plugin-slurm, on its own:
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import threading
 import time
@@ -22,9 +23,10 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import snakemake_executor_plugin_slurm as plugin
+from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
-from grrm.files import PassingError
+from grrm.files import PassingError, UserError
 from grrm.process import job_status
 from grrm.slurm.queue import is_passing, job_name, keeps_accounts, own_jobs, why_not_again
 
@@ -133,8 +135,9 @@ class PatientExecutor(plugin.Executor):
         """Try a job again only if that may help; a submission that Slurm did not take is no attempt."""
         job, number = job_info.job, job_info.external_jobid
         if number is None:
-            if is_passing(msg or ""):
-                self._submit_later(job, msg or "")
+            said = " ".join((msg or "").partition("    sbatch call:")[0].split())
+            if is_passing(said):
+                self._submit_later(job, said)
                 return
             why = "Slurm refuses it"
         else:
@@ -149,11 +152,10 @@ class PatientExecutor(plugin.Executor):
     def _forget(self, job_info: Any) -> None:
         self._jobs.pop(job_info.external_jobid, None)
 
-    def _submit_later(self, job: Any, words: str) -> None:
+    def _submit_later(self, job: Any, said: str) -> None:
         times, self._refused[job] = self._refused[job], self._refused[job] + 1
         seconds = self.submit_again * min(2**times, 10)
         if times % _WARN_EVERY == 0:
-            said = " ".join(words.partition("    sbatch call:")[0].split())
             self.logger.warning(
                 f"Slurm does not take job {job.jobid} at the moment: {said} It is submitted again, every "
                 f"{seconds:g} s or later; this is no attempt of it."
@@ -289,6 +291,24 @@ def take_over(experiment: str) -> None:
     """Have Snakemake use this executor for Slurm, for the jobs of an experiment."""
     PatientExecutor.experiment = experiment
     ExecutorPluginRegistry().get_plugin("slurm").executor = PatientExecutor
+
+
+def check_extra(cluster: Mapping[str, Any]) -> None:
+    """See that the further options of sbatch are none that the executor gives itself.
+
+    Args:
+        cluster: the configuration's section of that name.
+
+    Raises:
+        UserError: one is; the message names its key.
+    """
+    for kind in ("cpu", "gpu", "network"):
+        for pattern, name in get_forbidden_slurm_options().items():
+            if (extra := cluster[kind]["extra"]) and re.search(pattern, extra):
+                raise UserError(
+                    f"cluster.{kind}.extra is {extra!r}: it must not say the {name}, which others do: "
+                    "see config/cluster.yaml and config/resources.yaml"
+                )
 
 
 def name_of(job: Any, experiment: str, prefix: str = "") -> str:

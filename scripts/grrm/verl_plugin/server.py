@@ -470,6 +470,11 @@ class TransformersServer:
         self._runner = web.AppRunner(chat.application(), access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return self.get_server_address()
+
+    def get_server_address(self) -> tuple[str, int]:
+        """Where it listens: (host, port); named as of verl's vLLM servers."""
+        assert self._runner is not None, "the server is not launched"
         host, port = self._runner.addresses[0][:2]
         return host, port
 

@@ -23,6 +23,7 @@ from grrm.rewards.group.plan import (
     Judgement,
     Plan,
     Rollout,
+    finished,
     overlong_penalty,
     scored,
 )
@@ -123,7 +124,7 @@ class GroupRewards:
             raise UserError(self._stopped)
         if uid in self._released:
             # Its siblings were judged without it: comparable with none of them, so nothing is known about it.
-            plan = self._semantics.plan([rollout.text], source)
+            plan = self._plan([rollout], source)
             late = Judgement("failed" if plan.candidates else "invalid", reason="came after the deadline")
             alone = _Waiting(source, step, expected, rollouts=[rollout])
             return self._finish(uid, alone, plan, late, 0.0)[0]
@@ -173,7 +174,7 @@ class GroupRewards:
     async def _settle(self, uid: str, group: _Waiting) -> None:
         start = time.monotonic()
         try:
-            plan = self._semantics.plan([rollout.text for rollout in group.rollouts], group.source)
+            plan = self._plan(group.rollouts, group.source)
             judgement = await self._ask(plan, group.source)
             self._watch(group, judgement)
             rewards = self._finish(uid, group, plan, judgement, time.monotonic() - start)
@@ -188,6 +189,9 @@ class GroupRewards:
         for answer, reward in zip(group.answers, rewards, strict=True):
             if not answer.done():
                 answer.set_result(reward)
+
+    def _plan(self, rollouts: Sequence[Rollout], source: Group) -> Plan:
+        return self._semantics.plan([finished(rollout, self._options) for rollout in rollouts], source)
 
     def _finish(
         self, uid: str, group: _Waiting, plan: Plan, judgement: Judgement, seconds: float
@@ -243,7 +247,7 @@ def extra_info(
 
     def info(translation: str | None, length: int) -> dict[str, float]:
         values = {
-            "valid": float(translation is not None),
+            "valid": float(bool(translation)),
             "judged": float(translation in scores),
             "judge_score": scores.get(translation or "", 0.0),
             "judge_failed": float(judgement.outcome == "failed"),

@@ -88,7 +88,7 @@ def asking_insistently(
 
 async def score_plan(plan: Plan, source: Group, *, scorer: Scorer) -> Judgement:
     """Have a group scored by any kind; if no rollout's candidate gets a score, the judgement failed."""
-    own = {text for text in plan.translations if text is not None}
+    own = {text for text in plan.translations if text}
     if not own:
         return Judgement("invalid")
     if len(plan.candidates) == 1 and scorer.options.relative:

@@ -41,7 +41,7 @@ class GroupLedger:
             "seconds": round(seconds, 3),
             "scores": judgement.scores,
             # Which candidate each rollout is (None: no translation), so equal translations can be seen.
-            "candidate": [None if t is None else place[t] for t in plan.translations],
+            "candidate": [place[t] if t else None for t in plan.translations],
             "lengths": list(lengths),
             "rewards": list(rewards),
         }

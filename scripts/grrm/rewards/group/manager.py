@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from grrm.asking.client import JudgeClient
 from grrm.asking.options import UNLIMITED, JudgeOptions
 from grrm.asking.served import served_judge
 from grrm.asking.together import Together
+from grrm.judges.questions import Decider
 from grrm.rewards.group.collect import GroupRewards, Place
 from grrm.rewards.group.judging import Ask, AskJudge, asking_insistently, score_plan
 from grrm.rewards.group.options import GroupOptions
@@ -44,12 +45,18 @@ class GroupRewardManager(RewardManager):
         self._train_size, self._validation_size = int(rollout.n), int(rollout.val_kwargs.n)
         data = getattr(config, "data", None)
         self._step_groups = int(data.train_batch_size) if data is not None else 0
-        served = None
-        if judge is not None:
-            served = Served(judge, config.reward.reward_model, judge_tokenizer, options.timeout)
+        served = self.judge_of(config, options, judge, judge_tokenizer)
         together = served.together if served is not None else None
         rounds = together.rounds if together is not None else None
         self._rewards = GroupRewards(options, asking_of(options, served), rounds)
+
+    def judge_of(
+        self, config: Any, options: GroupOptions, judge: str | None, tokenizer: Any
+    ) -> Served | None:
+        """The judge that verl serves, if it serves one; arguments as of `prepare`."""
+        if judge is None:
+            return None
+        return Served(judge, config.reward.reward_model, tokenizer, options.timeout)
 
     async def reward(self, response: Response) -> tuple[float, dict[str, Any]]:
         """The reward of one rollout, once its group is judged."""
@@ -94,11 +101,11 @@ class Served:
         files = str(getattr(tokenizer, "name_or_path", ""))
         self._files = files if Path(files).is_dir() else ""
 
-    def client(self, options: GroupOptions) -> JudgeOptions:
-        """How it is asked by kinds that make many calls a group."""
+    def client(self, options: GroupOptions, url: str = "") -> JudgeOptions:
+        """How it is asked by kinds that make many calls a group; `url` where that is not by its address."""
         served = {
             "model": self._model,
-            "url": f"http://{self._address}/v1",
+            "url": url or f"http://{self._address}/v1",
             "top_p": self._rollout.top_p,
             "extra": {"top_k": self._rollout.top_k},
             "max_tokens": self._rollout.response_length,
@@ -111,6 +118,11 @@ class Served:
         }
         values = {**options.client, **options.judge, **served}
         return JudgeOptions.from_mapping(values, environment={})
+
+    def decider(self, options: GroupOptions) -> Callable[[], Decider]:
+        """Who answers, as `Asking` wants it."""
+        client = JudgeClient(self.client(options), environment={}, together=self.together)
+        return lambda: client
 
     def ask(self, options: GroupOptions) -> AskJudge:
         """Asks it once, as is done for a whole group."""
@@ -140,8 +152,7 @@ def asking_of(options: GroupOptions, served: Served | None = None) -> Ask:
         if by_verl.entry.has_semantics:
             asking = asking_insistently(options, served.ask(options), served.fits)
         else:
-            client = JudgeClient(served.client(options), environment={}, together=served.together)
-            asking = Asking(lambda: client)
+            asking = Asking(served.decider(options))
     elif scoring.entry.has_semantics and scoring.judge is not None:
         asking = asking_insistently(options, JudgeClient(scoring.judge).answer)
     return partial(score_plan, scorer=Scorer(scoring, asking=asking))

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from grrm.catalogue.rewards import KINDS
 from grrm.files import UserError
 from grrm.judges.pointwise import Scale
+from grrm.prompts import REWARDED_KINDS
 from grrm.rewards.kinds.options import MIDDLE, ScoringOptions
 from grrm.rewards.rows import Task
 
@@ -54,6 +55,11 @@ class GroupOptions:
     """Factor on the scores, which go from 0 to 10 (paper, section 4.3: 0.01)."""
     default_reward: float = -0.04
     """Reward of a rollout without a translation (paper: -0.04)."""
+    empty_reward: float | None = None
+    """Reward of a rollout in the right form, but with nothing in it; None: as one without a translation."""
+    form: str = "codeblock-think"
+    """Kind of the prompt that the policy answers (`REWARDED_KINDS`): how a translation is told from the rest
+    of a response, and whether it is there (strict)."""
     max_response_length: int = 0
     """Longest response of the policy in tokens; used by the length penalty only."""
     overlong_buffer: int = 0
@@ -87,6 +93,8 @@ class GroupOptions:
             raise UserError(f"reward: semantics is {self.semantics!r}, expected 'strict' or 'paper'")
         if self.task not in get_args(Task):
             raise UserError(f"reward: task is {self.task!r}, expected 'translation' or 'conversation'")
+        if self.form not in REWARDED_KINDS:
+            raise UserError(f"reward: form is {self.form!r}, expected one of {', '.join(REWARDED_KINDS)}")
         if self.kind not in KINDS:
             raise UserError(f"reward: kind is {self.kind!r}, expected one of {', '.join(KINDS)}")
         if self.scale not in get_args(Scale):
@@ -120,11 +128,13 @@ class GroupOptions:
                 f"reward: overlong_buffer is {self.overlong_buffer}, longer than the longest response "
                 f"({self.max_response_length} tokens)"
             )
-        if self.semantics == "strict" and self.default_reward >= self.neutral_reward:
-            raise UserError(
-                f"reward: default_reward is {self.default_reward}, expected less than the neutral reward "
-                f"{self.neutral_reward} ({NEUTRAL_SCORE} x score_scale): invalid must not pay"
-            )
+        for name in ("default_reward", "empty_reward"):
+            value = getattr(self, name)
+            if self.semantics == "strict" and value is not None and value >= self.neutral_reward:
+                raise UserError(
+                    f"reward: {name} is {value}, expected less than the neutral reward "
+                    f"{self.neutral_reward} ({NEUTRAL_SCORE} x score_scale): invalid must not pay"
+                )
 
     @property
     def neutral_reward(self) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from grrm.prompts import UNENDING_KINDS
 from grrm.rewards.group.options import GroupOptions
 
 Outcome = Literal["judged", "identical", "invalid", "failed"]
@@ -36,7 +37,8 @@ class Plan:
     """What is to be judged of a group."""
 
     translations: tuple[str | None, ...]
-    """One per rollout: its translation, or its response without thinking; None if there is none."""
+    """One per rollout: its translation, or its response without thinking; None if there is none, "" if
+    nothing is in it."""
     candidates: tuple[str, ...]
     """The distinct ones and the chosen response, in the order in which the judge sees them."""
 
@@ -71,6 +73,12 @@ def scored(plan: Plan, scores: Sequence[float | None] | None) -> dict[str, float
     """The candidates of a plan that have a score, with it."""
     pairs = zip(plan.candidates, scores, strict=True) if scores is not None else ()
     return {candidate: float(score) for candidate, score in pairs if score is not None}
+
+
+def finished(rollout: Rollout, options: GroupOptions) -> str:
+    """The response; nothing in the place of one that was cut, where its form does not show whether it was."""
+    unending = options.task == "translation" and options.form in UNENDING_KINDS
+    return "" if unending and 0 < options.max_response_length <= rollout.length else rollout.text
 
 
 def overlong_penalty(length: int, options: GroupOptions) -> float:

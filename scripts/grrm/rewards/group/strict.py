@@ -17,9 +17,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
-from grrm.extract import code_block
 from grrm.judges.groups import Group
 from grrm.judges.translation import drawn_order, strict_scores
+from grrm.prompts import REWARDED_KINDS
 from grrm.rewards.group.options import NEUTRAL_SCORE, GroupOptions
 from grrm.rewards.group.plan import Judgement, Plan, overlong_penalty
 from grrm.rewards.rows import response_text
@@ -32,17 +32,19 @@ class Strict:
     def __init__(self, options: GroupOptions) -> None:
         self._options = options
         self._order = drawn_order(options.seed)
+        self._read = REWARDED_KINDS[options.form]
         self.retries = options.retries
 
     def extract(self, response: str) -> str | None:
-        """The code block that ends a translation, or a response without its thinking; without marks."""
-        text = (response_text if self._options.task == "conversation" else code_block)(response)
+        """The translation in the form that its prompt asks for, or a response without its thinking; without
+        marks."""
+        text = (response_text if self._options.task == "conversation" else self._read)(response)
         return None if text is None else unmark(text)
 
     def plan(self, responses: Sequence[str], source: Group) -> Plan:
         """The distinct ones and the chosen response, in an order drawn from their texts."""
         translations = tuple(self.extract(response) for response in responses)
-        unique = {translation for translation in translations if translation is not None}
+        unique = {translation for translation in translations if translation}
         wanted = self._options.chosen == "among" or len(unique) == 1
         if unique and wanted and source.chosen is not None:
             unique.add(source.chosen)
@@ -61,7 +63,9 @@ class Strict:
         lowest = min(known, default=NEUTRAL_SCORE)
 
         def reward(translation: str | None, length: int) -> float:
-            if translation is None:
+            if translation == "" and options.empty_reward is not None:
+                return options.empty_reward
+            if not translation:
                 return options.default_reward
             if judgement.outcome == "failed":
                 return options.neutral_reward
