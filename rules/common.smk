@@ -56,6 +56,13 @@ from grrm.config import (
     value_of,
     what_to_give,
 )
+from grrm.config.rehearsal import RULES as REHEARSING
+from grrm.config.rehearsal import (
+    judge_at_hand,
+    rehearsed,
+    released_models,
+    start_at_hand,
+)
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_yaml
 from grrm.functions import check_function, file_of
@@ -154,6 +161,7 @@ WANTED = {
     *TAKEN.values(),
     *(PART[name][1] for name in PART if name in TAKEN),
     *models_here(config).values(),
+    *released_models(config),
 } - {None}
 
 
@@ -308,6 +316,14 @@ def annotation_target(wildcards):
     return ANNOTATION_PAGE
 
 
+def rehearsal_target(wildcards):
+    if "rehearsal" not in config:
+        raise WorkflowError(
+            "this configuration has no section 'rehearsal'; add config/rehearsal.yaml behind --configfile"
+        )
+    return rules.report_rehearsal.output.report
+
+
 def judge_targets(*paths):
     """Input of a target; without the section `judges`, an error that says how to get one."""
 
@@ -329,13 +345,19 @@ def named(files):
 
 def settings(*path):
     """A part of the configuration as JSON, for a script's --settings; by default what makes the experiment."""
-    # Where it runs is no part of it.
+    # Where it runs is no part of it, nor that it was rehearsed.
     value = {
-        key: part for key, part in config.items() if key not in ("cluster", "resources")
+        key: part
+        for key, part in config.items()
+        if key not in ("cluster", "resources", "rehearsal")
     }
     for key in path:
         value = value[key]
     return json.dumps(value)
+
+
+# What is still said when a run ends with errors.
+AFTER_ERRORS = []
 
 
 onerror:
@@ -343,4 +365,6 @@ onerror:
         [LOGS, config["environments"]["folder"]], since=STARTED
     ):
         print(error)
+    for report in AFTER_ERRORS:
+        report()
     print("The same command goes on where this one stopped.")

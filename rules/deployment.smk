@@ -1,5 +1,7 @@
 # Where rules run: in which environment, on which machines, with how much of them. Look-ups only.
 
+import atexit
+
 
 def threads(rule):
     """Cores of a rule on each node, from config/resources.yaml."""
@@ -40,6 +42,26 @@ def on_slurm():
         workflow.executor_plugin is not None
         and workflow.executor_plugin.name == "slurm"
     )
+
+
+def say_plan():
+    """After a dry run with `--profile slurm`, whose plan does not say who runs what."""
+    given = " ".join([*sys.argv, os.environ.get("SNAKEMAKE_PROFILE", "")])
+    if workflow.dryrun and "slurm" in given and workflow.dag:
+        # A dry run calls all of them local.
+        rules_run = [
+            job.rule for job in workflow.dag.needrun_jobs(exclude_finished=False)
+        ]
+        print(
+            describe_plan(
+                (rule.name, rule.norun or rule.name in workflow._localrules)
+                for rule in rules_run
+            )
+        )
+
+
+if workflow.is_main_process:
+    atexit.register(say_plan)
 
 
 # Snakemake does not count the GPUs of its own machine: without Slurm one job takes them all, and the next one waits,

@@ -11,6 +11,12 @@ if TEACHER is not None:
     include: "teacher.smk"
 
 
+if "rehearsal" in config:
+
+    include: "rehearsal_names.smk"
+    include: "rehearsal.smk"
+
+
 if config["judges"] is not None:
 
     include: "judge_names.smk"

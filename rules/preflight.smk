@@ -1,7 +1,5 @@
 # Whether the experiment can run here: by itself (snakemake preflight), and before the first job on GPUs or training.
 
-import atexit
-
 import yaml
 
 
@@ -32,26 +30,6 @@ rule preflight:
         "--output {output.findings:q} 2>&1 | tee {log:q}"
 
 
-def say_plan():
-    """After a dry run with `--profile slurm`, whose plan does not say who runs what."""
-    given = " ".join([*sys.argv, os.environ.get("SNAKEMAKE_PROFILE", "")])
-    if workflow.dryrun and "slurm" in given and workflow.dag:
-        # A dry run calls all of them local.
-        rules_run = [
-            job.rule for job in workflow.dag.needrun_jobs(exclude_finished=False)
-        ]
-        print(
-            describe_plan(
-                (rule.name, rule.norun or rule.name in workflow._localrules)
-                for rule in rules_run
-            )
-        )
-
-
-if workflow.is_main_process:
-    atexit.register(say_plan)
-
-
 # Not an input of the trainings: what was true when a model was made says nothing today, and a model must not be
 # made anew because a disk was looked at.
 onstart:
@@ -61,6 +39,9 @@ onstart:
     rules_run = sorted(
         {job.rule.name for job in jobs if not (on_slurm() and job.is_local)}
     )
+    if any(job.rule.name.startswith("rehearse_") for job in jobs):
+        # One that fails is a row of the report: the others go on.
+        workflow.scheduler.keepgoing = True
     on_gpus = any("gres" in job.rule.resources for job in jobs)
     trained = [
         Path(job.output.model).name

@@ -11,6 +11,7 @@ localrules:
     evaluate,
     report,
     judges,
+    rehearse,
 
 
 for training in of_part(""):
@@ -62,6 +63,11 @@ rule judge_comparison:
 rule annotation:
     input:
         annotation_target,
+
+
+rule rehearse:
+    input:
+        rehearsal_target,
 
 
 rule evaluate:

@@ -34,6 +34,7 @@ without quotes, an address without `http://`.
 | `small.yaml`, over `paper.yaml` | a smaller base model on one machine of eight GPUs |
 | `one_gpu.yaml`, over both | the smallest base model on one GPU |
 | `lora.yaml`, over all three | a larger base model on one GPU, with adapters (docs/lora.md) |
+| `rehearsal.yaml`, over any of them | two steps of each training before the experiment (docs/rehearsal.md) |
 | `vllm.yaml` | the demonstration with vLLM on the CPU (docs/vllm.md) |
 | `judges.yaml` | the judges, and a policy against a judge, at toy size on a CPU |
 | `judges_paper.yaml`, over `paper.yaml` | the judges as published, on one machine of eight GPUs |

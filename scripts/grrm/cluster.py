@@ -16,6 +16,7 @@ from typing import Any
 
 from grrm.catalogue.trainings import of_part
 from grrm.config import grpo_runs, has_alignment_judge, is_served_apart, resolve, scoring_model_of
+from grrm.config.rehearsal import RULES, rehearsed
 from grrm.files import UserError, read_yaml
 
 Attempts = Callable[[Any, int], int]
@@ -167,7 +168,18 @@ def _entry(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> di
 
 
 def requests(rule: str, table: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Request]:
-    """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules."""
+    """What `rule` asks for in every run of GRPO, see `request`; the same in all of them for most rules.
+
+    A rehearsal asks for what its training does, by the training's name, but for no more time than
+    `rehearsal.minutes`.
+    """
+    rows = [row for row in rehearsed(config) if row.engine in RULES[rule]] if rule in RULES else []
+    if rows:
+        asked = {row.name: request(f"train_{row.rule_name}", table, config) for row in rows}
+        return {
+            name: replace(one, runtime=min(one.runtime, config["rehearsal"]["minutes"]))
+            for name, one in asked.items()
+        }
     return {run: request(rule, table, config, run) for run in grpo_runs(config)}
 
 

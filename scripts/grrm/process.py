@@ -42,6 +42,31 @@ _PR_SET_CHILD_SUBREAPER = 36
 _ending = threading.Event()  # the workflow is gone: the thread that saw it ends this process
 
 
+class _NoPandas:
+    """Of the finders of modules: finds no pandas, and stops whoever looks for it."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+def leave_pandas_for_later() -> None:
+    """Have pyarrow import pandas only where it is needed.
+
+    With the first value that pyarrow is given it looks whether it is one of pandas's, and imports pandas for
+    that: half a second of every program. If that fails, it imports it where a DataFrame is asked for.
+    """
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None or "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pyarrow.scalar(None)
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
 def run_main(main: Callable[[], object]) -> None:
     """Run a script's `main`: a mistake of the user's ends with one line and exit status 2.
 
@@ -54,6 +79,7 @@ def run_main(main: Callable[[], object]) -> None:
         if isinstance(stream, io.TextIOWrapper):  # what is printed is UTF-8, whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     end_with_workflow()
+    leave_pandas_for_later()
     job = os.environ.get("SLURM_JOB_ID") if os.environ.get(WORKFLOW_PID) else None
     if job:
         job_status(job).unlink(missing_ok=True)

@@ -61,6 +61,23 @@ def test_every_request_carries_its_seed_and_what_ends_a_turn(
     assert shared == {"temperature": 1.0}  # of all rollouts of the batch
 
 
+@pytest.mark.parametrize("info", [{"longest": True}, {"longest": False}, {"index": 3}])
+def test_a_rollout_of_the_longest_length_does_not_end_before_it(
+    monkeypatch: pytest.MonkeyPatch, info: dict[str, Any]
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    async def run(self: Any, sampling_params: dict[str, Any], **kwargs: Any) -> None:
+        sent.append(sampling_params)
+
+    monkeypatch.setattr(single_turn_agent_loop.SingleTurnAgentLoop, "run", run)
+    loop = object.__new__(SeededAgentLoop)
+    loop.rollout_config, loop._ends = SimpleNamespace(seed=0), {"stop_token_ids": [2]}
+    asyncio.run(loop.run({}, **ROW, extra_info=info))
+    is_longest = info.get("longest", False)
+    assert sent[0].get("ignore_eos", False) == is_longest and ("stop_token_ids" in sent[0]) != is_longest
+
+
 def test_a_turn_ends_where_it_does_in_a_base_model_too(tiny_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     end = tokenizer.eos_token_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ def _shorten(executor: Any, seconds: float | None) -> None:
 
 
 if __name__ == "__main__":
+    # What is started in the background by a shell ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     RemoteExecutor.next_seconds_between_status_checks = _interval.setter(_shorten)
     executor.PatientExecutor.submit_again = executor._LOOK_EVERY = _SECONDS
     main()

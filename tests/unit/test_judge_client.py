@@ -29,7 +29,7 @@ from grrm.asking.limits import Breaker, Window
 from grrm.asking.options import JudgeOptions, chat_url
 from grrm.asking.served import served_judge
 from grrm.asking.together import Together
-from grrm.files import UserError
+from grrm.files import PassingError, UserError
 from grrm.judges.groups import Group, distinct
 from grrm.judges.listwise import judge_listwise, order_scores
 from grrm.judges.pairwise import judge_pairwise
@@ -639,7 +639,7 @@ def test_what_is_asked_in_one_message_is_read_like_any_answer() -> None:
 
 def test_a_judge_asked_in_one_message_that_nobody_reaches_stops_the_run() -> None:
     errors, sent = ask_together(502)
-    assert [type(error) for error in errors] == [UserError] * 3
+    assert [type(error) for error in errors] == [PassingError] * 3
     assert "cannot be reached any more" in str(errors[0])
     assert sent == 3  # whole, as often as each would have been by itself
 

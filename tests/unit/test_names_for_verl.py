@@ -22,6 +22,7 @@ NAMES = [
     ("grrm.rewards.ranking_score", "compute_score"),
     ("grrm.rewards.sqm_score", "compute_score"),
     ("grrm.verl_plugin.sampler", "FastPollReplayBuffer"),
+    ("grrm.verl_plugin.self_judging", "SelfJudgingRewardManager"),
     ("grrm.verl_plugin.step_sampler", "ReportingReplayBuffer"),
 ]
 

@@ -159,3 +159,30 @@ def test_a_slurm_job_leaves_its_scripts_status(
     )
     assert done.returncode == status
     assert (stale.read_text() if stale.exists() else None) == left
+
+
+WITHOUT_PANDAS = """
+import sys
+from grrm.process import run_main
+from grrm.schemas import read_table, write_table
+
+def main():
+    row = {"src_text": "a", "trg_text": "b", "src_lang": "zh", "trg_lang": "en"}
+    write_table("table.parquet", [row], "pairs")
+    table = read_table("table.parquet", "pairs")
+    print(table.num_rows, "pandas" in sys.modules)
+    # A function of a user's may need it.
+    import pandas, pyarrow
+    print(table.to_pandas().shape[0], pyarrow.table(pandas.DataFrame({"a": [1]})).num_rows)
+
+run_main(main)
+"""
+
+
+def test_a_program_imports_pandas_only_where_it_is_needed(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PANDAS],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["1", "False", "1", "1"]

@@ -58,12 +58,23 @@ print(json.dumps(failures))
 def rules_with_software() -> dict[str, set[str]]:
     """Lock -> the scripts that rules run with it."""
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "rules").glob("*.smk")):
-        for rule in re.split(r"^(?=\s*(?:use )?rule )", path.read_text(encoding="utf-8"), flags=re.M):
-            software = re.search(r'conda:\s+f?"\.\./envs/([^"]+)\.yaml"', rule)
-            for script in re.findall(r"scripts/(\w+)\.py", rule) if software else ():
-                for name in STAGES.get(software[1], (software[1],)):
-                    found.setdefault(name, set()).add(script)
+    known: dict[str, tuple[str, set[str]]] = {}
+    # Twice: a rule may be made of one in a later file.
+    for path in 2 * sorted((ROOT / "rules").glob("*.smk")):
+        for text in re.split(r"^(?=\s*(?:use )?rule )", path.read_text(encoding="utf-8"), flags=re.M):
+            if not (rule := re.match(r"\s*(?:use rule (\w+) as|rule) (\w+)", text)):
+                continue
+            # What it does not say itself is that of the rule it is made of.
+            software, scripts = known.get(rule[1], ("", set()))
+            if own := re.search(r"conda:\s+(.+)", text):
+                given = re.fullmatch(r'f?"\.\./envs/([^"]+)\.yaml"', own[1])
+                assert given, f"{path}, {rule[2]}: {own[1]}"
+                software = given[1]
+            scripts = {*re.findall(r"scripts/(\w+)\.py", text)} or scripts
+            assert software or "container:" not in text, f"{path}, {rule[2]}: an image without a lock"
+            known[rule[2]] = software, scripts
+            for name in STAGES.get(software, (software,)) if software else ():
+                found.setdefault(name, set()).update(scripts)
     return found
 
 
@@ -81,6 +92,8 @@ def imports(lock: Path, scripts: list[str]) -> dict[str, str]:
 def test_every_environment_of_a_stage_is_among_them() -> None:
     assert set(RULES) == {"driver", "train", "sft_cuda", "rl_cuda", "vllm_cpu", "comet"}
     assert "train_sft" in RULES["sft_cuda"]
+    # With software of its own, but the command of another rule.
+    assert "score_segments" in RULES["driver"] and "score_segments" in RULES["comet"]
 
 
 @pytest.mark.parametrize("environment", sorted(RULES))

@@ -32,7 +32,9 @@ CONFIGURATIONS = [
     *("paper small alignment_gpu",),
 ]
 TARGETS = ["data", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "evaluate", "report", "environments"]
-TABLE = set(yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"])
+RULES = yaml.safe_load((ROOT / "config/resources.yaml").read_text(encoding="utf-8"))["rules"]
+# Those whose jobs go to a cluster's queue.
+TABLE = {rule for rule, asked in RULES.items() if asked.get("where", "queue") == "queue"}
 JUDGED = {"judge_translations"}
 # Rules that differ in their model only share a script; those by `use rule` have that of the rule they use.
 SHARED = {
@@ -48,6 +50,8 @@ SHARED = {
     "train_alignment_sft": "train_sft",
     "render_alignment_grpo": "render_rl",
     "train_alignment_grpo": "train_rl",
+    "rehearse_sft": "rehearse",
+    "rehearse_rl": "rehearse",
 }
 
 
@@ -73,14 +77,23 @@ def overlay(configuration: str) -> list[str]:
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
-    rules = planned_rules(plan(*overlay(configuration)))
+    # With its rehearsal; not of rows that are the user's, nor of nothing.
+    named = ["--config", "rehearsal={trainings: [mt_grpo]}"] if "alignment_gpu" in configuration else []
+    rehearsal = (
+        () if "released" in configuration else ("all", "rehearse", *overlay(f"{configuration} rehearsal"))
+    )
+    output = plan(*(rehearsal or overlay(configuration)), *named)
+    rules = planned_rules(output)
+    if rehearsal:
+        rehearsed = {"rehearse_rl", "report_rehearsal"} | (set() if named else {"rehearse_sft"})
+        assert rehearsed <= rules
     trained = {"train_grrm_sft", "train_grrm_rlvr", "train_mt_sft", "train_mt_grpo"}
     assert rules & trained == (set() if "released" in configuration else trained)
     assert {"summarize", "render_report", "check_leakage"} <= rules
     # What the preflight looks at by itself, but for those that have targets of their own.
     looked_at = {job.rule for job in jobs_of(experiment(*configuration.split()), ROOT)}
     apart = {rule for rule in TABLE if re.search("alignment|judge_|ask_judge|bradley", rule)} - JUDGED
-    assert looked_at - apart == rules & TABLE - {"download_dataset", "build_environment"}
+    assert looked_at - apart == rules & TABLE - apart
 
 
 def test_every_configuration_is_among_them() -> None:
@@ -180,6 +193,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
         assert called == {SHARED.get(name, name)}, f"rule {name} calls {called}"
     called = set.union(*scripts.values())
     tools = {
+        "explain_group",
         "run_workflow",
         "lock_environments",
         "print_summary",

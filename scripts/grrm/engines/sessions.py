@@ -20,6 +20,9 @@ from typing import Any
 
 from grrm.files import PassingError, UserError, read_json, write_json
 
+STEP_TIMES = "GRRM_STEP_TIMES"
+"""Variable of the environment: where a supervised training notes when steps and checkpoints were done."""
+
 
 @contextmanager
 def recorded(working: Path, hardware: Mapping[str, Any] | None, *, every: float = 30.0) -> Iterator[None]:

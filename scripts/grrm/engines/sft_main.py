@@ -29,13 +29,14 @@ def main() -> None:
     from grrm.engines.cpu_devices import restore_to_numbered_cpus
     from grrm.engines.sft_lengths import heed_lengths
     from grrm.engines.sft_rendering import heed_rendering
+    from grrm.engines.step_times import StepTimes
     from grrm.engines.stop_callback import StopWhenAsked
 
     restore_to_numbered_cpus()
     heed_lengths(ours[-1].removeprefix(BAD_ROWS) if ours else "error")
     try:
         heed_rendering(read_yaml(sys.argv[1]))
-        run_exp(callbacks=[StopWhenAsked()])
+        run_exp(callbacks=[StopWhenAsked(), StepTimes()])
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -22,6 +22,7 @@ from trl import RewardConfig, RewardTrainer
 from grrm.data.judge_data import read_records
 from grrm.data.records import Preferred
 from grrm.engines.rendering import check_tokenizer
+from grrm.engines.step_times import StepTimes
 from grrm.engines.stop_callback import StopWhenAsked
 from grrm.engines.trl import weights_dtype
 from grrm.files import UserError, read_yaml, write_jsonl
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        callbacks=[StopWhenAsked()],
+        callbacks=[StopWhenAsked(), StepTimes()],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(working)))
     trainer.save_model(str(working))

@@ -15,7 +15,7 @@ JUDGE_SERVER = "reward.reward_model.rollout"
 # MiB for the KV cache of a server on a CPU: some ten thousand tokens of the demonstration's models.
 KV_CACHE_MB = 256
 # Launched, not rendered: which rollouts come out is chance either way, and does not make another training.
-_SEEDED = {
+SEEDED = {
     f"{POLICY_SERVER}.agent.agent_loop_config_path": str(
         Path(__file__).parents[1] / "verl_plugin/agent_loops.yaml"
     ),
@@ -57,7 +57,7 @@ def vllm_on_cpu(server: str, cache: int) -> Overrides:
 
 def launch(config: Mapping[str, Any]) -> Overrides:
     """What one launch adds to a rendered configuration: a seed of its own for each of vLLM's rollouts."""
-    return dict(_SEEDED) if config.get(f"{POLICY_SERVER}.name") == "vllm" else {}
+    return dict(SEEDED) if config.get(f"{POLICY_SERVER}.name") == "vllm" else {}
 
 
 def environment(python: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ QUERY = "index,name,memory.total,driver_version,uuid,compute_mode"
 _DRIVERS = {11: (450, 80, 2), 12: (525, 60, 13), 13: (580, 65, 6)}
 # The experiment was published on GPUs of 80 GB; 24 GB carry the smallest overlay.
 _SMALLEST_MB = 22_000
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,31 @@ def parse_gpus(text: str) -> list[Gpu]:
         if len(row) >= 5 and row[0].isdigit() and row[2].isdigit():
             found.append(Gpu(int(row[0]), row[1], int(row[2]), *(field.strip() for field in row[3:6])))
     return found
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """Memory of a GPU that is in use, in bytes; others' is counted too."""
+
+    gpu: Gpu
+    used: int
+
+
+USE_QUERY = f"{QUERY},memory.used"
+"""As `QUERY`, with what is in use."""
+
+
+def parse_use(text: str, devices: str | None) -> list[GpuUse]:
+    """Use of the GPUs that CUDA lets a program see.
+
+    Args:
+        text: nvidia-smi's CSV (see `USE_QUERY`).
+        devices: CUDA_VISIBLE_DEVICES, see `chosen_gpus`.
+    """
+    rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if len(row) == 6]
+    used = {row[0].strip(): int(row[5]) * _MIB for row in rows if row[5].strip().isdigit()}
+    gpus = parse_gpus("\n".join(", ".join(row[:5]) for row in rows))
+    return [GpuUse(gpu, used[str(gpu.index)]) for gpu in chosen_gpus(gpus, devices) if str(gpu.index) in used]
 
 
 def chosen_gpus(gpus: Sequence[Gpu], devices: str | None) -> list[Gpu]:

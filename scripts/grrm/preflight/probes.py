@@ -16,7 +16,17 @@ from typing import Any
 from grrm.files import UserError
 from grrm.preflight.compiler import check_compiler
 from grrm.preflight.findings import Finding, failed, failures
-from grrm.preflight.gpus import QUERY, Gpu, check_gpus, chosen_gpus, cuda_of_environment, parse_gpus
+from grrm.preflight.gpus import (
+    QUERY,
+    USE_QUERY,
+    Gpu,
+    GpuUse,
+    check_gpus,
+    chosen_gpus,
+    cuda_of_environment,
+    parse_gpus,
+    parse_use,
+)
 from grrm.preflight.jobs import Job, check_jobs, check_memory_of_jobs, sbatch_arguments, verdict
 from grrm.preflight.machine import LOOK, Asked, check_machine, check_quota
 from grrm.preflight.partitions import Cluster, parse_cluster
@@ -112,6 +122,12 @@ def visible_gpus() -> tuple[list[Gpu] | None, str]:
     there, devices = parse_gpus(words), os.environ.get("CUDA_VISIBLE_DEVICES")
     chosen = chosen_gpus(there, devices)
     return chosen, f"CUDA_VISIBLE_DEVICES is {devices!r}" if there and not chosen else words
+
+
+def used_memory() -> list[GpuUse]:
+    """What the GPUs that a program of this machine sees have in use now; none without nvidia-smi."""
+    status, words = _run("nvidia-smi", f"--query-gpu={USE_QUERY}", "--format=csv,noheader,nounits")
+    return parse_use(words, os.environ.get("CUDA_VISIBLE_DEVICES")) if status == 0 else []
 
 
 def require_gpus(wanted: int, python: str) -> None:

@@ -3,7 +3,7 @@
 rollout.agent.default_agent_loop = seeded_single_turn, defined in agent_loops.yaml beside this file. verl
 0.9.1 sends vLLM no seed, or (full_determinism) the same one with every request, which makes siblings equal.
 And it lets vLLM end a rollout at the end of a text alone: a base model, whose chat turns end with another
-token, would go on and speak for the user.
+token, would go on and speak for the user. In a rehearsal some rollouts go on to the longest length.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class SeededAgentLoop(SingleTurnAgentLoop):
             (int(kwargs["index"]), messages),
             int(kwargs["session_id"]),
         )
-        output: AgentLoopOutput = await super().run({**sampling_params, **self._ends, "seed": seed}, **kwargs)
+        is_longest = (kwargs.get("extra_info") or {}).get("longest")
+        ends = {"ignore_eos": True} if is_longest else self._ends
+        output: AgentLoopOutput = await super().run({**sampling_params, **ends, "seed": seed}, **kwargs)
         return output
 
 
