@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,6 +57,22 @@ def main(argv: list[str] | None = None) -> None:
     wheel = args.flash_attn if args.flash_attn != "build" else None
     if wheel and not urlsplit(wheel).scheme and not Path(wheel).is_file():
         raise UserError(f"{wheel}: no such wheel; it is the key environments.flash_attn")
+    with _in_turn(args.folder.parent):
+        record = _build(args, wheel)
+    write_json(args.output, record)
+
+
+@contextlib.contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """One environment at a time: two at once would both download what uv can share between them."""
+    with (folder / ".building").open("w") as file:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(args: argparse.Namespace, wheel: str | None) -> dict[str, Any]:
+    """Create the environment and install its packages; what there is to record."""
     python = args.folder / "bin" / "python"
     _uv(args.uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(args.folder))
     # Bytecode once, here: every process of a run would else compile the same modules anew.
@@ -76,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         constraints = ["--constraints", str(args.lock)]
         _uv(args.uv, "pip", "install", "--python", str(python), *constraints, *args.extra)
         record["extra"] = args.extra
-    write_json(args.output, record)
+    return record
 
 
 def install_flash_attn(uv: str, python: Path, wheel: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,19 @@ def test_packages_of_the_users_own_come_after_the_locked_ones_and_change_none(
     assert "pip sync --require-hashes" in sync
     assert install.endswith(f"--constraints {tmp_path}/sft_cuda.txt wordfreq==3.1.1 regex")
     assert "extra" not in build()
+
+
+def test_environments_are_built_one_after_the_other(tmp_path: Path) -> None:
+    """Two at once would both download what they share, and uv could not share it between them."""
+    uv = tmp_path / "uv"
+    uv.write_text(f"#!/bin/sh\necho begin >> {tmp_path}/order\nsleep 0.3\necho end >> {tmp_path}/order\n")
+    uv.chmod(0o755)
+    builds = []
+    for name in ("train", "comet"):
+        (tmp_path / f"{name}.txt").write_text("torch==2.11.0 \\\n    --hash=sha256:00\n")
+        command = [sys.executable, str(ROOT / "scripts/build_environment.py"), "--uv", str(uv)]
+        command += ["--lock", str(tmp_path / f"{name}.txt"), "--folder", str(tmp_path / "built" / name)]
+        builds.append(subprocess.Popen([*command, "--output", str(tmp_path / f"built/{name}.json")]))
+    assert [build.wait() for build in builds] == [0, 0]
+    # Each asks uv twice, for a virtual environment and for packages.
+    assert (tmp_path / "order").read_text().split() == ["begin", "end"] * 4
