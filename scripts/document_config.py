@@ -17,23 +17,22 @@ _INTRODUCTION = """\
 
 Written by `make docs` from `config/schemas/config.schema.yaml`; do not edit.
 
-`config/config.yaml` is the demonstration. Overlays are laid over it in the order they are named, and
-replace single keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`; `--config seed=1`
-comes last. A wrong key or value stops the workflow before anything runs. So does what can be taken two ways:
-a key that stands twice or that YAML reads as no text (`on`, `1`), a number that is none (`.nan`), a date
-without quotes, an address without `http://`.
+`config/config.yaml` is the demonstration. Overlays are laid over it in the given order and replace single
+keys: `snakemake -n --configfile config/paper.yaml config/paper_cla.yaml`. `--config seed=1` comes last. A
+wrong key or value stops the workflow before anything runs. So does anything ambiguous: a duplicate key, a key
+that YAML does not read as text (`on`, `1`), `.nan`, a date without quotes, an address without `http://`.
 
-| overlay | experiment |
+| Overlay | Experiment |
 | --- | --- |
 | `smoke.yaml` | a few steps of every stage on real languages, on a CPU |
-| `example_files.yaml`, over `smoke.yaml` | the same on files of one's own (docs/own_data.md) |
+| `example_files.yaml`, over `smoke.yaml` | the same on your own files (docs/own_data.md) |
 | `paper.yaml` | the paper's, on two machines of eight GPUs |
 | `paper_cla.yaml`, over `paper.yaml` | its translation model with cross-lingual augmentation |
 | `paper_fork.yaml`, over `paper.yaml` | the paper's with the authors' own trainer, a fork of verl |
 | `paper_released.yaml`, over `paper.yaml` | evaluation of the released models, without training |
 | `small.yaml`, over `paper.yaml` | a smaller base model on one machine of eight GPUs |
 | `one_gpu.yaml`, over both | the smallest base model on one GPU |
-| `lora.yaml`, over all three | a larger base model on one GPU, with adapters (docs/lora.md) |
+| `lora.yaml`, over all three | a larger base model on one GPU, with LoRA (docs/lora.md) |
 | `rehearsal.yaml`, over any of them | two steps of each training before the experiment (docs/rehearsal.md) |
 | `vllm.yaml` | the demonstration with vLLM on the CPU (docs/vllm.md) |
 | `judges.yaml` | the judges, and a policy against a judge, at toy size on a CPU |
@@ -41,7 +40,7 @@ without quotes, an address without `http://`.
 | `recipes/*.yaml`, over `paper.yaml` | published recipes of this field (docs/recipes.md) |
 | `alignment_gpu.yaml`, over `paper.yaml` and `small.yaml` | a 7B policy against an LLM judge over HTTP |
 
-`config/published_settings.yaml` lists every setting of the published runs and what became of it.
+`config/published_settings.yaml` lists every setting of the published runs and how it is handled here.
 """
 
 _TYPES = {

@@ -209,5 +209,5 @@ def test_the_forecast_knows_what_is_trained() -> None:
 
 def test_the_defaults_are_those_that_the_schema_tells() -> None:
     text = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert f"Rank of the adapters; {RANK} without it" in text
-    assert f"divided by the rank; {ALPHA} without it" in text
+    assert f"Rank of the adapters; default {RANK}" in text
+    assert f"divided by the rank; default {ALPHA}" in text
