@@ -34,7 +34,7 @@ STARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "brief": ("brief SFT", {"mt_sft": {"max_steps": 150, "save_steps": 150}}),
     "both": (
         "SFT on both tasks",
-        {"mt_sft": {"max_steps": 900, "save_steps": 900, "judging": "config/prompts/toy_sqm.yaml"}},
+        {"mt_sft": {"max_steps": 700, "save_steps": 700, "judging": "config/prompts/toy_sqm.yaml"}},
     ),
 }
 """What a recipe begins at -> that in words, and what is changed of its SFT."""
