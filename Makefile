@@ -17,7 +17,7 @@ TRAIN := .snakemake/environments/train/bin/python
 COMET := .snakemake/environments/comet/bin/python
 VLLM := .snakemake/environments/vllm_cpu/bin/python
 # Parts of make test-full.
-FULL := other_processor teacher taught rehearsal recipes paper_runs judge_runs real_model images
+FULL := other_processor teacher taught rehearsal recipes paper_runs paper_batches judge_runs scale faults real_model images
 TRL := .snakemake/environments/trl/bin/python
 # What pytest reports of each folder; read when make test ends.
 TIMES := .snakemake/times

@@ -21,11 +21,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+sys.path.extend([str(Path(__file__).parents[1] / folder) for folder in ("scripts", "tests")])
 
 import psutil
 import yaml
@@ -197,28 +196,13 @@ def tokens_of(outputs: Sequence[Any]) -> int:
 
 @contextmanager
 def vllm_server(config: dict[str, Any]) -> Iterator[Callable[[int], Ask]]:
-    import ray
-    from verl.workers.rollout.replica import RolloutMode
+    from vllm_server import server_alone, without_ray
 
-    from grrm.verl_plugin.vllm_replica import EndingServer
-
-    # The server as an ordinary object: it asks Ray for these two things only.
-    ray.get_runtime_context = lambda: SimpleNamespace(get_job_id=lambda: f"benchmark{os.getpid()}")
-    ray.util.get_node_ip_address = lambda: "127.0.0.1"
+    without_ray(job=f"benchmark{os.getpid()}")
     whole = section(config)
     with asyncio.Runner() as runner:
         runner.get_loop()
-        server = EndingServer(
-            config=whole.rollout,
-            model_config=whole.model,
-            rollout_mode=RolloutMode.HYBRID,
-            workers=[],
-            replica_rank=0,
-            node_rank=0,
-            gpus_per_node=1,
-            nnodes=1,
-            cuda_visible_devices="0",
-        )
+        server = server_alone(whole.rollout, whole.model)
         runner.run(server.launch_server())
 
         async def ask(requests: list[dict[str, Any]]) -> int:

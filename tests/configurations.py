@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -24,8 +24,10 @@ from grrm.config.rewards import (
 from grrm.engines.llamafactory import sft_config
 from grrm.engines.verl import rl_overrides
 from grrm.engines.verl_fork import fork_overrides
+from grrm.engines.verl_judges import judge_overrides
 from grrm.engines.verl_rewards import PartFiles
 from grrm.judges.configured_prompts import translation_form
+from grrm.judges.prompts import load_judge_prompt
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +74,23 @@ def render_rl(config: Mapping[str, Any], stage: str, **changes: Any) -> dict[str
         return fork_overrides(settings, **arguments, seed=config["seed"])
     prompt = Path(config["prompts"]["ranking"]) if judged else None
     return rl_overrides(settings, **arguments, judge_prompt=prompt, seed=config["seed"])
+
+
+def render_judge(config: Mapping[str, Any], kind: Literal["pointwise", "pairwise"]) -> dict[str, Any]:
+    """verl's overrides of a judge's training, as the workflow names its files."""
+    results, stage, judges = Path("results") / config["experiment"], f"judge_{kind}", config["judges"]
+    return judge_overrides(
+        judges[kind],
+        stage=stage,
+        reward=kind,
+        tag=load_judge_prompt(judges["prompts"][kind], f"judge_{kind}").tag,  # type: ignore[arg-type]
+        model=results / f"models/{stage}_base",
+        data=results / f"prepared/{stage}_train.parquet",
+        checkpoints=results / "checkpoints" / stage,
+        seed=config["seed"],
+        hardware=config["hardware"],
+        validation_data=results / f"prepared/{stage}_test.parquet",
+    )
 
 
 def recipe(name: str, *more: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a configuration for GPUs must have changed to run on a CPU, and why: the one list of it.
 
 Everything else of a rendered run is executed as a GPU would get it: the engines and their placement, bf16,
-packing, dynamic batches, batch sizes and lengths, losses, sleep and wake calls, validation, checkpoints.
+packing, dynamic batches, numbers of prompts and rollouts, lengths, losses, sleep and wake calls, validation,
+checkpoints.
 docs/vllm.md shows this list as what a CPU cannot prove.
 """
 
@@ -31,6 +32,14 @@ ONE_DEVICE = {
 }
 """Of a run on several GPUs, each 1 on a CPU: one training process and one server, alone."""
 
+PACK = "actor_rollout_ref.actor.ppo_max_token_len_per_gpu"
+PACKED = (
+    "prompt and answer together",
+    "packs of 16,384 tokens (verl's default): flash-attn goes over each sequence of a pack by itself, "
+    "torch's attention over the square of the whole pack",
+)
+"""Of a run with dynamic batches: the tokens of a pack, which holds the longest sequence that is rendered."""
+
 SERVER_CHANGES = {
     "enable_sleep_mode": "memory that a CPU does not give back: calls of sleep and wake come, and do nothing",
     "kv_cache_memory_bytes": "the share gpu_memory_utilization of a GPU's memory",
@@ -54,6 +63,8 @@ def on_cpu(rendered: Mapping[str, Any], *, kv_cache: int = KV_CACHE) -> dict[str
     """
     changed = {key: value for key, (value, _) in CHANGES.items()}
     changed |= {key: 1 for key in ONE_DEVICE if rendered.get(key, 1) != 1}
+    if rendered["actor_rollout_ref.actor.use_dynamic_bsz"]:
+        changed[PACK] = rendered["data.max_prompt_length"] + rendered["data.max_response_length"]
     for server, name in SERVERS.items():
         if rendered.get(name) == "vllm":
             changed |= vllm_on_cpu(server, kv_cache)

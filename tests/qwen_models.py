@@ -14,8 +14,17 @@ from tiny_model import CHAT_TEMPLATE
 
 # Ids of the special tokens that Qwen2.5 and Qwen3 share; before them comes the vocabulary.
 FIRST_SPECIAL = 151_643
-SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-END_OF_TEXT, _, END_OF_TURN = SPECIALS
+SPECIALS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>"),
+    *("<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+)
+# Behind them, and not special: they stay in a decoded text.
+ADDED = (
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
+    *("<|repo_name|>", "<|file_sep|>"),
+)
+END_OF_TEXT, _, END_OF_TURN = SPECIALS[:3]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ WORDS = ["the grass is greener on the other side", "a frog in the throat", "B > 
 
 
 def save_tiny_model(
-    folder: Path, tied: bool = False, seed: int = 0, *, width: int = 32, heads: int = 4, positions: int = 256
+    folder: Path,
+    tied: bool = False,
+    seed: int = 0,
+    *,
+    width: int = 32,
+    heads: int = 4,
+    positions: int = 256,
+    texts: Sequence[str] = (),
 ) -> Path:
     """A random Qwen2 of two layers with a byte-level tokenizer.
 
@@ -24,6 +31,7 @@ def save_tiny_model(
         width: of a token's state.
         positions: longest sequence, in tokens.
         heads: of attention, two of them sharing keys and values; vLLM needs a width of 32 for each on a CPU.
+        texts: what the tokenizer is to have whole words of.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -34,12 +42,12 @@ def save_tiny_model(
     byte_level.decoder = decoders.ByteLevel()
     specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=320,
+        vocab_size=320 if not texts else 1024,
         special_tokens=specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    byte_level.train_from_iterator(WORDS * 4, trainer)
+    byte_level.train_from_iterator([*WORDS * 4, *texts], trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_level, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )

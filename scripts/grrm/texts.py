@@ -244,6 +244,22 @@ def end_of_turn(tokenizer: Any) -> int | None:
     return number if known else None
 
 
+def ends_of_answer(tokenizer: Any, *declared: Any) -> set[int]:
+    """Tokens that end an answer: the tokenizer's, the end of a chat turn, and those that a model declares.
+
+    Args:
+        tokenizer: of transformers.
+        declared: values of eos_token_id.
+    """
+    return named_tokens(tokenizer.eos_token_id, end_of_turn(tokenizer), *declared)
+
+
+def named_tokens(*values: Any) -> set[int]:
+    """The tokens in values of a setting such as eos_token_id, each a number, a list of them, or None."""
+    numbers = (number for value in values for number in (value if isinstance(value, list) else [value]))
+    return {number for number in numbers if number is not None}
+
+
 def encode_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
     """Tokens of a conversation in the tokenizer's chat template; those of the template alone are special.
 

@@ -23,10 +23,11 @@ from grrm.sampling import (
     processed_log_probs,
     uniform_draws,
 )
+from grrm.texts import ends_of_answer
 from grrm.verl_plugin import generation, server
 from grrm.verl_plugin.generation import Request, generate
 from grrm.verl_plugin.server import ServerSettings, TransformersServer
-from grrm.verl_plugin.weights import copy_weights, eos_token_ids
+from grrm.verl_plugin.weights import copy_weights
 
 PROMPTS = [[5, 6, 7, 8], [40], [9, 10, 11, 12, 13, 14, 15], [5, 6, 7, 8], [100, 101]]
 
@@ -183,10 +184,11 @@ def test_the_models_end_token_can_be_ignored(model: PreTrainedModel) -> None:
 def test_the_end_of_a_turn_is_one_in_a_base_model_too(model: PreTrainedModel, tiny_model: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     of_turn = tokenizer.eos_token_id
-    assert eos_token_ids(model, tokenizer) == {of_turn}
+    assert ends_of_answer(tokenizer, model.generation_config.eos_token_id) == {of_turn}
     base = copy.deepcopy(model)
     tokenizer.eos_token, base.generation_config.eos_token_id = "<|endoftext|>", 0  # as Qwen2.5-7B has it
-    assert eos_token_ids(base, tokenizer) == {0, of_turn} == {tokenizer.eos_token_id, of_turn}
+    ends = ends_of_answer(tokenizer, base.generation_config.eos_token_id)
+    assert ends == {0, of_turn} == {tokenizer.eos_token_id, of_turn}
 
 
 def test_an_end_token_at_the_limit_is_a_stop(model: PreTrainedModel) -> None:

@@ -26,3 +26,12 @@ else:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Heads of 32, which vLLM's attention knows on a CPU."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny"), width=64, heads=2)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A policy that knows two translations, and a judge that prefers either."""
+    from gpu_runs import make_model
+
+    folder = tmp_path_factory.mktemp("models")
+    return {stage: make_model(folder / stage, stage) for stage in ("grrm_rlvr", "mt_grpo")}

@@ -135,6 +135,9 @@ def named(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
 
 def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
     """One of a run's processes. verl starts the judge's server before the policy's."""
+    if which == "router":  # forked by the trainer, of whose name it is
+        (router,) = [process for process in processes if _forked(process)]
+        return router
     whose, _, what = which.partition("'s ")
     judge, policy = named(processes, "ray::EndingServer")
     server = judge if whose == "judge" else policy
@@ -144,16 +147,25 @@ def victim(processes: list[psutil.Process], which: str) -> psutil.Process:
     return engine
 
 
+def _forked(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is not None and process.name().startswith("ray::") and process.cmdline() == parent.cmdline()
+
+
 KILLED = {
     "judge's server": "vllm_server_reward_0_0",
     "policy's engine": r"vllm_server_0_0|EngineDeadError",
     "judge's engine": r"vllm_server_reward_0_0|EngineDeadError",
+    "router": "reward_router_0",
 }
-"""What is killed, one after the other -> how the run names it."""
+"""What is killed, one after the other -> how the run names it. make test has no time for the router."""
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("which", KILLED)
+@pytest.mark.parametrize(
+    "which",
+    [pytest.param(which, marks=pytest.mark.full) if which == "router" else which for which in KILLED],
+)
 def test_what_is_killed_ends_the_run_by_name_and_the_same_command_goes_on(
     attempt: Attempt, which: str
 ) -> None:

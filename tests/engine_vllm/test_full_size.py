@@ -12,12 +12,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-import ray
 import vllm
 from hydra import compose, initialize_config_module
 from verl.workers.config import HFModelConfig
@@ -40,7 +38,7 @@ from grrm.verl_plugin.seeded_loop import further_ends
 from grrm.verl_plugin.vllm_replica import EndingServer
 from on_cpu import SERVER_CHANGES
 from qwen_models import END_OF_TURN, SHAPES, Shape, save_model
-from vllm_server import server_alone
+from vllm_server import server_alone, without_ray
 
 Overlays = tuple[str, ...]
 # Under the judge's and the policy's section: the server's configuration.
@@ -113,8 +111,7 @@ class Servers:
 
     def __init__(self, patch: pytest.MonkeyPatch, folder: Path) -> None:
         self._folder, self.shapes = folder, dict[Path, Shape]()
-        patch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "test"))
-        patch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+        without_ray(patch.setattr)
         patch.setattr(vllm_async_server.AsyncLLM, "from_vllm_config", self._checked)
 
     def _checked(self, vllm_config: VllmConfig, **_: Any) -> None:

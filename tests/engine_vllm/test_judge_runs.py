@@ -1,4 +1,4 @@
-"""The training of a policy against a judge behind an endpoint, as rendered for GPUs, executed on a CPU."""
+"""Trainings of judges, and of a policy against a judge, as they are rendered for GPUs, executed on a CPU."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ from judge_server import Act, Call
 from serving import serving
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(2400)]
+
+
+@pytest.mark.parametrize("stage", ["judge_pointwise", "judge_pairwise"])
+def test_a_judge_learns_from_what_is_annotated(stage: str, tmp_path: Path) -> None:
+    models = {stage: make_model(tmp_path / "start", stage)}
+    run = prepare(on_a_cpu("judges", stage), stage, tmp_path, models, steps=1)
+    run.finish()
+    for metrics in check(run):
+        assert metrics["actor/kl_loss"] >= 0  # there is a model that it is held to
+        assert metrics["reward/valid"] > 0.5
+        assert 0 < metrics["critic/score/mean"] < 1
+    assert validated(run) == [1]
 
 
 def test_a_policy_is_aligned_to_a_judge_behind_an_endpoint(tmp_path: Path) -> None:

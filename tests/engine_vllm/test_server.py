@@ -17,7 +17,6 @@ from uuid import uuid4
 import aiohttp
 import psutil
 import pytest
-import ray
 import torch
 from hydra import compose, initialize_config_module
 from transformers import AutoModelForCausalLM
@@ -28,12 +27,12 @@ from grrm.engines.verl import MODEL
 from grrm.engines.verl_launch import hydra_arguments
 from grrm.verl_plugin import vllm_replica
 from grrm.verl_plugin.vllm_replica import EndingServer
-from vllm_server import server_alone
+from vllm_server import server_alone, without_ray
 
 PROMPTS = [[1, 5, 9, 100 + i] for i in range(8)]
 SAMPLED = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "logprobs": True}
-# In float32, measured: 1e-6 to 2e-6, of tokens that are rarely drawn 2.1e-5; with other weights over 0.1.
-SAME = 1e-4
+# In float32, measured of these samples: 1e-6 to 1.6e-5; with other weights over 0.1.
+SAME = 3e-5
 
 
 @dataclass
@@ -58,9 +57,12 @@ class Served:
         return self.do(ask)
 
     def difference(self) -> float:
-        """The largest difference of the actor's log-probabilities of what the server samples."""
+        """The largest difference of the actor's log-probabilities of what the server samples.
+
+        Seeded: the same tokens at every run, so that what was measured of them holds.
+        """
         worst = 0.0
-        for prompt, output in zip(PROMPTS, self.sample(PROMPTS), strict=True):
+        for prompt, output in zip(PROMPTS, self.sample(PROMPTS, seed=1), strict=True):
             tokens = list(output.token_ids)
             with torch.no_grad():
                 logits = self.actor(torch.tensor([prompt + tokens])).logits[0].double()
@@ -90,18 +92,13 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tiny_model: Path) -> Iterator[Served]:
-    class Context:
-        def get_job_id(self) -> str:
-            return f"test{os.getpid()}"
-
     config = experiment("vllm")
     rendered = render_rl(config, "mt_grpo", max_prompt_length=64, max_response_length=32)
     rendered[MODEL] = str(tiny_model)
     with initialize_config_module("verl.trainer.config", version_base=None):
         whole = compose("ppo_trainer", overrides=hydra_arguments(rendered)).actor_rollout_ref
     patch, runner = pytest.MonkeyPatch(), asyncio.Runner()
-    patch.setattr(ray, "get_runtime_context", Context)
-    patch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    without_ray(patch.setattr, f"test{os.getpid()}")
     runner.get_loop()
     server = server_alone(whole.rollout, whole.model)
     actor = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()

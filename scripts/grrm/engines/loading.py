@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from grrm.texts import named_tokens
+
 
 def end_tokens(folder: Path) -> set[int]:
     """Tokens at which engines stop: those of the folder's generation settings."""
@@ -13,6 +15,4 @@ def end_tokens(folder: Path) -> set[int]:
         settings = GenerationConfig.from_pretrained(folder)
     except OSError:  # without such a file they are those of the model's configuration
         settings = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
-    named = settings.eos_token_id
-    ids = named if isinstance(named, list) else [named]
-    return {token for token in ids if token is not None}
+    return named_tokens(settings.eos_token_id)

@@ -7,7 +7,7 @@ from typing import Any
 
 from grrm.files import UserError
 from grrm.inference.backends import Request
-from grrm.texts import encode_chat, encode_text, end_of_turn
+from grrm.texts import encode_chat, encode_text, ends_of_answer
 
 
 def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
@@ -30,15 +30,12 @@ def encode(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
 
 
 def stop_tokens(tokenizer: Any, *declared: Any) -> set[int]:
-    """Tokens that end an answer: the tokenizer's, those `declared` by a model, and the end of a chat turn.
+    """Tokens that end an answer (`grrm.texts.ends_of_answer`).
 
     Raises:
         UserError: there are none, so that no answer would ever end.
     """
-    ids = [tokenizer.eos_token_id, *declared]
-    stops = {token for value in ids for token in (value if isinstance(value, list) else [value])}
-    stops.add(end_of_turn(tokenizer))
-    stops.discard(None)
+    stops = ends_of_answer(tokenizer, *declared)
     if not stops:
         raise UserError("neither tokenizer nor model names an end token, so no answer would ever end")
     return stops

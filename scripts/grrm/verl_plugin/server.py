@@ -23,9 +23,10 @@ from aiohttp import web
 from transformers import AutoTokenizer
 
 from grrm.sampling import LIMITS, SamplingParams, parse_sampling_params, uniform_draws
+from grrm.texts import ends_of_answer
 from grrm.verl_plugin.completions import ChatEndpoint
 from grrm.verl_plugin.generation import Request, generate
-from grrm.verl_plugin.weights import context_length, copy_weights, eos_token_ids, load_model
+from grrm.verl_plugin.weights import context_length, copy_weights, load_model
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,8 @@ class TransformersServer:
             settings.attn_implementation,
             random=settings.wait_for_weights,
         )
-        self.eos_token_ids = eos_token_ids(self.model, self.tokenizer)
+        declared = getattr(self.model.generation_config, "eos_token_id", None)
+        self.eos_token_ids = frozenset(ends_of_answer(self.tokenizer, declared))
         if not self.eos_token_ids and not settings.ignore_eos:
             raise ValueError(f"{settings.model_path}: neither the model nor the tokenizer names an eos token")
         self.pad_token_id = self.tokenizer.pad_token_id or 0

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from grrm.texts import end_of_turn
-
 
 def load_model(path: str, dtype: str, attn_implementation: str, random: bool) -> PreTrainedModel:
     """A model in evaluation mode, in "float32" or "bfloat16"; `random`: without its folder's weights."""
@@ -21,15 +19,6 @@ def load_model(path: str, dtype: str, attn_implementation: str, random: bool) ->
     else:
         model = AutoModelForCausalLM.from_pretrained(path, **kwargs)
     return model.eval()
-
-
-def eos_token_ids(model: PreTrainedModel, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: the model's own, the tokenizer's, and that which ends a chat turn."""
-    own = model.generation_config.eos_token_id if model.generation_config is not None else None
-    ids = own if isinstance(own, list) else [own]
-    return frozenset(
-        token for token in [*ids, tokenizer.eos_token_id, end_of_turn(tokenizer)] if token is not None
-    )
 
 
 def context_length(model: PreTrainedModel) -> int:
