@@ -66,7 +66,7 @@ LEFT_OUT = {
     *("hardware", "device", "nodes", "gpus_per_node", "precision", "rl_engine", "fork", "checkout", "python"),
     *("start_from", "grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "encoder"),
     *("epochs", "gradient_accumulation", "warmup_ratio", "attention", "deepspeed"),
-    *("preprocessing_workers", "dataloader_workers"),
+    *("preprocessing_workers", "dataloader_workers", "interface", "network", "scratch"),
     *("log_prob_micro_batch_size", "dynamic_batch_size", "top_k", "rollout_engine", "gpu_memory_utilization"),
     *("tensor_parallel", "filter_overlong_prompts", "ulysses", "gradient_checkpointing", "remove_padding"),
     *("overlong_buffer", "validation", "cross_lingual_augmentation"),

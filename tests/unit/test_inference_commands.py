@@ -223,7 +223,8 @@ def test_a_mistake_is_named_before_anything_is_asked(grrm, server, command, mess
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"src_text": "s", "mt_texts": ["p", "q"]}\n{', "a.jsonl, line 2: not valid JSON"),
-        ("a.jsonl", "[]\n", "line 1: '[]'; expected a JSON object"),
+        ("a.jsonl", "[]\n", "no rows"),
+        ("a.jsonl", "[1]\n", "row 0 (the first is 0): '1'; expected a JSON object"),
         ("a.jsonl", '{"source": "s"}\n', "line 1: src_text is missing; found source"),
         ("a.jsonl", '{"src_text": ""}\n', "line 1: src_text is ''; expected a text"),
         ("a.jsonl", '{"src_text": 5}\n', "line 1: src_text is 5; expected a text"),

@@ -81,6 +81,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.chdir(tmp_path)
+    command(folder, "scontrol", "exit 1")  # whatever Slurm this machine has
     return folder
 
 

@@ -87,7 +87,9 @@ def _step(
         preexec_fn=end_with_worker,
     )
     assert process.stdout is not None
-    yield from process.stdout
+    # No `yield from`: Ray sends to the generator, which a file does not take.
+    for line in process.stdout:  # noqa: UP028
+        yield line
     yield process.wait()
 
 
