@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 30.0
+"""Seconds in which what a run has started ends after it."""
 PARTS = ("Snakefile", "rules", "config", "scripts", "envs", "report", "slurm")
 
 
@@ -59,6 +62,23 @@ class Workspace:
         finally:
             if process.poll() is None:
                 process.terminate()
+
+    def kill_when(self, condition: Callable[[], Any], what: str, *arguments: str) -> None:
+        """Start the workflow and kill Snakemake (SIGKILL) once the condition holds; nothing of it is left."""
+        workflow = self.start(*arguments)
+
+        def reached() -> bool:
+            assert workflow.poll() is None, self.log[-3000:]
+            return bool(condition())
+
+        wait_for(reached, 300, what)
+        workflow.send_signal(signal.SIGKILL)
+        workflow.wait()
+        self.nothing_is_left()
+
+    def nothing_is_left(self) -> None:
+        """Ray's daemons and the engines' workers have a while to notice that their parent is gone."""
+        wait_for(lambda: not self.processes(), PATIENCE, "no process of the workflow is left")
 
     @property
     def log(self) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 from pathlib import Path
-
-import shtab
+from typing import Any
 
 from grrm import __version__
 from grrm.files import UserError
@@ -19,8 +18,9 @@ COMMANDS = (
 )
 
 
-# Package that is imported where it is needed -> extra of pyproject.toml that installs it.
+# Package that is imported where it is needed -> extra of pyproject.toml that installs it; "" for none.
 _EXTRAS = {
+    "shtab": "",
     **dict.fromkeys(("httpx", "torch", "transformers", "vllm"), "infer"),
     **dict.fromkeys(("comet", "sacrebleu"), "eval"),
     **dict.fromkeys(("fastapi", "uvicorn"), "serve"),
@@ -40,9 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
-        extra = _EXTRAS[package]
+        extra = _EXTRAS[package] and f"[{_EXTRAS[package]}]"
         raise UserError(
-            f"{package} is not installed here; run pip install -e '.[{extra}]' in this project's folder, or "
+            f"{package} is not installed here; run pip install -e '.{extra}' in this project's folder, or "
             "use the workflow's environment that has it (docs/environments.md)"
         ) from error
 
@@ -56,18 +56,36 @@ def _run(argv: list[str] | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="grrm", description="Group relative reward modelling (GRRM).")
     parser.add_argument("--version", action="version", version=f"grrm {__version__}")
-    shtab.add_argument_to(parser, "--print-completion", help="print what makes a shell complete this command")
+    parser.add_argument(
+        "--print-completion",
+        choices=("bash", "zsh", "tcsh"),
+        action=_PrintCompletion,
+        help="print what makes a shell complete this command",
+    )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         command = import_module(f"grrm.commands.{name.replace('-', '_')}")
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
-        for action in subparser._actions:
-            # What is no number and no choice is offered files, as shells do.
-            if action.type in (None, Path) and not action.choices:
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
     return parser
+
+
+class _PrintCompletion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, _: Any, shell: Any, option: Any = None) -> None:
+        # Here, as the environments of the engines do without it.
+        import shtab
+
+        for action in self._files(parser):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+    def _files(self, parser: argparse.ArgumentParser) -> list[argparse.Action]:
+        """What is no number and no choice is offered files, as shells do."""
+        subparsers = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+        options = [action for each in subparsers.choices.values() for action in each._actions]
+        return [action for action in options if action.type in (None, Path) and not action.choices]
 
 
 def entry() -> None:

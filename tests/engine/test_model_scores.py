@@ -1,4 +1,4 @@
-"""A Bradley-Terry checkpoint in a process of its own (run by the training environment's python)."""
+"""Checkpoints that score, in a process of their own (run by the training environment's python)."""
 
 import asyncio
 import shutil
@@ -14,7 +14,7 @@ from grrm.inference.bradley_terry import load
 from grrm.judges.card import FILE, BradleyTerry, JudgeCard, Pairwise, write_card
 from grrm.judges.groups import Group
 from grrm.rewards.kinds import Scorer, ScoringOptions
-from grrm.rewards.model_scores import ModelOptions, load_bradley_terry
+from grrm.rewards.model_scores import NO_REFERENCE, ModelOptions, _of_complete, load_bradley_terry
 from tiny_model import save_tiny_model
 
 PROMPT = yaml.safe_load((Path(__file__).parents[2] / "config/prompts/toy_pairwise.yaml").read_text())
@@ -74,3 +74,22 @@ def test_a_judge_scores_the_end_of_what_is_longer_than_in_its_training(reward_mo
 def test_a_folder_of_another_kind_stops_the_run(tmp_path):
     with pytest.raises(UserError, match="not a sequence-classification checkpoint"):
         load_bradley_terry(tmp_path, "cpu", 8, 1)
+
+
+def test_segments_without_a_text_that_is_needed_have_a_reason_and_are_not_asked_about():
+    asked = []
+
+    def predict(items):
+        asked.append([item["ref"] for item in items])
+        return [float(len(item["ref"])) for item in items]
+
+    score = _of_complete(["src", "ref"], predict)
+    segments = [("a", "xx"), ("a", " "), (None, "q"), ("b", "yyy")]
+    assert score([{"src": source, "ref": reference} for source, reference in segments]) == [
+        (2.0, ""),
+        (None, NO_REFERENCE),
+        (None, NO_REFERENCE),
+        (3.0, ""),
+    ]
+    assert score([{"src": "", "ref": "x"}]) == [(None, NO_REFERENCE)]
+    assert asked == [["xx", "yyy"]]

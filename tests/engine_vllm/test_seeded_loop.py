@@ -35,17 +35,23 @@ def test_a_seed_depends_on_all_that_it_is_made_of_and_on_nothing_else() -> None:
     assert rollout_seed(0, 2, prompt, 1) == rollout_seed(0, 2, (3, [("user", "frog")]), 1)
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Sampling parameters of the requests that the loop sends on."""
+    found: list[dict[str, Any]] = []
+
+    async def run(self: Any, sampling_params: dict[str, Any], **kwargs: Any) -> None:
+        found.append(sampling_params)
+
+    monkeypatch.setattr(single_turn_agent_loop.SingleTurnAgentLoop, "run", run)
+    return found
+
+
 @pytest.mark.parametrize("ends", [{}, {"stop_token_ids": [2]}])
 @pytest.mark.parametrize("changes", [{}, {"session_id": 2}, {"global_steps": 9}])
 def test_every_request_carries_its_seed_and_what_ends_a_turn(
-    monkeypatch: pytest.MonkeyPatch, changes: dict[str, int], ends: dict[str, list[int]]
+    sent: list[dict[str, Any]], changes: dict[str, int], ends: dict[str, list[int]]
 ) -> None:
-    sent: list[dict[str, Any]] = []
-
-    async def run(self: Any, sampling_params: dict[str, Any], **kwargs: Any) -> None:
-        sent.append(sampling_params)
-
-    monkeypatch.setattr(single_turn_agent_loop.SingleTurnAgentLoop, "run", run)
     loop = object.__new__(SeededAgentLoop)
     loop.rollout_config, loop._ends = SimpleNamespace(seed=0), ends
     shared = {"temperature": 1.0}
@@ -63,14 +69,8 @@ def test_every_request_carries_its_seed_and_what_ends_a_turn(
 
 @pytest.mark.parametrize("info", [{"longest": True}, {"longest": False}, {"index": 3}])
 def test_a_rollout_of_the_longest_length_does_not_end_before_it(
-    monkeypatch: pytest.MonkeyPatch, info: dict[str, Any]
+    sent: list[dict[str, Any]], info: dict[str, Any]
 ) -> None:
-    sent: list[dict[str, Any]] = []
-
-    async def run(self: Any, sampling_params: dict[str, Any], **kwargs: Any) -> None:
-        sent.append(sampling_params)
-
-    monkeypatch.setattr(single_turn_agent_loop.SingleTurnAgentLoop, "run", run)
     loop = object.__new__(SeededAgentLoop)
     loop.rollout_config, loop._ends = SimpleNamespace(seed=0), {"stop_token_ids": [2]}
     asyncio.run(loop.run({}, **ROW, extra_info=info))

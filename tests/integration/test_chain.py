@@ -14,7 +14,7 @@ import re
 import signal
 import subprocess
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,6 @@ import pytest
 from grrm.files import read_yaml
 from hub_server import HubServer, serve
 from workspace import ROOT, Workspace, wait_for
-
-# Ray's daemons and the engines' workers have this long to notice that their parent is gone.
-PATIENCE = 30.0
 
 PAGE = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
 BLOCK = re.compile(
@@ -133,27 +130,6 @@ def command(process: psutil.Process) -> str:
         return ""
 
 
-def nothing_is_left(workspace: Workspace) -> None:
-    def gone() -> bool:
-        return not workspace.processes()
-
-    wait_for(gone, PATIENCE, "no process of the workflow is left")
-
-
-def kill_workflow_when(workspace: Workspace, condition: Callable[[], Any], what: str, *target: str) -> None:
-    """Run towards a target, and kill Snakemake (SIGKILL) as soon as the condition holds."""
-    workflow = workspace.start(*target, *OPTIONS)
-
-    def reached() -> bool:
-        assert workflow.poll() is None, workspace.log[-3000:]
-        return bool(condition())
-
-    wait_for(reached, 300, what)
-    workflow.send_signal(signal.SIGKILL)
-    workflow.wait()
-    nothing_is_left(workspace)
-
-
 def test_the_page_has_these_commands() -> None:
     assert len(COMMANDS) == 8
     assert PAGE.count("```") == 2 * len(BLOCK.findall(PAGE))
@@ -183,7 +159,7 @@ def test_a_file_is_tried_by_itself(workspace: Workspace) -> None:
 
 def test_killed_while_the_judge_is_finetuned_it_goes_on(workspace: Workspace, undisturbed: Workspace) -> None:
     saved = results(workspace) / "checkpoints/grrm_sft/checkpoint-2/trainer_state.json"
-    kill_workflow_when(workspace, saved.exists, "the SFT of the judge has a checkpoint", "grrm_sft")
+    workspace.kill_when(saved.exists, "the SFT of the judge has a checkpoint", "grrm_sft", *OPTIONS)
     assert not (results(workspace) / "models" / "grrm_sft").exists()
     neighbour = undisturbed.start("grrm_sft", *OPTIONS)
     assert workspace.run("grrm_sft", *OPTIONS) == 0, workspace.log[-3000:]
@@ -204,7 +180,7 @@ def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace, un
     wait_for(
         lambda: any("raylet" in command(process) for process in undisturbed.processes()), 300, "Ray is there"
     )
-    kill_workflow_when(workspace, tracker.exists, "RLVR has written a checkpoint", "grrm_rlvr")
+    workspace.kill_when(tracker.exists, "RLVR has written a checkpoint", "grrm_rlvr", *OPTIONS)
     assert not (results(workspace) / "models" / "grrm_rlvr").exists()
     kept = int(tracker.read_text())
     assert workspace.run("grrm_rlvr", *OPTIONS) == 0, workspace.log[-3000:]
@@ -216,7 +192,7 @@ def test_killed_after_a_checkpoint_rlvr_resumes_from_it(workspace: Workspace, un
     assert {1, 2} - {kept} <= steps <= {1, 2}
     log = (results(workspace) / "logs" / "train_grrm_rlvr.log").read_text()
     assert ("has no metrics of steps" in log) == (steps != {1, 2})
-    nothing_is_left(workspace)
+    workspace.nothing_is_left()
 
 
 def test_when_an_engine_is_killed_the_stage_fails_and_can_be_run_again(workspace: Workspace) -> None:
@@ -229,7 +205,7 @@ def test_when_an_engine_is_killed_the_stage_fails_and_can_be_run_again(workspace
     engine.send_signal(signal.SIGKILL)
     assert workflow.wait(120) != 0
     assert "train_mt_grpo.log" in workspace.log, "the failing stage's log is named"
-    nothing_is_left(workspace)
+    workspace.nothing_is_left()
     assert not (results(workspace) / "models" / "mt_grpo").exists()
 
 
@@ -238,7 +214,7 @@ def test_the_command_of_the_page_finishes_the_chain(workspace: Workspace) -> Non
     assert read(workspace, "summary.json")["experiment"] == "example_files"
     steps = [row["step"] for row in workspace.read_jsonl("results/example_files/curves/mt_grpo.jsonl")]
     assert steps == [1, 2]
-    nothing_is_left(workspace)
+    workspace.nothing_is_left()
 
 
 def test_all_stages_train_and_every_test_set_is_scored_by_its_name(workspace: Workspace) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 import yaml
 
 from grrm.judges.card import read_card
-from workspace import Workspace, wait_for
+from workspace import Workspace
 
 RL = {
     "steps": 1,
@@ -62,16 +61,11 @@ def results(workspace: Workspace) -> Path:
 
 def test_a_killed_bradley_terry_training_goes_on_after_its_checkpoint(workspace: Workspace) -> None:
     working = results(workspace) / "checkpoints/judge_bradley_terry"
-    workflow = workspace.start("judge_bradley_terry", *OPTIONS)
 
     def saved() -> bool:
-        assert workflow.poll() is None, workspace.log[-3000:]
         return any(working.glob("checkpoint-*/trainer_state.json"))
 
-    wait_for(saved, 300, "a checkpoint is written")
-    workflow.send_signal(signal.SIGKILL)
-    workflow.wait()
-    wait_for(lambda: not workspace.processes(), 30, "no process is left")
+    workspace.kill_when(saved, "a checkpoint is written", "judge_bradley_terry", *OPTIONS)
     assert not (results(workspace) / "models/judge_bradley_terry").exists()
     # A checkpoint that the kill cut off has no state yet: it does not count.
     complete = [file.parent.name for file in working.glob("checkpoint-*/trainer_state.json")]

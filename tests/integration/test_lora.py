@@ -7,7 +7,6 @@ Adapters change a model that knows something already: it is trained in full firs
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from training_environment import json_from_training_environment
-from workspace import Workspace, wait_for
+from workspace import Workspace
 
 DATA = """
 data:
@@ -85,16 +84,12 @@ def gain(workspace: Workspace, before: str, after: str) -> dict[str, float]:
 def test_sft_goes_on_from_its_adapters_and_learns(workspace: Workspace) -> None:
     make(workspace, "pretrained", translations("pretrained", "mt_sft"))
     working = workspace.folder / "results/adapted/checkpoints/mt_sft"
-    workflow = workspace.start("--configfile", "adapted.yaml", "--", "results/adapted/models/mt_sft")
 
     def saved() -> bool:
-        assert workflow.poll() is None, workspace.log[-3000:]
         return any(working.glob("checkpoint-[24]0/trainer_state.json"))
 
-    wait_for(saved, 300, "mt_sft has a checkpoint")
-    workflow.send_signal(signal.SIGKILL)
-    workflow.wait()
-    wait_for(lambda: not workspace.processes(), 30, "nothing of it is left")
+    training = ("--configfile", "adapted.yaml", "--", "results/adapted/models/mt_sft")
+    workspace.kill_when(saved, "mt_sft has a checkpoint", *training)
     make(workspace, "adapted", translations("adapted", "mt_sft"))
     log = (workspace.folder / "results/adapted/logs/train_mt_sft.log").read_text()
     assert "Resuming training from results/adapted/checkpoints/mt_sft/checkpoint-" in log

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from slurm_commands import SRUN
+
 ROOT = Path(__file__).parents[2]
 TRAIN = ROOT / ".snakemake/environments/train/bin/python"
 NODES = ("grrm-n1", "grrm-n2")
@@ -48,14 +50,7 @@ MANAGEMENT = Network("eth0", "192.168.77.", 24, default=True)
 FAST = Network("ib0", "10.77.0.", 24)
 SIX = Network("ib0", "fd77::", 64)
 
-SRUN = """#!/bin/sh
-while [ "$1" != "--kill-on-bad-exit" ]; do
-  [ "$1" = --nodelist ] && node=$2
-  shift
-done
-shift
-exec ip netns exec $node "$@"
-"""
+IN_NAMESPACE = f'{SRUN}exec ip netns exec $node "$@"\n'
 # Each says who it is, and adds what the other has.
 MEET = """
 import os, torch, torch.distributed as distributed
@@ -145,7 +140,7 @@ def on_the_first(folder: Path, program: str, **variables: str) -> str:
     """What a program prints that runs on the first machine, as a job of two."""
     (folder / "bin").mkdir(exist_ok=True)
     commands = {
-        "srun": SRUN,
+        "srun": IN_NAMESPACE,
         "squeue": "#!/bin/sh\necho 'nodes'\n",
         "scontrol": f'#!/bin/sh\n[ "$1" = show ] && printf "{NODES[0]}\\n{NODES[1]}\\n"\nexit 0\n',
     }

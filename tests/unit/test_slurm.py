@@ -22,21 +22,20 @@ from grrm.slurm.containers import write_container_python
 from grrm.slurm.ray import ray_cluster
 from grrm.slurm.steps import await_all, on_machine, start_steps
 from grrm.slurm.torchrun import torchrun_on_all
+from slurm_commands import SRUN
 from workspace import wait_for
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TWO = Allocation("4711", ("n1", "n2"), gpus=8)
-# Drops srun's own options. The machine "broken" cannot run anything, "dead" never begins.
-SRUN = """#!/bin/sh
-while [ "$1" != "--kill-on-bad-exit" ]; do
-  [ "$1" = --nodelist ] && node=$2
-  shift
-done
-shift
+# The machine "broken" cannot run anything, "dead" never begins.
+SRUN_HERE = (
+    SRUN
+    + """\
 [ "$node" = broken ] && { echo "slurmd: disk failed"; exit 3; }
 [ "$node" = dead ] && exec sleep 60
 exec "$@"
 """
+)
 SQUEUE = """#!/bin/sh
 echo "n[1-2]"
 """
@@ -64,7 +63,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slurm's commands as scripts; grrm is on no path but those that the engines' environments name."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, text in (("srun", SRUN), ("squeue", SQUEUE), ("scontrol", SCONTROL)):
+    for name, text in (("srun", SRUN_HERE), ("squeue", SQUEUE), ("scontrol", SCONTROL)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

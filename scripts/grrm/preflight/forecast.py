@@ -33,7 +33,7 @@ from grrm.data.rows import read_rows
 from grrm.data.sample import make_tables
 from grrm.files import UserError, read_lines, read_yaml
 from grrm.model_folder import parameters as parameters_of
-from grrm.preflight.speeds import Range, learning_seconds, rl_seconds, tokens, with_adapters
+from grrm.preflight.speeds import Range, learning_seconds, rl_parts, tokens, with_adapters
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,8 @@ def _gpu_seconds(
     prompts = steps * settings["train_batch_size"]
     # One call of the judge for each group.
     judged = tokens("ranking_answer", assumptions) * prompts if row.judge else Range(0, 0)
-    return rl_seconds(prompt, answer, prompts * settings["rollouts"], judged, parameters, assumptions)
+    rollouts = prompts * settings["rollouts"]
+    return rl_parts(prompt, answer, rollouts, judged, parameters, assumptions).seconds
 
 
 def parameters_of_training(

@@ -15,7 +15,7 @@ from grrm.catalogue.trainings import TRAININGS, Training
 from grrm.config.rewards import pieces_of, rewarded_trainings
 from grrm.config.stages import planned_trainings, taken_models, trained_stages, value_of
 from grrm.preflight.forecast import parameters_of_training, shown_range
-from grrm.preflight.speeds import Range, learning_seconds, rl_seconds, tokens
+from grrm.preflight.speeds import Range, learning_seconds, rl_parts, tokens
 
 # Rows of toy tables by training, below the section of its part.
 _JUDGED = {"judge_pairwise": 2, "alignment_judge": 2}
@@ -132,7 +132,7 @@ def _work(row: Training, config: Mapping[str, Any], folder: Path, assumptions: M
     if row.engine == "rl":
         judged = _judged_by_itself(row, config, steps, assumptions)
         written = Range(rollouts or 0, rollouts or 0)
-        seconds = rl_seconds(prompt, answer, written, judged, parameters, assumptions)
+        seconds = rl_parts(prompt, answer, written, judged, parameters, assumptions).seconds
     else:
         seconds = learning_seconds((prompt + answer) * (steps * batch), parameters, assumptions)
     return replace(work, gpu_hours=seconds * (1 / 3600))

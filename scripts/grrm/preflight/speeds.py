@@ -41,14 +41,28 @@ def learning_seconds(tokens: Range, parameters: float, assumptions: Mapping[str,
     return seconds
 
 
-def rl_seconds(
+class Parts(NamedTuple):
+    """Seconds of one GPU for the parts of a reinforcement learning, overhead included: writing the rollouts,
+    judging them where the run serves the judge, and log-probabilities and gradients."""
+
+    generation: Range
+    judging: Range
+    learning: Range
+
+    @property
+    def seconds(self) -> Range:
+        """Of all parts."""
+        return self.generation + self.judging + self.learning
+
+
+def rl_parts(
     prompt: Range,
     answer: Range,
     rollouts: Range,
     judged: Range,
     parameters: float,
     assumptions: Mapping[str, Any],
-) -> Range:
+) -> Parts:
     """What one GPU takes for reinforcement learning.
 
     Args:
@@ -60,28 +74,6 @@ def rl_seconds(
         parameters: of the model.
         assumptions: see config/forecast.yaml.
     """
-    parts = rl_parts(prompt, answer, rollouts, judged, parameters, assumptions)
-    return parts.generation + parts.judging + parts.learning
-
-
-class Parts(NamedTuple):
-    """Seconds of one GPU for the parts of a reinforcement learning, overhead included: writing the rollouts,
-    judging them where the run serves the judge, and log-probabilities and gradients."""
-
-    generation: Range
-    judging: Range
-    learning: Range
-
-
-def rl_parts(
-    prompt: Range,
-    answer: Range,
-    rollouts: Range,
-    judged: Range,
-    parameters: float,
-    assumptions: Mapping[str, Any],
-) -> Parts:
-    """As `rl_seconds`, part by part."""
     training, scoring, generation = _speeds(parameters, assumptions, "training", "scoring", "generation")
     overhead, read = Range(*assumptions["speed"]["overhead"]["range"]), (prompt + answer) * rollouts
     return Parts(

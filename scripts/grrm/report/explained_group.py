@@ -85,18 +85,20 @@ def explain(config: Row, rows: Sequence[Row], curve: Sequence[Row], step: int) -
     logged = next((row for row in curve if row["step"] == step and "actor/grad_norm" in row), None)
     if logged is None:
         raise UserError(f"step {step}: the training's curve does not have it")
-    _check(step, groups, stage, logged)
+    sequences = sum(len(row["rewards"]) for row in groups)
+    positive = sum(advantage > 0 for row in groups for advantage in _advantages(row))
+    _check(step, groups, sequences, stage, logged)
     return {
         "step": step,
         "group": chosen,
-        "rollouts": _rollouts(chosen, groups, stage),
+        "rollouts": _rollouts(chosen, sequences, positive, stage),
         "mean": statistics.fmean(chosen["rewards"]),
         "prompts": _prompts(config, chosen),
         "settings": {
             **{key: stage[key] for key in ("rollouts", "sft_coef", "max_grad_norm")},
             **{key: stage["reward"][key] for key in ("score_scale", "default_reward")},
-            "sequences": _sequences(groups),
-            "positive": sum(_positive(row) for row in groups),
+            "sequences": sequences,
+            "positive": positive,
             "outcomes": Counter(row["outcome"] for row in groups),
         },
         "logged": {
@@ -107,9 +109,8 @@ def explain(config: Row, rows: Sequence[Row], curve: Sequence[Row], step: int) -
     }
 
 
-def _check(step: int, groups: Sequence[Row], stage: Row, logged: Row) -> None:
+def _check(step: int, groups: Sequence[Row], sequences: int, stage: Row, logged: Row) -> None:
     """What is told must be what happened: one update, in one batch, and the very rewards of this run."""
-    sequences = _sequences(groups)
     for key, needed in (("mini_batch_size", stage["train_batch_size"]), ("micro_batch_size", sequences)):
         if stage[key] != needed:
             raise UserError(
@@ -124,28 +125,19 @@ def _check(step: int, groups: Sequence[Row], stage: Row, logged: Row) -> None:
         )
 
 
-def _sequences(groups: Sequence[Row]) -> int:
-    return sum(len(row["rewards"]) for row in groups)
-
-
 def _advantages(row: Row) -> list[float]:
     mean = statistics.fmean(row["rewards"])
     return [reward - mean for reward in row["rewards"]]
 
 
-def _positive(row: Row) -> int:
-    return sum(advantage > 0 for advantage in _advantages(row))
-
-
-def _rollouts(row: Row, groups: Sequence[Row], stage: Row) -> list[Rollout]:
+def _rollouts(row: Row, sequences: int, positive: int, stage: Row) -> list[Rollout]:
     reward_keys = ("overlong_buffer", "overlong_penalty")
     options = GroupOptions(
         prompt="judge",
         max_response_length=stage["max_response_length"],
         **{key: stage["reward"][key] for key in reward_keys},
     )
-    positive, names = sum(_positive(group) for group in groups), labels(len(row["candidates"]))
-    found = []
+    names, found = labels(len(row["candidates"])), []
     members = zip(row["candidate"], row["lengths"], row["rewards"], _advantages(row), strict=True)
     for place, length, reward, advantage in members:
         found.append(
@@ -157,7 +149,7 @@ def _rollouts(row: Row, groups: Sequence[Row], stage: Row) -> list[Rollout]:
                 penalty=overlong_penalty(length, options),
                 reward=reward,
                 advantage=advantage,
-                weight=gradient_weight(advantage, _sequences(groups), positive, stage["sft_coef"]),
+                weight=gradient_weight(advantage, sequences, positive, stage["sft_coef"]),
             )
         )
     return found

@@ -238,22 +238,29 @@ def load_comet(
     model = load_model(folder)
     needed = ["src", "mt", "ref"] if model.requires_references() else ["src", "mt"]
 
-    def score(items: list[Item]) -> list[Score]:
-        usable = [all((item[name] or "").strip() for name in needed) for item in items]
-        segments = [
-            {name: item[name] for name in needed} for item, fine in zip(items, usable, strict=True) if fine
-        ]
-        if not segments:
-            return [(None, NO_REFERENCE)] * len(items)
+    def predict(items: list[Item]) -> Sequence[float]:
         output = model.predict(
-            segments,
+            [{name: item[name] for name in needed} for item in items],
             batch_size=batch_size,
             gpus=int(device == "cuda"),
             num_workers=0,
             progress_bar=False,
         )
-        scores = iter(output.scores)
-        return [(float(next(scores)), "") if fine else (None, NO_REFERENCE) for fine in usable]
+        return [float(score) for score in output.scores]
+
+    return _of_complete(needed, predict)
+
+
+def _of_complete(
+    needed: Sequence[str], predict: Callable[[list[Item]], Sequence[float]]
+) -> Callable[[list[Item]], list[Score]]:
+    """A function that scores segments with all texts that a checkpoint needs; others get a reason."""
+
+    def score(items: list[Item]) -> list[Score]:
+        usable = [all((item[name] or "").strip() for name in needed) for item in items]
+        complete = [item for item, fine in zip(items, usable, strict=True) if fine]
+        scores = iter(predict(complete) if complete else ())
+        return [(next(scores), "") if fine else (None, NO_REFERENCE) for fine in usable]
 
     return score
 
@@ -275,12 +282,7 @@ def load_bleurt(
     model, tokenizer = load_model(folder)
     model.to(device)
 
-    def score(items: list[Item]) -> list[Score]:
-        fine = [item for item in items if (item["ref"] or "").strip()]
-        scores = iter(score_loaded(model, tokenizer, fine, batch_size))
-        return [(next(scores), "") if (item["ref"] or "").strip() else (None, NO_REFERENCE) for item in items]
-
-    return score
+    return _of_complete(["ref"], lambda items: score_loaded(model, tokenizer, items, batch_size))
 
 
 def load_bradley_terry(
