@@ -14,7 +14,7 @@ PROGRAM = """
 import json, shutil, sys
 from pathlib import Path
 
-import torch, yaml
+import torch
 from comet.models import UnifiedMetric, XCOMETMetric
 from transformers import MT5Config, MT5ForConditionalGeneration, T5TokenizerFast
 
@@ -58,9 +58,7 @@ for name, (model_class, kind, more) in kinds.items():
     (folder / name / "checkpoints").mkdir(parents=True)
     shutil.copytree(folder / "comet/encoder", folder / name / "encoder")
     hparams = {**dict(model.hparams), "pretrained_model": "encoder"}
-    comet._write_checkpoint(folder / name, model, hparams, 0)
-    hparams |= {"class_identifier": kind}
-    (folder / name / "hparams.yaml").write_text(yaml.safe_dump(hparams))
+    comet._write_checkpoint(folder / name, model, hparams, 0, kind)
 for name in ("comet", *kinds):
     scores, signature = comet.score_segments(folder / name, segments)
     changed, _ = comet.score_segments(folder / name, other_references)
