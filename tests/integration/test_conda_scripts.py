@@ -64,5 +64,5 @@ def test_the_command_is_installed_with_what_it_asks_by_default(prefix: Path, tmp
         "rank", "--model", "nowhere/model", "--backend", "openai", "--base-url", "http://127.0.0.1:9", *texts
     )
     assert "(1 connection)" in asked.stderr and "prompt" not in asked.stderr
-    listed = grrm("export-data", "no_such_entry", "--output", "out")
-    assert "no_such_entry" in listed.stderr and "datasets.yaml" in listed.stderr
+    listed = grrm("export-data", "--dataset", "no_such_entry", "--kind", "pairwise", "--output", "out")
+    assert "'no_such_entry'; there are towerblocks_mt_ranking, " in listed.stderr

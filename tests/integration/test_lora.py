@@ -24,7 +24,7 @@ data:
 PRETRAINED = f"""
 experiment: pretrained
 {DATA}
-mt_sft: {{max_steps: 300, batch_size: 32, learning_rate: 4.0e-3, save_steps: 300}}
+mt_sft: {{max_steps: 200, batch_size: 32, learning_rate: 4.0e-3, save_steps: 200}}
 """
 ADAPTED = f"""
 experiment: adapted
