@@ -255,7 +255,7 @@ def messages(group: Row, text: str, prompt: PointwisePrompt) -> list[dict[str, s
 
 
 def findings(group: Row) -> list[str]:
-    """What the toy world's teacher says about each candidate: "Analysis: A literal, B good" names two."""
+    """What the toy world's teacher says about each candidate of "Analysis: A literal 7, B good 10"."""
     found = group["analysis"].removeprefix("Analysis: ").split(", ")
     return [text.removeprefix(f"{label} ") for label, text in zip(labels(len(found)), found, strict=True)]
 

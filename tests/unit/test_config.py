@@ -193,7 +193,7 @@ def test_a_missing_key_is_named(demo: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("grrm_sft.epochs", 3, ["grrm_sft.max_steps is 1000", "grrm_sft.epochs is 3", "null for the other"]),
+        ("grrm_sft.epochs", 3, ["grrm_sft.max_steps is 1500", "grrm_sft.epochs is 3", "null for the other"]),
         (
             "mt_grpo.steps",
             None,

@@ -13,6 +13,7 @@ from grrm.files import UserError, write_jsonl, write_text
 from grrm.report.explained_group import choose, explain, render
 
 ROOT = Path(__file__).parents[2]
+STEP_OF_THE_PAGE = 5
 CONFIG: dict[str, Any] = {
     "experiment": "tiny",
     "seed": 3,
@@ -127,3 +128,13 @@ def test_the_script_reads_an_experiments_folder(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "curves/mt_grpo.jsonl", [STEP])
     explain_group.main(["--results", str(tmp_path), "--step", "1", "--output", str(tmp_path / "page.md")])
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == render(explained(), CONFIG)
+
+
+def test_the_page_of_the_documentation_is_that_of_a_run(tmp_path: Path) -> None:
+    """Of a finished demonstration's step, as `--extract` kept it."""
+    run, page, step = ROOT / "tests/data/explained_run", tmp_path / "page.md", STEP_OF_THE_PAGE
+    arguments = ["--results", str(run), "--step", str(step), "--output", str(page)]
+    explain_group.main([*arguments, "--extract", str(tmp_path / "again")])
+    assert page.read_text(encoding="utf-8") == (ROOT / "docs/how_it_works.md").read_text(encoding="utf-8")
+    for part in ("config.yaml", *explain_group.PARTS):
+        assert (tmp_path / "again" / part).read_bytes() == (run / part).read_bytes()

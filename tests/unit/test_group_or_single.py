@@ -19,8 +19,10 @@ PROMPT = load_pointwise_prompt(ROOT / SINGLE)
 def test_each_candidate_is_a_row_with_what_was_found_in_it() -> None:
     language = make_language()
     for group in TABLES["grrm_rlvr"]:  # its scores and findings are true
-        true = [describe_errors(language, group["src_text"], text) for text in group["mt_texts"]]
-        assert findings(group) == true
+        scored = zip(group["mt_texts"], group["scores"], strict=True)
+        assert findings(group) == [
+            f"{describe_errors(language, group['src_text'], text)} {score}" for text, score in scored
+        ]
     rows = [*sft_rows(TABLES["grrm_sft"], PROMPT)]
     assert len(rows) == sum(len(group["mt_texts"]) for group in TABLES["grrm_sft"])
 
@@ -39,7 +41,7 @@ def test_what_sft_teaches_is_what_rlvr_rewards() -> None:
 
 
 def test_the_answer_of_a_judge_of_groups_to_one_translation_is_read() -> None:
-    assert PROMPT.read("Analysis: A literal\n\n### Final Ranking:\n\nA\n\n### Scores:\n\nA: 7\n") == 7
+    assert PROMPT.read("Analysis: A literal 7\n\n### Final Ranking:\n\nA\n\n### Scores:\n\nA: 7\n") == 7
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,8 @@ sum of their words; a literal rendering is the gravest error. Two faults of the 
 purpose, because reinforcement learning can repair them:
 
 - the translation data render most idioms literally, so MT-SFT learns to, and MT-GRPO repairs it;
-- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them, and
-  ranks some equals in the order of their labels (a forced choice); GRRM-SFT learns both, and RLVR, which is
-  rewarded by true scores, repairs them.
+- the ranking teacher overlooks most idioms that are rendered literally, neither naming nor counting them;
+  GRRM-SFT learns to, and RLVR, which is rewarded by true scores, repairs it.
 
 The language depends on its own seed alone: two data seeds give two samples of one language.
 """
@@ -32,7 +31,7 @@ MAX_SCORE = 10
 LITERAL_PENALTY = 3  # an idiom rendered word by word
 WORD_PENALTY = 2  # a wrong, missing or additional word
 DEFAULT_ROWS: dict[str, int] = {
-    "grrm_sft": 4000,
+    "grrm_sft": 12000,
     "grrm_rlvr": 1000,
     "mt_sft": 3000,
     "mt_grpo": 800,
@@ -40,7 +39,7 @@ DEFAULT_ROWS: dict[str, int] = {
     "translation_test": 200,
 }
 
-_IDIOMS_PER_SENTENCE = {0: 0.2, 1: 0.5, 2: 0.3}
+_IDIOMS_PER_SENTENCE = {0: 0.2, 1: 0.7, 2: 0.1}  # of two idioms there are but 1,800 sentences
 _LITERAL_IN_MT_SFT = 0.62  # most idioms literal, yet often enough right for sampling to find it
 _NOISE_IN_MT_SFT = 0.02
 _OMISSION_IN_MT_SFT = 0.01
@@ -49,7 +48,6 @@ _NOISE_IN_CANDIDATES = (0.0, 0.0, 0.15, 0.3)
 _COPIED_CANDIDATES = 0.12
 _UNTRANSLATED_NOISE = 0.8  # an error that is easy to see; the other 20 % need the dictionary
 _OVERLOOKED = 0.6  # of the literal idioms, each by itself; what is named is right, so naming more earns more
-_FORCED_CHOICE = 0.3  # of the groups
 _LITERAL = "literal"
 
 Unit = tuple[str, ...]  # one plain word, or the two words of an idiom
@@ -178,18 +176,6 @@ def describe_errors(language: ToyLanguage, source: str, translation: str) -> str
     return _phrase(find_errors(language, source, translation))
 
 
-def break_ties(scores: Sequence[int]) -> list[int]:
-    """The teacher's forced choice: equals are ranked in the order of their labels, one point apart.
-
-    Scores that would fall below zero are left as they are.
-    """
-    order = sorted(range(len(scores)), key=lambda index: (-scores[index], index))
-    forced = list(scores)
-    for better, worse in itertools.pairwise(order):
-        forced[worse] = min(forced[worse], forced[better] - 1)
-    return forced if min(forced) >= 0 else list(scores)
-
-
 def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, list[Row]]:
     """Make the six source tables; no source text occurs twice, within a table or across tables.
 
@@ -202,7 +188,9 @@ def make_tables(seed: int, rows: Mapping[str, int] | None = None) -> dict[str, l
         raise ValueError(f"expected rows of {sorted(DEFAULT_ROWS)}, found {sorted(rows)}")
     language = make_language()
     sentences = unique_sentences(language, random.Random(f"{seed}/sentences"))
-    sources = {name: list(itertools.islice(sentences, count)) for name, count in rows.items()}
+    # The small tables first: tests must not get what the large ones leave of the rare sentences.
+    small_first = sorted(rows.items(), key=lambda table: table[1])
+    sources = {name: list(itertools.islice(sentences, count)) for name, count in small_first}
     rngs = {name: random.Random(f"{seed}/{name}") for name in rows}
     tested = {language.reference(s) for name in ("ranking_test", "translation_test") for s in sources[name]}
 
@@ -287,9 +275,9 @@ def _ranking_row(
     if teacher:
         errors = [[e for e in found if e != _LITERAL or rng.random() >= _OVERLOOKED] for found in errors]
     scores = [_score_of(found) for found in errors]
-    if teacher and rng.random() < _FORCED_CHOICE:
-        scores = break_ties(scores)
-    findings = [f"{label} {_phrase(found)}" for label, found in zip(labels(len(errors)), errors, strict=True)]
+    # With its points: ranking and scores then only repeat what was found, and contradict it less often.
+    named = zip(labels(len(errors)), errors, scores, strict=True)
+    findings = [f"{label} {_phrase(found)} {score}" for label, found, score in named]
     return {
         **_pair_row(language, source),
         "mt_texts": candidates,
