@@ -103,7 +103,7 @@ lock: .venv/.dev ## Refresh the hashed locks and the conda files
 
 docs: .venv/.driver ## Write docs/configuration.md from the schema, docs/how_it_works.md from a run that tests keep
 	$(BIN)/python scripts/document_config.py
-	$(BIN)/python scripts/explain_group.py --results tests/data/explained_run --step 5 --output docs/how_it_works.md
+	$(BIN)/python scripts/explain_group.py --results tests/data/explained_run --step 6 --output docs/how_it_works.md
 
 dag: .venv/.driver ## Draw docs/dag.svg (needs graphviz)
 	$(BIN)/snakemake --nolock --forceall --rulegraph | $(BIN)/python docs/draw_dag.py | dot -Tsvg > docs/dag.svg

@@ -13,7 +13,7 @@ from grrm.files import UserError, write_jsonl, write_text
 from grrm.report.explained_group import choose, explain, render
 
 ROOT = Path(__file__).parents[2]
-STEP_OF_THE_PAGE = 5
+STEP_OF_THE_PAGE = 6
 CONFIG: dict[str, Any] = {
     "experiment": "tiny",
     "seed": 3,
