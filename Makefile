@@ -22,7 +22,7 @@ TRL := .snakemake/environments/trl/bin/python
 # What pytest reports of each folder; read when make test ends.
 TIMES := .snakemake/times
 
-.PHONY: demo demo-recipes verify smoke environments environments-vllm check test test-full test-trainers test-slurm bench lint types format lock docs dag clean-results help
+.PHONY: demo demo-recipes verify smoke environments environments-vllm check test test-full test-trainers test-integration test-slurm bench lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -57,8 +57,8 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 	$(BIN)/python -m pytest -q -n 2 tests/attacks --junitxml=$(TIMES)/attacks.xml
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full" --junitxml=$(TIMES)/engine.xml
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full" --junitxml=$(TIMES)/engine_vllm.xml
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full" --junitxml=$(TIMES)/integration.xml
-	$(BIN)/python -m pytest -q -rs tests/slurm --junitxml=$(TIMES)/slurm.xml
+	@echo "Whole runs, and beside them a Slurm, which mostly waits; each is printed when it has ended."
+	$(MAKE) --no-print-directory -j2 --output-sync=target test-integration test-slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser --junitxml=$(TIMES)/browser.xml
 	@$(BIN)/python tests/slowest.py $(TIMES)/*.xml
@@ -75,6 +75,9 @@ test-full-%: environments-vllm
 test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment that nothing else needs
 	$(RUN) .snakemake/environments/trl.json
 	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers --junitxml=$(TIMES)/trainers.xml
+
+test-integration: .venv/.dev environments ## Whole small runs of the workflow
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full" --junitxml=$(TIMES)/integration.xml
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q -rs tests/slurm --junitxml=$(TIMES)/slurm.xml
