@@ -6,8 +6,9 @@
 On each seed's demonstration (what is missing of it is made first): the GRRM, asked once per group, beside an
 SQM judge, asked once per translation. That judge starts from the same base model and is trained on the same
 rows, a candidate at a time, with the same seed: SFT and RLVR of as many steps, each of as many candidates,
-and RLVR with as many rollouts of a prompt. Beside both stand BLEU against the reference and, as it was never
-trained for it, the GRRM asked about one translation at a time ("untrained").
+and RLVR with as many rollouts of a prompt. Beside both stand BLEU against the reference and, as a judge only,
+the GRRM asked about one translation at a time: it was never trained for that ("untrained"), and most of its
+answers cannot be read.
 
 Printed, as Markdown: ranking accuracy of the judges on the held-out groups, and what GRPO makes of the same
 translation model with each as its reward, with calls, minutes, and paired differences to the GRRM.
@@ -127,7 +128,6 @@ class Comparison:
             "reward_comparison": [
                 "grrm",
                 {"name": "sqm_trained", **single, "model": str(self.rlvr)},
-                {"name": "grrm_one_by_one_untrained", **single, "model": "grrm_rlvr"},
                 "bleu",
             ]
         }

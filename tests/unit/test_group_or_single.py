@@ -49,7 +49,6 @@ def test_the_answer_of_a_judge_of_groups_to_one_translation_is_read() -> None:
     [
         ("mt_grpo", "grrm_rlvr"),
         ("mt_grpo_sqm_trained", "mt_reward_sqm_trained"),
-        ("mt_grpo_grrm_one_by_one_untrained", "grrm_rlvr"),
         ("mt_grpo_bleu", None),
     ],
 )

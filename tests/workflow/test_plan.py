@@ -170,7 +170,7 @@ def test_a_judge_of_single_translations_is_taken_to_stand_beside_the_one_of_grou
     comparison.rlvr = tmp_path  # is trained by the benchmark
     (tmp_path / "rewards.yaml").write_text(yaml.safe_dump(comparison.rewards()))
     output = plan("reward_kinds", "--configfile", str(tmp_path / "rewards.yaml"))
-    assert re.search(r"^train_mt_grpo +4$", output, re.M)
+    assert re.search(r"^train_mt_grpo +3$", output, re.M)
     assert f"Taking {tmp_path} as mt_reward_sqm_trained" in output
 
 
