@@ -58,6 +58,8 @@ distributed.init_process_group("gloo")
 mine = torch.tensor([float(distributed.get_rank() + 1)])
 distributed.all_reduce(mine)
 print("sum", mine.item(), os.environ["GLOO_SOCKET_IFNAME"], os.environ["VLLM_HOST_IP"], flush=True)
+distributed.barrier()
+distributed.destroy_process_group()  # its threads end before Python does
 """
 ALLOCATION = """
 from grrm.slurm.allocation import find_allocation
