@@ -123,14 +123,8 @@ class Comparison:
 
     def rewards(self) -> dict[str, Any]:
         """The key reward_comparison; the others are compared with the GRRM."""
-        single = {"kind": "sqm", "prompt": SINGLE}
-        return {
-            "reward_comparison": [
-                "grrm",
-                {"name": "sqm_trained", **single, "model": str(self.rlvr)},
-                "bleu",
-            ]
-        }
+        trained = {"name": "sqm_trained", "kind": "sqm", "prompt": SINGLE, "model": str(self.rlvr)}
+        return {"reward_comparison": ["grrm", trained, "bleu"]}
 
     def train(self) -> None:
         """SFT and RLVR of the SQM judge, as the GRRM's but for rows of one candidate, more in a step."""

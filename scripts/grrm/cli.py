@@ -18,13 +18,13 @@ COMMANDS = (
 )
 
 
-# Package that is imported where it is needed -> extra of pyproject.toml that installs it; "" for none.
+# Package that is imported where it is needed -> extra of pyproject.toml that installs it, if it is in one.
 _EXTRAS = {
     "shtab": "",
-    **dict.fromkeys(("httpx", "torch", "transformers", "vllm"), "infer"),
-    **dict.fromkeys(("comet", "sacrebleu"), "eval"),
-    **dict.fromkeys(("fastapi", "uvicorn"), "serve"),
-    **dict.fromkeys(("huggingface_hub", "httpx2"), "data"),
+    **dict.fromkeys(("httpx", "torch", "transformers", "vllm"), "[infer]"),
+    **dict.fromkeys(("comet", "sacrebleu"), "[eval]"),
+    **dict.fromkeys(("fastapi", "uvicorn"), "[serve]"),
+    **dict.fromkeys(("huggingface_hub", "httpx2"), "[data]"),
 }
 
 
@@ -40,10 +40,9 @@ def main(argv: list[str] | None = None) -> None:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
-        extra = _EXTRAS[package] and f"[{_EXTRAS[package]}]"
         raise UserError(
-            f"{package} is not installed here; run pip install -e '.{extra}' in this project's folder, or "
-            "use the workflow's environment that has it (docs/environments.md)"
+            f"{package} is not installed here; run pip install -e '.{_EXTRAS[package]}' in this project's "
+            "folder, or use the workflow's environment that has it (docs/environments.md)"
         ) from error
 
 
@@ -76,16 +75,14 @@ class _PrintCompletion(argparse.Action):
         # Here, as the environments of the engines do without it.
         import shtab
 
-        for action in self._files(parser):
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+        for command in commands.choices.values():
+            for action in command._actions:
+                # What is no number and no choice is offered files, as shells do.
+                if action.type in (None, Path) and not action.choices:
+                    action.complete = shtab.FILE
         print(shtab.complete(parser, shell))
         parser.exit()
-
-    def _files(self, parser: argparse.ArgumentParser) -> list[argparse.Action]:
-        """What is no number and no choice is offered files, as shells do."""
-        subparsers = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-        options = [action for each in subparsers.choices.values() for action in each._actions]
-        return [action for action in options if action.type in (None, Path) and not action.choices]
 
 
 def entry() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 
 from grrm import __version__
 from grrm.cli import main
+from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md") if page.name != "README.md")
@@ -45,6 +47,16 @@ def test_bash_completes_commands_options_and_files(tmp_path, capsys):
     assert "--config" in complete(tmp_path, capsys, "grrm", "forecast", "--co")
     (tmp_path / "segments.tsv").touch()
     assert complete(tmp_path, capsys, "grrm", "translate", "--input", "seg") == ["segments.tsv"]
+
+
+def test_without_what_completes_the_command_runs_and_says_what_to_install(monkeypatch, capsys):
+    """As in the environments of the engines."""
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    with pytest.raises(UserError, match=r"^shtab is not installed here; run pip install -e '\.' in "):
+        main(["--print-completion", "bash"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["rank", "--help"])
+    assert "--candidate" in capsys.readouterr().out
 
 
 def test_the_package_has_the_version_of_the_code():
