@@ -1,10 +1,14 @@
-"""vLLM's CPU backend: whether this processor, and a model, can run on it."""
+"""vLLM's CPU backend: whether this processor, and a model, can run on it, and what is mended of it.
+
+Importing this module imports no vLLM.
+"""
 
 from __future__ import annotations
 
 import json
 import platform
 from pathlib import Path
+from typing import Any
 
 from grrm.catalogue.vllm import CPU_FLAGS, CPU_HEAD_SIZES
 from grrm.files import UserError
@@ -50,3 +54,35 @@ def check_heads(model: Path) -> None:
         raise UserError(
             f"{model}: attention heads of {width:g} numbers, expected one of {known} for vLLM on a CPU"
         )
+
+
+def rewind_seeds() -> None:
+    """vllm/v1/worker/gpu_model_runner.py, `_bookkeeping_sync`: what it does to seeds, done for a CPU.
+
+    A prompt that is read in pieces is sampled after every piece, and all but the last draw are thrown away.
+    vLLM then sets the generator of a seeded request back by CUDA's offset, which a CPU's has not: the engine
+    dies. Here the generator's state of before the draw is put back.
+    """
+    from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+    sample, keep_books = CPUModelRunner._sample, CPUModelRunner._bookkeeping_sync
+    if sample.__module__ == __name__:  # done before
+        return
+
+    def rewinding(self: Any, *args: Any, **kwargs: Any) -> Any:
+        thrown_away = self.discard_request_mask.np[: self.input_batch.num_reqs].nonzero()[0]
+        generators = [self.input_batch.generators.get(int(row)) for row in thrown_away]
+        states = [(generator, generator.get_state()) for generator in generators if generator is not None]
+        output = sample(self, *args, **kwargs)
+        for generator, state in states:
+            generator.set_state(state)
+        return output
+
+    def without_generators(self: Any, *args: Any, **kwargs: Any) -> Any:
+        generators, self.input_batch.generators = self.input_batch.generators, {}
+        try:
+            return keep_books(self, *args, **kwargs)
+        finally:
+            self.input_batch.generators = generators
+
+    CPUModelRunner._sample, CPUModelRunner._bookkeeping_sync = rewinding, without_generators

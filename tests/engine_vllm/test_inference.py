@@ -20,6 +20,7 @@ from configurations import ROOT
 from grrm.files import UserError, read_jsonl
 from grrm.inference import Decoding, Engine, Request, open_backend
 from grrm.inference.backends import Backend, precision
+from grrm.inference.tokens import encode
 from tiny_model import save_tiny_model
 
 PROMPTS = [f"{'a frog ' * (i % 5)}{i}" for i in range(300)]
@@ -77,6 +78,14 @@ def test_what_is_sampled_depends_on_the_seed_and_not_on_the_batch(backend: Backe
     assert [completed(backend, [request], sampled)[0] for request in requests] == together
     assert completed(backend, [Request(r.text, r.seed + 100) for r in requests], sampled) != together
     assert len({text for text, _ in together}) > 6
+
+
+def test_a_prompt_that_is_read_in_pieces_moves_no_seed(backend: Any) -> None:
+    at_once = backend._llm.llm_engine.vllm_config.scheduler_config.max_num_batched_tokens
+    requests = [Request(f"{i} {'a frog ' * 48}", seed=i) for i in range(64)]
+    assert sum(len(tokens) for tokens in encode(backend._tokenizer, requests)) > 2 * at_once
+    together = completed(backend, requests, Decoding(6, 1.0))
+    assert [completed(backend, [request], Decoding(6, 1.0))[0] for request in requests] == together
 
 
 def test_a_text_is_continued_without_the_chat_template_and_never_cut(model: Path, backend: Backend) -> None:

@@ -23,7 +23,7 @@ from grrm.inference.backends import (
 )
 from grrm.inference.tokens import encode, stop_tokens
 from grrm.listeners import listen_nowhere
-from grrm.vllm_cpu import check_heads, check_processor
+from grrm.vllm_cpu import check_heads, check_processor, rewind_seeds
 
 # vLLM fills its own batches; it is handed this many times the batch size at once, and what it has made of
 # them is passed on. Larger pieces keep the GPU fuller, smaller ones lose less when a run is interrupted.
@@ -145,4 +145,5 @@ def open(model: Path, engine: Engine) -> VllmBackend:
         os.environ |= vllm_facts.ON_CPU
         torch.set_num_threads(engine.threads or os.cpu_count() or 1)
         listen_nowhere()
+        rewind_seeds()
     return VllmBackend(model, engine, cpu=cpu)

@@ -13,6 +13,7 @@ from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 
 from grrm.listeners import listen_nowhere
 from grrm.verl_plugin.compatibility import check_signature
+from grrm.vllm_cpu import rewind_seeds
 
 
 class CpuWorkerExtension(vLLMColocateWorkerExtension):
@@ -40,3 +41,4 @@ def keep_linear_weights() -> None:
 
 keep_linear_weights()
 listen_nowhere()
+rewind_seeds()
