@@ -92,6 +92,7 @@ lint: .venv/.dev
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	@! grep -rnE --exclude-dir=__pycache__ '^(<{7}|>{7}) ' *.md Makefile Snakefile rules config envs scripts docs tests benchmarks
 
 types: .venv/.dev
 	$(BIN)/mypy
