@@ -223,9 +223,11 @@ class Run:
             environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), **self.environment}
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
 
-    def finish(self, watch: Callable[[psutil.Process], None] = lambda run: None) -> None:
-        """Bring it to its end, `watch`ed every second."""
-        process, deadline = self.start(), time.monotonic() + LIMIT
+    def finish(
+        self, watch: Callable[[psutil.Process], None] = lambda run: None, limit: float = LIMIT
+    ) -> None:
+        """Bring it to its end within `limit` seconds, `watch`ed every second."""
+        process, deadline = self.start(), time.monotonic() + limit
         while process.poll() is None:
             assert time.monotonic() < deadline, self.said()
             watch(psutil.Process(process.pid))

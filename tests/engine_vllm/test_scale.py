@@ -28,18 +28,20 @@ from grrm.prompts import load_ranking_prompt, load_translation_prompt
 from on_cpu import PACK, on_cpu
 from qwen_models import END_OF_TURN
 
-pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(4500)]
 
 PROMPTS, ROLLOUTS, LONGEST = 64, 4, 512
-LONGEST_JUDGED = 1024
+LONGEST_JUDGED = 768
+# A token costs as much as 152,064 logits do, some ten times over.
+LIMIT = 4200
 # 32,000 tokens of a model with two layers and one key-value head of 32 numbers, in bf16.
 KV_CACHE = 8 << 20
 
 WORDS = [f" {first}{second}" for first in string.ascii_lowercase for second in string.ascii_lowercase]
-THOUGHTS, TRANSLATION = WORDS[:380], WORDS[400:520]
+THOUGHTS, TRANSLATION = WORDS[:440], WORDS[440:500]
 ALTERNATIVES = WORDS[540:559]
 # Words of the thinking that are left: most answers are short, some as long as may be.
-LEFT = (380, 350, 300, 250, 200, 150, 100, 80, 60, 50, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)
+LEFT = (440, 350, 300, 250, 200, 150, 100, 80, 60, 50, 40, 30, 25, 20, 15, 12, 10, 8, 6, 5, 4, 3, 2, 1)
 VERDICT = (
     *("good\n\n", "### Final Ranking:\n\n", "A > B > C > D\n\n"),
     *("### Scores:\n\n", "A: 9, B: 7, C: 5, D: 3"),
@@ -57,9 +59,9 @@ def policy_says() -> dict[str, list[str]]:
     says = chain(*THOUGHTS, ":\n\n", "```\n", TRANSLATION[0])
     says |= chain(*TRANSLATION, "\n\n", "```", END_OF_TURN)
     says[START] = [THOUGHTS[-left] for left in LEFT]
-    # A word in six may be another one.
+    # A word in three may be another one.
     for place, word in enumerate(ALTERNATIVES, 1):
-        before, same, after = TRANSLATION[6 * place - 1 : 6 * place + 2]
+        before, same, after = TRANSLATION[3 * place - 1 : 3 * place + 2]
         says[before], says[word] = [same, word], [after]
     return says
 
@@ -145,7 +147,7 @@ def run(models: dict[str, Path], metrics: Metrics, tmp_path_factory: pytest.Temp
         config[f"{server}.disable_log_stats"] = False  # its counters are what is looked at
     folder = tmp_path_factory.mktemp("run")
     run = prepare(config, "mt_grpo", folder, models, rows=rows, prompt=RANKING, steps=1)
-    run.finish(metrics.read)
+    run.finish(metrics.read, LIMIT)
     return run
 
 
