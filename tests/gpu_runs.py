@@ -223,15 +223,17 @@ class Run:
             environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), **self.environment}
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
 
-    def finish(
-        self, watch: Callable[[psutil.Process], None] = lambda run: None, limit: float = LIMIT
-    ) -> None:
-        """Bring it to its end within `limit` seconds, `watch`ed every second."""
-        process, deadline = self.start(), time.monotonic() + limit
-        while process.poll() is None:
-            assert time.monotonic() < deadline, self.said()
-            watch(psutil.Process(process.pid))
-            time.sleep(1)
+    def finish(self, watch: Callable[[psutil.Process], None] = lambda run: None) -> None:
+        """Bring it to its end, `watch`ed every second."""
+        process, deadline = self.start(), time.monotonic() + LIMIT
+        try:
+            while process.poll() is None:
+                assert time.monotonic() < deadline, self.said()
+                watch(psutil.Process(process.pid))
+                time.sleep(1)
+        finally:
+            process.terminate()  # one that has ended takes no notice
+            process.wait()
         assert process.returncode == 0, self.said()
 
     def kill_after_the_first_step(self) -> None:
