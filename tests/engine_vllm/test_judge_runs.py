@@ -53,5 +53,7 @@ def test_a_policy_is_aligned_to_a_judge_behind_an_endpoint(tmp_path: Path) -> No
     assert all(group["outcome"] in ("judged", "identical") for group in groups)
     pairs = sum(len(list(combinations({*group["candidate"]} - {None}, 2))) for group in trained)
     calls = json.loads((tmp_path / "judge_calls.json").read_text())
-    assert calls["requests"] == calls["answered"] == len(server.calls) >= pairs > 0
+    assert calls["requests"] == calls["answered"] == len(server.calls)
+    # Groups of the same source may ask the same at the same moment, and share a call.
+    assert 0.9 * pairs < len(server.calls) <= pairs
     assert server.busiest <= 10
