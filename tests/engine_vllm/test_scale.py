@@ -32,7 +32,7 @@ from qwen_models import END_OF_TURN
 pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 
 PROMPTS, ROLLOUTS, LONGEST = 64, 4, 512
-LONGEST_JUDGED = 768
+LONGEST_JUDGED = 800
 # 32,000 tokens of a model with two layers and one key-value head of 32 numbers, in float32.
 KV_CACHE = 16 << 20
 DTYPES = (
