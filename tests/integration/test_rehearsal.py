@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from grrm.files import read_json, read_yaml
+from grrm.files import read_json, read_yaml, write_json
 from workspace import Workspace
 
 pytestmark = pytest.mark.full
@@ -24,7 +25,7 @@ MINUTES = 7
 
 @dataclass
 class Rehearsed:
-    """A demonstration that was rehearsed twice: with lengths that its policy has no room for, and without.
+    """A demonstration that was rehearsed twice: with a policy that has no room for its lengths, and without.
 
     Attributes:
         workspace: its checkout.
@@ -56,11 +57,22 @@ def used() -> float:
     return ended.ru_utime + ended.ru_stime
 
 
+def short(workspace: Workspace) -> Path:
+    """A model like the demonstration's, but for its context."""
+    base = "results/demo/models/mt_base"
+    assert workspace.run("--cores", "1", "--", base) == 0, workspace.log[-4000:]
+    folder = workspace.folder / "short"
+    shutil.copytree(workspace.folder / base, folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"max_position_embeddings": 64})
+    return folder
+
+
 @pytest.fixture(scope="module")
 def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsed]:
     workspace = Workspace(tmp_path_factory.mktemp("rehearsed"))
     page, began = workspace.folder / "results/demo/rehearsal.md", used()
-    code = workspace.run(*COMMAND, "--config", "mt_grpo={max_response_length: 5000}", timeout=2400)
+    code = workspace.run(*COMMAND, "--config", f"mt_grpo={{start_from: {short(workspace)}}}", timeout=2400)
     failed = page.read_text(encoding="utf-8") if page.is_file() else workspace.log[-4000:]
     before = len(workspace.log)
     assert workspace.run(*COMMAND, timeout=2400) == 0, workspace.log[-4000:]
@@ -78,7 +90,7 @@ def row(page: str, stage: str) -> list[str]:
 def test_a_training_that_cannot_start_is_a_row_and_the_others_go_on(rehearsed: Rehearsed) -> None:
     assert rehearsed.code != 0
     assert "1 of 4 did not come through: mt_grpo." in rehearsed.failed
-    assert "has a context of 512 tokens" in row(rehearsed.failed, "mt_grpo")[2]
+    assert "has a context of 64 tokens" in row(rehearsed.failed, "mt_grpo")[2]
     for stage in STAGES[:3]:
         assert row(rehearsed.failed, stage)[2].startswith("2 steps in ")
 
@@ -98,10 +110,9 @@ def test_the_page_answers_for_every_training(rehearsed: Rehearsed) -> None:
         is_policy = stage in ("grrm_rlvr", "mt_grpo")
         assert same.startswith("yes (differs by ") if is_policy else same == ""
         assert judge == ("not tested (from a base model)" if stage == "mt_grpo" else "")
-    assert (
-        "| grrm_sft | 1,000 | - | " in rehearsed.page
-        and "Longest path at longest: grrm_sft" in rehearsed.page
-    )
+    steps = read_yaml(rehearsed.results / "config.yaml")["grrm_sft"]["max_steps"]
+    assert f"| grrm_sft | {steps:,} | - | " in rehearsed.page
+    assert "Longest path at longest: grrm_sft" in rehearsed.page
     assert rehearsed.page in rehearsed.again.replace("\r", "")
 
 
