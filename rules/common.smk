@@ -321,7 +321,8 @@ def rehearsal_target(wildcards):
         raise WorkflowError(
             "this configuration has no section 'rehearsal'; add config/rehearsal.yaml behind --configfile"
         )
-    return rules.report_rehearsal.output.report
+    # The outcomes too: the page is also written, of what there is, when one of them has failed.
+    return [rules.report_rehearsal.output.report, *rules.report_rehearsal.input.outcomes]
 
 
 def judge_targets(*paths):

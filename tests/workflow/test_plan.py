@@ -96,6 +96,17 @@ def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
     assert looked_at - apart == rules & TABLE - apart
 
 
+def test_the_page_of_a_rehearsal_that_failed_is_not_the_end_of_it(tmp_path: Path) -> None:
+    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    page = tmp_path / "results/demo/rehearsal.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("1 of 4 did not come through")
+    planned = ("--cores", "2", "--dry-run", "rehearse", *overlay("rehearsal"))
+    done = planner.snakemake(*planned, cwd=tmp_path)
+    assert {"rehearse_sft", "rehearse_rl", "report_rehearsal"} <= planned_rules(done.stdout), done.stderr
+
+
 def test_every_configuration_is_among_them() -> None:
     # Configurations name their experiment; other tables in config/ do not.
     found = {
