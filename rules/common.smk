@@ -64,7 +64,7 @@ from grrm.config.rehearsal import (
     start_at_hand,
 )
 from grrm.content import model_hash
-from grrm.files import UserError, errors_in_logs, read_yaml
+from grrm.files import UserError, errors_in_logs, read_json, read_yaml
 from grrm.functions import check_function, file_of
 from grrm.judges.configured_prompts import (
     carrying_rewards,

@@ -8,8 +8,9 @@ except UserError as error:
 
 
 def is_finished(name):
-    """Whether a model of the experiment is there. Not an input: nothing is trained for a rehearsal."""
-    return Path(model(name), "training.json").is_file()
+    """Whether the experiment has made a model. Not an input: nothing is trained for a rehearsal."""
+    card = Path(model(name), "training.json")
+    return card.is_file() and "taken" not in read_json(card)
 
 
 # The models that each training starts from and is judged by.
@@ -41,10 +42,8 @@ def models_at_hand(name):
     hands = [STARTS[name], REHEARSAL_JUDGES[name]]
     reward = value_of(config, f"{REHEARSED[name].section}.reward")
     parts = part_checkpoints_of(reward).values() if reward is not None else []
-    return [
-        *(source_at_hand(hand)[1] for hand in hands if hand is not None),
-        *map(model, parts),
-    ]
+    needed = [source_at_hand(hand)[1] for hand in hands if hand is not None]
+    return [*filter(None, needed), *map(model, parts)]
 
 
 def rehearsal_options(name):

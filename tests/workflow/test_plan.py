@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -96,15 +97,30 @@ def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
     assert looked_at - apart == rules & TABLE - apart
 
 
-def test_the_page_of_a_rehearsal_that_failed_is_not_the_end_of_it(tmp_path: Path) -> None:
+def rehearsal_over(results: Mapping[str, str], checkout: Path) -> str:
+    """The plan of a rehearsal of the demonstration, of which there are these files."""
     for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    page = tmp_path / "results/demo/rehearsal.md"
-    page.parent.mkdir(parents=True)
-    page.write_text("1 of 4 did not come through")
-    planned = ("--cores", "2", "--dry-run", "rehearse", *overlay("rehearsal"))
-    done = planner.snakemake(*planned, cwd=tmp_path)
-    assert {"rehearse_sft", "rehearse_rl", "report_rehearsal"} <= planned_rules(done.stdout), done.stderr
+        (checkout / part).symlink_to(ROOT / part)
+    for name, text in results.items():
+        path = checkout / "results/demo" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    planned = ("--cores", "2", "--dry-run", "--printshellcmds", "rehearse", *overlay("rehearsal"))
+    done = planner.snakemake(*planned, cwd=checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_page_of_a_rehearsal_that_failed_is_not_the_end_of_it(tmp_path: Path) -> None:
+    plan = rehearsal_over({"rehearsal.md": "1 of 4 did not come through"}, tmp_path)
+    assert {"rehearse_sft", "rehearse_rl", "report_rehearsal"} <= planned_rules(plan)
+
+
+def test_a_rehearsal_starts_from_what_the_experiment_has_made(tmp_path: Path) -> None:
+    made, taken = '{"inputs": {}}', '{"taken": "a folder of before", "inputs": {}}'
+    files = {"models/grrm_sft/training.json": made, "models/mt_sft/training.json": taken}
+    starts = dict(re.findall(r"--stage (\w+) .*?--start (\w+)", rehearsal_over(files, tmp_path)))
+    assert starts == {"grrm_sft": "base", "grrm_rlvr": "finished", "mt_sft": "base", "mt_grpo": "base"}
 
 
 def test_every_configuration_is_among_them() -> None:
