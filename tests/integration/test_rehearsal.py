@@ -130,7 +130,8 @@ def test_the_second_step_is_of_the_longest_lengths(rehearsed: Rehearsed) -> None
 
 def test_nothing_of_the_experiment_is_touched_and_little_stays(rehearsed: Rehearsed) -> None:
     models = {path.name for path in (rehearsed.results / "models").iterdir()}
-    assert models == {"grrm_base", "mt_base"}
+    assert models == {"grrm_base", "mt_base", "mt_sft"}
+    assert "taken" in read_json(rehearsed.results / "models/mt_sft/training.json")  # and nothing trained
     assert not (rehearsed.results / "checkpoints").exists()
     left = {path.name for path in (rehearsed.results / "rehearsal/mt_grpo").iterdir()}
     assert left <= {"config.yaml", "outcome.json", "curve.jsonl", "tokens.json", "times.jsonl"}
