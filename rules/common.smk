@@ -322,7 +322,10 @@ def rehearsal_target(wildcards):
             "this configuration has no section 'rehearsal'; add config/rehearsal.yaml behind --configfile"
         )
     # The outcomes too: the page is also written, of what there is, when one of them has failed.
-    return [rules.report_rehearsal.output.report, *rules.report_rehearsal.input.outcomes]
+    return [
+        rules.report_rehearsal.output.report,
+        *rules.report_rehearsal.input.outcomes,
+    ]
 
 
 def judge_targets(*paths):
