@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -51,9 +51,10 @@ def test_a_policy_is_aligned_to_a_judge_behind_an_endpoint(tmp_path: Path) -> No
     trained = [group for group in groups if len(group["rewards"]) > 1]
     assert Counter(group["step"] for group in trained) == dict.fromkeys(range(1, STEPS + 1), batch)
     assert all(group["outcome"] in ("judged", "identical") for group in groups)
-    pairs = sum(len(list(combinations({*group["candidate"]} - {None}, 2))) for group in trained)
+    # Of validation too, where the one rollout is compared with the chosen answer.
+    pairs = sum(math.comb(len(group["scores"]), 2) for group in groups)
     calls = json.loads((tmp_path / "judge_calls.json").read_text())
     assert calls["requests"] == calls["answered"] == len(server.calls)
     # Groups of the same source may ask the same at the same moment, and share a call.
-    assert 0.9 * pairs < len(server.calls) <= pairs
+    assert 0.75 * pairs < len(server.calls) <= pairs
     assert server.busiest <= 10
