@@ -13,6 +13,8 @@ from typing import Any
 import local_cluster
 import pytest
 
+from planner import link_workflow
+
 ROOT = Path(__file__).parents[2]
 REASON = local_cluster.why_not()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no test cluster here: {REASON}")
@@ -88,8 +90,7 @@ def test_what_slurm_would_refuse_is_found_before(changes: dict[str, Any], words:
 
 
 def test_the_literal_command_submits_nothing(tmp_path: Path) -> None:
-    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report", "slurm"):
-        (tmp_path / part).symlink_to(ROOT / part)
+    link_workflow(tmp_path, "slurm")
     command = ["-m", "snakemake", "--profile", "slurm", "--config", "cluster={gpu: {partition: nope}}"]
     done = subprocess.run(
         [sys.executable, *command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False

@@ -26,8 +26,7 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workflow with a damaged table among its data."""
     folder = tmp_path_factory.mktemp("checkout")
-    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
-        (folder / part).symlink_to(ROOT / part)
+    planner.link_workflow(folder)
     rows = dict.fromkeys(
         ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"), 20
     )

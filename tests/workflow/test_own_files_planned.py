@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from planner import ROOT, snakemake
+from planner import ROOT, link_workflow, snakemake
 
 PAIRS = "src_text\ttrg_text\n" + "".join(
     f"{word} ist das {number}. Wort\t{word} ({number}) is a word\n"
@@ -30,9 +29,7 @@ EXAMPLE = ("config/smoke.yaml", "config/example_files.yaml")
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
     """A folder with the workflow and two files of a user's own, one of which has an odd name."""
-    for part in ("Snakefile", "rules", "scripts", "envs", "report"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    link_workflow(tmp_path, copied=["config"])
     (tmp_path / "my pairs'.tsv").write_text(PAIRS)
     (tmp_path / "groups.jsonl").write_text(GROUPS)
     for model in ("judge", "base"):

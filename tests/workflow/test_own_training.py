@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -43,11 +42,7 @@ use rule train_sft as train_{name} with:
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
     """A checkout whose rules can be added to."""
-    for part in ("Snakefile", "rules"):
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-        copy(ROOT / part, tmp_path / part)
-    for part in ("config", "scripts", "envs", "report"):
-        (tmp_path / part).symlink_to(ROOT / part)
+    planner.link_workflow(tmp_path, copied=["Snakefile", "rules"])
     return tmp_path
 
 

@@ -99,8 +99,7 @@ def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
 
 def rehearsal_over(results: Mapping[str, str], checkout: Path) -> str:
     """The plan of a rehearsal of the demonstration, of which there are these files."""
-    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
-        (checkout / part).symlink_to(ROOT / part)
+    planner.link_workflow(checkout)
     for name, text in results.items():
         path = checkout / "results/demo" / name
         path.parent.mkdir(parents=True)

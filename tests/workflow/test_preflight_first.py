@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from planner import link_workflow
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
-    for part in ("Snakefile", "rules", "config", "scripts", "envs", "report"):
-        (folder / part).symlink_to(ROOT / part)
+    link_workflow(folder)
     return folder
 
 

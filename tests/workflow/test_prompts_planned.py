@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from planner import ROOT, snakemake
+from planner import ROOT, link_workflow, snakemake
 
 
 def dry_run(prompts: str, section: str = "prompts") -> subprocess.CompletedProcess[str]:
@@ -71,9 +70,7 @@ def test_tables_keep_the_columns_that_prompts_name(tmp_path: Path) -> None:
     assert words in done.stdout + done.stderr
     assert "(format: translation in config/datasets.yaml)" in done.stdout + done.stderr
 
-    for part in ("Snakefile", "rules", "scripts", "envs", "report"):
-        (tmp_path / part).symlink_to(ROOT / part)
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    link_workflow(tmp_path, copied=["config"])
     entry = {
         "description": "ours",
         "kind": "dataset",
