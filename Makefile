@@ -92,7 +92,7 @@ lint: .venv/.dev
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo --no-cache
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
-	@! grep -rnE --exclude-dir=__pycache__ '^(<{7}|>{7}) ' *.md Makefile Snakefile rules config envs scripts docs tests benchmarks
+	@! git grep -nE '^(<{7}|>{7}) '
 
 types: .venv/.dev
 	$(BIN)/mypy
