@@ -66,9 +66,10 @@ TRAININGS = [
 """All that are executed."""
 
 
-def rendered(kind: str, stage: str, **changes: Any) -> dict[str, Any]:
+def rendered(kind: str, stage: str, *, precision: str = "bf16", **changes: Any) -> dict[str, Any]:
     """What GPUs would get for a training of a configuration; `changes` to settings of one of the chain."""
     config = experiment(*OVERLAYS[kind])
+    config["hardware"]["precision"] = precision
     if kind == "dedicated":
         config["mt_grpo"]["reward"] |= {"placement": "dedicated", "nodes": 1, "gpus_per_node": 8}
     if kind == "judges":

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from grrm.engines.verl import precision_overrides
+from grrm.engines.verl_launch import hydra_arguments
 from tiny_model import save_tiny_model
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -31,8 +33,7 @@ data.dataloader_num_workers=0 data.filter_overlong_prompts=False data.seed=0
 actor_rollout_ref.model.use_remove_padding=False actor_rollout_ref.model.enable_gradient_checkpointing=False
 +actor_rollout_ref.model.override_config.attn_implementation=sdpa
 actor_rollout_ref.actor.strategy=fsdp2
-actor_rollout_ref.actor.fsdp_config.model_dtype=fp32 actor_rollout_ref.actor.fsdp_config.dtype=float32
-+actor_rollout_ref.actor.fsdp_config.mixed_precision={param_dtype:fp32,reduce_dtype:fp32,buffer_dtype:fp32}
+actor_rollout_ref.actor.fsdp_config.dtype=float32
 actor_rollout_ref.actor.use_torch_compile=False actor_rollout_ref.actor.fsdp_config.use_torch_compile=False
 actor_rollout_ref.actor.optim.lr=1e-3 actor_rollout_ref.actor.ppo_mini_batch_size=4
 actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=16 actor_rollout_ref.actor.use_kl_loss=True
@@ -44,7 +45,6 @@ actor_rollout_ref.rollout.tensor_model_parallel_size=1 actor_rollout_ref.rollout
 actor_rollout_ref.rollout.calculate_log_probs=True actor_rollout_ref.rollout.agent.num_workers=1
 actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=16
 actor_rollout_ref.ref.fsdp_config.dtype=float32
-+actor_rollout_ref.ref.fsdp_config.mixed_precision={param_dtype:fp32,reduce_dtype:fp32,buffer_dtype:fp32}
 actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu=16
 algorithm.adv_estimator=grpo algorithm.norm_adv_by_std_in_grpo=False algorithm.use_kl_in_reward=False
 reward.num_workers=1 transfer_queue.backend.SimpleStorage.num_data_storage_units=1
@@ -118,6 +118,7 @@ class Run:
         files = {"train_files": "train.parquet", "val_files": "train.parquet"}
         arguments = [
             *SETTINGS.split(),
+            *hydra_arguments(precision_overrides("fp32", reference=True)),
             *(f"data.{key}={self.folder / name}" for key, name in files.items()),
             f"actor_rollout_ref.model.path={self.folder / 'model'}",
             f"reward.custom_reward_function.path={self.folder / 'reward.py'}",

@@ -35,11 +35,6 @@ PROMPTS, ROLLOUTS, LONGEST = 64, 4, 512
 LONGEST_JUDGED = 800
 # 32,000 tokens of a model with two layers and one key-value head of 32 numbers, in float32.
 KV_CACHE = 16 << 20
-DTYPES = (
-    "actor_rollout_ref.actor.fsdp_config.model_dtype",
-    "actor_rollout_ref.rollout.dtype",
-    "reward.reward_model.rollout.dtype",
-)
 
 WORDS = [f" {first}{second}" for first in string.ascii_lowercase for second in string.ascii_lowercase]
 THOUGHTS, TRANSLATION = WORDS[:440], WORDS[440:500]
@@ -143,10 +138,9 @@ def metrics() -> Metrics:
 def run(models: dict[str, Path], metrics: Metrics, tmp_path_factory: pytest.TempPathFactory) -> Run:
     reward = experiment(*OVERLAYS["one_gpu"])["mt_grpo"]["reward"]
     reward |= {"overlong_buffer": LONGEST // 8, "retries": 0, "max_prompt_length": LONGEST_JUDGED}
-    given = rendered("one_gpu", "mt_grpo", max_response_length=LONGEST, reward=reward)
+    given = rendered("one_gpu", "mt_grpo", precision="fp32", max_response_length=LONGEST, reward=reward)
     assert given["data.train_batch_size"] == PROMPTS and given["actor_rollout_ref.rollout.n"] == ROLLOUTS
     config = on_cpu(given, kv_cache=KV_CACHE)
-    config |= dict.fromkeys(DTYPES, "float32")
     config[PACK] = 1024  # the logits of a token are 152,064 numbers
     for server in ("actor_rollout_ref.rollout", "reward.reward_model.rollout"):
         config[f"{server}.disable_log_stats"] = False  # its counters are what is looked at

@@ -270,6 +270,7 @@ def test_groups_spread_evenly_over_the_devices() -> None:
         ("mt_grpo.reward.retries", 1, "retries is 1, expected 0"),
         ("mt_grpo.reward.max_failure_rate", 0.2, "max_failure_rate is 0.2, expected 1"),
         ("grrm_rlvr.attention", "sdpa", "grrm_rlvr.attention is 'sdpa', expected 'flash_attention_2'"),
+        ("hardware.precision", "fp32", "hardware.precision is 'fp32', expected 'bf16'"),
         ("prompts.ranking", "config/prompts/ranking.yaml", "prompts.ranking is .*, expected 'upstream'"),
     ],
 )
@@ -277,6 +278,13 @@ def test_what_the_fork_would_pass_over_is_refused(path: str, value: Any, words: 
     config = experiment("paper", "paper_fork")
     with pytest.raises(UserError, match=f"{words} with rl_engine 'gen_rm_fork'"):
         resolve_experiment(set_key(config, path, value), SCHEMA)
+
+
+def test_what_flash_attn_has_no_kernels_for_is_refused() -> None:
+    config = set_key(experiment("paper"), "hardware.precision", "fp32")
+    with pytest.raises(UserError, match=r"mt_sft\.attention is 'fa2', expected 'sdpa' .* 'fp32'") as caught:
+        resolve_experiment(config, SCHEMA)
+    assert "mt_grpo.attention is 'flash_attention_2'" in str(caught.value)
 
 
 def test_the_fork_alone_is_not_asked_for() -> None:

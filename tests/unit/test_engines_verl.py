@@ -260,6 +260,20 @@ def test_sixteen_gpus_train_and_generate_in_bf16(stage):
     assert not [key for key in overrides if "mixed_precision" in key]
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_full_precision_is_also_that_of_computing_and_of_the_reference_model(device):
+    """verl computes in bfloat16 unless told, for each of the two models."""
+    config = experiment("paper" if device == "cuda" else "smoke")
+    config["hardware"]["precision"] = "fp32"
+    full = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
+    workers = ["actor", "ref"]
+    keys = [f"+actor_rollout_ref.{worker}.fsdp_config.mixed_precision" for worker in workers]
+    held = render_stage(config, "grrm_rlvr", kl_coef=0.001)
+    assert [held.get(key) for key in keys] == [full, full]
+    free = render_stage(config, "grrm_rlvr")
+    assert [free.get(key) for key in keys] == [full, None]
+
+
 def test_a_colocated_judge_sleeps_while_the_policy_works():
     overrides = render_paper("mt_grpo")
     assert overrides["reward.reward_model.enable_resource_pool"] is False

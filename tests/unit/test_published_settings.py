@@ -111,7 +111,7 @@ def test_the_fork_is_given_a_plus_where_the_authors_write_one(stage: str) -> Non
 def test_the_fork_is_told_what_its_own_defaults_do_not_say() -> None:
     config = experiment("paper", "paper_fork")
     before = render_rl(config, "grrm_rlvr")
-    config["seed"], config["hardware"]["precision"] = 7, "fp32"
+    config["seed"] = 7
     changes = {"warmup_steps": 10, "weight_decay": 0.0, "max_grad_norm": 0.5, "sft_coef": 0.2}
     validation = {**config["grrm_rlvr"]["validation"], "rollouts": 4}
     after = render_rl(config, "grrm_rlvr", **changes, validation=validation)
@@ -121,8 +121,6 @@ def test_the_fork_is_told_what_its_own_defaults_do_not_say() -> None:
         f"{policy}.optim.weight_decay": 0.0,
         f"{policy}.grad_clip": 0.5,
         f"+{policy}.sft_coef": 0.2,
-        f"{policy}.fsdp_config.model_dtype": "fp32",
-        "actor_rollout_ref.rollout.dtype": "float32",
         "actor_rollout_ref.rollout.val_kwargs.n": 4,
         "data.seed": 7,
     }

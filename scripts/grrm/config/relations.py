@@ -205,6 +205,18 @@ def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 
+def _halved_attention(config: Mapping[str, Any]) -> Iterator[str]:
+    """flash-attn has kernels of 16 bits alone."""
+    hardware = config["hardware"]
+    if (hardware["device"], hardware["precision"]) != ("cuda", "fp32"):
+        return
+    for name, stage, _ in [*sft_stages(config), *rl_stages(config)]:
+        if stage["attention"] in ("fa2", "flash_attention_2"):
+            yield (
+                f"{name}.attention is {stage['attention']!r}, expected 'sdpa' with hardware.precision 'fp32'"
+            )
+
+
 # Base models, and what runs the models that are made of them.
 _RUN_BY = {
     "base_models.grrm": ("grrm_rlvr.rollout_engine", "mt_grpo.reward.rollout_engine", "evaluate.backend"),
@@ -294,6 +306,13 @@ def _attention_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}.attention is {attention!r}, expected 'flash_attention_2' {_FORK}"
 
 
+def _precision_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
+    """It computes in bfloat16, whatever the weights are."""
+    precision = config["hardware"]["precision"]
+    if _forked(config) and precision != "bf16":
+        yield f"hardware.precision is {precision!r}, expected 'bf16' {_FORK}"
+
+
 def _objective_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
     """Its objective is the published one."""
     for name in _forked(config):
@@ -342,9 +361,11 @@ _CHECKS: tuple[Check, ...] = (
     _wrong_backend,
     _wrong_rollout_engines,
     _not_on_a_cpu,
+    _halved_attention,
     _heads_unknown_to_vllm,
     _longer_than_the_context,
     _attention_of_the_fork,
+    _precision_of_the_fork,
     _objective_of_the_fork,
     _reward_of_the_fork,
     _prompt_of_the_fork,

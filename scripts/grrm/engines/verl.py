@@ -226,10 +226,23 @@ def _trainer(settings: Mapping[str, Any], stage: str, checkpoints: Path, *, judg
     }
 
 
+def precision_overrides(precision: str, *, reference: bool) -> Overrides:
+    """Of the trained weights, and of computing with them and, if there is one, with the reference model.
+
+    verl computes in bfloat16, whatever the weights are, unless it is told otherwise.
+    """
+    actor, ref = "actor_rollout_ref.actor", "actor_rollout_ref.ref"
+    overrides: Overrides = {f"{actor}.fsdp_config.model_dtype": precision}
+    if precision == "fp32":
+        computed = dict.fromkeys(("param_dtype", "reduce_dtype", "buffer_dtype"), precision)
+        models = [actor, ref] if reference else [actor]
+        overrides |= {f"+{model}.fsdp_config.mixed_precision": computed for model in models}
+    return overrides
+
+
 def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bool) -> Overrides:
     """A training process and a rollout server (and a judge) a machine; full precision, no compilation."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
-    fp32 = {"param_dtype": "fp32", "reduce_dtype": "fp32", "buffer_dtype": "fp32"}
     overrides = {
         DEVICE: "cpu",
         _NODES: hardware["nodes"],
@@ -237,8 +250,7 @@ def _cpu(settings: Mapping[str, Any], hardware: Mapping[str, Any], *, judged: bo
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         ATTENTION: "sdpa",
         f"{actor}.fsdp_config.use_torch_compile": False,
-        f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"+{actor}.fsdp_config.mixed_precision": fp32,
+        **precision_overrides(hardware["precision"], reference=bool(settings.get("kl_coef"))),
         **verl_vllm.cpu_server(rollout, settings["rollout_engine"], hardware),
         f"{rollout}.agent.num_workers": 1,
         # Each unit is a process that imports verl.
@@ -267,7 +279,7 @@ def _cuda(
         ATTENTION: settings["attention"],
         f"{actor}.ulysses_sequence_parallel_size": settings["ulysses"],
         f"{actor}.use_dynamic_bsz": settings["dynamic_batch_size"],
-        f"{actor}.fsdp_config.model_dtype": precision,
+        **precision_overrides(precision, reference=bool(settings.get("kl_coef"))),
         f"{actor}.fsdp_config.param_offload": False,
         f"{rollout}.name": settings["rollout_engine"],
         f"{rollout}.dtype": _DTYPES[precision],

@@ -25,7 +25,6 @@ _DEFAULTS: Overrides = {
     "actor_rollout_ref.actor.optim.weight_decay": 0.01,
     "actor_rollout_ref.actor.grad_clip": 1.0,
     "+actor_rollout_ref.actor.sft_coef": 0.0,
-    "actor_rollout_ref.rollout.dtype": "bfloat16",
     "actor_rollout_ref.rollout.val_kwargs.n": 1,
     "data.seed": None,
 }
@@ -63,13 +62,13 @@ def fork_overrides(
         **(_verified(settings) if judge is None else _judged(settings, judge)),
         **_trainer(settings, stage, checkpoints, hardware),
     }
-    further = _further(settings, hardware, seed)
+    further = _further(settings, seed)
     return published | {
         key: value for key, value in further.items() if key not in published and value != _DEFAULTS[key]
     }
 
 
-def _further(settings: Mapping[str, Any], hardware: Mapping[str, Any], seed: int) -> Overrides:
+def _further(settings: Mapping[str, Any], seed: int) -> Overrides:
     """What the authors' commands leave to the fork's defaults, key by key of `_DEFAULTS`."""
     actor, rollout = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
     validation = settings.get("validation") or {"rollouts": 1}
@@ -78,7 +77,6 @@ def _further(settings: Mapping[str, Any], hardware: Mapping[str, Any], seed: int
         f"{actor}.optim.weight_decay": settings["weight_decay"],
         f"{actor}.grad_clip": settings["max_grad_norm"],
         f"+{actor}.sft_coef": settings["sft_coef"],
-        f"{rollout}.dtype": {"bf16": "bfloat16", "fp32": "float32"}[hardware["precision"]],
         f"{rollout}.val_kwargs.n": validation["rollouts"],
         "data.seed": seed or None,
     }
