@@ -205,7 +205,7 @@ def _not_on_a_cpu(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}.deepspeed is set, expected null with hardware.device 'cpu'"
 
 
-def _halved_attention(config: Mapping[str, Any]) -> Iterator[str]:
+def _attention_in_full_precision(config: Mapping[str, Any]) -> Iterator[str]:
     """flash-attn has kernels of 16 bits alone."""
     hardware = config["hardware"]
     if (hardware["device"], hardware["precision"]) != ("cuda", "fp32"):
@@ -361,7 +361,7 @@ _CHECKS: tuple[Check, ...] = (
     _wrong_backend,
     _wrong_rollout_engines,
     _not_on_a_cpu,
-    _halved_attention,
+    _attention_in_full_precision,
     _heads_unknown_to_vllm,
     _longer_than_the_context,
     _attention_of_the_fork,
