@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
             if verl_runs.prepare_resume(working, args.keep) != steps:
                 _run(args, config, working, steps)
             checkpoints.mark_finished(working)
-        _publish(args, working, verl_runs.last_complete_step(working) or steps, training)
+        _publish(args, config, working, verl_runs.last_complete_step(working) or steps, training)
 
 
 def _adapters(config: Mapping[str, Any]) -> int:
@@ -157,7 +157,9 @@ def _run(args: argparse.Namespace, config: dict[str, Any], working: Path, steps:
         _train(args, launched, working, steps, address)
 
 
-def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[str, Any]) -> None:
+def _publish(
+    args: argparse.Namespace, config: dict[str, Any], working: Path, done: int, training: dict[str, Any]
+) -> None:
     """Write what came out of a finished training of `done` steps."""
     if missing := [step for step in args.keep if not verl_runs.kept_model(working, step).is_dir()]:
         raise UserError(
@@ -171,7 +173,7 @@ def _publish(args: argparse.Namespace, working: Path, done: int, training: dict[
     rows = verl_runs.merge_metrics(attempt / "metrics.jsonl" for attempt in attempts)
     if lost := verl_runs.unrecorded(rows, done):
         print(f"Interrupted between checkpoint and record: {args.curve} has no metrics of steps {lost}")
-    write_jsonl(args.curve, rows)
+    write_jsonl(args.curve, verl_runs.correct_clip_ratios(rows, config["data.max_response_length"]))
     if args.judgements:
         write_jsonl(
             args.judgements,

@@ -156,5 +156,8 @@ def test_weights_do_not_depend_on_what_else_the_machine_does(stages, tmp_path):
         (digest, curve), (other, others) = quiet[stage], loaded[stage]
         assert [step["step"] for step in curve] == list(range(1, STEPS + 1))
         assert curve[0]["actor/grad_norm"] > 0, f"{stage}: nothing to learn, nothing to compare"
+        for step in curve:
+            cut_off = step["response_length/max"] == SMALL["max_response_length"]
+            assert (step["response_length/clip_ratio"] > 0) == cut_off
         assert curve == others, stage
         assert digest == other, stage

@@ -519,6 +519,14 @@ def test_a_validation_on_resuming_adds_to_the_row_of_its_step(tmp_path):
     assert verl_runs.merge_metrics([first, second]) == [{"step": 1, "loss": 0.5, "validation": 0.7}]
 
 
+def test_no_response_was_cut_off_where_none_is_as_long_as_may_be():
+    def row(longest, ratio):
+        return {"step": 1, "response_length/max": longest, "response_length/clip_ratio": ratio}
+
+    rows = [row(505.0, 0.25), row(512.0, 0.25), {"step": 1, "loss": 0.5}]
+    assert verl_runs.correct_clip_ratios(rows, 512) == [row(505.0, 0.0), *rows[1:]]
+
+
 def test_steps_that_were_trained_but_never_recorded_are_named():
     validated = {"step": 4, "val-core/ranking/acc/mean@1": 0.5}
     rows = [{"step": 0, "val-aux/x": 0.5}, {"step": 1, "loss": 1.0}, {"step": 3, "loss": 1.0}, validated]

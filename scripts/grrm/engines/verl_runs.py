@@ -154,6 +154,23 @@ def merge_metrics(logs: Iterable[Path]) -> list[dict[str, float | None]]:
     return [steps[step] for step in sorted(steps)]
 
 
+def correct_clip_ratios(
+    rows: Iterable[Mapping[str, float | None]], longest: int
+) -> list[dict[str, float | None]]:
+    """The same metrics; the share of responses that were cut off is 0 where none has `longest` tokens.
+
+    verl 0.9.1 compares the lengths of a step with the longest of them, not with the limit: some response was
+    always "cut off".
+    """
+    ratios = ("response_length/clip_ratio", "response_length_non_aborted/clip_ratio")
+
+    def corrected(row: Mapping[str, float | None]) -> dict[str, float | None]:
+        whole = (row.get("response_length/max") or longest) < longest
+        return {key: 0.0 if whole and key in ratios else value for key, value in row.items()}
+
+    return [corrected(row) for row in rows]
+
+
 def unrecorded(rows: Iterable[Mapping[str, Any]], last: int) -> list[int]:
     """Steps up to the last that were trained, but whose metrics no attempt lived to write.
 
