@@ -44,6 +44,7 @@ def stage(tmp_path, monkeypatch):
         "actor_rollout_ref.model.path": "start",
         "data.train_files": "rows.parquet",
         "data.train_batch_size": 4,
+        "data.max_response_length": 8,
         "trainer.total_training_steps": STEPS,
         "trainer.default_local_dir": "checkpoints",
         "trainer.device": "cpu",
