@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,18 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 30.0
 """Seconds in which what a run has started ends after it."""
 PARTS = ("Snakefile", "rules", "config", "scripts", "envs", "report", "slurm")
+
+
+def lay_out(folder: Path, *, copied: Collection[str] = ()) -> None:
+    """Make a folder a checkout of the workflow, its parts linked, or copied to be changed there."""
+    for part in PARTS:
+        source = ROOT / part
+        if part not in copied:
+            (folder / part).symlink_to(source)
+        elif source.is_dir():
+            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / part)
 
 
 class Workspace:
@@ -31,12 +43,7 @@ class Workspace:
 
     def __init__(self, folder: Path, environments: bool = True) -> None:
         self.folder = folder
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / part)
+        lay_out(folder, copied=PARTS)
         (folder / ".snakemake").mkdir()
         if not environments:
             return

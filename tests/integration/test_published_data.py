@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import yaml
 from grrm.data.toy_world import make_tables
 from grrm.schemas import write_table
 from hub_server import HubServer, serve
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 ROWS = {
@@ -42,9 +42,7 @@ class Checkout:
 
     def __init__(self, folder: Path, hub: HubServer) -> None:
         self.folder, self.hub = folder, hub
-        for part in ("rules", "scripts", "envs", "report", "Snakefile"):
-            (folder / part).symlink_to(ROOT / part)
-        shutil.copytree(ROOT / "config", folder / "config")
+        lay_out(folder, copied=["config"])
         (folder / "config/datasets.lock.yaml").unlink(missing_ok=True)
         (folder / "config/datasets.yaml").write_text(yaml.safe_dump(datasets()))
         settings = {"source": "hub", "downloads": "downloads", "test_sets": ["held_out", "news"]}

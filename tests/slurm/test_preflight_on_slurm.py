@@ -13,7 +13,7 @@ from typing import Any
 import local_cluster
 import pytest
 
-from planner import link_workflow
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 REASON = local_cluster.why_not()
@@ -90,7 +90,7 @@ def test_what_slurm_would_refuse_is_found_before(changes: dict[str, Any], words:
 
 
 def test_the_literal_command_submits_nothing(tmp_path: Path) -> None:
-    link_workflow(tmp_path, "slurm")
+    lay_out(tmp_path)
     command = ["-m", "snakemake", "--profile", "slurm", "--config", "cluster={gpu: {partition: nope}}"]
     done = subprocess.run(
         [sys.executable, *command], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False

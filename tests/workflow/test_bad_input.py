@@ -14,6 +14,7 @@ import yaml
 
 import planner
 from grrm.files import write_text
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,7 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workflow with a damaged table among its data."""
     folder = tmp_path_factory.mktemp("checkout")
-    planner.link_workflow(folder)
+    lay_out(folder)
     rows = dict.fromkeys(
         ("grrm_sft", "grrm_rlvr", "mt_sft", "mt_grpo", "ranking_test", "translation_test"), 20
     )

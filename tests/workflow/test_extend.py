@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
@@ -45,11 +46,8 @@ SECTIONS = sections()
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
     """A copy of the workflow: what the page edits is its own, the rest that of this checkout."""
-    for part in ("rules", "config", "scripts", "report"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", tmp_path)
-    for part in (".venv", "envs", "slurm"):
-        (tmp_path / part).symlink_to(ROOT / part)
+    lay_out(tmp_path, copied=("Snakefile", "rules", "config", "scripts", "report"))
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from grrm.lock import WORKFLOW, at_work
 from planner import ROOT, snakemake
-from workspace import PARTS
+from workspace import PARTS, lay_out
 
 ODD = "a b$(touch created);'c'&\"d"
 PLACEHOLDER = re.compile(r"(?<!\{)\{([\w.]+)(:\w+)?\}(?!\})")
@@ -150,8 +150,7 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of the workflow; nothing is made in it but what a test asks for."""
     folder = tmp_path / "checkout"
     folder.mkdir()
-    for part in PARTS:
-        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
+    lay_out(folder, copied=PARTS)
     return folder
 
 

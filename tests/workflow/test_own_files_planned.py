@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from planner import ROOT, link_workflow, snakemake
+from planner import ROOT, snakemake
+from workspace import lay_out
 
 PAIRS = "src_text\ttrg_text\n" + "".join(
     f"{word} ist das {number}. Wort\t{word} ({number}) is a word\n"
@@ -29,7 +30,7 @@ EXAMPLE = ("config/smoke.yaml", "config/example_files.yaml")
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
     """A folder with the workflow and two files of a user's own, one of which has an odd name."""
-    link_workflow(tmp_path, copied=["config"])
+    lay_out(tmp_path, copied=["config"])
     (tmp_path / "my pairs'.tsv").write_text(PAIRS)
     (tmp_path / "groups.jsonl").write_text(GROUPS)
     for model in ("judge", "base"):

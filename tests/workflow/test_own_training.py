@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import planner
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 ROW = """\
@@ -42,7 +43,7 @@ use rule train_sft as train_{name} with:
 @pytest.fixture
 def workflow(tmp_path: Path) -> Path:
     """A checkout whose rules can be added to."""
-    planner.link_workflow(tmp_path, copied=["Snakefile", "rules"])
+    lay_out(tmp_path, copied=["Snakefile", "rules"])
     return tmp_path
 
 

@@ -14,6 +14,7 @@ from group_or_single import Comparison
 import planner
 from configurations import experiment
 from grrm.preflight.checks import jobs_of
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 # Files that are laid over config/config.yaml, in order.
@@ -99,7 +100,7 @@ def test_every_configuration_plans_the_whole_chain(configuration: str) -> None:
 
 def rehearsal_over(results: Mapping[str, str], checkout: Path) -> str:
     """The plan of a rehearsal of the demonstration, of which there are these files."""
-    planner.link_workflow(checkout)
+    lay_out(checkout)
     for name, text in results.items():
         path = checkout / "results/demo" / name
         path.parent.mkdir(parents=True)

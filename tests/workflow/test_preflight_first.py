@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from planner import link_workflow
+from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkout")
-    link_workflow(folder)
+    lay_out(folder)
     return folder
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner import ROOT, link_workflow, snakemake
+from planner import ROOT, snakemake
+from workspace import lay_out
 
 
 def dry_run(prompts: str, section: str = "prompts") -> subprocess.CompletedProcess[str]:
@@ -70,7 +71,7 @@ def test_tables_keep_the_columns_that_prompts_name(tmp_path: Path) -> None:
     assert words in done.stdout + done.stderr
     assert "(format: translation in config/datasets.yaml)" in done.stdout + done.stderr
 
-    link_workflow(tmp_path, copied=["config"])
+    lay_out(tmp_path, copied=["config"])
     entry = {
         "description": "ours",
         "kind": "dataset",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 import planner
-from workspace import PARTS, ROOT
+from workspace import PARTS, ROOT, lay_out
 
 DOCUMENTED = re.compile(r"^rm -r (\S+) && \.venv/bin/snakemake ([^#\n]+)", re.M)
 
@@ -19,8 +18,7 @@ DOCUMENTED = re.compile(r"^rm -r (\S+) && \.venv/bin/snakemake ([^#\n]+)", re.M)
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout in which every output of the demonstration is there, and as old as all others."""
     folder = tmp_path_factory.mktemp("finished")
-    for part in PARTS:
-        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
+    lay_out(folder, copied=PARTS)
     _, *rows = snakemake(folder, "--summary").splitlines()
     outputs = [folder / row.split("\t")[0] for row in rows]
     for output in outputs:
