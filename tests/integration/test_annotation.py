@@ -236,7 +236,8 @@ def test_a_budget_is_kept_through_kills_and_ends_with_what_is_there(tmp_path: Pa
         done = programs.run("annotate_rankings", settings)
         assert done.returncode == 0, done.stderr
         assert "the budget is spent" in done.stdout
-        assert len(server.calls) - before == 40
+        # A call is charged before it is sent: one that the kill caught in between never came here.
+        assert 40 - AT_ONCE <= len(server.calls) - before <= 40
         found = read_json(tmp_path / "rankings.json")
         assert found["ended_by_budget"] and 0 < found["kept"] < 30 and found["spent"]["calls"] == 40
         assert found["kept"] == read_table(tmp_path / "rankings.parquet", "ranking").num_rows
