@@ -21,6 +21,10 @@ FULL := other_processor teacher taught rehearsal recipes paper_runs paper_batche
 TRL := .snakemake/environments/trl/bin/python
 # What pytest reports of each folder; read when make test ends.
 TIMES := .snakemake/times
+# Some tests wait for a server or a clock: one process more than cores.
+WORKERS = $(shell expr $(CORES) + 1)
+# Some machines forbid it; thousands of short processes would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-recipes verify smoke environments environments-vllm check test test-full test-trainers test-integration test-slurm bench lint types format lock docs dag clean-results help
 .DEFAULT_GOAL := help
@@ -51,7 +55,7 @@ environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (L
 	$(RUN) environments --configfile config/vllm.yaml
 
 check: lint types ## Lint, types, units, dry runs
-	$(BIN)/python -m pytest -q -n $(CORES) tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
 
 test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser
 	$(BIN)/python -m pytest -q -n 2 tests/attacks --junitxml=$(TIMES)/attacks.xml

@@ -41,7 +41,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run("-m", "snakemake", "--cores", "1", *arguments, "--configfile", "small.yaml", cwd=folder)
+    return planner.snakemake("--cores", "1", *arguments, "--configfile", "small.yaml", cwd=folder)
 
 
 def test_a_damaged_table_is_named_with_the_log_and_the_stage_is_not_made(checkout: Path) -> None:

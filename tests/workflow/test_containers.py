@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from grrm.files import sha256
+from planner import snakemake
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -70,14 +71,8 @@ def apptainer(tmp_path: Path) -> Path:
 def plan(apptainer: Path, *configs: str, more: str = "") -> subprocess.CompletedProcess[str]:
     options = ["--cores", "1", "--dry-run", "--forceall", "--printshellcmds", "--sdm", "apptainer"]
     config = f"environments={{'images': '{apptainer}/images'{more}}}"
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *options, "--configfile", *configs, "--config", config],
-        cwd=ROOT,
-        env={**os.environ, "PATH": f"{apptainer}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    found = {"PATH": f"{apptainer}:{os.environ['PATH']}"}
+    return snakemake(*options, "--configfile", *configs, "--config", config, environment=found)
 
 
 def test_the_rules_of_the_stages_run_in_their_images(apptainer: Path) -> None:

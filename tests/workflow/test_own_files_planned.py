@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,14 +176,8 @@ def test_a_changed_file_is_read_again_and_no_other(workflow: Path) -> None:
     target: Callable[..., str] = "results/mine/data/{}.parquet".format
     tables = [target(name) for name in ("mt_grpo", "grrm_rlvr", "ranking_test", "translation_test")]
     assert rules(plan(workflow, *tables, data=data))["read_files"] == 2
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *tables]
-    done = subprocess.run(
-        [*command, "--configfile", "config/smoke.yaml", "mine.yaml"],
-        cwd=workflow,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    overlays = ("--configfile", "config/smoke.yaml", "mine.yaml")
+    done = snakemake("--cores", "2", *tables, *overlays, cwd=workflow)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pq.read_table(workflow / target("translation_test")).to_pylist()
     assert [row["test_set"] for row in rows] == ["mine"] * 9

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+import planner
 from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
@@ -24,10 +23,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
     # No network, no GPU.
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    environment = {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    return planner.snakemake("--cores", "1", *arguments, cwd=folder, environment=environment)
 
 
 def test_nothing_is_started_where_a_check_fails(checkout: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -74,9 +75,15 @@ def _matches(_: Any, pattern: str, text: Any, __: Any) -> Iterator[Any]:
 
 
 def load_schema(path: str | Path) -> dict[str, Any]:
-    """A JSON schema written in YAML, in which `x-enum: module:NAME` stands for an enum of those names."""
-    schema: dict[str, Any] = _with_enums(read_yaml(path))
+    """A JSON schema written in YAML, in which `x-enum: module:NAME` stands for an enum of those names.
+
+    A process reads each file once; what the names are is looked up each time.
+    """
+    schema: dict[str, Any] = _with_enums(_written(Path(path).absolute()))
     return schema
+
+
+_written = functools.cache(read_yaml)
 
 
 def _with_enums(part: Any) -> Any:
