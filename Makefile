@@ -23,6 +23,8 @@ TRL := .snakemake/environments/trl/bin/python
 TIMES := .snakemake/times
 # Some tests wait for a server or a clock: one process more than cores.
 WORKERS = $(shell expr $(CORES) + 1)
+# Files by two processes, the longest first (tests/conftest.py).
+IN_PAIRS := -q -n 2 --dist loadfile --no-loadscope-reorder -m "not full"
 # Some machines forbid it; thousands of short processes would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -55,12 +57,12 @@ environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (L
 	$(RUN) environments --configfile config/vllm.yaml
 
 check: lint types ## Lint, types, units, dry runs
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
+	$(BIN)/python -m pytest -q -n $(WORKERS) -p no:schemathesis tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
 
 test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser
 	$(BIN)/python -m pytest -q -n 2 tests/attacks --junitxml=$(TIMES)/attacks.xml
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest -q -n 2 --dist loadfile tests/engine -m "not full" --junitxml=$(TIMES)/engine.xml
-	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest -q -n 2 --dist loadfile tests/engine_vllm -m "not full" --junitxml=$(TIMES)/engine_vllm.xml
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest $(IN_PAIRS) tests/engine --junitxml=$(TIMES)/engine.xml
+	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest $(IN_PAIRS) tests/engine_vllm --junitxml=$(TIMES)/engine_vllm.xml
 	@echo "Whole runs, and beside them a Slurm, which mostly waits; each is printed when it has ended."
 	$(MAKE) --no-print-directory -j2 --output-sync=target test-integration test-slurm
 	tests/install_browser.sh
@@ -81,7 +83,7 @@ test-trainers: .venv/.dev ## The rewards in TRL and OpenRLHF, in an environment 
 	PYTHONPATH=scripts $(TRL) -m pytest -q tests/trainers --junitxml=$(TIMES)/trainers.xml
 
 test-integration: .venv/.dev environments ## Whole small runs of the workflow
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/integration -m "not full" --junitxml=$(TIMES)/integration.xml
+	$(BIN)/python -m pytest $(IN_PAIRS) tests/integration --junitxml=$(TIMES)/integration.xml
 
 test-slurm: .venv/.dev environments ## The workflow on a Slurm of its own, with all that goes wrong there (root, Debian)
 	$(BIN)/python -m pytest -q -rs tests/slurm --junitxml=$(TIMES)/slurm.xml

@@ -1,5 +1,6 @@
 """The toy world: a language pair, its faults, its exact scores, its six disjoint tables."""
 
+import functools
 import itertools
 import math
 import random
@@ -24,13 +25,18 @@ from grrm.schemas import read_table
 
 LANGUAGE = make_language()
 ROWS = {name: count // 4 for name, count in DEFAULT_ROWS.items()}
-TABLES = make_tables(0, ROWS)
 IDIOM = next(iter(LANGUAGE.idioms))
 PLAIN = LANGUAGE.plain_words
 # plain, idiom (two words), plain, plain
 SOURCE = " ".join([PLAIN[0], *IDIOM, PLAIN[1], PLAIN[2]])
 RIGHT = LANGUAGE.render(SOURCE)
 LITERAL = LANGUAGE.render(SOURCE, [True])
+
+
+@functools.cache
+def small(seed):
+    """All tables, a quarter of their size."""
+    return make_tables(seed, ROWS)
 
 
 def sources(tables):
@@ -58,7 +64,7 @@ def test_words_of_idioms_belong_to_one_idiom_each():
 def test_language_does_not_depend_on_the_seed_of_the_data():
     words = set(LANGUAGE.words)
     for seed in (1, 2):
-        assert set(" ".join(sources(make_tables(seed, ROWS))).split()) <= words
+        assert set(" ".join(sources(small(seed))).split()) <= words
 
 
 def test_another_language_seed_makes_another_language():
@@ -142,7 +148,7 @@ def pairs_of(table):
     """Whether two candidates are tied, and whether they are copies, by the scores of a table."""
     return [
         (row["scores"][i] == row["scores"][j], row["mt_texts"][i] == row["mt_texts"][j])
-        for row in TABLES[table]
+        for row in small(0)[table]
         for i, j in itertools.combinations(range(len(row["scores"])), 2)
     ]
 
@@ -162,7 +168,7 @@ def test_the_truth_keeps_ties():
 
 def test_teacher_overlooks_most_literal_idioms_and_nothing_else():
     literal = named = 0
-    for row in TABLES["grrm_sft"]:
+    for row in small(0)["grrm_sft"]:
         for found, text in zip(named_errors(row), row["mt_texts"], strict=True):
             true = describe_errors(LANGUAGE, row["src_text"], text)
             literal += true.count("literal")
@@ -177,14 +183,14 @@ def test_teacher_overlooks_most_literal_idioms_and_nothing_else():
 
 @pytest.mark.parametrize("table", ["grrm_sft", "grrm_rlvr"])
 def test_named_errors_add_up_to_the_score(table):
-    for row in TABLES[table]:
+    for row in small(0)[table]:
         seen = [10 - 3 * found.count("literal") - 2 * found.count("wrong") for found in named_errors(row)]
         assert row["scores"] == [max(0, score) for score in seen]
 
 
 def test_teacher_errs_in_pairs_that_differ_as_well_as_in_ties():
     right, right_untied = [], []
-    for row in TABLES["grrm_sft"]:
+    for row in small(0)["grrm_sft"]:
         true = [true_score(LANGUAGE, row["src_text"], text) for text in row["mt_texts"]]
         names = labels(len(true))
         taught, truth = (dict(zip(names, scores, strict=True)) for scores in (row["scores"], true))
@@ -202,11 +208,11 @@ def test_teacher_errs_in_pairs_that_differ_as_well_as_in_ties():
 
 
 def test_tables_have_as_many_rows_as_asked_for():
-    assert {name: len(rows) for name, rows in TABLES.items()} == ROWS
+    assert {name: len(rows) for name, rows in small(0).items()} == ROWS
 
 
 def test_no_source_occurs_twice_in_all_tables():
-    found = sources(TABLES)
+    found = sources(small(0))
     assert len(set(found)) == len(found)
 
 
@@ -225,13 +231,13 @@ def test_no_translation_that_is_tested_stands_in_training_data(seed):
 
 
 def test_same_seed_same_tables_other_seed_other_tables():
-    assert make_tables(0, ROWS) == TABLES
-    assert not set(sources(TABLES)) <= set(sources(make_tables(1, ROWS)))
+    assert make_tables(0, ROWS) == small(0)
+    assert not set(sources(small(0))) <= set(sources(small(1)))
 
 
 def test_a_table_of_another_size_leaves_its_rows_as_they_are():
     fewer = make_tables(0, {**ROWS, "grrm_sft": ROWS["grrm_sft"] - 100})
-    assert fewer["grrm_sft"] == TABLES["grrm_sft"][:-100]
+    assert fewer["grrm_sft"] == small(0)["grrm_sft"][:-100]
 
 
 def test_unknown_tables_are_refused():
@@ -240,7 +246,7 @@ def test_unknown_tables_are_refused():
 
 
 def test_sentences_have_five_different_words():
-    for source in sources(TABLES):
+    for source in sources(small(0)):
         words = source.split()
         assert len(words) == len(set(words)) == WORDS_PER_SENTENCE
 
@@ -256,24 +262,24 @@ def test_most_sentences_have_one_idiom_and_the_tests_as_many_as_the_training():
 
 @pytest.mark.parametrize("table", ["grrm_rlvr", "ranking_test"])
 def test_scores_are_true(table):
-    for row in TABLES[table]:
+    for row in small(0)[table]:
         assert row["scores"] == [true_score(LANGUAGE, row["src_text"], text) for text in row["mt_texts"]]
 
 
 @pytest.mark.parametrize("table", ["grrm_sft", "grrm_rlvr", "mt_grpo", "ranking_test", "translation_test"])
 def test_references_are_right(table):
-    for row in TABLES[table]:
+    for row in small(0)[table]:
         assert true_score(LANGUAGE, row["src_text"], row["trg_text"]) == 10
 
 
 def test_groups_have_two_to_four_candidates():
-    sizes = [len(row["mt_texts"]) for row in TABLES["grrm_sft"]]
+    sizes = [len(row["mt_texts"]) for row in small(0)["grrm_sft"]]
     assert set(sizes) == {2, 3, 4}
 
 
 def test_translation_data_are_mostly_literal_and_otherwise_good():
     literal = idioms = good = 0
-    for row in TABLES["mt_sft"]:
+    for row in small(0)["mt_sft"]:
         translation = code_block(row["response"])
         assert translation is not None
         for idiom in LANGUAGE.idioms_in(row["src_text"]):
@@ -281,7 +287,7 @@ def test_translation_data_are_mostly_literal_and_otherwise_good():
             literal += " ".join(LANGUAGE.word_by_word(idiom)) in translation
         good += describe_or_short(row["src_text"], translation) in {"good", "literal", "literal literal"}
     assert 0.55 < literal / idioms < 0.68
-    assert good / len(TABLES["mt_sft"]) > 0.8
+    assert good / len(small(0)["mt_sft"]) > 0.8
 
 
 def describe_or_short(source, translation):
@@ -291,7 +297,7 @@ def describe_or_short(source, translation):
 
 
 def test_analysis_of_a_translation_says_how_its_idioms_are_rendered():
-    row = next(row for row in TABLES["mt_sft"] if LANGUAGE.idioms_in(row["src_text"]))
+    row = next(row for row in small(0)["mt_sft"] if LANGUAGE.idioms_in(row["src_text"]))
     analysis, _, _ = row["response"].partition("\n\n```\n")
     for idiom in LANGUAGE.idioms_in(row["src_text"]):
         renderings = (LANGUAGE.idioms[idiom], LANGUAGE.word_by_word(idiom))
@@ -299,7 +305,7 @@ def test_analysis_of_a_translation_says_how_its_idioms_are_rendered():
 
 
 def test_comment_explains_the_idioms_of_a_test_sentence():
-    for row in TABLES["translation_test"]:
+    for row in small(0)["translation_test"]:
         idioms = LANGUAGE.idioms_in(row["src_text"])
         assert (row["comment"] is None) == (not idioms)
         assert all(" ".join(LANGUAGE.idioms[idiom]) in row["comment"] for idiom in idioms)

@@ -75,7 +75,8 @@ def resolve_experiment(
     files = resolve(_without_published_sets(config), schema)
     for lay in (lay_for_evaluation, lay_environment):
         resolved, origins = lay(files, environment or {})
-        check(resolved, schema, origins)
+        if resolved != files:  # which have been checked
+            check(resolved, schema, origins)
     spread_rows(resolved, origins, files["hardware"])
     checks = (
         contradictions,
