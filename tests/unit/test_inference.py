@@ -269,7 +269,7 @@ def test_what_a_server_did_not_answer_is_left_for_a_later_run(tmp_path):
         return Completion("", "connection", "refused") if source_of(request) in down else "```\nx\n```"
 
     table = rows("a", "b", "c")
-    not_answered = r"1 of 3 rows were not answered \(1 connection\).*partial"
+    not_answered = r"1 of 3 rows were not answered \(1 connection; of the last: refused\).*partial"
     with Journal(tmp_path / "out", {}, 1, 3) as journal, pytest.raises(UserError, match=not_answered):
         translate_rows(Script(answer), table, TRANSLATION, Decoding(9), journal)
     down.clear()

@@ -340,6 +340,7 @@ def test_a_dead_server_is_given_up_in_bounded_time() -> None:
     assert time.monotonic() - start < 5
     assert all(reply.text is None for reply in replies)
     assert {reply.reason for reply in replies} <= {"connection", "circuit_open"}
+    assert "ended with connection (ConnectError: " in replies[-1].detail
     # Not 500 x 3: the first ones, those under way with them, and a probe now and then.
     assert client.counts.calls < 60
     assert client.counts.failures.total() == 500

@@ -114,6 +114,8 @@ class Endpoint:
         self._tokens = Window(options.tokens_per_minute, _RATE_PERIOD)
         self._breaker = Breaker(options.breaker_failures, options.breaker_cooldown, options.breaker_patience)
         self._not_before = 0.0
+        # The last call that it did not answer.
+        self._lost = "nothing"
         # Past this, the endpoint is asked again.
         self._longest_pause = max(options.max_backoff, options.breaker_patience)
         self._tls = _tls(url)
@@ -134,7 +136,8 @@ class Endpoint:
             async with self._slot(batch) as http:
                 batch.start()
                 if not await self._breaker.admit():
-                    return Reply(None, "circuit_open", "the endpoint has been down for too long")
+                    why = f"the endpoint has been down for too long; the last call ended with {self._lost}"
+                    return Reply(None, "circuit_open", why)
                 await self._sleep_until(self._not_before)
                 await self._requests.acquire(1)
                 spent = await self._tokens.acquire(tokens)
@@ -142,6 +145,8 @@ class Endpoint:
                     reply, retry_after = await self._post(http, address, content)
                     self._budget.settle(paid, reply)
                 self._breaker.record(reply.reason not in _DOWN)
+                if reply.reason in _DOWN:
+                    self._lost = f"{reply.reason} ({reply.detail})"
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
             if reply.reason is None:

@@ -183,14 +183,16 @@ def keep(
     Raises:
         UserError: a server has not answered everything.
     """
-    tally = Tally()
+    tally, last = Tally(), None
     for row in journal.results():
         tally.count(row["failure"])
     made_by = provenance(backend, decoding) if todo else {}
     for position, result in results:
         run, index = todo[position]
         tally.count(result.failure)
-        if result.failure not in SERVER_FAILURES:
+        if result.failure in SERVER_FAILURES:
+            last = result.detail
+        else:
             journal.add(
                 run,
                 index,
@@ -206,7 +208,7 @@ def keep(
     if tally.unanswered:
         raise PassingError(
             f"{tally.unanswered.total()} of {journal.total} rows were not answered "
-            f"({_words(tally.unanswered)}); {journal.hint}"
+            f"({_words(tally.unanswered)}; of the last: {last}); {journal.hint}"
         )
     return tally
 
