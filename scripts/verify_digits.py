@@ -41,6 +41,13 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.digests}: digests of {len(found['sha256'])} models kept")
         return
     known = next((entry for entry in entries if entry["made_by"] == found["made_by"]), None)
+    if known is None and (twin := of_another_processor(found, entries)):
+        its = ", ".join(differing(twin["made_by"], found["made_by"]))
+        print(
+            f"{args.results}: {args.digests} holds no digests of this processor; equal to the bit to those "
+            f"of another ({its}): {', '.join(found['sha256'])}"
+        )
+        return
     if known is None:
         raise UserError(f"{args.results}: {nothing_known(found['made_by'], entries, args.digests)}")
     if (name := first_difference(known["sha256"], found["sha256"])) is not None:
@@ -79,17 +86,33 @@ def first_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str 
     return next((name for name in MODELS if known.get(name) != found.get(name)), None)
 
 
+def of_another_processor(found: Entry, entries: list[Entry]) -> Entry | None:
+    """Equal weights, made from the same by the same software."""
+    same = ("seed", "configuration", "torch")
+    return next(
+        (
+            entry
+            for entry in entries
+            if entry["sha256"] == found["sha256"]
+            and all(entry["made_by"][key] == found["made_by"][key] for key in same)
+        ),
+        None,
+    )
+
+
+def differing(made_by: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What of it is not that of another."""
+    return [f"{key} {value}" for key, value in made_by.items() if other.get(key) != value]
+
+
 def nothing_known(made_by: Mapping[str, Any], entries: list[Entry], digests: Path) -> str:
     """Why there is nothing to compare with, in one line."""
     if not entries:
         return f"{digests} holds no digests; keep these with --write"
     # The entry that is most alike says best what is missing.
-    unlike = min(
-        ([key for key in made_by if entry["made_by"].get(key) != made_by[key]] for entry in entries), key=len
-    )
-    differing = ", ".join(f"{key} {made_by[key]}" for key in unlike)
+    unlike = min((differing(made_by, entry["made_by"]) for entry in entries), key=len)
     return (
-        f"{digests} holds no digests of {differing}: weights of another kind are not comparable; keep these "
+        f"{digests} holds no digests of {', '.join(unlike)}, and those of other kinds are others; keep these "
         "with --write"
     )
 

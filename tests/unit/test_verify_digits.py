@@ -70,7 +70,10 @@ def test_the_first_model_that_differs_is_named(tmp_path: Path, digests: Path) ->
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"processor": {**PROCESSOR, "capability": "AVX2"}}, "no digests of capability AVX2:"),
+        (
+            {"processor": {**PROCESSOR, "capability": "AVX2"}, "mt_grpo": "y"},
+            "no digests of capability AVX2, and those of other kinds are others",
+        ),
         ({"config": {**CONFIG, "seed": 1}}, "no digests of seed 1, configuration"),
         ({"config": {**CONFIG, "grrm_sft": {"threads": 1}}}, "no digests of configuration"),
     ],
@@ -80,6 +83,14 @@ def test_another_kind_is_not_compared(
 ) -> None:
     with pytest.raises(UserError, match=named):
         verify(experiment(tmp_path / "other", **changes), digests)
+
+
+def test_equal_weights_of_another_processor_are_said_to_be(
+    tmp_path: Path, digests: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify(experiment(tmp_path / "other", processor={**PROCESSOR, "vendor": "AuthenticAMD"}), digests)
+    said = capsys.readouterr().out
+    assert "no digests of this processor; equal to the bit to those of another (vendor GenuineIntel)" in said
 
 
 def test_digests_of_several_kinds_stand_beside_each_other(tmp_path: Path, digests: Path) -> None:
