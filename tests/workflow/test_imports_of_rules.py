@@ -103,3 +103,9 @@ def test_scripts_and_the_command_start_with_the_packages_of_a_lock(environment: 
     assert "grrm.commands.translate" in commands
     started = [*sorted(RULES[environment]), "grrm.cli", *sorted(commands)]
     assert imports(ROOT / f"envs/{environment}.txt", started) == {}
+
+
+def test_a_package_that_the_lock_lacks_is_missed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text("psutil==7.0.0\n", encoding="utf-8")
+    assert imports(lock, ["write_config"]) == {"write_config": f"No module named 'yaml' in {lock}"}
