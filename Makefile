@@ -21,7 +21,8 @@ FULL := other_processor teacher taught rehearsal recipes paper_runs paper_batche
 TRL := .snakemake/environments/trl/bin/python
 # What pytest reports of each folder; read when make test ends.
 TIMES := .snakemake/times
-# Some tests wait for a server or a clock: one process more than cores.
+# Units and dry runs. Some wait for a server or a clock: one process more than cores. None needs schemathesis,
+# whose plugin each process would import.
 WORKERS = $(shell expr $(CORES) + 1)
 # Files by two processes, the longest first (tests/conftest.py).
 IN_PAIRS := -q -n 2 --dist loadfile --no-loadscope-reorder -m "not full"

@@ -41,15 +41,15 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.digests}: digests of {len(found['sha256'])} models kept")
         return
     known = next((entry for entry in entries if entry["made_by"] == found["made_by"]), None)
-    if known is None and (twin := of_another_processor(found, entries)):
+    if known is None:
+        if (twin := of_another_processor(found, entries)) is None:
+            raise UserError(f"{args.results}: {nothing_known(found['made_by'], entries, args.digests)}")
         its = ", ".join(differing(twin["made_by"], found["made_by"]))
         print(
             f"{args.results}: {args.digests} holds no digests of this processor; equal to the bit to those "
             f"of another ({its}): {', '.join(found['sha256'])}"
         )
         return
-    if known is None:
-        raise UserError(f"{args.results}: {nothing_known(found['made_by'], entries, args.digests)}")
     if (name := first_difference(known["sha256"], found["sha256"])) is not None:
         raise UserError(
             f"{args.results}/models/{name}: SHA-256 of the weights is {found['sha256'].get(name)}, expected "
@@ -112,8 +112,8 @@ def nothing_known(made_by: Mapping[str, Any], entries: list[Entry], digests: Pat
     # The entry that is most alike says best what is missing.
     unlike = min((differing(made_by, entry["made_by"]) for entry in entries), key=len)
     return (
-        f"{digests} holds no digests of {', '.join(unlike)}, and those of other kinds are others; keep these "
-        "with --write"
+        f"{digests} holds no digests of {', '.join(unlike)}, nor the same weights by another processor; "
+        "keep these with --write"
     )
 
 

@@ -23,15 +23,12 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from documented import BLOCK, NEW_FILE
 from grrm.files import read_yaml
 from hub_server import HubServer, serve
 from workspace import ROOT, Workspace, wait_for
 
 PAGE = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
-BLOCK = re.compile(
-    r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-NEW_FILE = re.compile(r"`([\w./]+)`:")
 FILES = {
     match[1]: block["text"]
     for block in BLOCK.finditer(PAGE)

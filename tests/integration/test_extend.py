@@ -12,15 +12,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from documented import BLOCK, NEW_FILE
 from workspace import lay_out
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/extend.md").read_text(encoding="utf-8")
-# The words before a block say where it goes.
-PLACE = re.compile(
-    r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-NEW_FILE = re.compile(r"`([\w./]+)`:")
 APPENDED = re.compile(r".*Append to `([\w./]+)`:")
 INSERTED = re.compile(r".*Into `([\w./]+)`, below `([^`]+)`:")
 
@@ -35,7 +31,7 @@ class Block:
 def sections() -> dict[str, list[Block]]:
     _, *parts = re.split(r"^## (.*)\n", PAGE, flags=re.MULTILINE)
     return {
-        title: [Block(match["before"], match["language"], match["text"]) for match in PLACE.finditer(text)]
+        title: [Block(match["before"], match["language"], match["text"]) for match in BLOCK.finditer(text)]
         for title, text in zip(parts[::2], parts[1::2], strict=True)
     }
 

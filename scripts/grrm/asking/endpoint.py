@@ -144,8 +144,9 @@ class Endpoint:
                 async with self._budget.call(request) as paid:
                     reply, retry_after = await self._post(http, address, content)
                     self._budget.settle(paid, reply)
-                self._breaker.record(reply.reason not in _DOWN)
-                if reply.reason in _DOWN:
+                lost = reply.reason in _DOWN
+                self._breaker.record(not lost)
+                if lost:
                     self._lost = f"{reply.reason} ({reply.detail})"
                 if used := reply.prompt_tokens + reply.completion_tokens:
                     self._tokens.correct(spent, used)
