@@ -63,6 +63,6 @@ def test_the_command_is_installed_with_what_it_asks_by_default(prefix: Path, tmp
     asked = grrm(
         "rank", "--model", "nowhere/model", "--backend", "openai", "--base-url", "http://127.0.0.1:9", *texts
     )
-    assert "(1 connection)" in asked.stderr and "prompt" not in asked.stderr
+    assert "(1 connection; of the last: ConnectError: " in asked.stderr and "prompt" not in asked.stderr
     listed = grrm("export-data", "--dataset", "no_such_entry", "--kind", "pairwise", "--output", "out")
     assert "'no_such_entry'; there are towerblocks_mt_ranking, " in listed.stderr
