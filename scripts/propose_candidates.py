@@ -19,6 +19,7 @@ from grrm.annotation.candidates import (
 )
 from grrm.annotation.program import add_common_options, read_settings
 from grrm.annotation.rankings import SEPARATOR, check_answered
+from grrm.asking.failures import in_words
 from grrm.config.teacher import REFERENCE, degraded_name
 from grrm.files import UserError, write_json
 from grrm.inference.backends import BUDGET
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     write_json(args.counts, counts)
     for name, found in counts["systems"].items():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in found["missing"].items())
+        reasons = in_words(found["missing"])
         print(
             f"{name}: {found['candidates']} candidates, {found['chosen']} chosen"
             + (f"; missing: {reasons}" if reasons else "")
@@ -99,7 +100,7 @@ def _translations(
             found, reasons = of_model(asked, rows, prompt, system["samples"], args.seed)
         wanted = len(rows) * system["samples"] - reasons[BUDGET]
         key = f"teacher.candidates.models.{i}"
-        check_answered(reasons, wanted, system["max_failure_share"], key)
+        check_answered(reasons, wanted, system["max_failure_share"], key, asked.tally.lost)
         texts[system["name"]], missing[system["name"]] = found, reasons
     for system in settings["files"]:
         texts[system["name"]] = of_file(system, rows)

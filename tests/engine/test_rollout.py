@@ -472,8 +472,9 @@ def test_a_failure_of_the_model_reaches_every_caller(
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 def slow_decoding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,8 +120,9 @@ def test_an_aborted_message_ends_whole(tiny_model: Path) -> None:
         long = {"max_tokens": 200, "ignore_eos": True}
         requests = [{**asked(5, number), "sampling_params": long} for number in range(4)]
         under_way = asyncio.create_task(instance.generate_together(requests))
-        while len(instance._running) < 2:
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(60):
+            while len(instance._running) < 2:
+                await asyncio.sleep(0.005)
         assert (await instance.abort_all_requests())["aborted_count"] == 4
         assert [output.stop_reason for output in await under_way] == ["aborted"] * 4
         await instance.resume_generation()

@@ -178,8 +178,9 @@ def test_what_is_aborted_says_so_and_generation_goes_on(served: Served) -> None:
     async def abort(server: EndingServer) -> Any:
         params = SAMPLED | {"max_tokens": 240, "ignore_eos": True}
         long = asyncio.create_task(server.generate([1, 5], params, "long"))
-        while not server.engine.output_processor.request_states:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not server.engine.output_processor.request_states:
+                await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
         await server.abort_all_requests()
         output = await long

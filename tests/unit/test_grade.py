@@ -296,6 +296,7 @@ async def run_grade(
     )
     if kill_at is not None:
         while len(server.calls) < kill_at:
+            assert process.returncode is None, await process.communicate()
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
@@ -318,6 +319,15 @@ def test_from_standard_input_to_standard_output(judge: Path) -> None:
     ]
     assert status == 1  # some could not be used
     assert "2 of 3 answers are usable" in err
+
+
+def test_a_server_that_does_not_answer_is_said_with_the_last_call(judge: Path, tmp_path: Path) -> None:
+    table, output = tmp_path / "rows.jsonl", tmp_path / "grades.jsonl"
+    write_jsonl(table, [{"question": "?", "responses": ["a", "b"]}])
+    flags = ("--input", str(table), "--output", str(output), "--mode", "pairwise", "--call-retries", "0")
+    command = ["grade", "--model", "judge", "--card", str(judge), "--base-url", "http://127.0.0.1:9", *flags]
+    with pytest.raises(UserError, match=r"1 of 1 rows .* \(1 connection; of the last: ConnectError: "):
+        cli.main(command)
 
 
 def test_an_interrupted_run_goes_on_and_asks_about_no_row_twice(judge: Path, tmp_path: Path) -> None:

@@ -375,6 +375,7 @@ def listening(application: Any) -> Iterator[int]:
     thread.start()
     try:
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.01)
         yield listener.getsockname()[1]
     finally:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from grrm.asking.ledger import Spent, spent_in
 from grrm.inference.attempts import Retries
@@ -14,7 +14,7 @@ from grrm.inference.backends import Backend, Decoding, Engine, fit, open_backend
 from grrm.inference.journalled import JournalledBackend
 from grrm.inference.openai_backend import OpenAIBackend
 from grrm.inference.progress import Progress
-from grrm.inference.runs import Tally
+from grrm.inference.runs import Result, Tally
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class Asked:
         retries: what is done about answers that cannot be used.
         made_by: for the provenance of what it says: model, weights or address, decoding.
         files: where its answers are kept.
+        tally: what became of what was asked so far.
     """
 
     backend: Backend
@@ -62,6 +63,7 @@ class Asked:
     retries: Retries
     made_by: dict[str, Any]
     files: Files
+    tally: Tally = field(default_factory=Tally)
 
     def progress(self, total: int) -> Progress:
         """Shows how far it is, how fast, what that has cost, and the time left."""
@@ -146,12 +148,7 @@ def chunks(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield rows[start : start + size]
 
 
-class _Answer(Protocol):
-    @property
-    def failure(self) -> str | None: ...
-
-
-A = TypeVar("A", bound=_Answer)
+A = TypeVar("A", bound=Result)
 
 
 def in_order(answers: Iterable[tuple[int, A]], tally: Tally, progress: Progress) -> list[A]:
@@ -159,7 +156,7 @@ def in_order(answers: Iterable[tuple[int, A]], tally: Tally, progress: Progress)
     found: dict[int, A] = {}
     for position, answer in answers:
         found[position] = answer
-        tally.count(answer.failure)
+        tally.count(answer.failure, answer.detail)
         progress(tally)
     return [found[position] for position in range(len(found))]
 

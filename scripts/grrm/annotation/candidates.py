@@ -15,7 +15,6 @@ from grrm.annotation.selection import Candidate, choose, distinct, group_size
 from grrm.files import UserError, is_text, read_lines
 from grrm.inference.answers import translate_each
 from grrm.inference.attempts import seed_of
-from grrm.inference.runs import Tally
 from grrm.inference.tables import parse_rows
 from grrm.prompts import TranslationPrompt
 
@@ -102,7 +101,6 @@ def of_model(
         seed: of sampling; it depends on the row's texts besides, not on its place.
     """
     found: Texts = [[] for _ in rows]
-    tally = Tally()
     questions = [(i, draw) for i in range(len(rows)) for draw in range(samples)]
     with asked.progress(len(questions)) as progress:
         for together in chunks(questions, _TOGETHER):
@@ -114,10 +112,10 @@ def of_model(
                 retries=asked.retries,
                 keys=[(seed, key_of(rows[i]), draw) for i, draw in together],
             )
-            for (i, _), answer in zip(together, in_order(answers, tally, progress), strict=True):
+            for (i, _), answer in zip(together, in_order(answers, asked.tally, progress), strict=True):
                 if answer.translation is not None:
                     found[i].append(answer.translation)
-    return found, tally.failures + tally.unanswered
+    return found, asked.tally.failures + asked.tally.unanswered
 
 
 def of_degraded(system: Mapping[str, Any], rows: Sequence[Row], originals: Texts, seed: int) -> Texts:

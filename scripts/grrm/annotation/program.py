@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from grrm.annotation.asked import Asked
 from grrm.annotation.rankings import check_answered
+from grrm.asking.failures import in_words
 from grrm.files import UserError
 from grrm.inference.backends import BUDGET
 from grrm.json_text import parse_json
@@ -75,7 +76,7 @@ def concluded(asked: Asked, kept: int, dropped: Counter[str], most: float, key: 
     Raises:
         UserError: it has left more unanswered.
     """
-    check_answered(dropped, kept + dropped.total() - dropped[BUDGET], most, "teacher")
+    check_answered(dropped, kept + dropped.total() - dropped[BUDGET], most, "teacher", asked.tally.lost)
     found = outcome(asked, kept, dropped)
     print(told(found, key))
     return found
@@ -105,13 +106,9 @@ def check_kept(found: Mapping[str, Any], path: Path, what: str, answers: Path) -
     """
     if not found["kept"]:
         raise UserError(
-            f"{path}: no {what} is left of {found['total']} ({_reasons(found)}); see in {answers} what the "
-            "teacher answered"
+            f"{path}: no {what} is left of {found['total']} ({in_words(found['dropped'])}); see in "
+            f"{answers} what the teacher answered"
         )
-
-
-def _reasons(found: Mapping[str, Any]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in found["dropped"].items())
 
 
 def told(found: Mapping[str, Any], key: str) -> str:
@@ -121,7 +118,7 @@ def told(found: Mapping[str, Any], key: str) -> str:
         found: see `outcome`.
         key: of the budget in the configuration.
     """
-    reasons, spent = _reasons(found), found["spent"]
+    reasons, spent = in_words(found["dropped"]), found["spent"]
     lines = [
         f"{found['kept']} of {found['total']} kept" + (f"; dropped: {reasons}" if reasons else ""),
         f"spent in all launches: {spent['calls']:.0f} calls, {spent['tokens']:.0f} tokens, "

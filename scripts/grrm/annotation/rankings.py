@@ -12,12 +12,13 @@ from typing import Any
 
 from grrm.annotation.agreement import Decision, decide, seeded_orders
 from grrm.annotation.asked import Asked, chunks, in_order
+from grrm.asking.failures import in_words
 from grrm.data.sft_rows import strip_verdict
 from grrm.files import UserError, is_text
 from grrm.inference.answers import RankedGroup, rank_each
 from grrm.inference.attempts import seed_of
 from grrm.inference.backends import BUDGET
-from grrm.inference.runs import SERVER_FAILURES, Tally
+from grrm.inference.runs import SERVER_FAILURES
 from grrm.prompts import RankingPrompt
 from grrm.ranking import InvalidAnswer
 from grrm.texts import unmark
@@ -66,7 +67,6 @@ def judge_groups(
         seed: of orders and sampling. Both depend on the group's texts besides, not on its place in the table.
     """
     shown = [seeded_orders(len(row["mt_texts"]), orders, _random(row, seed)) for row in rows]
-    tally = Tally()
     with asked.progress(sum(map(len, shown))) as progress:
         for together in chunks(list(zip(rows, shown, strict=True)), _TOGETHER):
             questions = [(row, order, k) for row, tried in together for k, order in enumerate(tried)]
@@ -79,7 +79,7 @@ def judge_groups(
                 retries=asked.retries,
                 keys=[(seed, key_of(row), k) for row, _, k in questions],
             )
-            answers = iter(in_order(found, tally, progress))
+            answers = iter(in_order(found, asked.tally, progress))
             for row, tried in together:
                 judged = [next(answers) for _ in tried]
                 yield judge_of(row, tried, judged, prompt, agreement)
@@ -167,7 +167,7 @@ def systems_of(row: Mapping[str, Any]) -> list[str]:
     return row.get("systems") or ["?"] * len(row["mt_texts"])
 
 
-def check_answered(reasons: Counter[str], total: int, most: float, who: str) -> None:
+def check_answered(reasons: Counter[str], total: int, most: float, who: str, lost: str | None) -> None:
     """Stop if a server has left too much unanswered.
 
     Args:
@@ -175,17 +175,17 @@ def check_answered(reasons: Counter[str], total: int, most: float, who: str) -> 
         total: of all that was asked about, without what the budget did not allow.
         most: share that may be, 0 to 1.
         who: key of the configuration, for the message.
+        lost: what is known of the last that was not answered.
 
     Raises:
         UserError: it is more.
     """
-    unanswered = {reason: count for reason, count in reasons.most_common() if reason in SERVER_FAILURES}
+    unanswered = {reason: count for reason, count in reasons.items() if reason in SERVER_FAILURES}
     if sum(unanswered.values()) > most * total:
-        said = ", ".join(f"{count} {reason}" for reason, count in unanswered.items())
         raise UserError(
-            f"{who}: {sum(unanswered.values())} of {total} were not answered ({said}), more than "
-            f"max_failure_share {most:g} allows; what was answered is kept: look at the server, its address "
-            "and key, and run the same command again"
+            f"{who}: {sum(unanswered.values())} of {total} were not answered ({in_words(unanswered)}; of the "
+            f"last: {lost}), more than max_failure_share {most:g} allows; what was answered is kept: look at "
+            "the server, its address and key, and run the same command again"
         )
 
 

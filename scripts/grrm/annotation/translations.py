@@ -11,7 +11,6 @@ from grrm.annotation.asked import Asked, chunks, in_order
 from grrm.annotation.checks import failed_check, response_of
 from grrm.annotation.rankings import key_of
 from grrm.inference.answers import TranslatedSegment, translate_each
-from grrm.inference.runs import Tally
 from grrm.prompts import TranslationPrompt
 
 Row = dict[str, Any]
@@ -50,14 +49,13 @@ def translate_pairs(
         checks: see `failed_check`.
         seed: of sampling.
     """
-    tally = Tally()
     with asked.progress(len(rows)) as progress:
         for together in chunks(rows, _TOGETHER):
             keys = [(seed, key_of(row)) for row in together]
             found = translate_each(
                 asked.backend, together, prompt, asked.decoding, retries=asked.retries, keys=keys
             )
-            for row, answer in zip(together, in_order(found, tally, progress), strict=True):
+            for row, answer in zip(together, in_order(found, asked.tally, progress), strict=True):
                 yield checked(row, answer, prompt, checks)
 
 

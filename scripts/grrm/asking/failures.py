@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -45,6 +45,11 @@ _ADVICE = (
     ),
 )
 _OTHERWISE = "See in the record of judgements what failed"
+
+
+def in_words(reasons: Mapping[str, int]) -> str:
+    """How often which reason was given, the commonest first: "2 timeout, 1 connection"."""
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())
 
 
 @dataclass

@@ -77,6 +77,12 @@ class Grade:
     judgements: list[Judgement]
     failure: str | None
 
+    @property
+    def detail(self) -> str | None:
+        """The failure in words, of the first judgement that has it."""
+        found = (judgement.detail for judgement in self.judgements if judgement.failure == self.failure)
+        return next(found, None)
+
 
 def grade(
     model: str | Path,
@@ -234,7 +240,9 @@ def grade_rows(
     agreement = Agreement(annotated, used)
     for row in journal.results() if annotated else ():
         agreement.add(row["index"], row["scores"])
-    seen = agreement.watching(results, [index for _, index in todo]) if annotated else results
+    seen: Iterator[tuple[int, Grade]] = (
+        agreement.watching(results, [index for _, index in todo]) if annotated else results
+    )
     tally = keep(journal, todo, seen, rows, ("id",), backend, decoding, watch)
     tally.remark = str(agreement)
     return tally

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
+from grrm.asking.failures import in_words
 from grrm.files import PassingError
 from grrm.inference.answers import Row, rank_each, translate_each
 from grrm.inference.attempts import NO_RETRIES, Retries, seed_of
@@ -31,25 +32,44 @@ class Tally:
         usable: answers with scores or a translation.
         failures: reason -> answers that cannot be used.
         unanswered: reason -> rows that the server did not answer.
+        lost: what is known of the last of these.
         remark: what else there is to say about all answers, for the reader.
     """
 
     usable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
+    lost: str | None = None
     remark: str = ""
 
-    def count(self, failure: str | None) -> None:
+    def count(self, failure: str | None, detail: str | None = None) -> None:
         """Count an answer."""
         if failure is None:
             self.usable += 1
+        elif failure in SERVER_FAILURES:
+            self.unanswered[failure] += 1
+            self.lost = detail
         else:
-            (self.unanswered if failure in SERVER_FAILURES else self.failures)[failure] += 1
+            self.failures[failure] += 1
 
     def __str__(self) -> str:
         failed = self.failures.total()
         text = f"{self.usable} of {self.usable + failed} answers are usable"
-        return text + (f"; failed: {_words(self.failures)}" if failed else "")
+        return text + (f"; failed: {in_words(self.failures)}" if failed else "")
+
+
+class Result(Protocol):
+    """What became of a row: a data class."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def failure(self) -> str | None:
+        """Why it cannot be used, in one word; None if it can."""
+
+    @property
+    def detail(self) -> str | None:
+        """The failure in words."""
 
 
 Watch: TypeAlias = Callable[[Tally], None]
@@ -161,7 +181,7 @@ def _keys(todo: Sequence[Key], decoding: Decoding) -> list[tuple[int, ...]]:
 def keep(
     journal: Journal | Printer,
     todo: Sequence[Key],
-    results: Iterator[tuple[int, Any]],
+    results: Iterator[tuple[int, Result]],
     rows: Sequence[Row],
     shown: Sequence[str],
     backend: Backend,
@@ -173,7 +193,7 @@ def keep(
     Args:
         journal: takes them.
         todo: run and row number of each position.
-        results: positions and results: data classes with a `failure`.
+        results: positions and results.
         rows: what was asked about.
         shown: columns of the rows that are written beside the results.
         backend: what gives the results.
@@ -183,16 +203,14 @@ def keep(
     Raises:
         UserError: a server has not answered everything.
     """
-    tally, last = Tally(), None
+    tally = Tally()
     for row in journal.results():
         tally.count(row["failure"])
     made_by = provenance(backend, decoding) if todo else {}
     for position, result in results:
         run, index = todo[position]
-        tally.count(result.failure)
-        if result.failure in SERVER_FAILURES:
-            last = result.detail
-        else:
+        tally.count(result.failure, result.detail)
+        if result.failure not in SERVER_FAILURES:
             journal.add(
                 run,
                 index,
@@ -208,10 +226,6 @@ def keep(
     if tally.unanswered:
         raise PassingError(
             f"{tally.unanswered.total()} of {journal.total} rows were not answered "
-            f"({_words(tally.unanswered)}; of the last: {last}); {journal.hint}"
+            f"({in_words(tally.unanswered)}; of the last: {tally.lost}); {journal.hint}"
         )
     return tally
-
-
-def _words(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common())

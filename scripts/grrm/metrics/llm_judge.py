@@ -12,6 +12,7 @@ from typing import Any
 
 from grrm import event_loop
 from grrm.asking.client import JudgeClient
+from grrm.asking.failures import in_words
 from grrm.asking.options import JudgeOptions
 from grrm.config.environment import without_variables_of
 from grrm.files import UserError, sha256
@@ -95,8 +96,7 @@ def score_segments(
         first = next(iter(verdicts.values()))
         raise UserError(
             f"judge {options.model}: not one of {len(verdicts)} segments was judged "
-            f"({', '.join(f'{count} {reason}' for reason, count in reasons.most_common())}; "
-            f"the first: {first.detail})"
+            f"({in_words(reasons)}; the first: {first.detail})"
         )
     return JudgedSegments(
         [verdicts[i].value if i in verdicts else 0.0 for i in range(len(segments))],

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from grrm.asking.failures import in_words
 from grrm.files import UserError, read_json
 from grrm.ranking import MAX_SCORE
 from grrm.report.numbers import number
@@ -141,7 +142,7 @@ def _systems(given: Mapping[str, Any], scored: Mapping[str, Any]) -> list[dict[s
         {
             "name": name,
             **{key: counts[key] for key in ("candidates", "chosen")},
-            "missing": ", ".join(f"{count} {reason}" for reason, count in counts["missing"].items()),
+            "missing": in_words(counts["missing"]),
             **scored.get(name, nothing),
         }
         for name, counts in given.items()
