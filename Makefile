@@ -57,7 +57,8 @@ environments: .venv/.driver ## Build the environments of the stages
 environments-vllm: .venv/.driver ## Build them with vLLM's CPU backend beside (Linux, x86-64 with AVX2)
 	$(RUN) environments --configfile config/vllm.yaml
 
-check: lint types ## Lint, types, units, dry runs
+check: .venv/.dev ## Lint, types, units, dry runs
+	$(MAKE) --no-print-directory -j2 --output-sync=target lint types
 	$(BIN)/python -m pytest -q -n $(WORKERS) -p no:schemathesis tests/unit tests/workflow --junitxml=$(TIMES)/check.xml
 
 test: check environments-vllm test-trainers ## Everything: check, attacks, the engines' tests, whole small runs, a Slurm, the report in a browser

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 _server = ForkServer(
     "import difflib, graphlib, jsonschema, language_data, langcodes, packaging.version, psutil, requests;"
     "import smart_open, yaml, snakemake.cli, snakemake.dag, snakemake.report, snakemake.storage;"
-    "import snakemake.scheduling.job_scheduler; snakemake.cli.get_argument_parser()"
+    "import snakemake.scheduling.job_scheduler; snakemake.cli.get_argument_parser()\n"
+    f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import parsed_once; sys.path.pop()"
 )
 _CODE = "import sys, snakemake.cli; snakemake.cli.main(sys.argv[1:])"
 

@@ -277,8 +277,8 @@ def test_thinking_is_what_the_patterns_say(text):
 
 @pytest.mark.parametrize("filling", ["x", "<think>", "<thinking></think>", "[思考]", "<"])
 def test_long_answers_are_read(filling):
-    # With a step back for every character this would not end within hours.
-    text = filling * (1_000_000 // len(filling))
+    # With a step back for every character this would not end within minutes.
+    text = filling * (200_000 // len(filling))
     opened = text.startswith("<think")
     assert tag(f"<score>1</score>{text}", "score") == (None if "</" in filling else "1")
     assert tag(f"{text}<score>2</score>", "score") == ("2" if "</" in filling or not opened else None)

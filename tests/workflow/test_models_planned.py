@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_plan import ROOT, overlay, plan, planned_rules, snakemake
+
+from forking import ForkServer
 
 
 def trainings(rules: set[str]) -> set[str]:
@@ -77,24 +79,27 @@ def test_gpus_have_environments_of_their_own() -> None:
     assert "environments/train" not in output
 
 
-@pytest.mark.parametrize("configuration", ["", "paper", "paper paper_released"])
-def test_a_plan_imports_nothing_heavy(configuration: str) -> None:
-    code = (
-        "import sys\n"
+def test_a_plan_imports_nothing_heavy() -> None:
+    server = ForkServer(
         # Of Snakemake's Slurm executor; it brings pyarrow.
-        "import importlib.machinery, types\n"
+        "import importlib.machinery, sys, types\n"
         "pandas = sys.modules['pandas'] = types.ModuleType('pandas')\n"
         "pandas.__spec__ = importlib.machinery.ModuleSpec('pandas', None)\n"
         "pandas.__getattr__ = lambda name: type(name, (), {})\n"
+        "import snakemake.cli"
+    )
+    code = (
+        "import sys\n"
         "from snakemake.cli import main\n"
-        "try: main(['--snakefile', sys.argv[1], '--cores', '1', '--dry-run', '--forceall', *sys.argv[2:]])\n"
+        "try: main(['--cores', '1', '--dry-run', '--forceall', *sys.argv[1:]])\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'transformers', 'verl', 'pyarrow', 'sacrebleu', 'huggingface_hub', 'matplotlib'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    command = [sys.executable, "-c", code, str(ROOT / "Snakefile"), *overlay(configuration)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    for configuration in ("", "paper", "paper paper_released"):
+        done = server.run(sys.executable, code, *overlay(configuration), cwd=ROOT, environment=os.environ)
+        assert done.returncode == 0, done.stderr
+        assert "Job stats" in done.stdout
 
 
 def test_metrics_by_name_bring_their_models_and_what_these_lack(tmp_path: Path) -> None:

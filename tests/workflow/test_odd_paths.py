@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -63,55 +64,89 @@ def commands(*arguments: str) -> list[list[str]]:
     return [shlex.split(line) for line in found]
 
 
-PATH_KEYS: dict[str, Any] = {
-    "grrm_rlvr.start_from": model,
-    "mt_grpo.start_from": model,
-    "mt_grpo.reward.model": model,
-    "evaluate.start_from.mt_grpo": model,
-    "prompts.ranking": lambda folder: prompt("toy_ranking", folder),
-    "prompts.translation": lambda folder: prompt("toy_translation", folder),
-    "environments.folder": str,
-    "comet.start_from": model,
-    "evaluate.metricx.tokenizer": model,
-    "evaluate.bleurt.start_from": model,
-    "evaluate.llm_judge.prompt": lambda folder: prompt("judge_translation", folder),
-    "alignment.data": lambda folder: dict.fromkeys(("train", "validation"), rows(folder)),
-    "data.downloads": str,
-    "fork.python": lambda folder: str(folder / "python"),
-    "fork.checkout": str,
-    "evaluate.base_url": lambda folder: "http://host/v1?a=1&b=2;$(touch)",
-    "judges.prompts.pairwise": lambda folder: prompt("toy_judge_pairwise", folder),
-}
-TARGETS = {"alignment": "alignment_grpo", "judges": "judges"}
-OVERLAYS = {
-    "alignment": ["config/judges.yaml"],
-    "judges": ["config/judges.yaml"],
-    "data": ["config/paper.yaml"],
-    "fork": ["config/paper.yaml", "config/paper_fork.yaml"],
-}
+# Keys that can stand in one plan, by its target and overlays.
+PLANS: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "all",
+        "",
+        {
+            "grrm_rlvr.start_from": model,
+            "mt_grpo.start_from": model,
+            "prompts.ranking": lambda folder: prompt("toy_ranking", folder),
+            "prompts.translation": lambda folder: prompt("toy_translation", folder),
+            "environments.folder": str,
+            "comet.start_from": model,
+            "evaluate.metricx.tokenizer": model,
+            "evaluate.bleurt.start_from": model,
+            "evaluate.llm_judge.prompt": lambda folder: prompt("judge_translation", folder),
+        },
+    ),
+    ("all", "", {"mt_grpo.reward.model": model}),
+    (
+        "all",
+        "",
+        {
+            "evaluate.start_from.mt_grpo": model,
+            "evaluate.base_url": lambda folder: "http://host/v1?a=1&b=2;$(touch)",
+        },
+    ),
+    (
+        "all",
+        "paper paper_fork",
+        {
+            "data.downloads": str,
+            "fork.python": lambda folder: str(folder / "python"),
+            "fork.checkout": str,
+        },
+    ),
+    (
+        "alignment_grpo judges",
+        "judges",
+        {
+            "alignment.data": lambda folder: dict.fromkeys(("train", "validation"), rows(folder)),
+            "judges.prompts.pairwise": lambda folder: prompt("toy_judge_pairwise", folder),
+        },
+    ),
+]
 
 
-@pytest.mark.parametrize("key", PATH_KEYS)
-def test_a_path_of_an_odd_name_is_one_word(key: str, odd: Path, tmp_path: Path) -> None:
-    value = PATH_KEYS[key](odd)
-    changes: Any = value
-    for part in reversed(key.split(".")):
-        changes = {part: changes}
+@pytest.mark.parametrize(("targets", "overlays", "keys"), PLANS)
+def test_a_path_of_an_odd_name_is_one_word(
+    targets: str, overlays: str, keys: dict[str, Any], odd: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {}
+    for key, value_in in keys.items():
+        (odd / key).mkdir()
+        given[key] = value_in(odd / key)
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(changes))
-    part = key.split(".")[0]
+    overlay.write_text(yaml.safe_dump(nested(given)))
     wanted = tmp_path / "metrics.yaml"
     wanted.write_text("evaluate: {metrics: [bleurt, comet, metricx, llm_judge], llm_judge: {model: m}}")
-    target = TARGETS.get(part, "all")
-    files = [str(ROOT / name) for name in OVERLAYS.get(part, [])]
-    planned = commands(target, "--configfile", *files, str(wanted), str(overlay))
-    value = value["train"] if isinstance(value, dict) else value
-    holding = [word for words in planned for word in words if "$(touch" in word]
-    assert holding
+    files = [str(ROOT / f"config/{name}.yaml") for name in overlays.split()]
+    planned = commands(*targets.split(), "--configfile", *files, str(wanted), str(overlay))
+    # What writes the configuration is told all of it.
+    told = [words for words in planned if not any(word.endswith("write_config.py") for word in words)]
+    holding = {word for words in told for word in words if "$(touch" in word}
+    values = {key: value["train"] if isinstance(value, dict) else value for key, value in given.items()}
+    # Settings are told as JSON.
+    forms = {key: (value, json.dumps(value)[1:-1]) for key, value in values.items()}
+    for key, form in forms.items():
+        assert any(text in word for word in holding for text in form), key
     for word in holding:
-        if not word.startswith("{"):  # the configuration itself
-            assert value in word, word
+        assert any(text in word for form in forms.values() for text in form), word
     assert not list(ROOT.glob("*created*"))
+
+
+def nested(changes: dict[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = found
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return found
 
 
 def function(folder: Path) -> str:
