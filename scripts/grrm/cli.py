@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,12 +49,14 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _run(argv: list[str] | None) -> None:
-    parser = _parser()
-    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    # What other commands import takes longer than most of these run.
+    named = [name for name in words[:1] if name in COMMANDS]
+    args = _parser(named or COMMANDS).parse_args(words)
     args.run(args)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(commands: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="grrm", description="Group relative reward modelling (GRRM).")
     parser.add_argument("--version", action="version", version=f"grrm {__version__}")
     parser.add_argument(
@@ -62,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="print what makes a shell complete this command",
     )
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    for name in commands:
         command = import_module(f"grrm.commands.{name.replace('-', '_')}")
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
         command.add_arguments(subparser)

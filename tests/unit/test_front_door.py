@@ -4,13 +4,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
 
-from grrm import __version__
-from grrm.cli import main
+from grrm import __version__, cli
 from grrm.files import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +23,29 @@ def read(name):
 
 def test_the_command_says_its_version(capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["--version"])
+        cli.main(["--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"grrm {__version__}\n"
+
+
+def test_a_command_imports_itself_and_all_are_listed(monkeypatch, capsys):
+    imported = []
+    monkeypatch.setattr(cli, "import_module", lambda name: imported.append(name) or import_module(name))
+    with pytest.raises(SystemExit, match=r"^0$"):
+        cli.main(["compare", "--help"])
+    assert imported == ["grrm.commands.compare"]
+    capsys.readouterr()
+    for words in (["--help"], ["comparison"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        said = "".join(capsys.readouterr())
+        assert all(name in said for name in cli.COMMANDS), said
 
 
 def complete(tmp_path, capsys, *words):
     """What bash offers for the last word."""
     with pytest.raises(SystemExit) as exit_:
-        main(["--print-completion", "bash"])
+        cli.main(["--print-completion", "bash"])
     assert exit_.value.code == 0
     (tmp_path / "completion").write_text(capsys.readouterr().out)
     listed = " ".join(words)
@@ -53,9 +67,9 @@ def test_without_what_completes_the_command_runs_and_says_what_to_install(monkey
     """As in the environments of the engines."""
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(UserError, match=r"^shtab is not installed here; run pip install -e '\.' in "):
-        main(["--print-completion", "bash"])
+        cli.main(["--print-completion", "bash"])
     with pytest.raises(SystemExit, match=r"^0$"):
-        main(["rank", "--help"])
+        cli.main(["rank", "--help"])
     assert "--candidate" in capsys.readouterr().out
 
 
