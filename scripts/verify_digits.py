@@ -88,7 +88,7 @@ def first_difference(known: Mapping[str, str], found: Mapping[str, str]) -> str 
 
 def of_another_processor(found: Entry, entries: list[Entry]) -> Entry | None:
     """Equal weights, made from the same by the same software."""
-    same = ("seed", "configuration", "torch")
+    same = ("seed", "configuration", "torch", "threads")
     return next(
         (
             entry

@@ -15,6 +15,7 @@ from typing import Any
 import snakemake.workflow
 
 _parse = snakemake.workflow.parse
+_PLACE = "\0"  # where a file lies is in what is made of it
 _folder = tempfile.TemporaryDirectory()
 
 
@@ -22,15 +23,16 @@ def _remembered(
     path: Any, workflow: Any, linemap: dict[int, int], overwrite_shellcmd: Any = None, rulecount: int = 0
 ) -> tuple[str, int]:
     """`snakemake.parser.parse`: what it gives and the lines that it puts into `linemap`."""
+    place = repr(path.get_path_or_uri(secret_free=True))
     text = Path(path.get_path_or_uri(secret_free=False)).read_bytes()
     known = Path(_folder.name, hashlib.sha256(b"%d %s" % (rulecount, text)).hexdigest())
     if known.exists():
         code, count, lines = pickle.loads(known.read_bytes())
         linemap.update(lines)
-        return code, count
+        return code.replace(_PLACE, place), count
     code, count = _parse(path, workflow, linemap, overwrite_shellcmd, rulecount)
     part = known.with_suffix(f".{os.getpid()}")
-    part.write_bytes(pickle.dumps((code, count, linemap)))
+    part.write_bytes(pickle.dumps((code.replace(place, _PLACE), count, linemap)))
     part.rename(known)
     return code, count
 

@@ -47,6 +47,29 @@ def secret_in(url: str) -> str | None:
     return None
 
 
+def is_http(url: str) -> bool:
+    """Whether it is an http or https URL with a host, and with a number that a port can have, if any."""
+    try:
+        parts = urlsplit(url.strip())
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port, too
+        return False
+
+
+def address_fault(url: str, variable: str) -> str | None:
+    """What is wrong with the address of a server, in words that follow its key; None if nothing is.
+
+    Args:
+        url: as it was given.
+        variable: of the environment, where the server's key belongs.
+    """
+    if secret := secret_in(url):
+        return f"holds {secret}, expected none; put the key into {variable} instead"
+    if not is_http(url):
+        return f"is {url!r}, expected an address such as http://127.0.0.1:8000/v1"
+    return None
+
+
 def shown(url: str) -> str:
     """An address for messages: without user name, password, parameters, query and fragment, which may be
     secret."""

@@ -270,7 +270,7 @@ def test_a_share_that_is_reached_is_enough() -> None:
 
 
 def test_too_much_that_a_server_left_unanswered_stops() -> None:
-    check_answered(Counter(timeout=2, refused=50), 100, 0.02, "teacher", None)
+    check_answered(Counter(timeout=2, refused=50), 100, 0.02, "teacher", "")
     said = (
         r"teacher: 3 of 100 were not answered \(2 timeout, 1 malformed; of the last: \?\), more than "
         r"max_failure_share 0\.02"

@@ -252,6 +252,8 @@ def test_a_secret_in_an_address_is_not_repeated(demo: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="base_url holds a password") as error:
         resolve_experiment(set_key(demo, "evaluate.base_url", "http://me:pssst@host/v1"), SCHEMA)
     assert "pssst" not in str(error.value)
+    with pytest.raises(UserError, match=r"evaluate.base_url is 'http://host:65536/v1', expected an address"):
+        resolve_experiment(set_key(demo, "evaluate.base_url", "http://host:65536/v1"), SCHEMA)
 
 
 def test_groups_spread_evenly_over_the_devices() -> None:

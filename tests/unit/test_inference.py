@@ -280,6 +280,18 @@ def test_what_a_server_did_not_answer_is_left_for_a_later_run(tmp_path):
     assert [source_of(request) for request, _ in backend.asked] == ["b"]
 
 
+def test_what_is_known_of_the_last_unanswered_is_one_short_line():
+    tally = Tally()
+    tally.count("unparsable", "no\nscore")
+    assert tally.lost == ""
+    tally.count("server", "HTTP 503 from http://h: <html>\r\n<h1>Busy</h1>" + "\n" * 500 + "x" * 500)
+    assert (
+        tally.lost.startswith("HTTP 503 from http://h: <html> <h1>Busy</h1> xxx") and len(tally.lost) == 300
+    )
+    tally.count("timeout")
+    assert tally.lost == "nothing is known"
+
+
 def test_the_tally_counts_failures_by_reason_over_all_of_the_journal(tmp_path):
     backend = Script(lambda request, _: "```\nx\n```" if source_of(request) == "a" else "?")
     seen = []

@@ -647,7 +647,11 @@ def test_a_judge_asked_in_one_message_that_nobody_reaches_stops_the_run() -> Non
 
 @pytest.mark.parametrize(
     ("status", "body", "silent", "reason"),
-    [(500, "{}", False, "server: HTTP 500"), (200, "{}", False, "malformed"), (200, "{}", True, "timeout")],
+    [
+        (500, "{}", False, "server: HTTP 500"),
+        (200, "{}", False, "malformed"),
+        (200, "{}", True, "no answer to 3 calls within 0.3 s"),
+    ],
 )
 def test_a_message_that_fails_is_a_failure_of_all_in_it(
     status: int, body: str, silent: bool, reason: str
@@ -734,10 +738,17 @@ def test_urls_with_and_without_the_path(url: str, address: str) -> None:
     assert chat_url(url) == address
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8000/v1", "ftp://h/v1", "http://"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000/v1", "ftp://h/v1", "http://", "http://h:800o/v1", "http://h:99999/v1"]
+)
 def test_an_unusable_url_is_an_error(url: str) -> None:
     with pytest.raises(UserError, match="JUDGE_API_URL"):
         options(url)
+
+
+def test_an_address_that_the_client_cannot_read_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"url is http://xn--/v1/chat/completions, which cannot be asked \("):
+        JudgeClient(options("http://xn--/v1"))
 
 
 def test_the_environment_comes_before_the_configuration() -> None:
@@ -764,6 +775,13 @@ def test_the_environment_comes_before_the_configuration() -> None:
         ({"model": "m", "url": "http://h", "retries": -1}, "retries is -1"),
         ({"model": "m", "url": "http://h", "max_failure_share": 1.5}, "expected a share"),
         ({"model": "m", "replay": True}, "cache is empty"),
+        ({"model": "m", "url": "http://h", "timeout": "1m"}, "timeout is '1m', expected a number"),
+        ({"model": "m", "url": "http://h", "retries": True}, "retries is True, expected a whole number"),
+        ({"model": "m", "url": "http://h", "budget": "3"}, "budget is '3', expected a number"),
+        ({"model": "m", "url": "http://h", "deadline": None}, "deadline is None, expected a number"),
+        ({"model": "m", "url": "http://h", "verbose": "no"}, "verbose is 'no', expected true or false"),
+        ({"model": "m", "url": "http://h", "extra": "{key: hush}"}, "extra is str, expected an object"),
+        ({"model": 5, "url": "http://h"}, "model is 5, expected a text"),
     ],
 )
 def test_bad_options_are_errors(values: dict[str, Any], message: str) -> None:

@@ -116,6 +116,7 @@ def test_the_toys_judge_answers_what_it_is_trained_for() -> None:
         ("JUDGE_API_URL", "your-api-url", "an address such as http://127.0.0.1:8000/v1"),
         ("JUDGE_API_URL", "127.0.0.1:8000/v1", "an address such as"),
         ("JUDGE_API_URL", "ftp://judge", "an address such as"),
+        ("JUDGE_API_URL", "http://judge:80o/v1", "an address such as"),
         ("VERBOSE", "perhaps", "true or false"),
     ],
 )

@@ -167,6 +167,9 @@ for line in sys.stdin:
     items = json.loads(line)
     if any(item["mt"] == "die" for item in items):
         sys.exit(3)
+    if any(item["mt"] == "die writing" for item in items):
+        print('{"scor', end="", flush=True)
+        sys.exit(4)
     print(json.dumps({"scores": [[len(item["mt"]), ""] for item in items]}), flush=True)
 """
 
@@ -196,6 +199,33 @@ def test_when_the_process_ends_the_run_stops(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="ended with status 3"):
         asyncio.run(use())
+
+
+def test_a_process_that_is_gone_is_closed_all_the_same(tmp_path: Path) -> None:
+    async def use() -> None:
+        scores = process(tmp_path)
+        for words in ("ended with status 3", "cannot be used"):
+            with pytest.raises(UserError, match=words):
+                await scores.score([{"mt": "die"}])
+        gone = scores._process
+        scores.close()
+        assert gone is not None and gone.returncode == 3 and scores._process is None
+
+    asyncio.run(use())
+
+
+def test_a_process_that_ends_while_it_writes_has_ended(tmp_path: Path) -> None:
+    async def use() -> None:
+        await process(tmp_path).score([{"mt": "die writing"}])
+
+    with pytest.raises(UserError, match="ended with status 4"):
+        asyncio.run(use())
+
+
+@pytest.mark.parametrize("value", ["8", 0, True, 1.5])
+def test_a_number_of_the_process_is_a_whole_one(value: Any) -> None:
+    with pytest.raises(UserError, match=r"batch_size is .*, expected a whole number of 1 or more"):
+        ModelOptions("folder", batch_size=value)
 
 
 # ---------------------------------------------------------------- through the reward manager

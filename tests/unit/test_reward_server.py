@@ -214,6 +214,25 @@ def test_a_group_that_stays_incomplete_is_told_to_ask_again_and_forgotten() -> N
     asyncio.run(run())
 
 
+def test_a_sibling_that_comes_when_the_time_is_over_completes_its_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The time is over, but nobody has looked yet."""
+
+    @asynccontextmanager
+    async def late(seconds: float) -> AsyncIterator[None]:
+        yield
+        raise TimeoutError
+
+    monkeypatch.setattr(asyncio, "timeout", late)
+
+    async def run() -> list[list[Reward]]:
+        groups = collector(patience=0.05)
+        return await asyncio.gather(groups.rewards([item("a")]), groups.rewards([item("bb")]))
+
+    assert [rewards[0].value for rewards in asyncio.run(run())] == [1, 2]
+
+
 def test_a_client_that_goes_away_while_it_waits_does_not_count() -> None:
     async def run() -> None:
         groups = collector()

@@ -54,6 +54,8 @@ def test_keys_of_list_items_have_their_defaults() -> None:
         ({"orders": 0}, "key 'teacher.orders' is 0, expected a number of at least 1"),
         ({"agreement": 1.5}, "key 'teacher.agreement' is 1.5, expected a number of at most 1"),
         ({"url": "x/v1"}, "key 'teacher.url' is 'x/v1', expected an address such as"),
+        ({"url": "http://x:80o/v1"}, "key 'teacher.url' is 'http://x:80o/v1', expected an address such as"),
+        ({"url": "http://x:99999"}, "teacher.url is 'http://x:99999', expected an address such as"),
         ({"translations": {"length": [3, 1]}}, "teacher.translations.length is [3, 1], expected the smaller"),
         ({"translations": {"comet": 0.8}}, "teacher.translations.comet is 0.8, expected 'comet' in evaluate"),
         (

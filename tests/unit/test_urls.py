@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from grrm.files import UserError
-from grrm.urls import read_key, secret_in, shown, without_secrets
+from grrm.urls import address_fault, is_http, read_key, secret_in, shown, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,27 @@ from grrm.urls import read_key, secret_in, shown, without_secrets
 def test_secrets_are_named_and_not_repeated(url: str, words: str) -> None:
     assert secret_in(url) == words
     assert "hush" not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "usable"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        (" https://[::1]:65535 ", True),
+        ("http://judge", True),
+        ("http://judge:800o/v1", False),
+        ("http://judge:65536/v1", False),
+        ("http://judge:-1/v1", False),
+        ("http://judge:0/v1", False),
+        ("http://:80/v1", False),
+        ("http://[::1/v1", False),
+        ("judge:8000/v1", False),
+        ("ftp://judge/v1", False),
+    ],
+)
+def test_an_address_has_a_host_and_a_port_that_there_can_be(url: str, usable: bool) -> None:
+    assert is_http(url) == usable
+    assert (address_fault(url, "KEY") is None) == usable
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_the_first_model_that_differs_is_named(tmp_path: Path, digests: Path) ->
             {"processor": {**PROCESSOR, "capability": "AVX2"}, "mt_grpo": "y"},
             "no digests of capability AVX2, nor the same weights by another processor",
         ),
+        ({"processor": {**PROCESSOR, "threads": {"grrm_sft": 1}}}, "no digests of threads"),
         ({"config": {**CONFIG, "seed": 1}}, "no digests of seed 1, configuration"),
         ({"config": {**CONFIG, "grrm_sft": {"threads": 1}}}, "no digests of configuration"),
     ],

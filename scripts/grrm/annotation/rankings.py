@@ -167,7 +167,7 @@ def systems_of(row: Mapping[str, Any]) -> list[str]:
     return row.get("systems") or ["?"] * len(row["mt_texts"])
 
 
-def check_answered(reasons: Counter[str], total: int, most: float, who: str, lost: str | None) -> None:
+def check_answered(reasons: Counter[str], total: int, most: float, who: str, lost: str) -> None:
     """Stop if a server has left too much unanswered.
 
     Args:

@@ -97,8 +97,8 @@ class Endpoint:
         self.address = shown(url)
         # By what a request holds: a chat, or a text to be continued.
         self._addresses = {
-            "messages": httpx.URL(url),
-            "prompt": httpx.URL(url.replace("/chat/completions", "/completions")),
+            "messages": _parsed(url),
+            "prompt": _parsed(url.replace("/chat/completions", "/completions")),
         }
         self._headers = httpx.Headers({"Content-Type": "application/json", "Accept": "application/json"})
         if key:
@@ -204,8 +204,8 @@ class Endpoint:
                 # The whole call: httpx would only limit the time between two bytes.
                 async with asyncio.timeout(limit):
                     response = await http.send(request)
-        except (TimeoutError, httpx.TimeoutException):
-            return Reply(None, "timeout", f"no complete answer within {limit:g} s"), 0.0
+        except (TimeoutError, httpx.TimeoutException) as error:
+            return Reply(None, "timeout", str(error) or f"no complete answer within {limit:g} s"), 0.0
         except httpx.HTTPError as error:
             # What it says of a header holds the header.
             said = "" if isinstance(error, httpx.LocalProtocolError) else f": {error}"
@@ -222,6 +222,20 @@ class Endpoint:
     async def _sleep_until(moment: float) -> None:
         if (left := moment - time.monotonic()) > 0:
             await asyncio.sleep(left)
+
+
+def _parsed(url: str) -> httpx.URL:
+    """An address as the client reads it.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        found = httpx.URL(url)
+        _ = found.host  # of international names
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UserError(f"judge: url is {shown(url)}, which cannot be asked ({error})") from error
+    return found
 
 
 def _tls(url: str) -> ssl.SSLContext:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from grrm.config.environment import judge_options, variable_of
 from grrm.files import UserError
-from grrm.urls import read_key, secret_in
+from grrm.urls import is_http, read_key, secret_in
 
 NO_DEADLINE = 10.0**9
 """Of a batch whose calls alone are limited, in seconds."""
@@ -44,6 +44,14 @@ _FROM_ZERO = (
     "outage_patience",
     "spent",
 )
+# What an option may be, by its annotation, and in words.
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "Mapping[str, Any]": ((Mapping,), "an object"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class JudgeOptions:
     """How a judge is asked (times in seconds).
 
     Raises:
-        UserError: a value is out of range or the URL cannot be used.
+        UserError: a value is of another type or out of range, or the URL cannot be used.
     """
 
     model: str
@@ -129,6 +137,7 @@ class JudgeOptions:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        self._check_types()
         if not self.model:
             raise UserError("judge: model is empty; expected the name that the endpoint serves")
         if self.replay and not self.cache:
@@ -154,6 +163,18 @@ class JudgeOptions:
             raise UserError(
                 f"judge: max_failure_share is {self.max_failure_share}, expected a share from 0 to 1"
             )
+
+    def _check_types(self) -> None:
+        """Options of a command line and of Python have not met the configuration's schema."""
+        for option in fields(self):
+            value, (kind, _, optional) = getattr(self, option.name), str(option.type).partition(" | ")
+            types, expected = _TYPES[kind]
+            # True is an int to Python.
+            fits = isinstance(value, types) and (kind == "bool" or not isinstance(value, bool))
+            if not fits and not (value is None and (optional or kind == "str")):
+                # A text in place of an object may hold a secret.
+                said = type(value).__name__ if kind.startswith("Mapping") else f"{value!r:.80}"
+                raise UserError(f"judge: {option.name} is {said}, expected {expected}")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Self:
@@ -195,18 +216,14 @@ def chat_url(url: str) -> str:
     """The address of chat completions, from a base URL or from the address itself.
 
     Raises:
-        UserError: not an http or https URL with a host.
+        UserError: not an http or https URL with a host, or with an impossible port.
     """
-    try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        usable = False
-    if not usable:
+    if not is_http(url):
         said = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
             f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
         )
+    parts = urlsplit(url.strip())
     path = parts.path.rstrip("/")
     if not path.endswith("/chat/completions"):
         path = (path or "/v1") + "/chat/completions"

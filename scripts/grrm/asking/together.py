@@ -53,8 +53,12 @@ class Together:
             self._http = httpx.AsyncClient(timeout=None, trust_env=False)
         message = b'{"requests": [' + b", ".join(contents) + b"]}"
         url = self.url if isinstance(self.url, str) else self.url()
-        async with asyncio.timeout(self._timeout * len(contents)):
-            response = await self._http.post(f"{url}{TOGETHER}", content=message, headers=_JSON)
+        seconds = self._timeout * len(contents)
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._http.post(f"{url}{TOGETHER}", content=message, headers=_JSON)
+        except TimeoutError as error:
+            raise TimeoutError(f"no answer to {len(contents)} calls within {seconds:g} s") from error
         try:
             answers = response.json()["answers"]
             found = [httpx.Response(answer["status"], json=answer["body"]) for answer in answers]

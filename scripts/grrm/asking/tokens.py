@@ -83,5 +83,5 @@ def _download(name: str) -> Path:
     except Exception as error:  # the client's errors have no common ancestor
         raise UserError(
             f"judge: tokenizer is {name!r}; no such folder, and the hub does not give such a model "
-            f"({type(error).__name__}: {str(error).strip().splitlines()[0]})"
+            f"({type(error).__name__}: {next(iter(str(error).strip().splitlines()), 'without a message')})"
         ) from error

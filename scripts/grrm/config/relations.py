@@ -21,7 +21,7 @@ from grrm.config.stages import (
     trained_stages,
     value_of,
 )
-from grrm.urls import secret_in
+from grrm.urls import address_fault
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterator[str]]
 """What is wrong with a whole configuration, one message for each slip."""
@@ -47,15 +47,15 @@ def _unusable_metrics(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"evaluate.metrics has an own metric {metric.name!r}, expected a name that nothing else has"
 
 
-def _secrets_in_addresses(config: Mapping[str, Any]) -> Iterator[str]:
+def _unusable_addresses(config: Mapping[str, Any]) -> Iterator[str]:
     """The configuration is written to disk, and its addresses into commands."""
     evaluate = config["evaluate"]
     for key, url, variable in (
         ("base_url", evaluate["base_url"], "OPENAI_API_KEY"),
         ("llm_judge.url", evaluate["llm_judge"]["url"], "JUDGE_API_KEY"),
     ):
-        if url is not None and (secret := secret_in(url)):
-            yield f"evaluate.{key} holds {secret}, expected none; put the key into {variable} instead"
+        if url is not None and (fault := address_fault(url, variable)):
+            yield f"evaluate.{key} {fault}"
 
 
 # Below these stands no path, but addresses, names and words.
@@ -346,7 +346,7 @@ def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
 
 _CHECKS: tuple[Check, ...] = (
     _unusable_metrics,
-    _secrets_in_addresses,
+    _unusable_addresses,
     _wildcards_in_paths,
     _unread_starts,
     _unkept_checkpoints,

@@ -18,7 +18,7 @@ from grrm.config.rewards import (
     pieces_of,
 )
 from grrm.ranking import MAX_CANDIDATES
-from grrm.urls import secret_in
+from grrm.urls import address_fault
 
 _NO_JUDGE = (
     "no judge for kind {kind!r}; expected judge.url (or JUDGE_API_URL) and judge.model (or "
@@ -31,7 +31,7 @@ Check = Callable[[Mapping[str, Any], Section], Iterator[str]]
 
 def reward_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """What does not go together in the sections `reward`, in words."""
-    yield from _secrets("mt_grpo.reward", config["mt_grpo"]["reward"])
+    yield from _unusable_addresses("mt_grpo.reward", config["mt_grpo"]["reward"])
     if problems := [*_incomplete(config)]:
         yield from problems  # nothing more can be said about what is not whole
         return
@@ -89,11 +89,11 @@ def _keys_of_kind(where: str, reward: Mapping[str, Any]) -> Iterator[str]:
 # ---------------------------------------------------------------- rewards of translations
 
 
-def _secrets(where: str, reward: Section) -> Iterator[str]:
+def _unusable_addresses(where: str, reward: Section) -> Iterator[str]:
     addresses = [reward["judge"]["url"], *(p.get("judge", {}).get("url") for p in reward.get("parts", ()))]
     for address in filter(None, addresses):
-        if secret := secret_in(address):
-            yield f"{where}.judge.url holds {secret}, expected none: put the key into JUDGE_API_KEY"
+        if fault := address_fault(address, "JUDGE_API_KEY"):
+            yield f"{where}.judge.url {fault}"
 
 
 def _unreachable(config: Mapping[str, Any], reward: Section) -> Iterator[str]:
@@ -211,7 +211,7 @@ _TRANSLATION: tuple[Check, ...] = (
 
 def _alignment(alignment: Mapping[str, Any]) -> Iterator[str]:
     reward, where = alignment["grpo"]["reward"], "alignment.grpo.reward"
-    yield from _secrets(where, reward)
+    yield from _unusable_addresses(where, reward)
     if problems := list(_keys_of_kind(where, reward)):
         yield from problems
         return

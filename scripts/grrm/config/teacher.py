@@ -8,7 +8,7 @@ from typing import Any
 
 from grrm.catalogue.metrics import metrics_of
 from grrm.config.schema import shown
-from grrm.urls import secret_in
+from grrm.urls import address_fault
 
 REFERENCE = "reference"
 """The system that is the table's own translation."""
@@ -78,8 +78,9 @@ def teacher_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_asked(key: str, section: Mapping[str, Any]) -> Iterator[str]:
-    if section["url"] is not None and (secret := secret_in(section["url"])):
-        yield f"{key}.url holds {secret}, expected none; put the key into {section['key_variable']} instead"
+    url = section["url"]
+    if url is not None and (fault := address_fault(url, section["key_variable"])):
+        yield f"{key}.url {fault}"
     yield from _of_budget(key, section["budget"], section)
 
 

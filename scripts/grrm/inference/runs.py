@@ -22,6 +22,7 @@ CandidateOrder: TypeAlias = Literal["row", "shuffled"]
 SERVER_FAILURES = frozenset(
     {"timeout", "connection", "rate_limit", "server", "malformed", "circuit_open", "deadline"}
 )
+_LONGEST = 300  # characters of what a server said
 
 
 @dataclass
@@ -32,14 +33,14 @@ class Tally:
         usable: answers with scores or a translation.
         failures: reason -> answers that cannot be used.
         unanswered: reason -> rows that the server did not answer.
-        lost: what is known of the last of these.
+        lost: what is known of the last of these, in one line.
         remark: what else there is to say about all answers, for the reader.
     """
 
     usable: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
-    lost: str | None = None
+    lost: str = ""
     remark: str = ""
 
     def count(self, failure: str | None, detail: str | None = None) -> None:
@@ -48,7 +49,7 @@ class Tally:
             self.usable += 1
         elif failure in SERVER_FAILURES:
             self.unanswered[failure] += 1
-            self.lost = detail
+            self.lost = " ".join((detail or "nothing is known").split())[:_LONGEST]
         else:
             self.failures[failure] += 1
 

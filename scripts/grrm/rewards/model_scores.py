@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -57,8 +58,9 @@ class ModelOptions:
         if not self.model:
             raise UserError("reward: model is empty; expected the folder of a checkpoint")
         for name in ("batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise UserError(f"reward: {name} is {getattr(self, name)}, expected 1 or more")
+            value = getattr(self, name)
+            if not (type(value) is int and value >= 1):
+                raise UserError(f"reward: {name} is {value!r}, expected a whole number of 1 or more")
 
 
 class ModelScores:
@@ -108,7 +110,8 @@ class ModelScores:
         """End the process."""
         if self._process is not None:
             assert self._process.stdin is not None
-            self._process.stdin.close()
+            with suppress(BrokenPipeError):  # it is gone, and what was to be said to it is still here
+                self._process.stdin.close()
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -150,7 +153,7 @@ class ModelScores:
             line = self._process.stdout.readline()
         except OSError as error:
             raise UserError(f"{shown}: the process that scores cannot be used ({error})") from error
-        if not line:
+        if not line.endswith("\n"):  # also if it ended while it wrote
             raise UserError(
                 f"{shown}: the process that scores ended with status {self._process.wait()}; its output "
                 "stands above in this log"

@@ -133,7 +133,9 @@ class Collector:
                 for member in members:
                     await member.together.wait()
         except TimeoutError:
-            alone = next(member for member in members if not member.together.is_set())
+            alone = next((member for member in members if not member.together.is_set()), None)
+            if alone is None:  # the last sibling came at that very moment
+                return
             raise IncompleteError(
                 f"{len(self._waiting[alone.item.group])} of {self._size} responses to the prompt have come "
                 f"in {self._patience:g} s: ask again; if it stays so, start the server with the number of "
