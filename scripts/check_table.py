@@ -36,7 +36,8 @@ def _alike(tables: Iterable[tuple[Path, pa.Table]], columns: Sequence[str]) -> I
     """The tables with these columns, or those of the first, which all others must have as well."""
     schema: pa.Schema | None = None
     for path, table in tables:
-        schema = schema or table.select(columns or table.column_names).schema
+        names = [name for name in columns or table.column_names if name in table.column_names]
+        schema = schema or table.select(names).schema
         for field in schema:
             if field.name not in table.column_names or table.schema.field(field.name).type != field.type:
                 raise UserError(

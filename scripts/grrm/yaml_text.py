@@ -1,13 +1,14 @@
 """YAML as this project reads it: what a reader may take otherwise than it is meant is refused.
 
 YAML 1.1 has keys that are no text (`on:`, `1:`), takes the last of two keys of one name without a word, and
-reads 2026-01-01 as a date; numbers may be no numbers.
+reads 2026-01-01 as a date, 24:00:00 as 86400 and 010 as 8; numbers may be no numbers.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,8 @@ _DEPTH = 100  # libyaml's own limit is that of the stack, behind which the proce
 _MOST = 1_000_000  # values, those that aliases repeat among them
 _LARGEST = 2**63
 _DIGITS = 25  # more than any such number has
+_NUMBERS = (f"{_TAG}int", f"{_TAG}float")
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
 
 
 def parse_yaml(text: str) -> Any:
@@ -118,6 +121,10 @@ def _refused(root: yaml.Node) -> Iterator[str]:
             yield f"{_place(node.start_mark)}: {node.value} is read as a date: put it in quotes"
         elif node.tag == f"{_TAG}int" and len(node.value) > _DIGITS:
             yield f"{_place(node.start_mark)}: a number of {len(node.value)} digits, expected fewer"
+        elif node.tag in _NUMBERS and ":" in node.value:
+            yield f"{_place(node.start_mark)}: {node.value} is read as a number of base 60: put it in quotes"
+        elif node.tag in _NUMBERS and _OCTAL.fullmatch(node.value):
+            yield f"{_place(node.start_mark)}: {node.value} is read as a number of base 8: put it in quotes"
 
 
 def _wrong_keys(node: yaml.MappingNode) -> Iterator[str]:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grrm.files import UserError
 from grrm.metrics.bootstrap import Bootstrap, Stratum, mean, mean_of_known, over_runs, ratio
 
 VALUES = st.lists(st.floats(-100, 100), min_size=1, max_size=30)
@@ -219,7 +220,16 @@ def test_no_segments_are_an_error():
         FAST.estimate()
 
 
-@pytest.mark.parametrize("settings", [{"samples": 0}, {"level": 0.0}, {"level": 1.0}])
-def test_settings_out_of_range_are_an_error(settings):
-    with pytest.raises(ValueError, match="expected"):
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_a_level_out_of_range_is_an_error(level):
+    with pytest.raises(ValueError, match="expected a number between 0 and 1"):
+        Bootstrap(level=level)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"samples": 0}, "samples of the bootstrap are 0"), ({"seed": -1}, "seed of the bootstrap is -1")],
+)
+def test_options_of_the_command_are_refused_in_one_line(settings, words):
+    with pytest.raises(UserError, match=words):
         Bootstrap(**settings)

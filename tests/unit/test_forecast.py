@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -46,6 +49,42 @@ GROUPS, PAIRS = 20_000, 150_000
 @pytest.fixture(scope="module")
 def paper() -> dict[str, Any]:
     return load_experiment(ROOT, [PAPER])
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b"PAR1"]
+)
+def test_a_damaged_table_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mt_grpo.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"mt_grpo\.parquet: not a Parquet file, or a damaged one .*; fetch"):
+        count_tables([tmp_path / "mt_grpo.parquet"])
+
+
+def test_groups_without_candidates_have_no_size(tmp_path: Path) -> None:
+    rows = pa.table({"mt_texts": pa.array([["a", "b"], None, []], pa.list_(pa.string()))})
+    pq.write_table(rows, tmp_path / "groups.parquet")
+    counted = count_tables([tmp_path / "groups.parquet"])
+    assert (counted.rows, list(counted.sizes)) == (Range(3, 3), [2])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rows": {}}, "key 'rows': 'grrm_sft' is missing"),
+        ({"token": {}}, "unknown key 'token'"),
+        (
+            {"parameters": {"me/mine": "7B"}},
+            "key 'parameters.me/mine' is '7B', expected a value of type number",
+        ),
+    ],
+)
+def test_assumptions_that_cannot_be_used_are_named(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**ASSUMPTIONS, **change}))
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{re.escape(words)}"):
+        load_assumptions(path)
 
 
 def tables(**rows: int) -> dict[str, Table]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,10 @@ def test_a_share_is_met_to_less_than_a_group() -> None:
         assert abs(len(parts[name]) - share) < 7
 
 
-@pytest.mark.parametrize("shares", [{"train": 0.8, "test": 0.1}, {"train": 1.2, "test": -0.2}])
+@pytest.mark.parametrize(
+    "shares",
+    [{"train": 0.8, "test": 0.1}, {"train": 1.2, "test": -0.2}, {"train": math.nan}, {"train": math.inf}],
+)
 def test_shares_that_do_not_add_up(shares: dict[str, float]) -> None:
     with pytest.raises(UserError, match="expected numbers from 0 that add up to 1"):
         split_rows([1, 2], shares, 0)

@@ -223,6 +223,13 @@ def test_messages_are_a_conversation_for_every_reader(form: Callable[[Any], Any]
     assert (list(group.turns), group.chosen) == (TURNS, "good")
 
 
+@pytest.mark.parametrize("name", ["output", "responses"])
+def test_a_row_without_a_response_is_refused(name: str) -> None:
+    row = {"input": TURNS, "output": []} if name == "output" else {"question": "?", "responses": []}
+    with pytest.raises(UserError, match=rf"{name} is \[\]; expected"):
+        parse_row(row, "grade")
+
+
 def test_an_unknown_role_is_no_text() -> None:
     wrong = json.dumps([{"role": "robot", "content": "x"}])
     for row in ({"x": wrong}, {"prompt": wrong}):

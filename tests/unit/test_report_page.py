@@ -379,7 +379,14 @@ def test_ticks_are_round_and_within():
         assert low - 1e-12 <= found[0] <= found[-1] <= high + 1e-12
 
 
-@pytest.mark.parametrize("values", [[0.0], [5.0, 5.0, 5.0], [-1e-8, 2e-8], [1.0, 1e6], list(range(3000))])
+@pytest.mark.parametrize(
+    "values",
+    [
+        *([0.0], [5.0, 5.0, 5.0], [-1e-8, 2e-8], [1.0, 1e6], list(range(3000))),
+        # Flat but for the last digits.
+        *([0.1, 0.10000000000000002], [5.0, 5.000000000000001], [-0.3, -0.30000000000000004], [0.0, 5e-324]),
+    ],
+)
 def test_a_chart_stays_within_its_frame_whatever_the_values(values):
     svg = line_chart("A <title> & more", [Line("it", range(len(values)), values)], smoothed=True)
     Page(svg)

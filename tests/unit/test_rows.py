@@ -125,6 +125,14 @@ def test_a_field_may_hold_lines_and_the_place_is_its_first(tmp_path: Path) -> No
     ]
 
 
+def not_utf8() -> bytes:
+    """A Parquet file as writers make it that do not look at their texts."""
+    ends, text = pa.array([0, 4], pa.int32()).buffers()[1], pa.py_buffer(b"ab\xff\xfe")
+    file = io.BytesIO()
+    pq.write_table(pa.table({"a": pa.StringArray.from_buffers(1, ends, text)}), file)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -141,6 +149,7 @@ def test_a_field_may_hold_lines_and_the_place_is_its_first(tmp_path: Path) -> No
         ("a.csv", b'a,b\n"1" 2,3\n', "a.csv, line 2: not valid CSV"),
         ("a.csv", b"a,b\n1,\xff\n", "not UTF-8"),
         ("a.parquet", b"PAR1", "a.parquet: not a Parquet file"),
+        ("a.parquet", not_utf8(), "a.parquet: not a Parquet file, or a damaged one"),
         ("a.parquet.gz", gzip.compress(b"x", mtime=0), "a.parquet.gz: not a Parquet file"),
         ("a.csv.gz", gzip.compress(b"a,b\n" * 99, mtime=0)[:-12], "a.csv.gz: cannot be read"),
         ("a.jsonl.gz", gzip.compress(b"{}", mtime=0)[:3] + b"\xff" * 40, "a.jsonl.gz: cannot be read"),

@@ -44,6 +44,20 @@ def test_a_checked_table_has_the_columns_of_its_schema(tmp_path: Path, pieces: N
     assert check(tmp_path / "out.parquet", first, second) == PAIRS
 
 
+@pytest.mark.parametrize("left_out", [{"trg_text"}, {"analysis"}])
+def test_columns_that_a_schema_lets_a_table_leave_out_may_be_left_out(
+    tmp_path: Path, left_out: set[str]
+) -> None:
+    row = {"src_text": "Haus", "trg_text": "house", "src_lang": "de", "trg_lang": "en"}
+    row |= {"mt_texts": ["a", "b"], "analysis": "a, b", "scores": [1, 2]}
+    kept = [name for name in row if name not in left_out]
+    first = stored(tmp_path / "first.parquet", [{name: row[name] for name in kept} | {"mine": 1}])
+    schema = "ranking" if left_out == {"trg_text"} else "grrm_rlvr"
+    output = tmp_path / "out.parquet"
+    check_table.main(["--input", str(first), "--schema", schema, "--output", str(output)])
+    assert pq.read_table(output).column_names == kept
+
+
 def test_further_columns_are_kept_where_they_are_wanted(tmp_path: Path, pieces: None) -> None:
     rows = [{**row, "rubric": f"rubric {n}", "years": [n]} for n, row in enumerate(PAIRS)]
     first = stored(tmp_path / "first.parquet", rows[:9])

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Upload, or say what would be."""
-    experiment = args.model.absolute().parents[1]
+    experiment = args.model.absolute().parent.parent
     summary = args.summary or _if_there(experiment / "summary.json")
     provenance = args.provenance or _if_there(experiment / "provenance")
     files = model_files(args.model, summary, provenance)

@@ -270,6 +270,8 @@ def _input(row: Row) -> Conversation:
 def _answered(row: Row) -> Candidates:
     """Any number of answers, with labels or without."""
     answers = answers_in(row["output"])
+    if not answers:
+        raise UserError("output is []; expected at least one answer")
     labels = output_labels(row)
     points = tuple(
         None if label.get("helpfulness") is None else number_of(decoded(label["helpfulness"]), "helpfulness")

@@ -235,11 +235,12 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
             if len(set(names)) < len(names):
                 raise UserError(f"{name}: two columns have the same name: {', '.join(names)}")
             for batch in table.iter_batches(_BATCH):
+                batch.validate(full=True)  # that texts are UTF-8, too
                 columns = [usual(column) for column in batch.columns]
                 for row in pa.table(columns, batch.schema.names).to_pylist():
                     yield f"row {number} (the first is 0)", row
                     number += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: not a Parquet file, or a damaged one ({error})") from error
 
 

@@ -120,6 +120,7 @@ class Journal:
         """Write the output, the results or `rows` made of them, and remove the partial file."""
         if self.finished:
             return
+        assert rows is not None or not self.missing(), self.output
         lines = self._lines() if rows is None else map(self._line, rows)
         with atomic_path(self.output) as partial, partial.open("wb") as out:
             out.writelines(lines)

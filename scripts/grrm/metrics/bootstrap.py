@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from grrm.files import UserError
+
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 # From summed statistics, shape (m, k), to m scores.
@@ -101,7 +103,9 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise ValueError(f"samples: {self.samples}, expected 1 or more")
+            raise UserError(f"samples of the bootstrap are {self.samples}, expected 1 or more")
+        if self.seed < 0:
+            raise UserError(f"seed of the bootstrap is {self.seed}, expected 0 or more")
         if not 0 < self.level < 1:
             raise ValueError(f"level: {self.level}, expected a number between 0 and 1")
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -23,6 +25,7 @@ from grrm.config import (
     NEEDS,
     STAGES,
     own_files,
+    resolve,
     taken_models,
     trained_stages,
     value_of,
@@ -31,7 +34,7 @@ from grrm.config import (
 from grrm.data.datasets import find_training_files, load_datasets
 from grrm.data.rows import read_rows
 from grrm.data.sample import make_tables
-from grrm.files import UserError, read_lines, read_yaml
+from grrm.files import UserError, read_lines, read_yaml, shipped
 from grrm.model_folder import parameters as parameters_of
 from grrm.preflight.speeds import Range, learning_seconds, rl_parts, tokens, with_adapters
 
@@ -82,12 +85,15 @@ def load_assumptions(path: str | Path) -> dict[str, Any]:
     """The table of assumptions.
 
     Raises:
-        UserError: it is missing or not YAML.
+        UserError: it is missing, is not YAML or breaks its schema; the message names the key.
     """
     assumptions = read_yaml(path)
     if not isinstance(assumptions, dict):
         raise UserError(f"{path}: expected a table of assumptions, found {type(assumptions).__name__}")
-    return assumptions
+    try:
+        return resolve(assumptions, shipped("config") / "schemas/forecast.schema.yaml")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def source_tables(
@@ -122,16 +128,24 @@ def source_tables(
 
 
 def count_tables(files: Sequence[Path]) -> Table:
-    """Rows, and sizes of groups, of Parquet files."""
+    """Rows, and sizes of groups, of Parquet files.
+
+    Raises:
+        UserError: one is damaged.
+    """
     rows = 0
-    sizes: dict[int, int] = {}
+    sizes: Counter[int] = Counter()
     for file in files:
-        table = pq.ParquetFile(file)
-        rows += table.metadata.num_rows
-        if "mt_texts" in table.schema_arrow.names:
-            for batch in table.iter_batches(columns=["mt_texts"]):
-                for count in pc.value_counts(pc.list_value_length(batch["mt_texts"])).to_pylist():
-                    sizes[count["values"]] = sizes.get(count["values"], 0) + count["counts"]
+        try:
+            with pq.ParquetFile(file) as table:
+                rows += table.metadata.num_rows
+                if "mt_texts" in table.schema_arrow.names:
+                    for batch in table.iter_batches(columns=["mt_texts"]):
+                        sizes.update(filter(None, pc.list_value_length(batch["mt_texts"]).to_pylist()))
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(
+                f"{file}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
+            ) from error
     shares = {size: count / rows for size, count in sorted(sizes.items())}
     return Table(Range(rows, rows), shares, f"counted in {', '.join(map(str, files))}")
 

@@ -16,6 +16,7 @@ from grrm.report.curves import MAX_POINTS, smooth, thin
 
 _WIDTH, _HEIGHT = 340, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 8, 24
+_NOTHING = 1e-300  # what is smaller cannot be divided into ticks
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def _scale(
 ) -> tuple[Callable[[float], float], list[float]]:
     """From a value to a place between `start` and `end`, and the ticks of the axis; a `whole` axis begins and
     ends at a tick."""
-    if high == low:
-        low, high = (low - abs(low) / 10, high) if low else (0.0, 1.0)
+    if math.isclose(low, high, abs_tol=_NOTHING):  # but for the last digits
+        low, high = (high - abs(high) / 10, high) if abs(high) > _NOTHING else (0.0, 1.0)
     marks = ticks(low, high)
     if whole:
         step = marks[1] - marks[0]
