@@ -66,9 +66,12 @@ def main(argv: list[str] | None = None) -> None:
         outcome |= {"state": "failed", "error": _ended(error)}
         raise
     finally:
-        outcome |= {"seconds": time.time() - began, **peaks.found, **_measured(args.folder, config, began)}
-        tell({})
-        _remove(args.folder)
+        try:
+            outcome |= {"seconds": time.time() - began, **peaks.found}
+            outcome |= _measured(args.folder, config, began)
+        finally:
+            _remove(args.folder)  # first: with its checkpoints the disk may be full
+            tell({})
     if outcome["state"] == "failed":
         raise UserError(f"rehearsal of {args.stage}: {outcome['error']}")
     write_json(args.output, outcome)

@@ -199,9 +199,8 @@ def read_jsonl(path: str | Path, *, gaps: bool = False, cut: bool = False) -> li
         UserError: the file is missing, or a line is not JSON; the message names the line.
     """
     rows = []
-    lines = list(read_lines(path, ends=True))
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or (cut and number == len(lines)):
+    for number, line in enumerate(read_lines(path, ends=True, cut=cut), 1):
+        if not line.strip():
             continue
         try:
             rows.append(parse_json(line, gaps=gaps))
@@ -233,12 +232,13 @@ def read_text(path: str | Path) -> str:
     return "\n".join(read_lines(path, ends=True))
 
 
-def read_lines(path: str | Path, *, ends: bool = False) -> Iterator[str]:
+def read_lines(path: str | Path, *, ends: bool = False, cut: bool = False) -> Iterator[str]:
     """The lines of a file, blank ones too, as `decoded_lines` gives them; it may be compressed by gzip.
 
     Args:
         path: the file.
         ends: keep what stands before \\n, and give one more, empty line behind the last \\n.
+        cut: leave out a last line without an end, which a kill may have cut off within a character.
 
     Raises:
         UserError: the file is missing, cannot be read, or is not UTF-8; the message names it.
@@ -247,6 +247,8 @@ def read_lines(path: str | Path, *, ends: bool = False) -> Iterator[str]:
         with Path(path).open("rb") as file, uncompressed(file) as content:
             last = b"\n"
             for number, line in enumerate(content, 1):
+                if cut and not line.endswith(b"\n"):
+                    return
                 last = line
                 text = decoded(line, f"{path}, line {number}", number == 1)
                 yield text.removesuffix("\n") if ends else without_end(text)

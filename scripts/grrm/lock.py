@@ -274,7 +274,11 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
                 end_descendants()
                 os._exit(1)
             beat += 1
-            _written(lock, Holder(**{**asdict(own), "beat": beat})).replace(lock)
+            fresh = _written(lock, Holder(**{**asdict(own), "beat": beat}))
+            try:
+                fresh.replace(lock)
+            finally:
+                fresh.unlink(missing_ok=True)
         except (OSError, UserError) as error:  # a full disk, or a file server that is away for a while
             print(f"warning: {lock}: no sign of life could be left ({error})", flush=True)
 
@@ -338,7 +342,11 @@ def _myself() -> Holder:
 def _written(path: Path, holder: Holder) -> Path:
     """A fresh file beside `path` that names the holder."""
     partial = temporary_sibling(path)
-    partial.write_text(json.dumps(asdict(holder)) + "\n", encoding="utf-8")
+    try:
+        partial.write_text(json.dumps(asdict(holder)) + "\n", encoding="utf-8")
+    except BaseException:  # a full disk makes an empty file
+        partial.unlink(missing_ok=True)
+        raise
     return partial
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import struct
 import zipfile
 from pathlib import Path
 
@@ -52,8 +51,7 @@ def parameters(model: Path) -> int:
     return sum(
         math.prod(tensor["shape"])
         for file in model.glob("*.safetensors")
-        for name, tensor in _header(file).items()
-        if name != "__metadata__"
+        for tensor in _tensors(file).values()
     )
 
 
@@ -65,7 +63,7 @@ def linear_layers(model: Path) -> dict[str, tuple[int, int]]:
     return {
         name.removesuffix(".weight"): (tensor["shape"][0], tensor["shape"][1])
         for file in sorted(model.glob("*.safetensors"))
-        for name, tensor in _header(file).items()
+        for name, tensor in _tensors(file).items()
         if _IN_A_BLOCK.search(name) and len(tensor["shape"]) == 2
     }
 
@@ -87,17 +85,40 @@ def _is_torn(file: Path) -> bool:
         ):  # an archive ends with its directory; torch's older files say nothing
             return start == b"PK" and not zipfile.is_zipfile(stream)
     try:
-        tensors = [tensor for name, tensor in _header(file).items() if name != "__metadata__"]
-        ends = [int(tensor["data_offsets"][1]) for tensor in tensors]
-    except (ValueError, TypeError, LookupError, AttributeError, struct.error):
+        return file.stat().st_size < _head(file)[1]
+    except ValueError:
         return True
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-    return file.stat().st_size < 8 + int(length) + max(ends, default=0)
 
 
-def _header(file: Path) -> dict[str, dict[str, list[int]]]:
+def _tensors(file: Path) -> dict[str, dict[str, list[int]]]:
+    """What a safetensors file says of each tensor.
+
+    Raises:
+        UserError: it is none.
+    """
+    try:
+        return _head(file)[0]
+    except ValueError as error:
+        with file.open("rb") as stream:
+            pointer = stream.read(8) == b"version "
+        said = "but a pointer of Git LFS: run git lfs pull" if pointer else "or a damaged one: fetch it again"
+        raise UserError(f"{file}: no safetensors file, {said}") from error
+
+
+def _head(file: Path) -> tuple[dict[str, dict[str, list[int]]], int]:
+    """Shape and place of each tensor of a safetensors file, and how many bytes the whole file has.
+
+    Raises:
+        ValueError: its beginning is not that of such a file.
+    """
     with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header: dict[str, dict[str, list[int]]] = json.loads(stream.read(length))
-        return header
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:  # of other files these bytes are no number
+            raise ValueError(f"a head of {length} bytes")
+        found = json.loads(stream.read(length))
+    try:
+        tensors = {name: tensor for name, tensor in found.items() if name != "__metadata__"}
+        ends = [int(tensor["data_offsets"][1]) for tensor in tensors.values() if tensor["shape"] is not None]
+    except (TypeError, LookupError, AttributeError) as error:
+        raise ValueError("a head without shapes and places") from error
+    return tensors, 8 + length + max(ends, default=0)

@@ -88,23 +88,37 @@ def run_main(main: Callable[[], object]) -> None:
         if job:
             with contextlib.suppress(OSError):
                 write_text(job_status(job), str(TRY_AGAIN if passing else status))
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try again, and end with a status of its own
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(status)
+
+    def say(words: str) -> None:
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            print(words, file=sys.stderr)
 
     try:
         main()
     except UserError as error:
-        print(f"error: {without_secrets(str(error))}", file=sys.stderr)
+        say(f"error: {without_secrets(str(error))}")
         end(2, passing=isinstance(error, PassingError))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         words = _about_a_file(error) if isinstance(error, OSError) else ""
         if not words:
             traceback.print_exc()
             end(os.EX_SOFTWARE)
-        print(f"error: {words}", file=sys.stderr)
+        say(f"error: {words}")
         end(2, passing=isinstance(error, OSError) and error.errno in _PASSING)
+
+
+def warn(words: str) -> None:
+    """Say what goes on all the same; nothing, if that cannot be said."""
+    with contextlib.suppress(OSError):
+        print(f"warning: {words}", flush=True)
 
 
 def job_status(job: str) -> Path:
@@ -115,6 +129,8 @@ def job_status(job: str) -> Path:
 def _about_a_file(error: OSError) -> str:
     """An error of the operating system in words; empty if it is about no file."""
     full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
+    if error.errno == errno.EPIPE and error.filename is None:
+        return "nobody reads the output any more"
     if error.errno in full:
         return (
             f"{full[error.errno]} while writing {error.filename or 'an output'}: free some space and run the "
@@ -216,13 +232,19 @@ def _start_engine(
 
 
 def _pass_on(output: IO[str], on_line: Callable[[str], None] | None, failures: list[Exception]) -> None:
-    """Print what comes, and give it to `on_line` until that raises, which ends the engine."""
+    """Print what comes, and give it to `on_line`, until either fails, which ends the engine.
+
+    It is read to its end all the same: an engine whose output nobody takes stands still.
+    """
+    printable = True
     for line in output:
-        print(line, end="", flush=True)
         try:
+            if printable:
+                print(line, end="", flush=True)
             if on_line is not None and not failures:
                 on_line(line.rstrip("\n"))
         except Exception as error:
+            printable = printable and not isinstance(error, OSError)  # of a full disk, or of who read it
             failures.append(error)
             end_descendants()
 

@@ -248,6 +248,24 @@ def test_any_training_warms_up_by_steps_or_by_a_share(section: str) -> None:
         resolve_experiment(config, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("flash_attn", {"rl_cuda": "https://me:pssst@mirror/flash_attn.whl"}),
+        ("extra", {"train": ["mine@https://me:pssst@mirror/mine.whl"]}),
+    ],
+)
+def test_a_secret_in_what_is_installed_is_not_repeated(demo: dict[str, Any], key: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"environments\.{key}\..* holds .*password, expected none") as error:
+        resolve_experiment(set_key(demo, f"environments.{key}", value), SCHEMA)
+    assert "pssst" not in str(error.value)
+
+
+def test_over_ssh_a_users_name_is_no_secret(demo: dict[str, Any]) -> None:
+    text = "git+ssh://git@host/me/mine.git"
+    resolve_experiment(set_key(demo, "environments.extra", {"train": [text]}), SCHEMA)
+
+
 def test_a_secret_in_an_address_is_not_repeated(demo: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="base_url holds a password") as error:
         resolve_experiment(set_key(demo, "evaluate.base_url", "http://me:pssst@host/v1"), SCHEMA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from configurations import empty_model, experiment
 from grrm import cli
+from grrm.engines import sessions
 from grrm.engines.sessions import read_sessions, recorded
 from grrm.files import UserError, write_json
 from grrm.report import efficiency
@@ -212,6 +214,24 @@ def test_without_benchmarks_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "config").symlink_to(ROOT / "config")
     with pytest.raises(UserError, match="no such folder; it should hold the benchmark files"):
         efficiency.efficiency_of(experiment(), tmp_path)
+
+
+def test_a_disk_that_is_full_for_a_while_is_no_end_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with recorded(tmp_path, CPU, every=0.02):
+        (begun,) = read_sessions(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(sessions, "write_json", full)
+            time.sleep(0.2)
+        time.sleep(0.2)
+        (session,) = read_sessions(tmp_path)
+        assert session["ended"] > begun["ended"]
+        monkeypatch.setattr(sessions, "write_json", full)
+    assert "warning: the time of this launch could not be noted: [Errno 28]" in capsys.readouterr().out
 
 
 def test_a_launch_is_known_even_if_it_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

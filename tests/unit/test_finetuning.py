@@ -18,7 +18,7 @@ from grrm.engines import resources
 from grrm.engines.adapters import Adapters, adapters_of
 from grrm.engines.model_card import model_card
 from grrm.files import UserError
-from grrm.model_folder import linear_layers
+from grrm.model_folder import linear_layers, parameters, torn_files
 from grrm.preflight.forecast import forecast_experiment, load_assumptions
 from grrm.preflight.speeds import Range
 
@@ -45,7 +45,9 @@ def sections(config: Mapping[str, Any], *names: str) -> list[Any]:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    header = json.dumps({name: {"shape": shape} for name, shape in SHAPES.items()}).encode()
+    header = json.dumps(
+        {name: {"shape": shape, "data_offsets": [0, 0]} for name, shape in SHAPES.items()}
+    ).encode()
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
@@ -162,6 +164,28 @@ def test_layers_within_the_blocks_have_adapters(model: Path) -> None:
     assert Adapters(2, 4, ("up_proj",)).parameters(model) == 2 * 24
     with pytest.raises(UserError, match=r"lora.targets has 'lm_head', expected .*: q_proj, up_proj"):
         Adapters(2, 4, ("lm_head",)).parameters(model)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "but a pointer of Git LFS",
+        ),
+        (b"", "or a damaged one: fetch it again"),
+        (b"\xff" * 20, "or a damaged one"),
+        (b"<html>Not found, or gone</html>", "or a damaged one"),
+        ((9).to_bytes(8, "little") + b'{"a": {}}', "or a damaged one"),
+        ((2).to_bytes(8, "little") + b"[]", "or a damaged one"),
+    ],
+)
+def test_weights_that_are_none_are_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    for look in (linear_layers, parameters):
+        with pytest.raises(UserError, match=rf"model\.safetensors: no safetensors file, {words}"):
+            look(tmp_path)
+    assert torn_files(tmp_path) == [tmp_path / "model.safetensors"]
 
 
 def test_adapters_take_less_memory_and_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -71,6 +72,21 @@ def test_a_lock_is_gone_after_the_block_even_if_it_fails(folder: Path) -> None:
         assert lock_of(folder).exists()
         _ = 1 / 0
     assert list(folder.parent.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_files_beside_a_lock(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def write(path: Path, *_: object, **__: object) -> None:
+        path.touch()  # that much there is room for
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with held(folder, beat_every=0.02):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_text", write)
+            time.sleep(0.2)
+        assert [path.name for path in folder.parent.iterdir()] == [lock_of(folder).name]
+    assert "no sign of life could be left ([Errno 28]" in capfd.readouterr().out
 
 
 def test_the_second_waits_for_the_first(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:

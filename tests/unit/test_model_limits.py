@@ -35,6 +35,14 @@ def rendered(
     return config
 
 
+@pytest.mark.parametrize("text", ["", '{"a": ', "<html>", "[1]"])
+def test_a_configuration_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    config = rendered(tmp_path, "paper")
+    Path(config[JUDGE], "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"grrm/config\.json: "):
+        check_limits(config)
+
+
 @pytest.mark.parametrize("overlays", [["paper"], ["paper", "paper_fork"]])
 def test_the_papers_models_hold_what_is_configured(tmp_path: Path, overlays: list[str]) -> None:
     check_limits(rendered(tmp_path, *overlays))

@@ -119,6 +119,33 @@ run_main(lambda: run_engine([sys.executable, "-uc", "print(1); import time; time
     assert (done.returncode, done.stderr) == (2, "error: stopped at 1\n")
 
 
+def test_output_that_cannot_be_printed_ends_the_engine() -> None:
+    """It is more than a pipe holds: an engine that nobody reads from would wait for ever."""
+    lines = "for _ in range(9000): print('x' * 99, flush=True)"
+    code = f"""
+import sys
+from grrm.process import run_engine, run_main
+run_main(lambda: run_engine([sys.executable, "-c", {lines!r}]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: no space left on the disk while writing an output: free some space and run the same command "
+        "again\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "error: nobody reads the output any more\n")
+
+
 def test_a_users_mistake_is_one_line_and_status_2() -> None:
     code = """
 from grrm.files import UserError

@@ -216,6 +216,14 @@ def test_errors_about_a_file_are_one_line_with_its_path(tmp_path: Path) -> None:
         assert ".tmp" not in line
 
 
+def test_a_last_line_that_is_cut_off_within_a_character_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"a": "你"}\n\n{"a": "你'.encode()[:-1])
+    assert read_jsonl(path, cut=True) == [{"a": "你"}]
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 3: not UTF-8"):
+        read_jsonl(path)
+
+
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     def full() -> None:
         with atomic_path(tmp_path / "out"):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -486,3 +487,37 @@ def test_a_rehearsal_that_fails_leaves_why_and_no_models(tmp_path: Path) -> None
     assert found["state"] == "failed" and found["error"] == "ValueError: no such template"
     assert found["host"]["peak"] > 0 and found["steps"] == [] and found["checkpoint"] is None
     assert pages({"mt_sft": found})[0]["mt_sft"][0] == "base: mt_base"
+
+
+def test_a_rehearsal_that_cannot_be_measured_leaves_why_and_no_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that its checkpoints have filled."""
+    import rehearse
+
+    def fill(args: argparse.Namespace, *_: object) -> int:
+        (args.folder / "checkpoints").mkdir()
+        raise UserError("the disk is full")
+
+    def measure(*_: object) -> NoReturn:
+        raise UserError("curve.jsonl: cut off")
+
+    monkeypatch.setattr(rehearse, "_rehearse", fill)
+    monkeypatch.setattr(rehearse, "_measured", measure)
+    (tmp_path / "config.yaml").write_text("{}")
+    words = [
+        "--stage",
+        "mt_sft",
+        "--config",
+        str(tmp_path / "config.yaml"),
+        "--data",
+        "rows",
+        "--python",
+        "p",
+    ]
+    words += ["--folder", str(tmp_path / "mt_sft"), "--output", "out", "--start", "base", "mt_base", "folder"]
+    with pytest.raises(UserError, match="cut off"):
+        rehearse.main(words)
+    assert [path.name for path in (tmp_path / "mt_sft").iterdir()] == ["outcome.json"]
+    found = json.loads((tmp_path / "mt_sft/outcome.json").read_text())
+    assert found["state"] == "failed" and found["error"] == "the disk is full"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -228,6 +229,25 @@ def test_the_signal_before_the_time_limit_asks_for_a_stop(tmp_path: Path) -> Non
         os.kill(os.getpid(), signal.SIGURG)
         assert stop.is_requested(tmp_path)
     os.kill(os.getpid(), signal.SIGURG)  # nobody waits for it: nothing happens
+
+
+def test_a_disk_that_does_not_take_the_request_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(stop.VARIABLE, "3600")
+    monkeypatch.setattr(stop, "_AGAIN", 0.05)
+    faults = [OSError(errno.ESTALE, "Stale file handle")] * 2
+    touch = Path.touch
+
+    def touched(path: Path) -> None:
+        if faults:
+            raise faults.pop()
+        touch(path)
+
+    monkeypatch.setattr(Path, "touch", touched)
+    with stop.stop_in_time(tmp_path, time.time):
+        wait_for(lambda: stop.is_requested(tmp_path), 10, "the training is asked to stop")
+    assert capsys.readouterr().out.count("warning: the training could not be asked to stop: [Errno 116]") == 2
 
 
 def test_without_a_signal_the_clock_asks_for_a_stop(

@@ -539,6 +539,8 @@ def test_judgements_of_a_step_done_twice_come_from_the_later_attempt(tmp_path):
     first.write_text('{"step": 1, "uid": "a"}\n{"step": 1, "uid": "b"}\n{"step": 2, "uid": "c"}\n')
     second.write_text('{"step": 2, "uid": "d"}\n{"step": 2, "uid": "e"}\n')
     assert [row["uid"] for row in verl_runs.merge_judgements([first, second])] == ["a", "b", "d", "e"]
+    second.write_bytes(second.read_bytes() + '{"step": 2, "uid": "你'.encode()[:-1])  # killed while it wrote
+    assert [row["uid"] for row in verl_runs.merge_judgements([first, second])] == ["a", "b", "d", "e"]
 
 
 # ---------------------------------------------------------------- reading along

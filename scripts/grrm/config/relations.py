@@ -21,7 +21,7 @@ from grrm.config.stages import (
     trained_stages,
     value_of,
 )
-from grrm.urls import address_fault
+from grrm.urls import address_fault, secret_in
 
 Check: TypeAlias = Callable[[Mapping[str, Any]], Iterator[str]]
 """What is wrong with a whole configuration, one message for each slip."""
@@ -56,6 +56,13 @@ def _unusable_addresses(config: Mapping[str, Any]) -> Iterator[str]:
     ):
         if url is not None and (fault := address_fault(url, variable)):
             yield f"evaluate.{key} {fault}"
+    environments = config["environments"]
+    wheels = {f"flash_attn.{name}": wheel for name, wheel in environments["flash_attn"].items()}
+    extra = {f"extra.{name}": text for name, texts in environments.get("extra", {}).items() for text in texts}
+    for key, text in {**wheels, **extra}.items():
+        # Over SSH the user's name is none.
+        if text and "ssh://" not in text and (secret := secret_in(text)):
+            yield f"environments.{key} holds {secret}, expected none; download the file and give its path"
 
 
 # Below these stands no path, but addresses, names and words.

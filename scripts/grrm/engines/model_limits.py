@@ -6,14 +6,13 @@ room for, it takes the beginning.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from grrm.engines import verl, verl_fork, verl_rewards, verl_vllm
-from grrm.files import UserError
+from grrm.files import UserError, read_json
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,9 @@ def check_limits(config: Mapping[str, Any]) -> None:
 
 
 def _shape(model: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = read_json(model / "config.json", any_size=True, gaps=True)
+    if not isinstance(config, dict):
+        raise UserError(f"{model}/config.json: {type(config).__name__}, expected the object of a model")
     return {**config, **(config.get("text_config") or {})}
 
 

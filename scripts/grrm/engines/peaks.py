@@ -13,6 +13,7 @@ import psutil
 
 from grrm.engines.memory import memory
 from grrm.preflight.probes import used_memory
+from grrm.process import warn
 
 
 @dataclass
@@ -59,7 +60,10 @@ class Peaks:
         while True:
             self._look()
             if time.monotonic() - last > 60:
-                self.told(self.found)
+                try:
+                    self.told(self.found)
+                except OSError as error:
+                    warn(f"the peaks of memory could not be noted: {error}")
                 last = time.monotonic()
             if self._over.wait(self.every):
                 return

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import PassingError, UserError, read_json, write_json
+from grrm.process import warn
 
 STEP_TIMES = "GRRM_STEP_TIMES"
 """Variable of the environment: where a supervised training notes when steps and checkpoints were done."""
@@ -37,9 +38,15 @@ def recorded(working: Path, hardware: Mapping[str, Any] | None, *, every: float 
     session = {"job": os.environ.get("SLURM_JOB_ID"), "hardware": hardware, "started": time.time()}
     over = threading.Event()
 
+    def note() -> None:
+        try:
+            write_json(file, {**session, "ended": time.time()})
+        except OSError as error:  # a full disk, or a file server that is away for a while
+            warn(f"the time of this launch could not be noted: {error}")
+
     def keep() -> None:
         while not over.wait(every):
-            write_json(file, {**session, "ended": time.time()})
+            note()
 
     write_json(file, {**session, "ended": session["started"]})
     keeper = threading.Thread(target=keep, daemon=True)
@@ -49,7 +56,7 @@ def recorded(working: Path, hardware: Mapping[str, Any] | None, *, every: float 
     finally:
         over.set()
         keeper.join()
-        write_json(file, {**session, "ended": time.time()})
+        note()
 
 
 def read_sessions(working: Path) -> list[dict[str, Any]]:

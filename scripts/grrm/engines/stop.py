@@ -19,12 +19,13 @@ from pathlib import Path
 from types import FrameType
 
 from grrm.files import write_text
-from grrm.process import TRY_AGAIN
+from grrm.process import TRY_AGAIN, warn
 
 _REQUEST, _DONE = "stop", "stopped"
 # Seconds before the end of the job. Set by the workflow from its key `cluster.stop_before`: a parameter of a
 # rule would train models anew when it changes.
 VARIABLE = "GRRM_STOP_BEFORE"
+_AGAIN = 5.0  # seconds, where a disk did not take the request
 
 
 @contextmanager
@@ -46,9 +47,13 @@ def stop_in_time(
     over = threading.Event()
 
     def ask(*_: int | FrameType | None) -> None:
-        if not over.is_set() and not is_requested(working):
-            print("The job's time is nearly over: the training is asked for a checkpoint", flush=True)
+        if over.is_set() or is_requested(working):
+            return
+        try:
             (working / _REQUEST).touch()
+            print("The job's time is nearly over: the training is asked for a checkpoint", flush=True)
+        except OSError as error:
+            warn(f"the training could not be asked to stop: {error}")
 
     def watch(before: float) -> None:
         began, end = time.time(), None
@@ -57,7 +62,9 @@ def stop_in_time(
             left = look_every if end is None else end - min(before, (end - began) / 2) - time.time()
             if left <= 0:
                 ask()
-                return
+                if is_requested(working):
+                    return
+                left = _AGAIN
             if over.wait(min(left, look_every)):
                 return
 

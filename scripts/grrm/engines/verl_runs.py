@@ -199,7 +199,7 @@ def _whole_rows(log: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSON-lines file; a last line cut off by a kill does not count."""
     if not log.exists():
         return
-    *lines, _cut_off = log.read_text(encoding="utf-8").split("\n")
+    *lines, _cut_off = log.read_bytes().split(b"\n")  # it may end within a character
     yield from map(json.loads, lines)
 
 
