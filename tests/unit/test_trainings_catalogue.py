@@ -39,6 +39,7 @@ ALLOWED = {
     "scripts/grrm/report/explained_group.py": "follows a group of GRPO alone",
     "scripts/demo_recipes.py": "trains the models that recipes start from",
     "scripts/grrm/commands/forecast.py": "a teacher is asked about the pairs of GRPO",
+    "config/schemas/forecast.schema.yaml": "the rows that are assumed of each stage's table",
     "scripts/grrm/preflight/forecast.py": "a teacher is asked about the pairs of GRPO",
     "rules/teacher_names.smk": "a teacher is asked about the pairs of GRPO",
     **{

@@ -8,7 +8,6 @@ are carried through: a low and a high end, both likely.
 from __future__ import annotations
 
 import math
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -349,7 +348,7 @@ def parameters_of_training(
     if (folder / start).is_dir():
         try:
             counted = parameters_of(folder / start)
-        except (OSError, ValueError, KeyError, struct.error):  # cut off, or of another form
+        except (OSError, UserError):  # cut off, or of another form
             counted = 0
         if counted:
             return float(counted)
