@@ -27,7 +27,7 @@ import psutil
 
 from grrm.files import UserError, temporary_sibling
 from grrm.own_process import machine, start_ticks
-from grrm.process import end_descendants
+from grrm.process import end_descendants, warn
 
 WORKFLOW = Path(".snakemake/workflow")
 """What a running Snakemake holds the lock of: that of Snakemake itself does not say whose it is."""
@@ -280,7 +280,7 @@ def _beat(lock: Path, own: Holder, released: threading.Event, every: float) -> N
             finally:
                 fresh.unlink(missing_ok=True)
         except (OSError, UserError) as error:  # a full disk, or a file server that is away for a while
-            print(f"warning: {lock}: no sign of life could be left ({error})", flush=True)
+            warn(f"{lock}: no sign of life could be left ({error})")
 
 
 def _lives(holder: Holder) -> bool | None:

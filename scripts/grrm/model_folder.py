@@ -7,8 +7,9 @@ import math
 import re
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from grrm.files import UserError
+from grrm.files import UserError, read_json
 
 COMET = ("hparams.yaml", "checkpoints/model.ckpt")
 """Files of a COMET checkpoint; with the first of them a folder is one."""
@@ -44,6 +45,18 @@ def check_model_files(names: set[str], folder: Path) -> None:
     missing = [what for what, any_of in needs.items() if not any_of & names]
     if missing:
         raise UserError(f"{folder}: not a complete model folder, it lacks {', '.join(missing)}")
+
+
+def configuration(model: Path) -> dict[str, Any]:
+    """What a model folder's config.json says.
+
+    Raises:
+        UserError: it is missing, or holds no object.
+    """
+    found = read_json(model / "config.json", any_size=True, gaps=True)
+    if not isinstance(found, dict):
+        raise UserError(f"{model}/config.json: {type(found).__name__}, expected the object of a model")
+    return found
 
 
 def parameters(model: Path) -> int:
@@ -118,7 +131,8 @@ def _head(file: Path) -> tuple[dict[str, dict[str, list[int]]], int]:
         found = json.loads(stream.read(length))
     try:
         tensors = {name: tensor for name, tensor in found.items() if name != "__metadata__"}
-        ends = [int(tensor["data_offsets"][1]) for tensor in tensors.values() if tensor["shape"] is not None]
+        places = [(tensor["shape"], tensor["data_offsets"]) for tensor in tensors.values()]
+        end = max((int(offsets[1]) for _, offsets in places), default=0)
     except (TypeError, LookupError, AttributeError) as error:
         raise ValueError("a head without shapes and places") from error
-    return tensors, 8 + length + max(ends, default=0)
+    return tensors, 8 + length + end

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
@@ -109,16 +109,25 @@ def run_main(main: Callable[[], object]) -> None:
     except Exception as error:
         words = _about_a_file(error) if isinstance(error, OSError) else ""
         if not words:
-            traceback.print_exc()
+            say(traceback.format_exc().removesuffix("\n"))
             end(os.EX_SOFTWARE)
         say(f"error: {words}")
         end(2, passing=isinstance(error, OSError) and error.errno in _PASSING)
 
 
 def warn(words: str) -> None:
-    """Say what goes on all the same; nothing, if that cannot be said."""
+    """Say what went wrong where all goes on; nothing, if that cannot be said."""
     with contextlib.suppress(OSError):
         print(f"warning: {words}", flush=True)
+
+
+@contextlib.contextmanager
+def going_on(words: str) -> Iterator[None]:
+    """Where the block fails on a full disk, or a file server that is away for a while, these words say so."""
+    try:
+        yield
+    except OSError as error:
+        warn(f"{words}: {error}")
 
 
 def job_status(job: str) -> Path:
@@ -128,9 +137,9 @@ def job_status(job: str) -> Path:
 
 def _about_a_file(error: OSError) -> str:
     """An error of the operating system in words; empty if it is about no file."""
-    full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
     if error.errno == errno.EPIPE and error.filename is None:
         return "nobody reads the output any more"
+    full = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
     if error.errno in full:
         return (
             f"{full[error.errno]} while writing {error.filename or 'an output'}: free some space and run the "

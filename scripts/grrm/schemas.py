@@ -235,10 +235,13 @@ def _stored(path: str | Path, schema: pa.Schema, names: Mapping[str, str]) -> It
                 batch.validate(full=True)
                 yield _conform(_renamed(pa.Table.from_batches([batch]), names, path), schema, path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).split())
-        raise UserError(
-            f"{path}: not a Parquet file, or a damaged one ({said}); fetch or make it again"
-        ) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """What is said, in one line, of a table that cannot be read."""
+    said = " ".join(str(error).split())
+    return UserError(f"{path}: not a Parquet file, or a damaged one ({said}); fetch or make it again")
 
 
 def _renamed(table: pa.Table, names: Mapping[str, str], path: str | Path) -> pa.Table:

@@ -5,13 +5,13 @@ Importing this module imports no vLLM.
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
 
 from grrm.catalogue.vllm import CPU_FLAGS, CPU_HEAD_SIZES
 from grrm.files import UserError
+from grrm.model_folder import configuration
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -44,7 +44,7 @@ def check_heads(model: Path) -> None:
     Raises:
         UserError: it names the width and those that there are.
     """
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = configuration(model)
     config = config.get("text_config", config)
     if "num_attention_heads" not in config:
         return  # of a shape that is not known here: vLLM says what it thinks of it

@@ -33,9 +33,6 @@ RIGHT = LANGUAGE.render(SOURCE)
 LITERAL = LANGUAGE.render(SOURCE, [True])
 
 
-whole = functools.cache(make_tables)
-
-
 @functools.cache
 def small(seed):
     """All tables, a quarter of their size."""
@@ -222,7 +219,7 @@ def test_no_source_occurs_twice_in_all_tables():
 # Seeds whose noise makes a candidate of the test what a row of training has, or the other way round.
 @pytest.mark.parametrize("seed", [1, 12])
 def test_no_translation_that_is_tested_stands_in_training_data(seed):
-    tables = whole(seed)
+    tables = make_tables(seed)
     texts = {
         name: {*(t for row in rows for t in row.get("mt_texts", ())), *(row.get("trg_text") for row in rows)}
         | {code_block(row["response"]) for row in rows if "response" in row}
@@ -255,7 +252,7 @@ def test_sentences_have_five_different_words():
 
 
 def test_most_sentences_have_one_idiom_and_the_tests_as_many_as_the_training():
-    tables = whole(0)
+    tables = make_tables(0)
     for name in ("grrm_rlvr", "mt_sft", "ranking_test", "translation_test"):
         counts = [len(LANGUAGE.idioms_in(row["src_text"])) for row in tables[name]]
         # A word may not occur twice, which drops more sentences of many plain words.

@@ -56,6 +56,10 @@ def _unusable_addresses(config: Mapping[str, Any]) -> Iterator[str]:
     ):
         if url is not None and (fault := address_fault(url, variable)):
             yield f"evaluate.{key} {fault}"
+
+
+def _secrets_in_what_is_installed(config: Mapping[str, Any]) -> Iterator[str]:
+    """It stands in commands and in the record of the environment."""
     environments = config["environments"]
     wheels = {f"flash_attn.{name}": wheel for name, wheel in environments["flash_attn"].items()}
     extra = {f"extra.{name}": text for name, texts in environments.get("extra", {}).items() for text in texts}
@@ -354,6 +358,7 @@ def _prompt_of_the_fork(config: Mapping[str, Any]) -> Iterator[str]:
 _CHECKS: tuple[Check, ...] = (
     _unusable_metrics,
     _unusable_addresses,
+    _secrets_in_what_is_installed,
     _wildcards_in_paths,
     _unread_starts,
     _unkept_checkpoints,

@@ -47,9 +47,9 @@ def split_rows(keys: Sequence[Hashable], shares: Mapping[str, float], seed: int)
     Raises:
         UserError: a share is negative, or they do not add up to 1.
     """
-    finite = all(map(math.isfinite, shares.values()))
-    exact = {name: Fraction(str(share)) for name, share in shares.items() if finite}
-    if not finite or any(share < 0 for share in exact.values()) or sum(exact.values()) != 1:
+    usable = all(0 <= share < math.inf for share in shares.values())
+    exact = {name: Fraction(str(share)) for name, share in shares.items()} if usable else {}
+    if sum(exact.values()) != 1:
         raise UserError(
             f"shares of the split are {dict(shares)}; expected numbers from 0 that add up to 1, "
             f"not to {float(sum(shares.values())):g}"

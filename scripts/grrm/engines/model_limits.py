@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from grrm.engines import verl, verl_fork, verl_rewards, verl_vllm
-from grrm.files import UserError, read_json
+from grrm.files import UserError
+from grrm.model_folder import configuration
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,7 @@ def check_limits(config: Mapping[str, Any]) -> None:
 
 
 def _shape(model: Path) -> dict[str, Any]:
-    config = read_json(model / "config.json", any_size=True, gaps=True)
-    if not isinstance(config, dict):
-        raise UserError(f"{model}/config.json: {type(config).__name__}, expected the object of a model")
+    config = configuration(model)
     return {**config, **(config.get("text_config") or {})}
 
 

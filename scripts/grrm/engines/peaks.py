@@ -13,7 +13,7 @@ import psutil
 
 from grrm.engines.memory import memory
 from grrm.preflight.probes import used_memory
-from grrm.process import warn
+from grrm.process import going_on
 
 
 @dataclass
@@ -60,10 +60,8 @@ class Peaks:
         while True:
             self._look()
             if time.monotonic() - last > 60:
-                try:
+                with going_on("the peaks of memory could not be noted"):
                     self.told(self.found)
-                except OSError as error:
-                    warn(f"the peaks of memory could not be noted: {error}")
                 last = time.monotonic()
             if self._over.wait(self.every):
                 return

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from grrm.files import PassingError, UserError, read_json, write_json
-from grrm.process import warn
+from grrm.process import going_on
 
 STEP_TIMES = "GRRM_STEP_TIMES"
 """Variable of the environment: where a supervised training notes when steps and checkpoints were done."""
@@ -39,10 +39,8 @@ def recorded(working: Path, hardware: Mapping[str, Any] | None, *, every: float 
     over = threading.Event()
 
     def note() -> None:
-        try:
+        with going_on("the time of this launch could not be noted"):
             write_json(file, {**session, "ended": time.time()})
-        except OSError as error:  # a full disk, or a file server that is away for a while
-            warn(f"the time of this launch could not be noted: {error}")
 
     def keep() -> None:
         while not over.wait(every):

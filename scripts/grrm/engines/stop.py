@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from grrm.files import write_text
-from grrm.process import TRY_AGAIN, warn
+from grrm.process import TRY_AGAIN, going_on
 
 _REQUEST, _DONE = "stop", "stopped"
 # Seconds before the end of the job. Set by the workflow from its key `cluster.stop_before`: a parameter of a
@@ -49,11 +49,9 @@ def stop_in_time(
     def ask(*_: int | FrameType | None) -> None:
         if over.is_set() or is_requested(working):
             return
-        try:
+        with going_on("the training could not be asked to stop"):
             (working / _REQUEST).touch()
             print("The job's time is nearly over: the training is asked for a checkpoint", flush=True)
-        except OSError as error:
-            warn(f"the training could not be asked to stop: {error}")
 
     def watch(before: float) -> None:
         began, end = time.time(), None

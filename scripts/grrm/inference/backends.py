@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +21,7 @@ from typing import Any, Protocol
 from grrm.content import file_hash
 from grrm.files import UserError
 from grrm.hub_client import make_hub_client
-from grrm.model_folder import check_model
+from grrm.model_folder import check_model, configuration
 from grrm.urls import without_secrets
 
 # Each module has `open(model, engine) -> Backend`; it is imported only when its backend is asked for.
@@ -380,7 +379,7 @@ def precision(model: Path) -> str:
     Returns:
         float32, bfloat16 or float16; float32 where nothing is said, as transformers reads it.
     """
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config = configuration(model)
     text = config.get("text_config") or {}
     names = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
     return str(next(filter(None, names), "float32"))

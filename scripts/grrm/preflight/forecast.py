@@ -36,6 +36,7 @@ from grrm.data.sample import make_tables
 from grrm.files import UserError, read_lines, read_yaml, shipped
 from grrm.model_folder import parameters as parameters_of
 from grrm.preflight.speeds import Range, learning_seconds, rl_parts, tokens, with_adapters
+from grrm.schemas import damaged
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,10 @@ def count_tables(files: Sequence[Path]) -> Table:
                 rows += table.metadata.num_rows
                 if "mt_texts" in table.schema_arrow.names:
                     for batch in table.iter_batches(columns=["mt_texts"]):
-                        sizes.update(filter(None, pc.list_value_length(batch["mt_texts"]).to_pylist()))
+                        found = pc.value_counts(pc.list_value_length(batch["mt_texts"])).to_pylist()
+                        sizes.update({size["values"]: size["counts"] for size in found if size["values"]})
         except (pa.ArrowException, OSError) as error:
-            raise UserError(
-                f"{file}: not a Parquet file, or a damaged one ({error}); fetch or make it again"
-            ) from error
+            raise damaged(file, error) from error
     shares = {size: count / rows for size, count in sorted(sizes.items())}
     return Table(Range(rows, rows), shares, f"counted in {', '.join(map(str, files))}")
 
