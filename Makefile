@@ -65,8 +65,8 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 	$(BIN)/python -m pytest -q -n 2 tests/attacks --junitxml=$(TIMES)/attacks.xml
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(TRAIN) -m pytest $(IN_PAIRS) tests/engine --junitxml=$(TIMES)/engine.xml
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 $(VLLM) -m pytest $(IN_PAIRS) tests/engine_vllm --junitxml=$(TIMES)/engine_vllm.xml
-	@echo "Whole runs, and beside them a Slurm, which mostly waits; each is printed when it has ended."
-	$(MAKE) --no-print-directory -j2 --output-sync=target test-integration test-slurm
+	$(MAKE) --no-print-directory test-integration
+	$(MAKE) --no-print-directory test-slurm
 	tests/install_browser.sh
 	$(BIN)/python -m pytest -q -rs tests/browser --junitxml=$(TIMES)/browser.xml
 	@$(BIN)/python tests/slowest.py $(TIMES)/*.xml

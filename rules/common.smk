@@ -75,7 +75,7 @@ from grrm.lock import hold_workflow
 from grrm.process import WORKFLOW_PID
 from grrm.prompts import UPSTREAM
 from grrm.slurm.containers import write_container_python
-from grrm.slurm.queue import check_queue, describe_plan, job_name, own_jobs
+from grrm.slurm.queue import AGAIN, check_queue, describe_plan, job_name, own_jobs
 from grrm.vllm_cpu import check_processor
 
 try:

@@ -72,7 +72,7 @@ onstart:
             if not job.is_local
         }
         try:
-            if left := check_queue(names, Path.cwd(), own_jobs()):
+            if left := check_queue(names, Path.cwd(), own_jobs(AGAIN)):
                 raise WorkflowError(left)
         except UserError as error:
             raise WorkflowError(str(error))

@@ -43,6 +43,7 @@ from grrm.preflight.probes import require_gpus, training_hardware
 from grrm.process import run_engine, run_main
 from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
+from grrm.slurm.queue import AGAIN
 from grrm.slurm.ray import ray_cluster, ray_token
 from grrm.slurm.storage import make_folder, remove_folder
 from grrm.vllm_cpu import check_heads, check_processor
@@ -286,7 +287,7 @@ def _launch(
         checkout = args.fork.absolute()
         overrides = verl_fork.launch_overrides(config, checkout=checkout, temporary=temporary)
         environment = verl_fork.environment(
-            checkout=checkout, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job()
+            checkout=checkout, scripts=_SCRIPTS, temporary=temporary, ends=end_of_job(AGAIN)
         )
         return verl_fork.command(args.python, overrides), environment
     cluster = _starts_cluster(config, address)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from grrm.files import PassingError
-from grrm.slurm.queue import Queued, check_queue, describe_plan, keeps_accounts, own_jobs, parse_queue
+from grrm.slurm.queue import Queued, ask, check_queue, describe_plan, keeps_accounts, own_jobs, parse_queue
 
 RECORDED = Path(__file__).parents[1] / "data/slurm"
 
@@ -35,14 +36,49 @@ def test_other_jobs_are_in_nobodys_way(queue: list[Queued], tmp_path: Path, name
     assert check_queue({name}, tmp_path, queue) == ""
 
 
-def test_slurm_that_does_not_answer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "squeue").write_text(
-        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact' >&2; exit 1\n"
-    )
-    (tmp_path / "squeue").chmod(0o755)
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Makes squeue a script that also counts its calls; the file that has a line for each."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(PassingError, match="squeue --me`: slurm_load_jobs error: Unable to contact"):
+
+    def written(script: str) -> Path:
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\ncd {tmp_path}; echo >> calls\n{script}")
+        (tmp_path / "squeue").chmod(0o755)
+        return tmp_path / "calls"
+
+    return written
+
+
+def test_slurm_that_does_not_answer_is_said(slurm: Callable[[str], Path]) -> None:
+    calls = slurm("echo 'slurm_load_jobs error: Unable to contact' >&2; exit 1\n")
+    with pytest.raises(PassingError, match=r"squeue --me .*`: slurm_load_jobs error: Unable to contact"):
         own_jobs()
+    assert len(calls.read_text()) == 1
+    with pytest.raises(PassingError, match="Unable to contact"):
+        own_jobs(again=(0, 0))
+    assert len(calls.read_text()) == 1 + 3
+
+
+# What squeue 22.05 says that was suspended while it asked, with its job.
+LOST = "slurm_load_jobs error: Unexpected missing socket error"
+
+
+def test_an_answer_that_was_lost_is_asked_for_again(slurm: Callable[[str], Path]) -> None:
+    calls = slurm(f"[ $(wc -l < calls) = 1 ] && {{ echo '{LOST}' >&2; exit 1; }}\necho 'a[1-2]'\n")
+    assert ask("squeue", again=(0,)) == "a[1-2]"
+    assert len(calls.read_text()) == 2
+
+
+def test_a_clear_refusal_is_not(slurm: Callable[[str], Path]) -> None:
+    calls = slurm("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
+    with pytest.raises(PassingError, match="Invalid job id"):
+        ask("squeue", again=(0, 0))
+    assert len(calls.read_text()) == 1
+
+
+def test_nor_is_a_command_that_is_not_there() -> None:
+    with pytest.raises(PassingError, match="squeues is not on this machine"):
+        ask("squeues", again=(60,))
 
 
 def test_whether_accounts_are_kept() -> None:

@@ -30,6 +30,7 @@ from grrm.preflight.gpus import (
 from grrm.preflight.jobs import Job, check_jobs, check_memory_of_jobs, sbatch_arguments, verdict
 from grrm.preflight.machine import LOOK, Asked, check_machine, check_quota
 from grrm.preflight.partitions import Cluster, parse_cluster
+from grrm.slurm.queue import AGAIN, ask
 
 _SECONDS = 30
 _NOT_FOUND = 127
@@ -196,11 +197,7 @@ def _cluster() -> Cluster:
     answers = {}
     for what in ("partition", "node", "config"):
         oneliner = [] if what == "config" else ["--oneliner"]
-        status, words = _run("scontrol", *oneliner, "show", what)
-        if status != 0:
-            lines = words.strip().splitlines()
-            raise UserError(f"scontrol show {what} failed: {lines[-1] if lines else f'status {status}'}")
-        answers[what] = words
+        answers[what] = ask("scontrol", *oneliner, "show", what, again=AGAIN)
     columns = "format=Account,Partition,QOS"
     status, words = _run(
         *("sacctmgr", "--noheader", "--parsable2", "show", "associations"),

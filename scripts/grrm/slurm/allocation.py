@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from datetime import datetime
 from grrm.files import PassingError, UserError
 from grrm.process import WORKFLOW_PID
 from grrm.slurm.network import own_address
+from grrm.slurm.queue import AGAIN, ask
 
 # Above what Ray keeps for itself, below Linux's own range for outgoing connections (32768); a block a job.
 _FIRST_PORT, _LAST_PORT, _PORTS = 20_000, 32_000, 100
@@ -102,16 +102,19 @@ def is_in_use(port: int) -> bool:
     return False
 
 
-def end_of_job() -> float | None:
+def end_of_job(again: Sequence[float] = ()) -> float | None:
     """When this Slurm job's time is over, in seconds since the epoch; None where that is not known.
 
     As Slurm says now; where it cannot be asked (in a container), as it said when the job began.
+
+    Args:
+        again: see `grrm.slurm.queue.ask`.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return None
     try:
-        end = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e")
+        end = _ask("squeue", "--noheader", "--jobs", job, "--format", "%e", again=again)
         return datetime.fromisoformat(end).timestamp()
     except ValueError:  # "NONE", "N/A"
         return None
@@ -138,12 +141,5 @@ def _addresses(nodes: Sequence[str]) -> list[str]:
     return [*nodes, *re.findall(r"\bNodeAddr=(\S+)", shown)]
 
 
-def _ask(*command: str) -> str:
-    try:
-        done = subprocess.run(
-            command, env=step_environment(os.environ), capture_output=True, text=True, timeout=60, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or error
-        raise PassingError(f"Slurm does not answer to `{' '.join(command)}`: {said}") from error
-    return done.stdout.strip()
+def _ask(*command: str, again: Sequence[float] = AGAIN) -> str:
+    return ask(*command, variables=step_environment(os.environ), again=again)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from grrm.files import PassingError
 
+AGAIN = (0.5, 5.0, 15.0, 40.0)
+"""Seconds after which Slurm is asked again by whoever has nothing better to do than to wait."""
 _SECONDS = 60
 # Reasons for which a job waits until somebody does something about it, as squeue says them.
 _STUCK = re.compile(
@@ -63,19 +66,49 @@ def parse_queue(text: str) -> list[Queued]:
     return [Queued(*line.strip().split("|", 4)) for line in text.splitlines() if line.count("|") >= 4]
 
 
-def own_jobs() -> list[Queued]:
-    """This user's jobs that wait or run.
+def ask(*command: str, variables: Mapping[str, str] | None = None, again: Sequence[float] = ()) -> str:
+    """What a command of Slurm's prints.
+
+    An answer is lost when the controller is busy or restarted, and when a job is suspended while it asks.
+
+    Args:
+        command: program and arguments.
+        variables: its environment; that of this process by default.
+        again: seconds to wait before each further try, where what Slurm said may be over by itself.
 
     Raises:
         PassingError: Slurm does not answer.
     """
-    command = ["squeue", "--me", "--noheader", "--format=%i|%T|%r|%j|%Z"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
+        done = subprocess.run(
+            command, env=variables, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip()
-        raise PassingError(f"Slurm does not answer `squeue --me`: {said}") from error
-    return parse_queue(done.stdout)
+        said = _why(error)
+        if not again or not is_passing(said):
+            raise PassingError(f"Slurm does not answer `{' '.join(command)}`: {said}") from error
+    time.sleep(again[0])
+    return ask(*command, variables=variables, again=again[1:])
+
+
+def _why(error: OSError | subprocess.SubprocessError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is not on this machine"
+    printed = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
+    return printed or str(error)
+
+
+def own_jobs(again: Sequence[float] = ()) -> list[Queued]:
+    """This user's jobs that wait or run.
+
+    Args:
+        again: see `ask`.
+
+    Raises:
+        PassingError: Slurm does not answer.
+    """
+    return parse_queue(ask("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j|%Z", again=again))
 
 
 def check_queue(names: Collection[str], folder: Path, queue: Iterable[Queued]) -> str:
