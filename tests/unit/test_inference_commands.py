@@ -207,7 +207,7 @@ def test_a_server_that_fails_leaves_a_file_that_the_same_command_completes(capsy
         (["translate", "--source", "s", *LANGUAGES, "--runs", "0"], "--runs 0"),
         (["translate", "--source", "s", *LANGUAGES, "--retries", "-1"], "retries: count is -1"),
         (["translate", "--input", "none.jsonl"], "none.jsonl: no such file"),
-        (["translate", "--input", "none.doc"], "cannot tell its format by its ending"),
+        (["translate", "--input", "none.jsnl"], "none.jsnl: no such file"),
         (["translate", "--input", "f.txt", "--output", "f.txt"], "the same file"),
         (["translate", "--input", "f.txt", "--output", "o", "--output-format", "text"], "standard output"),
     ],

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def written(folder: Path, ending: str, rows: Rows) -> Path:
 def test_every_format_is_read_compressed_or_not(tmp_path: Path, ending: str) -> None:
     rows = [{"a": 'x, "y"', "b": "中\u2028文"}, {"a": "z", "b": None}]
     assert list(read_rows(written(tmp_path, ending, rows))) == rows
+
+
+def test_dates_and_times_of_a_table_are_texts(tmp_path: Path) -> None:
+    day, moment = date(2024, 2, 29), datetime(2024, 2, 29, 23, 5)
+    (tmp_path / "a.parquet").write_bytes(parquet([{"id": day, "at": moment}, {"id": None, "at": None}]))
+    first, second = read_rows(tmp_path / "a.parquet")
+    assert first["id"] == "2024-02-29" and first["at"].startswith("2024-02-29 23:05:00")
+    assert second == {"id": None, "at": None}
 
 
 def test_what_a_file_holds_tells_its_format_where_its_name_does_not(tmp_path: Path) -> None:

@@ -221,7 +221,8 @@ def chat_url(url: str) -> str:
     if not is_http(url):
         said = "one with a secret in it" if secret_in(url) else repr(url)
         raise UserError(
-            f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set it, or JUDGE_API_URL"
+            f"judge: url is {said}, expected one like http://127.0.0.1:8000/v1; set judge.url, JUDGE_API_URL "
+            "or --base-url"
         )
     parts = urlsplit(url.strip())
     path = parts.path.rstrip("/")

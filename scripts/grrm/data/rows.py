@@ -64,8 +64,6 @@ def numbered_rows(source: str | Path, file_format: str | None = None) -> Iterato
     """
     name = "standard input" if str(source) == STDIN else str(source)
     known = file_format or ENDINGS.get(_ending(source)) or ("jsonl" if str(source) == STDIN else None)
-    if known is None and not Path(source).exists():
-        raise _unknown(source)
     try:
         with _opened(source) as file:
             yield from _READERS[known or _found(source, file)](file, name)
@@ -236,12 +234,19 @@ def _parquet(file: IO[bytes], name: str) -> Iterator[Numbered]:
                 raise UserError(f"{name}: two columns have the same name: {', '.join(names)}")
             for batch in table.iter_batches(_BATCH):
                 batch.validate(full=True)  # that texts are UTF-8, too
-                columns = [usual(column) for column in batch.columns]
+                columns = [_as_json(usual(column)) for column in batch.columns]
                 for row in pa.table(columns, batch.schema.names).to_pylist():
                     yield f"row {number} (the first is 0)", row
                     number += 1
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{name}: not a Parquet file, or a damaged one ({error})") from error
+
+
+def _as_json(column: Any) -> Any:
+    """Dates and times as text, which JSON has no other form for."""
+    import pyarrow as pa
+
+    return column.cast(pa.string()) if pa.types.is_temporal(column.type) else column
 
 
 _READERS: dict[str, Callable[[IO[bytes], str], Iterator[Numbered]]] = {
