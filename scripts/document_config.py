@@ -35,6 +35,7 @@ that YAML does not read as text (`on`, `1`), `.nan`, a date without quotes, an a
 | `lora.yaml`, over all three | a larger base model on one GPU, with LoRA (docs/lora.md) |
 | `rehearsal.yaml`, over any of them | two steps of each training before the experiment (docs/rehearsal.md) |
 | `vllm.yaml` | the demonstration with vLLM on the CPU (docs/vllm.md) |
+| `judge_comparison.yaml` | GRPO with the demonstration's judge before and after RLVR (docs/rewards.md) |
 | `judges.yaml` | the judges, and a policy against a judge, at toy size on a CPU |
 | `judges_paper.yaml`, over `paper.yaml` | the judges as published, on one machine of eight GPUs |
 | `recipes/*.yaml`, over `paper.yaml` | published recipes of this field (docs/recipes.md) |
