@@ -89,9 +89,12 @@ def _tables(rows: Iterator[dict[str, Any]], table: str, *, further: bool) -> Ite
 
 def _column(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Array:
     try:
-        return pa.array([row.get(name) for row in rows])
+        column = pa.array([row.get(name) for row in rows])
     except (pa.ArrowException, OverflowError) as error:
         raise UserError(f"column {name}: its values are of several types ({error})") from error
+    # Objects without a key in any row: Parquet has no type for them.
+    empty = pa.types.is_struct(column.type) and not column.type.num_fields
+    return pa.nulls(len(column)) if empty else column
 
 
 if __name__ == "__main__":

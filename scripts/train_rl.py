@@ -45,6 +45,7 @@ from grrm.rewards.group import STOP_MARK
 from grrm.slurm.allocation import end_of_job, find_allocation
 from grrm.slurm.queue import AGAIN
 from grrm.slurm.ray import ray_cluster, ray_token
+from grrm.slurm.ray_step import handed_on
 from grrm.slurm.storage import make_folder, remove_folder
 from grrm.vllm_cpu import check_heads, check_processor
 
@@ -306,8 +307,9 @@ def _launch(
     )
     if not address:
         return verl_launch.command(args.python, overrides, cluster=cluster), environment
-    command = verl_launch.command(args.python, ray_address.join_cluster(overrides, address))
-    return ray_address.submit(command, environment, os.environ, address), environment
+    handed = handed_on(environment, os.environ)
+    command = verl_launch.command(args.python, ray_address.join_cluster(overrides, address, handed))
+    return ray_address.submit(command, handed, address), environment
 
 
 def _with_attention(config: dict[str, Any], python: str) -> dict[str, Any]:

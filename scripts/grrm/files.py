@@ -142,7 +142,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             old = temporary_sibling(final)
             final.rename(old)
             partial.rename(final)
-            shutil.rmtree(old)
+            _remove(old)  # a link to a folder elsewhere: the link alone
         else:
             partial.replace(final)
     except OSError as error:

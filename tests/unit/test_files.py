@@ -78,6 +78,19 @@ def test_a_new_folder_replaces_an_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [final]
 
 
+def test_a_link_to_a_folder_elsewhere_is_replaced_and_that_folder_left_alone(tmp_path):
+    elsewhere, final = tmp_path / "scratch", tmp_path / "model"
+    elsewhere.mkdir()
+    (elsewhere / "old").touch()
+    final.symlink_to(elsewhere)
+    with atomic_path(final) as partial:
+        partial.mkdir()
+        (partial / "new").touch()
+    assert [path.name for path in final.iterdir()] == ["new"]
+    assert [path.name for path in elsewhere.iterdir()] == ["old"]
+    assert sorted(tmp_path.iterdir()) == [final, elsewhere]
+
+
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "out.txt"):
         pass

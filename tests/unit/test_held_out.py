@@ -166,3 +166,32 @@ def test_too_little_to_hold_anything_out_is_one_line(
         hold_out(written(tmp_path, mt_grpo=rows), ["translation"], share, 0)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_ranking_test_keeps_the_reference_that_a_prompt_may_show(tmp_path: Path) -> None:
+    rows = [{**group(row), "trg_text": row["trg_text"]} for row in pairs(40)]
+    made = hold_out(written(tmp_path, grrm_sft=rows), ["ranking"], 0.1, seed=1)
+    expected = {row["src_text"]: row["trg_text"] for row in rows}
+    tested = made["ranking_test"].to_pylist()
+    assert tested and all(row["trg_text"] == expected[row["src_text"]] for row in tested)
+    assert "analysis" not in tested[0]
+
+
+def test_a_reference_beside_reasoning_is_the_reference(tmp_path: Path) -> None:
+    rows = pairs(40)
+    further = [{**reasoned(row), "trg_text": f"{row['trg_text']}!"} for row in rows]
+    made = hold_out(written(tmp_path, mt_sft=further), ["translation"], 0.1, seed=1)
+    expected = {row["src_text"]: f"{row['trg_text']}!" for row in rows}
+    tested = made["translation_test"].to_pylist()
+    assert tested and all(row["trg_text"] == expected[row["src_text"]] for row in tested)
+
+
+def test_a_further_column_of_two_types_is_named(tmp_path: Path) -> None:
+    rows = pairs(40)
+    paths = written(
+        tmp_path,
+        mt_sft=[{**reasoned(row), "number": 1} for row in rows],
+        mt_grpo=[{**row, "number": "1"} for row in rows],
+    )
+    with pytest.raises(UserError, match=r"mt_grpo and mt_sft: a further column is of another type .*number"):
+        hold_out(paths, ["translation"], 0.1, seed=1)

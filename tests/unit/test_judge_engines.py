@@ -18,6 +18,7 @@ from grrm.engines.verl_judges import judge_overrides
 from grrm.engines.verl_launch import launch_overrides
 from grrm.files import UserError
 from grrm.rewards import pairwise, pointwise
+from grrm.slurm.ray_step import handed_on
 
 SCHEMA = ROOT / "config/schemas/config.schema.yaml"
 ACTOR = "actor_rollout_ref.actor"
@@ -312,17 +313,34 @@ def test_fewer_gpus_keep_every_batch_and_hold_vllm_among_them(gpus: int) -> None
 # ---------------------------------------------------------------- RAY_ADDRESS
 
 
+# What was set for the engine, and the user's settings of it; no secrets, nothing of this machine.
+HANDED = {
+    "HF_HUB_OFFLINE": "1",
+    "WANDB_MODE": "offline",
+    "PYTHONPATH": "scripts",
+    "OMP_NUM_THREADS": "1",
+    "VERL_FILE_LOGGER_PATH": "/m",
+}
+
+
 def launch(address: str, tmp_path: Path) -> tuple[dict[str, Any], list[str]]:
     rendered = overrides(experiment("judges"), "pointwise")
-    found = join_cluster(launch_overrides(rendered, temporary=tmp_path, ledger=tmp_path / "l"), address)
-    variables = {"PYTHONPATH": "scripts", "HF_TOKEN": "secret", "TMPDIR": "/tmp/x", "OMP_NUM_THREADS": "1"}
-    return found, submit(["/e/bin/python", "-m", "x"], variables, {"HF_TOKEN": "secret"}, address)
+    inherited = {"HF_TOKEN": "secret", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "HOME": "/root"}
+    tracked = {"WANDB_API_KEY": "secret", "MLFLOW_TRACKING_URI": "https://me:secret@mlflow"}
+    own = {"PYTHONPATH": "scripts", "TMPDIR": "/tmp/x", "OMP_NUM_THREADS": "1", "VERL_FILE_LOGGER_PATH": "/m"}
+    handed = handed_on({**inherited, **tracked, **own}, {**inherited, **tracked})
+    assert handed == HANDED
+    rendered = launch_overrides(rendered, temporary=tmp_path, ledger=tmp_path / "l")
+    return join_cluster(rendered, address, handed), submit(["/e/bin/python", "-m", "x"], handed, address)
 
 
 def test_a_cluster_is_joined_by_the_trainer(tmp_path: Path) -> None:
     found, command = launch("10.0.0.1:6379", tmp_path)
     ray = {key: value for key, value in found.items() if "ray_init" in key}
-    assert ray == {"+ray_kwargs.ray_init.address": "10.0.0.1:6379"}
+    assert ray == {
+        "+ray_kwargs.ray_init.address": "10.0.0.1:6379",
+        "+ray_kwargs.ray_init.runtime_env": {"env_vars": HANDED},
+    }
     assert command == ["/e/bin/python", "-m", "x"]
 
 
@@ -331,4 +349,5 @@ def test_a_dashboard_is_handed_a_job_without_secrets(tmp_path: Path) -> None:
     assert found["+ray_kwargs.ray_init.address"] == "auto"
     assert command[:5] == ["/e/bin/ray", "job", "submit", "--address", "http://127.0.0.1:8265"]
     assert command[-4:] == ["--", "/e/bin/python", "-m", "x"]
-    assert json.loads(command[6]) == {"env_vars": {"PYTHONPATH": "scripts", "OMP_NUM_THREADS": "1"}}
+    assert json.loads(command[6]) == {"env_vars": HANDED}
+    assert not any("runtime_env" in key for key in found), "the job has them"

@@ -51,6 +51,13 @@ def test_a_copy_is_found_whatever_its_case_punctuation_width_and_spaces(tmp_path
     assert (found["exact_source"], found["exact_target"], found["leaked"]) == (1, 1, 1)
 
 
+def test_every_reference_of_a_test_set_is_looked_for(tmp_path: Path) -> None:
+    tested = pair(RIVER, ZH_RIVER) | {"references": [ZH_RIVER, ZH_TEA]}
+    found = overlap(tmp_path, pair(KEY, ZH_TEA), tested)
+    assert (found["exact_source"], found["exact_target"], found["leaked"]) == (0, 1, 1)
+    assert overlap(tmp_path, pair(KEY, "无关的一句话"), tested)["leaked"] == 0
+
+
 def test_a_text_with_a_changed_word_is_a_near_copy_and_another_text_is_none(tmp_path: Path) -> None:
     changed = pair(RIVER.replace("quietly", "slowly"), ZH_RIVER.replace("悄悄", "慢慢"))
     found = overlap(tmp_path, changed, pair(RIVER, ZH_RIVER))

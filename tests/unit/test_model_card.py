@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 from grrm.engines import checkpoints
 from grrm.engines.model_card import Metric, base_model, read_licence
-from grrm.files import UserError, read_json, write_json
-from grrm.report.upload import model_files
+from grrm.files import PassingError, UserError, read_json, write_json
+from grrm.report.upload import model_files, upload
 from hub_server import TOKEN, HubServer, serve
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +211,27 @@ def test_a_hub_that_is_not_there_is_named(experiment: Path, hub: HubServer) -> N
     result = push(experiment, hub, "me/mt", HF_TOKEN=TOKEN, HF_ENDPOINT="http://127.0.0.1:9")
     assert result.returncode == 2
     assert "http://127.0.0.1:9 cannot be reached" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Error while uploading 'model.safetensors'"),
+        ConnectionError("reset"),
+        PermissionError(13),
+    ],
+)
+def test_an_upload_of_large_files_that_fails_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(HfApi, "create_commit", fails)
+    with pytest.raises(PassingError, match=r"me/mt: the upload failed .*run the same command again"):
+        upload("me/mt", {"README.md": b"x"}, private=True)
 
 
 def test_only_models_that_were_trained_here_are_pushed(experiment: Path) -> None:

@@ -215,6 +215,12 @@ def test_further_columns_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
     assert read(tmp_path, "mt_grpo", *given, files={"x.jsonl": content}) == [PAIR_ROW, PAIR_ROW]
 
 
+def test_an_object_that_is_empty_in_every_row_is_nothing(tmp_path: Path) -> None:
+    content = jsonl(PAIR_ROW | {"meta": {}, "style": "formal"}, PAIR_ROW | {"meta": {}, "style": None})
+    rows = read(tmp_path, "mt_grpo", "--input", "x.jsonl", "--further", files={"x.jsonl": content})
+    assert [(row["meta"], row["style"]) for row in rows] == [(None, "formal"), (None, None)]
+
+
 # ---------------------------------------------------------------- sixty broken files
 
 

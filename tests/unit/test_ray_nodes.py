@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from grrm.files import PassingError, UserError
+from grrm.slurm import ray_nodes
 from grrm.slurm.ray_nodes import RayNodes, find_ray_nodes, joined_address
 
 # Answers as `python -m grrm.slurm.ray_step` does.
@@ -55,6 +56,13 @@ def test_what_is_missing_is_said(environments: Path) -> None:
 def test_a_ray_that_does_not_answer_may_later(environments: Path) -> None:
     with_ray(environments, "echo 'ConnectionError: nobody there' >&2; exit 1")
     with pytest.raises(PassingError, match=r"10\.0\.0\.1:6379: Ray does not answer: .*nobody there"):
+        find_ray_nodes(2, 8, str(environments / "sft_cuda/bin/python"))
+
+
+def test_nor_one_that_is_silent(environments: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_nodes, "_PATIENCE", 0.5)
+    with_ray(environments, "exec sleep 60")
+    with pytest.raises(PassingError, match=r"10\.0\.0\.1:6379: Ray does not answer: .*timed out after 0\.5"):
         find_ray_nodes(2, 8, str(environments / "sft_cuda/bin/python"))
 
 

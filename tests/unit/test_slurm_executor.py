@@ -188,6 +188,7 @@ def test_jobs_that_are_being_asked_for_are_cancelled(made: PatientExecutor, comm
 def test_a_job_that_was_preempted_for_good_counts_as_failed(
     made: PatientExecutor, answers: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
+    made.report_job_submission(info(job(), "7"))
     lost, requeued = {"7": "PREEMPTED", "8": "RUNNING"}, {"7": "RUNNING", "8": "PREEMPTED"}
     answers += [lost, requeued, lost, lost]
     assert [ask()[0] for _ in range(4)] == [lost, requeued, lost, lost], "the accounts may lag behind"
@@ -201,6 +202,15 @@ def test_a_job_that_was_preempted_for_good_counts_as_failed(
     assert [ask()[0]["7"] for _ in range(2)] == ["FAILED", "FAILED"]
     assert sum("job 7 was preempted" in record.message for record in caplog.records) == 1
     assert answers == []
+
+
+def test_a_preempted_job_of_an_earlier_run_is_not_spoken_of(
+    made: PatientExecutor, answers: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    made.report_job_submission(info(job(), "8"))
+    answers += [{"7": "PREEMPTED", "8": "RUNNING"}] * 3 + [{"8": "RUNNING"}]
+    assert [ask()[0]["8"] for _ in range(3)] == ["RUNNING"] * 3
+    assert "preempted" not in caplog.text
 
 
 def test_a_preempted_job_that_slurm_forgets_counts_as_failed(

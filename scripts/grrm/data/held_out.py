@@ -35,8 +35,6 @@ _COMPARED = 200_000
 _SPARE = 1.5
 """How many times the rows that are held out are drawn at least: some have relatives outside."""
 
-_UNTESTED = ("analysis", "trg_text")  # of ranked groups
-
 
 def hold_out(
     paths: Mapping[str, Path], tasks: Collection[str], share: float, seed: int
@@ -149,7 +147,13 @@ def _test_table(task: str, held: Mapping[str, pa.Table]) -> pa.Table:
     # Of a source in several tables the row of the last stage is tested on.
     names = [name for name in reversed(STAGES) if name in held and TRAININGS[name].task == task]
     parts = [_as_test(held[name]) for name in names]
-    table = pa.concat_tables(parts, promote_options="default")
+    try:
+        table = pa.concat_tables(parts, promote_options="default")
+    except pa.ArrowException as error:
+        raise UserError(
+            f"{' and '.join(names)}: a further column is of another type in one of them ({error}); give it "
+            "one type, or another name"
+        ) from error
     keys = zip(*(table[name].to_pylist() for name in ("src_text", "src_lang", "trg_lang")), strict=True)
     first: dict[tuple[str, str, str], int] = {}
     for number, key in enumerate(keys):
@@ -159,10 +163,17 @@ def _test_table(task: str, held: Mapping[str, pa.Table]) -> pa.Table:
 
 def _as_test(table: pa.Table) -> pa.Table:
     if "mt_texts" in table.column_names:
-        table = table.drop_columns([name for name in _UNTESTED if name in table.column_names])
+        table = _without(table, "analysis")
         place = table.column_names.index("scores")
         return table.set_column(place, "scores", table["scores"].cast(pa.list_(pa.float64())))
     if "response" in table.column_names:
         texts = [code_block(response) for response in table["response"].to_pylist()]
-        return table.drop_columns("response").append_column("trg_text", pa.array(texts, pa.string()))
+        if "trg_text" in table.column_names:  # a reference beside the reasoning
+            given = table["trg_text"].to_pylist()
+            texts = [one or other for one, other in zip(given, texts, strict=True)]
+        return _without(table, "response", "trg_text").append_column("trg_text", pa.array(texts, pa.string()))
     return table
+
+
+def _without(table: pa.Table, *columns: str) -> pa.Table:
+    return table.drop_columns([name for name in columns if name in table.column_names])

@@ -87,7 +87,9 @@ def fetch(entry: Entry, locked: Locked, folder: str | Path, patience: Patience =
         if not _is_locked(target, expected) and not _take_local(entry, locked, file, folder / file, target):
             _download(entry, locked, file, target, patience)
     _remove_others(waiting, locked)
-    if folder.is_dir():
+    if folder.is_symlink():  # to another disk; what lies there is the user's
+        folder.unlink()
+    elif folder.is_dir():
         shutil.rmtree(folder)
     waiting.rename(folder)
 

@@ -33,6 +33,7 @@ Side = Literal["source", "target"]
 _TEXTS: dict[str, tuple[Side, str]] = {
     "src_text": ("source", "src_lang"),
     "trg_text": ("target", "trg_lang"),
+    "references": ("target", "trg_lang"),
     "mt_texts": ("target", "trg_lang"),
     "response": ("target", "trg_lang"),
 }

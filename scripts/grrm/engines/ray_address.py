@@ -19,38 +19,35 @@ def is_dashboard(address: str) -> bool:
     return address.startswith(("http://", "https://"))
 
 
-def join_cluster(overrides: Mapping[str, Any], address: str) -> dict[str, Any]:
+def join_cluster(overrides: Mapping[str, Any], address: str, variables: Mapping[str, str]) -> dict[str, Any]:
     """The overrides of one launch without a Ray of its own; a job finds the cluster by itself.
 
     Args:
         overrides: what `grrm.engines.verl_launch.launch_overrides` returns.
         address: of the cluster.
+        variables: what its workers get, which were not started by this process; a job's have them already.
     """
     kept = {key: value for key, value in overrides.items() if not key.lstrip("+").startswith(_RAY_INIT)}
-    return kept | {f"+{_RAY_INIT}address": "auto" if is_dashboard(address) else address}
+    if is_dashboard(address):
+        return kept | {f"+{_RAY_INIT}address": "auto"}
+    return kept | {
+        f"+{_RAY_INIT}address": address,
+        f"+{_RAY_INIT}runtime_env": {"env_vars": dict(variables)},
+    }
 
 
-def submit(
-    command: Sequence[str], variables: Mapping[str, str], inherited: Mapping[str, str], address: str
-) -> list[str]:
+def submit(command: Sequence[str], variables: Mapping[str, str], address: str) -> list[str]:
     """The command line of a launch, handed to the cluster as a job if its dashboard is named.
 
-    The job's status becomes the command's. What is in the launcher's own environment, secrets among it, is
-    not handed on: the cluster's machines have theirs.
+    The job's status becomes the command's.
 
     Args:
         command: program (an interpreter) and arguments.
-        variables: the whole environment that the command needs.
-        inherited: the environment of this process.
+        variables: what the command needs.
         address: of the cluster.
     """
     if not is_dashboard(address):
         return list(command)
-    # Folders of this launch are on this machine only.
-    local = {"RAY_ADDRESS", "TMPDIR", "HF_DATASETS_CACHE"}
-    own = {
-        name: value for name, value in variables.items() if name not in local and inherited.get(name) != value
-    }
     ray = str(Path(command[0]).with_name("ray"))
-    runtime = json.dumps({"env_vars": own})
+    runtime = json.dumps({"env_vars": dict(variables)})
     return [ray, "job", "submit", "--address", address, "--runtime-env-json", runtime, "--", *command]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from grrm.engines import checkpoints
 from grrm.engines.model_card import FILE, Metric
-from grrm.files import UserError, read_json, sha256
+from grrm.files import PassingError, UserError, read_json, sha256
 from grrm.hub_client import make_hub_client
 from grrm.model_folder import check_model
 from grrm.urls import read_key, shown, without_secrets
@@ -117,6 +117,11 @@ def upload(repository: str, files: Files, *, private: bool) -> str:
         raise UserError(
             f"{repository}: {shown(constants.ENDPOINT)} cannot be reached ({_line(error)}); check the "
             "network and HF_ENDPOINT"
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:  # of whatever uploads large files
+        raise PassingError(
+            f"{repository}: the upload failed ({_line(error)}); check the network, and that HF_TOKEN may "
+            "write there, and run the same command again"
         ) from error
     return str(commit.commit_url)
 

@@ -28,7 +28,7 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from grrm.files import PassingError, UserError
 from grrm.process import job_status
-from grrm.slurm.queue import is_passing, job_name, keeps_accounts, own_jobs, why_not_again
+from grrm.slurm.queue import is_passing, job_name, keeps_accounts, own_jobs, why_not_again, why_unanswered
 
 _ask_jobs, _ask_age, _submit_command = (
     plugin.query_job_status,
@@ -191,7 +191,9 @@ class PatientExecutor(plugin.Executor):
         if doubtful := self._preempted.doubtful(states):
             # The accounts may lag behind; the queue does not.
             queue = await self._answer("squeue --noheader --states=all --me --format=%i|%T", logger)
-            for job in self._preempted.lose(doubtful, queue[0] if queue else states):
+            gone = self._preempted.lose(doubtful, queue[0] if queue else states)
+            # The accounts tell of jobs of earlier runs, too: names stay the same.
+            for job in sorted(set(gone) & self._jobs.keys()):
                 logger.warning(
                     f"Slurm job {job} was preempted and not put back into the queue: it counts as failed."
                 )
@@ -275,7 +277,7 @@ class PatientExecutor(plugin.Executor):
                 ["scancel", *several, *numbers], capture_output=True, text=True, timeout=60, check=True
             )
         except (OSError, subprocess.SubprocessError) as error:
-            said = (getattr(error, "stderr", None) or str(error)).strip()
+            said = why_unanswered(error)
             self.logger.warning(
                 f"Slurm jobs {', '.join(numbers)} may go on: scancel could not reach them ({said}). When "
                 f"Slurm answers again: scancel {' '.join(numbers)}"

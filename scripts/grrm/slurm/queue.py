@@ -85,16 +85,18 @@ def ask(*command: str, variables: Mapping[str, str] | None = None, again: Sequen
         )
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
-        said = _why(error)
+        said = why_unanswered(error)
         if not again or not is_passing(said):
             raise PassingError(f"Slurm does not answer `{' '.join(command)}`: {said}") from error
     time.sleep(again[0])
     return ask(*command, variables=variables, again=again[1:])
 
 
-def _why(error: OSError | subprocess.SubprocessError) -> str:
+def why_unanswered(error: Exception) -> str:
+    """Why a command gave no answer: what it printed, else what happened to it."""
     if isinstance(error, FileNotFoundError):
         return f"{error.filename} is not on this machine"
+    # What a command printed that was out of time is bytes.
     printed = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else ""
     return printed or str(error)
 

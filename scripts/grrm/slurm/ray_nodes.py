@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grrm.files import PassingError, UserError
+from grrm.slurm.queue import why_unanswered
 
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
+_PATIENCE = 300  # seconds
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,11 @@ def find_ray_nodes(nodes: int, gpus: int, python: str) -> RayNodes:
     command = [ray, "-m", "grrm.slurm.ray_step", "--gpus", str(gpus)]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=300, check=True
+            command, env=environment, capture_output=True, text=True, timeout=_PATIENCE, check=True
         )
         found: list[tuple[str, str]] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        said = why_unanswered(error).splitlines()[-1:]
         raise PassingError(
             f"RAY_ADDRESS {os.environ.get('RAY_ADDRESS')}: Ray does not answer: {' '.join(said)}"
         ) from error

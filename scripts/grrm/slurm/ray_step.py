@@ -8,16 +8,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from grrm.process import shell_status
+from grrm.urls import secret_in
 
 # Of this process's environment: the rest, secrets among it, is not handed on.
-_HANDED = ("GRRM_", "HF_", "NCCL_", "GLOO_", "OMP_", "PYTORCH_", "TORCH", "TOKENIZERS_", "TRITON_", "VLLM_")
-_NOT_HANDED = ("HF_TOKEN", "GRRM_WORKFLOW_PID", "VLLM_HOST_IP")
+_HANDED = (
+    *("GRRM_", "HF_", "NCCL_", "GLOO_", "OMP_", "PYTORCH_", "TORCH", "TOKENIZERS_", "TRITON_", "VLLM_"),
+    *("WANDB_", "SWANLAB_", "MLFLOW_", "TENSORBOARD_"),
+)
+# Of this machine, or of this launch: other machines have their own.
+_HERE = ("GRRM_WORKFLOW_PID", "VLLM_HOST_IP", "RAY_ADDRESS", "TMPDIR", "HF_DATASETS_CACHE")
+_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,6 +45,24 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(_run(ray, args.node, args.gpus, args.command))
 
 
+def handed_on(variables: Mapping[str, str], inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of an environment processes on the machines of a cluster get, over what they have: no secrets.
+
+    Args:
+        variables: the whole environment.
+        inherited: what this process was started with; what differs from it was set for the engine.
+    """
+    before = variables if inherited is None else inherited
+    return {
+        name: value
+        for name, value in variables.items()
+        if (name.startswith(_HANDED) or before.get(name) != value)
+        and name not in _HERE
+        and not _SECRET.search(name)
+        and secret_in(value) is None
+    }
+
+
 def _run(ray: Any, node: str, gpus: int, command: Sequence[str]) -> int:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -45,13 +70,10 @@ def _run(ray: Any, node: str, gpus: int, command: Sequence[str]) -> int:
     step = ray.remote(_step).options(
         num_gpus=gpus, num_cpus=0, max_retries=0, scheduling_strategy=there, num_returns="streaming"
     )
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_HANDED) and name not in _NOT_HANDED
-    }
     status = 1
-    for found in step.remote(list(command), variables, str(Path.cwd()), str(Path(__file__).parents[2])):
+    for found in step.remote(
+        list(command), handed_on(os.environ), str(Path.cwd()), str(Path(__file__).parents[2])
+    ):
         said = ray.get(found)
         if isinstance(said, int):
             status = said

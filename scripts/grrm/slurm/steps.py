@@ -159,8 +159,9 @@ def await_all(
             logs = ", ".join(str(steps.logs[node]) for node in sorted(missing))
             names = ", ".join(sorted(missing))
             raise PassingError(
-                f"{what} did not come up on {names} within {deadline:.0f} s; see {logs}. "
-                "Is the machine healthy (sinfo -R), and does it have this folder and the environments?"
+                f"{what} did not come up on {names} within {deadline:.0f} s; see {logs}. Is the machine "
+                "healthy (sinfo -R), are its GPUs free (on a Ray of your own: ray status), and does it have "
+                "this folder and the environments?"
             )
         time.sleep(0.2)
 
