@@ -73,7 +73,7 @@ test: check environments-vllm test-trainers ## Everything: check, attacks, the e
 
 test-full: $(FULL:%=test-full-%) ## What does not fit into make test, in parts; their last results: docs/tested.md
 
-test-full-%: environments-vllm
+test-full-%: .venv/.dev environments-vllm
 	@mkdir -p .snakemake/tested
 	PYTHONPATH=scripts OMP_NUM_THREADS=1 \
 		$(if $(wildcard tests/engine/test_$*.py),$(TRAIN),$(if $(wildcard tests/integration/test_$*.py),$(BIN)/python,$(VLLM))) \

@@ -308,7 +308,8 @@ def _launch(
     if not address:
         return verl_launch.command(args.python, overrides, cluster=cluster), environment
     handed = handed_on(environment, os.environ)
-    command = verl_launch.command(args.python, ray_address.join_cluster(overrides, address, handed))
+    joining = ray_address.join_cluster(overrides, address, handed)
+    command = verl_launch.command(args.python, joining, cluster=True)
     return ray_address.submit(command, handed, address), environment
 
 

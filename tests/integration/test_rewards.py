@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from workspace import ROOT, Workspace
+from workspace import ROOT, Workspace, wait_for
 
 ALIGNMENT = """
 experiment: aligned
@@ -65,15 +69,39 @@ def judge_url() -> Iterator[str]:
         server.wait()
 
 
+@pytest.fixture
+def ray_address(tmp_path: Path) -> Iterator[str]:
+    """A Ray that was there before, which knows nothing of this project but the judge's key."""
+    ray = str(ROOT / ".snakemake/environments/train/bin/ray")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    storage = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short path, for its sockets
+    command = [ray, "start", "--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port)]
+    command += ["--num-cpus", "8", "--num-gpus", "1", "--object-store-memory", "300000000"]
+    command += ["--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", storage]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JUDGE_API_KEY": "not-to-be-seen"}
+    log = tmp_path / "ray.log"
+    with log.open("w") as output:
+        head = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        wait_for(lambda: "Ray runtime started" in log.read_text(), 60, "Ray runs")
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait(60)
+        shutil.rmtree(storage, ignore_errors=True)
+
+
 def overlay(workspace: Workspace, name: str, text: str) -> str:
     path = workspace.folder / f"{name}.yaml"
     path.write_text(text)
     return str(path)
 
 
-def test_a_policy_is_aligned_against_an_endpoint(
-    workspace: Workspace, judge_url: str, monkeypatch: pytest.MonkeyPatch
+def test_a_policy_is_aligned_against_an_endpoint_on_a_ray_that_is_there(
+    workspace: Workspace, judge_url: str, ray_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
     monkeypatch.setenv("JUDGE_API_URL", f"{judge_url}/chat/completions")
     monkeypatch.setenv("JUDGE_MODEL_NAME", "scripted")
     monkeypatch.setenv("JUDGE_API_KEY", "not-to-be-seen")
@@ -83,6 +111,8 @@ def test_a_policy_is_aligned_against_an_endpoint(
     results = workspace.folder / "results/aligned"
     summary = json.loads((results / "alignment.json").read_text())
     assert (summary["kind"], summary["steps"]) == ("pairwise_copeland", 2)
+    log = (results / "logs/train_alignment_grpo.log").read_text()
+    assert "Connecting to existing Ray cluster" in log
     # This judge has no opinion but that on the order: all ties, no signal, and it shows.
     assert summary["training"]["position_bias"] == {"first": 1.0, "last": 1.0}
     assert summary["training"]["zero_variance_groups"]["last"] == 1.0

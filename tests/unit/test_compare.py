@@ -133,6 +133,26 @@ def test_both_stand_side_by_side_with_a_paired_difference(results, tmp_path, cap
     assert translation["metrics"]["bleu"]["difference"]["p_value"] < 0.01
 
 
+def test_each_of_several_test_sets_is_compared(results, tmp_path, capsys):
+    for name in ("worse", "better"):  # 20 and 36 of 40 segments are translated well, the first ones
+        shutil.copytree(results / name, tmp_path / name)
+        path = tmp_path / name / "data/translation_test.parquet"
+        table = pq.read_table(path)
+        sets = pa.array(["mine"] * 30 + ["theirs"] * 10)
+        pq.write_table(table.append_column("test_set", sets), path)
+        score(tmp_path / name)
+    compare(tmp_path, "worse", "better", "--output", str(tmp_path / "compared.json"))
+    ranking, translation = read_json(tmp_path / "compared.json")
+    assert ranking["by_set"] == {}
+    found = {name: part["metrics"]["comet"] for name, part in translation["by_set"].items()}
+    assert [value["value"] for value in found["mine"]["values"]] == [pytest.approx(2 / 3), 1]
+    assert [value["value"] for value in found["theirs"]["values"]] == [0, pytest.approx(0.6)]
+    assert found["theirs"]["difference"]["value"] == pytest.approx(0.6)
+    shown = capsys.readouterr().out
+    titles = ["Translation, mt_grpo", "Translation, mt_grpo, mine", "Translation, mt_grpo, theirs"]
+    assert [line for line in shown.splitlines() if line.startswith("Translation, ")] == titles
+
+
 def test_metrics_over_orders_are_compared(results, tmp_path):
     other = make_experiment(tmp_path / "other", 20, 20, flipped=10)
     # Of an earlier run with more orders: not what was scored.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ def compare(first: Path, second: Path, bootstrap: Bootstrap) -> list[dict[str, A
         One entry for each task and system: task, system, names (of the experiments), failures (of each
         experiment: count, rate and reasons of answers that cannot be used), metrics: by name values (two
         estimates), difference (an estimate with p_value; None if the metric was not computed alike in both,
-        or on too few common segments: then reason says why).
+        or on too few common segments: then reason says why), by_set (failures and metrics of each test set,
+        if there are several).
 
     Raises:
         UserError: an experiment is not finished, its answers have changed since they were scored, the test
@@ -111,9 +112,24 @@ def metrics_shown(*folders: Path) -> dict[str, Metric]:
 def _compare(
     task: str, table: Path, pair: list[System], bootstrap: Bootstrap, metrics: Mapping[str, Metric]
 ) -> dict[str, Any]:
+    """What is said of the whole table and, where it has several test sets, of each of them."""
     document = scores_document(task, table, pair, bootstrap)
-    first, second = (system["metrics"] for system in document["systems"])
-    differences = document["differences"][0]["metrics"]
+    systems, difference = document["systems"], document["differences"][0]
+    sets = difference["by_set"] if len(difference["by_set"]) > 1 else {}
+    return {
+        **_side_by_side(systems, difference, metrics),
+        "by_set": {
+            name: _side_by_side([system["by_set"][name] for system in systems], found, metrics)
+            for name, found in sets.items()
+        },
+    }
+
+
+def _side_by_side(
+    systems: Sequence[Mapping[str, Any]], difference: Mapping[str, Any], metrics: Mapping[str, Metric]
+) -> dict[str, Any]:
+    first, second = (system["metrics"] for system in systems)
+    differences = difference["metrics"]
     compared = {}
     for metric in (name for name in metrics if name in first or name in second):
         values = [found.get(metric) for found in (first, second)]
@@ -130,7 +146,7 @@ def _compare(
             "difference": None if reason else differences[metric],
             "reason": reason,
         }
-    return {"failures": [system["failures"] for system in document["systems"]], "metrics": compared}
+    return {"failures": [system["failures"] for system in systems], "metrics": compared}
 
 
 def _method(signature: str) -> set[str]:
@@ -142,34 +158,12 @@ def format_comparison(
     compared: list[dict[str, Any]], bootstrap: Bootstrap, metrics: Mapping[str, Metric]
 ) -> str:
     """The comparison as tables for the terminal."""
-    first, second = compared[0]["names"]
     parts = []
     for entry in compared:
-        rows = [
-            ["", first, second, f"{second} - {first}", "p"],
-            [UNUSABLE, *(f"{found['rate'] * 100:.1f}" for found in entry["failures"]), "-", ""],
-        ]
-        notes = []
-        for name, found in entry["metrics"].items():
-            metric = metrics[name]
-            scale = (metric.factor, metric.digits)
-            difference = found["difference"]
-            rows.append(
-                [
-                    metric.label,
-                    *(format_estimate(value, *scale) for value in found["values"]),
-                    format_estimate(difference, *scale, signed=True),
-                    "" if difference is None else _p_value(difference["p_value"]),
-                ]
-            )
-            signatures = list(dict.fromkeys(value["signature"] for value in found["values"] if value))
-            if found["reason"]:
-                notes.append(f"{metric.label}: {found['reason']}")
-            elif len(signatures) > 1:
-                notes.append(
-                    f"{metric.label}: each calibrated on its own answers: {' and '.join(signatures)}"
-                )
-        parts.append("\n".join([f"{TASKS[entry['task']]}, {entry['system']}", plain_table(rows), *notes]))
+        title = f"{TASKS[entry['task']]}, {entry['system']}"
+        parts.append(_table(title, entry["names"], entry, metrics))
+        for name, found in entry["by_set"].items():
+            parts.append(_table(f"{title}, {name}", entry["names"], found, metrics))
     return "\n\n".join(
         [
             *parts,
@@ -178,6 +172,33 @@ def format_comparison(
             "p-value of no difference.",
         ]
     )
+
+
+def _table(title: str, names: Sequence[str], found: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
+    first, second = names
+    rows = [
+        ["", first, second, f"{second} - {first}", "p"],
+        [UNUSABLE, *(f"{failed['rate'] * 100:.1f}" for failed in found["failures"]), "-", ""],
+    ]
+    notes = []
+    for name, pair in found["metrics"].items():
+        metric = metrics[name]
+        scale = (metric.factor, metric.digits)
+        difference = pair["difference"]
+        rows.append(
+            [
+                metric.label,
+                *(format_estimate(value, *scale) for value in pair["values"]),
+                format_estimate(difference, *scale, signed=True),
+                "" if difference is None else _p_value(difference["p_value"]),
+            ]
+        )
+        signatures = list(dict.fromkeys(value["signature"] for value in pair["values"] if value))
+        if pair["reason"]:
+            notes.append(f"{metric.label}: {pair['reason']}")
+        elif len(signatures) > 1:
+            notes.append(f"{metric.label}: each calibrated on its own answers: {' and '.join(signatures)}")
+    return "\n".join([title, plain_table(rows), *notes])
 
 
 def _p_value(value: float) -> str:
