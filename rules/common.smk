@@ -41,6 +41,7 @@ from grrm.config import (
     leakage_limits,
     models_here,
     own_files,
+    own_judge_files,
     own_test_sets,
     part_checkpoints_of,
     pieces_of,
@@ -63,6 +64,7 @@ from grrm.config.rehearsal import (
     released_models,
     start_at_hand,
 )
+from grrm.config.schema import shown
 from grrm.content import model_hash
 from grrm.files import UserError, errors_in_logs, read_json, read_yaml
 from grrm.functions import check_function, file_of

@@ -1,9 +1,9 @@
-# Judges: published rows, divided into training and test.
+# Judges: published rows or the user's own, divided into training and test.
 
 
 rule split_judge_data:
     input:
-        record=lambda wildcards: download_record(judge_sources(wildcards.kind)[0]),
+        rows=lambda wildcards: judge_sources(wildcards.kind)[0],
     output:
         train=judge_data("{kind}_train"),
         test=judge_data("{kind}_test"),
@@ -19,8 +19,16 @@ rule split_judge_data:
         bad_rows=JUDGES["data"]["bad_rows"],
         seed=config["seed"],
     message:
-        "Splitting the published rows of kind {wildcards.kind}"
+        "Splitting the rows of kind {wildcards.kind}"
     shell:
         "python scripts/split_judge_data.py --kind {wildcards.kind:q} --input {params.rows:q} "
         "--test-share {params.share:q} --seed {params.seed:q} --bad-rows {params.bad_rows:q} "
         "--train {output.train:q} --test {output.test:q} > {log:q} 2>&1"
+
+
+# What no model is named for says so where it is needed.
+rule make_judge_base:
+    input:
+        missing_judge_base,
+    output:
+        model=directory(model("judge_base")),

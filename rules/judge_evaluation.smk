@@ -98,6 +98,7 @@ rule write_judge_provenance:
         config=rules.write_config.output.config,
         locks=[f"envs/{name}.txt" for name in ["driver", *sorted({SFT, RL})]],
         data=LOCK if JUDGES["data"]["source"] == "hub" else [],
+        files=own_judge_rows,
     output:
         folder=directory(f"{RESULTS}/provenance_judges"),
     log:
@@ -118,7 +119,10 @@ rule write_judge_provenance:
                 else []
             ),
         ),
-        data=lambda wildcards, input: option("--data-lock", input.data),
+        data=lambda wildcards, input: [
+            *option("--data-lock", input.data),
+            *option("--files", input.get("files", [])),
+        ],
     message:
         "Keeping what made the judges"
     shell:

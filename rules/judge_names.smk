@@ -18,9 +18,51 @@ def judge_data(name):
 
 
 def judge_sources(kind):
-    """Where the rows of a kind come from: the toy table, or an entry of config/datasets.yaml (or a part of it)."""
-    entry, _, part = JUDGES["data"][kind].partition("/")
-    return entry, "/".join(filter(None, [DOWNLOADS, entry, part]))
+    """What has to be there before the rows of a kind are read, and what is read."""
+    source, given = JUDGES["data"]["source"], JUDGES["data"][kind]
+    if source == "toy":
+        return judge_data(kind), judge_data(kind)
+    if source == "files":
+        try:
+            files = list(own_judge_files(config, kind).files)
+        except UserError as error:
+            raise WorkflowError(str(error))
+        return files, files
+    entry, _, part = str(given).partition("/")
+    if entry not in DATASETS:
+        known = [
+            name
+            for name, entry in DATASETS.items()
+            if entry.kind == "dataset" and "judge_training" in entry.settings["used_by"]
+        ]
+        raise WorkflowError(
+            f"key 'judges.data.{kind}' is {shown(given)}, expected an entry of config/datasets.yaml such as "
+            f"{', '.join(known)}, or an entry/folder or entry/file of it; judges.data.source: files takes your "
+            "own files"
+        )
+    return download_record(entry), "/".join(filter(None, [DOWNLOADS, entry, part]))
+
+
+def own_judge_rows(wildcards):
+    """The user's own files that judges are trained on, of all kinds that are given."""
+    if JUDGES["data"]["source"] != "files":
+        return []
+    given = [kind for kind in ["sft", *JUDGE_KINDS] if JUDGES["data"][kind] is not None]
+    return sorted({file for kind in given for file in judge_sources(kind)[0]})
+
+
+def missing_judge_base(wildcards):
+    """Input of the model that judges start from where none is named: an error that says what to give."""
+    starts = [
+        f"key 'judges.{kind}.start_from'"
+        for kind in ["sft", *JUDGE_KINDS]
+        if start_of(f"judge_{kind}") == model("judge_base")
+    ]
+    raise WorkflowError(
+        f"{' and '.join(starts)}: null, expected a folder or hub id of a model with judges.data.source "
+        f"{JUDGES['data']['source']!r}: the tiny base model is made of toy data only; a judge with a start_from of "
+        "its own needs no SFT"
+    )
 
 
 def judge_limits(kind):

@@ -7,11 +7,7 @@ wildcard_constraints:
 
 rule prepare_judge_sft:
     input:
-        rows=(
-            judge_data("sft")
-            if JUDGES["data"]["source"] == "toy"
-            else download_record(judge_sources("sft")[0])
-        ),
+        rows=lambda wildcards: judge_sources("sft")[0],
     output:
         rows=prepared("judge_sft"),
     log:
@@ -21,11 +17,7 @@ rule prepare_judge_sft:
     resources:
         **resources("prepare_judge_sft"),
     params:
-        rows=lambda wildcards, input: (
-            input.rows
-            if JUDGES["data"]["source"] == "toy"
-            else judge_sources("sft")[1]
-        ),
+        rows=lambda wildcards: judge_sources("sft")[1],
         bad_rows=JUDGES["data"]["bad_rows"],
     message:
         "Preparing the conversations of the judges' SFT"

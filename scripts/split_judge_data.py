@@ -1,4 +1,4 @@
-"""Split published rows for the training of judges; rows about one conversation stay together."""
+"""Split rows for the training of judges; rows about one conversation stay together."""
 
 from __future__ import annotations
 

@@ -382,6 +382,19 @@ def test_hours_of_judges_and_of_the_alignment_are_forecast_on_gpus() -> None:
     assert elsewhere.gpu_hours.low < toy["alignment_grpo"].gpu_hours.low
 
 
+def test_rows_of_own_files_for_judges_are_not_those_of_the_toys() -> None:
+    own = {"experiment": "not_run", "judges": {"data": {"source": "files", "pointwise": "none.jsonl"}}}
+    config = load_experiment(ROOT, [ROOT / "config/judges.yaml"], changes=own)
+    works = {work.name: work for work in other_trainings(config, ROOT, ASSUMPTIONS)}
+    rows, source = works["judge_pointwise"].rows, works["judge_pointwise"].source
+    assert (rows, source) == (
+        None,
+        "not known before they are prepared (prepared/judge_pointwise_train.parquet)",
+    )
+    assert works["judge_pointwise"].steps == config["judges"]["pointwise"]["steps"]
+    assert works["alignment_grpo"].rows == config["alignment"]["data"]["toy"]["train"]
+
+
 def test_the_command_forecasts_what_a_target_needs(capsys: pytest.CaptureFixture[str]) -> None:
     config = str(ROOT / "config/judges.yaml")
     cli.main(["forecast", "--config", config, "--workflow", str(ROOT), "--target", "alignment_grpo"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from configurations import ROOT, experiment
-from grrm.config import load_experiment, own_files, own_test_sets, published_test_sets
+from grrm.config import load_experiment, own_files, own_judge_files, own_test_sets, published_test_sets
 from grrm.files import UserError
 from grrm.preflight.downloads import needed_entries
 from grrm.preflight.forecast import forecast_experiment, load_assumptions
@@ -117,6 +117,36 @@ def test_what_does_not_belong_together_is_one_line(data: dict[str, Any], says: s
     files = {} if "files" in data or not data or data.get("source") else {"files": {"mt_sft": "a.tsv"}}
     with pytest.raises(UserError) as error:
         load(**{**files, **data})
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def judges_of(**data: Any) -> dict[str, Any]:
+    changes = {"judges": {"data": {"source": "files", **data}}}
+    return load_experiment(ROOT, [ROOT / "config/judges.yaml"], changes=changes)
+
+
+def test_judges_are_trained_on_the_files_that_their_kind_names() -> None:
+    config = judges_of(pointwise="?.tsv", pairwise=["g.jsonl", "a.tsv"])
+    assert own_judge_files(config, "pointwise").files == ("a.tsv", "b.tsv")
+    given = own_judge_files(config, "pairwise")
+    assert (given.key, given.files) == ("judges.data.pairwise", ("g.jsonl", "a.tsv"))
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({}, "key 'judges.data.sft' is null, expected a path, several or a pattern such as data/*.jsonl"),
+        ({"sft": "c.jsonl"}, "key 'judges.data.sft': c.jsonl: no such file"),
+        ({"sft": ["a.tsv", "c*"]}, "key 'judges.data.sft': c*: no file has such a name"),
+        ({"sft": []}, "key 'judges.data.sft' is [], expected at least 1 of them"),
+        ({"sft": {"path": "a.tsv"}}, "key 'judges.data.sft' is {'path': 'a.tsv'}, expected"),
+        ({"source": "file"}, "key 'judges.data.source' is 'file', expected one of 'toy', 'hub', 'files'"),
+    ],
+)
+def test_files_of_judges_that_are_not_there_are_one_line(data: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError) as error:
+        own_judge_files(judges_of(**data), "sft")
     assert says in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from test_plan import overlay, plan, planned_rules, snakemake
 
 TRAININGS = {"train_judge_sft", "train_judge_rl", "train_bradley_terry"}
@@ -91,3 +94,113 @@ def test_without_their_section_the_targets_say_how_to_get_it() -> None:
     done = snakemake("--dry-run", "judges")
     assert done.returncode != 0
     assert "add --configfile config/judges.yaml" in done.stdout + done.stderr
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with files of a user's own, one of which has an odd name, and a model to start from."""
+    for name in ("scores a.jsonl", "scores b.jsonl", "pairs.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/config.json").write_text("{}")
+    return tmp_path
+
+
+def overlay_of(folder: Path, data: dict[str, Any], *started: str) -> list[str]:
+    """The toy judges with other data; those `started` from the model of the folder."""
+    judges = {name: {"start_from": str(folder / "model")} for name in started}
+    mine = {"experiment": "mine", "alignment": None, "judges": {"data": data, **judges}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(mine))
+    return [*overlay("judges"), str(folder / "mine.yaml")]
+
+
+def refused(*arguments: str) -> str:
+    done = snakemake("--dry-run", *arguments)
+    assert done.returncode != 0, done.stdout
+    return done.stdout + done.stderr
+
+
+def test_a_judge_reads_own_files_and_no_more_than_it_needs(own: Path) -> None:
+    data = {"source": "files", "pointwise": str(own / "scores*.jsonl")}
+    output = plan("judge_pointwise", *overlay_of(own, data, "pointwise"), "-p")
+    rules = planned_rules(output)
+    assert {"split_judge_data", "take_model", "train_judge_rl"} <= rules
+    assert not {"download_dataset", "lock_data", "train_judge_sft", "make_judge_world"} & rules
+    read = f"--kind pointwise --input '{own}/scores a.jsonl' '{own}/scores b.jsonl' --test-share 0.1"
+    assert read in output
+
+
+def test_all_judges_of_own_files_keep_what_these_held(own: Path) -> None:
+    pairs = str(own / "pairs.jsonl")
+    data = {
+        "source": "files",
+        "sft": [str(own / "scores b.jsonl")],
+        "pointwise": str(own / "scores a.jsonl"),
+        "pairwise": pairs,
+        "bradley_terry": pairs,
+    }
+    output = plan("judges", *overlay_of(own, data, "sft", "bradley_terry"), "-p")
+    assert TRAININGS | {"write_judge_provenance"} <= planned_rules(output)
+    assert not {"download_dataset", "make_judge_base"} & planned_rules(output)
+    assert f"prepare_judge_sft.py --input '{own}/scores b.jsonl' --bad-rows" in output
+    assert f"--files {pairs} '{own}/scores a.jsonl' '{own}/scores b.jsonl' --output" in output
+
+
+@pytest.mark.parametrize(
+    ("data", "started", "says"),
+    [
+        (
+            {"source": "files"},
+            "pointwise",
+            "key 'judges.data.pointwise' is null, expected a path, several or a pattern such as data/*.jsonl "
+            "with judges.data.source 'files': give the files that this training reads",
+        ),
+        (
+            {"source": "files", "pointwise": "pairs.jsonl"},
+            "pointwise",
+            "key 'judges.data.pointwise': pairs.jsonl: no such file",
+        ),
+        (
+            {"source": "files", "pointwise": ["no*.jsonl"]},
+            "pointwise",
+            "key 'judges.data.pointwise': no*.jsonl: no file has such a name",
+        ),
+        (
+            {"source": "files", "pointwise": "{own}/pairs.jsonl"},
+            "sft",
+            "key 'judges.data.sft' is null, expected a path",
+        ),
+        (
+            {"source": "files", "pointwise": "{own}/pairs.jsonl", "sft": "{own}/pairs.jsonl"},
+            "bradley_terry",
+            "key 'judges.sft.start_from': null, expected a folder or hub id of a model with "
+            "judges.data.source 'files': the tiny base model is made of toy data only",
+        ),
+        (
+            {"source": "hub"},
+            "pointwise",
+            "key 'judges.data.pointwise' is null, expected an entry of config/datasets.yaml such as "
+            "openjudge, helpsteer2, helpsteer3, or an entry/folder or entry/file of it; judges.data.source: "
+            "files takes your own files",
+        ),
+        (
+            {"source": "hub", "pointwise": "scores.jsonl"},
+            "pointwise",
+            "key 'judges.data.pointwise' is 'scores.jsonl', expected an entry of config/datasets.yaml",
+        ),
+        (
+            {"source": "hub", "pointwise": ["openjudge"]},
+            "pointwise",
+            "key 'judges.data.pointwise' is ['openjudge'], expected an entry of config/datasets.yaml",
+        ),
+    ],
+)
+def test_rows_that_are_not_to_be_had_are_refused(
+    own: Path, data: dict[str, Any], started: str, says: str
+) -> None:
+    data = {
+        key: value.replace("{own}", str(own)) if isinstance(value, str) else value
+        for key, value in data.items()
+    }
+    said = refused("judge_pointwise", *overlay_of(own, data, started))
+    assert any(says in line for line in said.splitlines()), said

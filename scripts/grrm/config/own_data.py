@@ -1,4 +1,4 @@
-"""A user's own files (`data.files`, `data.test_sets`): which of them make which table."""
+"""A user's own files (`data.files`, `data.test_sets`, `judges.data`): which of them make which table."""
 
 from __future__ import annotations
 
@@ -117,6 +117,25 @@ def own_test_sets(config: Mapping[str, Any]) -> dict[str, tuple[Task, OwnFiles]]
         for name, item in (sets.items() if isinstance(sets, Mapping) else ())
         if item != PUBLISHED
     }
+
+
+def own_judge_files(config: Mapping[str, Any], kind: str) -> OwnFiles:
+    """The files of rows that judges are trained on (`judges.data.source: files`).
+
+    Args:
+        config: the resolved configuration, with judges.
+        kind: of the training: sft, pointwise, pairwise or bradley_terry.
+
+    Raises:
+        UserError: none is given, or a file is not there.
+    """
+    key = f"judges.data.{kind}"
+    if (given := config["judges"]["data"][kind]) is None:
+        raise UserError(
+            f"key '{key}' is null, expected a path, several or a pattern such as data/*.jsonl with "
+            "judges.data.source 'files': give the files that this training reads"
+        )
+    return _files(key, given, Path())
 
 
 def published_test_sets(config: Mapping[str, Any]) -> list[str]:

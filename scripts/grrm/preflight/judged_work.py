@@ -173,7 +173,7 @@ def _rows(
             return counted, f"counted in {path}"
     key = f"{row.part}.data.toy.{_TOY.get(row.name, '') if split == 'train' else split}"
     toy = value_of(config, key)
-    if given is None and value_of(config, f"{row.part}.data.source") != "hub" and toy is not None:
+    if given is None and value_of(config, f"{row.part}.data.source") in (None, "toy") and toy is not None:
         return toy, f"configuration, {key}"
     return None, f"not known before they are prepared ({given or row.data})"
 
