@@ -127,6 +127,26 @@ def test_chatml_needs_its_marks_as_tokens(name: str, tmp_path: Path) -> None:
     assert len(AutoTokenizer.from_pretrained(folder)) < 1000
 
 
+def test_chatml_needs_both_marks(tmp_path: Path) -> None:
+    one = replace(FORMS["chatml"], special=("<|endoftext|>", "<|im_end|>"))
+    folder = save_form(tmp_path, one)
+    with pytest.raises(UserError, match=r"of which the tokenizer has no <\|im_start\|>; set template: model"):
+        learned(folder, "chatml")
+    with pytest.raises(
+        UserError, match=r"its chat template writes '<\|im_start\|>', which .* cuts into pieces"
+    ):
+        learned(folder, "model")
+
+
+def test_a_template_of_its_own_needs_the_marks_that_are_in_it(tmp_path: Path) -> None:
+    folder = save_form(tmp_path, replace(FORMS["llama3"], template=FORMS["chatml"].template))
+    said = r"writes '<\|im_start\|>', '<\|im_end\|>', which the tokenizer cuts into pieces"
+    with pytest.raises(UserError, match=said):
+        learned(folder, "model")
+    with pytest.raises(UserError, match=said):
+        try_rendering.check_start(folder, [])
+
+
 def test_a_model_without_a_template_is_refused(tmp_path: Path) -> None:
     folder = save_form(tmp_path, replace(FORMS["chatml"], template=""), chat_template=None)
     with pytest.raises(UserError, match="the tokenizer has no chat template"):

@@ -93,7 +93,7 @@ def check_tokenizer(tokenizer: Any, vocabulary: int, template: Template = "model
     Args:
         tokenizer: of transformers.
         vocabulary: tokens that the model has.
-        template: chatml needs its marks; model needs a chat template.
+        template: chatml needs its marks; model needs a chat template, and those of the marks that are in it.
     """
     name = _name(tokenizer)
     if len(tokenizer) > vocabulary:
@@ -101,18 +101,24 @@ def check_tokenizer(tokenizer: Any, vocabulary: int, template: Template = "model
             f"{name}: the tokenizer has {len(tokenizer)} tokens, the model {vocabulary}; remove "
             f"{_quoted(_beyond(tokenizer, vocabulary))} from the tokenizer, or enlarge the model's embeddings"
         )
+    split = [mark for mark in CHATML if len(_tokens(tokenizer, mark)) != 1 or _unknown(tokenizer, mark)]
+    own = getattr(tokenizer, "chat_template", None)
     if template == "chatml":
-        split = [mark for mark in CHATML if len(_tokens(tokenizer, mark)) != 1 or _unknown(tokenizer, mark)]
         if split:
             raise UserError(
                 f"{name}: template chatml needs {_quoted(CHATML)} as tokens, of which the tokenizer has "
                 f"{'neither' if len(split) > 1 else f'no {split[0]}'}; set template: model if the model has "
                 "a chat template of its own"
             )
-    elif not getattr(tokenizer, "chat_template", None):
+    elif not own:
         raise UserError(
             f"{name}: the tokenizer has no chat template, so no conversation can be rendered; set template: "
             "chatml for an SFT if it has ChatML's marks, or use a model with a chat template"
+        )
+    elif used := [mark for mark in split if mark in str(own)]:
+        raise UserError(
+            f"{name}: its chat template writes {_quoted(used)}, which the tokenizer cuts into pieces: "
+            "no turn would begin or end for certain; use a model that has it as a token"
         )
     elif tokenizer.eos_token_id is None:
         raise UserError(f"{name}: the tokenizer names no end token (eos_token), so no answer would ever end")
