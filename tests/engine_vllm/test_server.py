@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import psutil
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightSender
 
@@ -26,6 +28,7 @@ from configurations import experiment, render_rl
 from grrm.engines.verl import MODEL
 from grrm.engines.verl_launch import hydra_arguments
 from grrm.verl_plugin import vllm_replica
+from grrm.verl_plugin.lora import merged_weights
 from grrm.verl_plugin.vllm_replica import EndingServer
 from vllm_server import server_alone, without_ray
 
@@ -71,18 +74,19 @@ class Served:
             worst = max(worst, float((own - torch.tensor(output.log_probs)).abs().max()))
         return worst
 
-    def send_weights(self) -> None:
-        """As verl's trainer does it after an update: in buckets, through shared memory."""
+    def send_weights(self, weights: Iterable[tuple[str, torch.Tensor]] | None = None) -> None:
+        """As verl's trainer does it after an update: in buckets, through shared memory; the actor's."""
         self.transfers += 1
         socket = f"ipc:///tmp/rl-colocate-zmq-{os.environ['VERL_RAY_JOB_ID']}-replica-0-rank-0.sock"
         sender = BucketedWeightSender(zmq_handle=socket, bucket_size_mb=1, use_shm=True)
-        weights = [(name, weight.detach()) for name, weight in self.actor.state_dict().items()]
+        weights = self.actor.state_dict().items() if weights is None else weights
+        sent = [(name, weight.detach()) for name, weight in weights]
 
         async def transfer(server: EndingServer) -> None:
             received = asyncio.create_task(
                 server.collective_rpc("update_weights_from_ipc", kwargs={"use_shm": True})
             )
-            await asyncio.to_thread(lambda: asyncio.run(sender.async_send_weights(iter(weights))))
+            await asyncio.to_thread(lambda: asyncio.run(sender.async_send_weights(iter(sent))))
             await received
             await server.clear_kv_cache()
             await server.set_global_steps(self.transfers)
@@ -127,6 +131,23 @@ def test_every_transfer_arrives_whole(served: Served, step: int) -> None:
     served.send_weights()
     assert served.difference() < SAME
     assert {output.extra_fields["global_steps"] for output in served.sample(PROMPTS)} == {served.transfers}
+
+
+def test_adapters_arrive_merged(served: Served) -> None:
+    torch.manual_seed(4)
+    before = served.actor
+    adapted = get_peft_model(deepcopy(before), LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.copy_(0.2 * torch.randn_like(weight))
+    served.actor = adapted.eval()
+    assert served.difference() > 0.1
+    served.send_weights(merged_weights(adapted))
+    assert served.difference() < SAME
+    served.actor = before
+    served.send_weights()
+    assert served.difference() < SAME
 
 
 def test_a_request_may_have_a_seed_of_its_own(served: Served) -> None:
