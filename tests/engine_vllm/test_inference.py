@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from grrm.files import UserError, read_jsonl
 from grrm.inference import Decoding, Engine, Request, open_backend
 from grrm.inference.backends import Backend, precision
 from grrm.inference.tokens import encode
+from grrm.judges.card import JudgeCard, Pointwise, write_card
 from tiny_model import save_tiny_model
 
 PROMPTS = [f"{'a frog ' * (i % 5)}{i}" for i in range(300)]
@@ -123,22 +125,34 @@ def test_a_shape_without_a_kernel_is_named_before_anything_is_loaded(tmp_path: P
         open_backend(save_tiny_model(tmp_path), ENGINE)
 
 
-def start(*arguments: Any) -> subprocess.Popen[str]:
+def start(command: str, *arguments: Any) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "scripts"),
         "OMP_NUM_THREADS": "1",
         "VLLM_LOGGING_LEVEL": "ERROR",
     }
-    command = [sys.executable, "-m", "grrm.cli", "translate", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-m", "grrm.cli", command, *map(str, arguments)]
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(model: Path, tmp_path: Path) -> None:
     source, prompt = tmp_path / "in.txt", tmp_path / "prompt.yaml"
     source.write_text("".join(f"{'a' * (i % 7)} {i}\n" for i in range(96)))
     prompt.write_text('kind: plain\nprompt: "{source_language} {target_language} {source}"\n')
-    arguments = ["--model", model, "--input", source, "--from", "xx", "--to", "yy", "--prompt", prompt]
+    arguments = [
+        "translate",
+        "--model",
+        model,
+        "--input",
+        source,
+        "--from",
+        "xx",
+        "--to",
+        "yy",
+        "--prompt",
+        prompt,
+    ]
     arguments += ["--backend", "vllm", "--batch-size", "1", "--threads", "1", "--kv-cache-mb", "64"]
     arguments += ["--temperature", "1", "--max-new-tokens", "48"]
     output, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
@@ -162,3 +176,40 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(model: Path
         if path == output:
             assert f"{answered} of 96 answers are there already" in errors
     assert read_jsonl(output) == read_jsonl(tmp_path / "whole.jsonl")
+
+
+PROMPT = {"kind": "judge_pointwise", "tag": "score", "reference": "{reference}"}
+GROUPS = [
+    {"src_text": f"a frog {i}", "mt_texts": [f"die {i}", "ein"], "src_lang": "en", "trg_lang": "de"}
+    for i in range(12)
+]
+RESPONSES = [{"question": f"who {i}?", "responses": ["a frog", f"{i} frogs"]} for i in range(12)]
+
+
+@pytest.mark.parametrize(("command", "rows"), [("rank", GROUPS), ("grade", RESPONSES)])
+def test_what_judges_answer_is_what_they_answer_on_transformers(
+    command: str, rows: list[dict[str, Any]], model: Path, tmp_path: Path
+) -> None:
+    judge = tmp_path / "judge"
+    shutil.copytree(model, judge)
+    prompt = {**PROMPT, "prompt": "{question}{reference} {response}"}
+    write_card(judge / "judge.json", JudgeCard(Pointwise(prompt, 0, 4, 64, 24)))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["--model", judge, "--input", tmp_path / "rows.jsonl", "--retries", "0", "--threads", "1"]
+    arguments += ["--max-new-tokens", "24"]
+    arguments += ["--prompt", "config/prompts/toy_ranking.yaml"] if command == "rank" else []
+    found = {}
+    for backend in ("transformers", "vllm"):
+        output = tmp_path / f"{backend}.jsonl"
+        engine = ["--backend", backend, *(["--kv-cache-mb", "64"] if backend == "vllm" else [])]
+        process = start(command, *arguments, *engine, "--output", output)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode in (0, 1), errors  # the model is random
+        found[backend] = [texts(row) for row in read_jsonl(output)]
+    assert len(found["vllm"]) == len(rows) and len(set(map(str, found["vllm"]))) > 6
+    assert found["vllm"] == found["transformers"]
+
+
+def texts(row: dict[str, Any]) -> list[str]:
+    """What a judge has written of a row."""
+    return [row["answer"]] if "answer" in row else [found["reason"] for found in row["judgements"]]
