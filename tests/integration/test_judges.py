@@ -93,3 +93,21 @@ def test_all_judges_are_trained_asked_and_reported(workspace: Workspace) -> None
     assert "Agreement" in (results(workspace) / "report/judges.html").read_text()
     provenance = results(workspace) / "provenance_judges"
     assert yaml.safe_load((provenance / "config.yaml").read_text())["judges"]["environment"] == {}
+
+
+def test_a_judge_is_trained_on_own_files_as_the_page_says(workspace: Workspace) -> None:
+    rows = "results/tiny/data/judge_pointwise_*.jsonl"
+    own = {
+        "data": {"source": "files", "pointwise": rows, "test_share": 0.25},
+        "pointwise": {**RL, "start_from": "results/tiny/models/judge_sft"},
+    }
+    judges = {name: part for name, part in TINY["judges"].items() if name != "base_model"}
+    config = {"experiment": "own", "alignment": None, "judges": {**judges, **own}}
+    (workspace.folder / "own.yaml").write_text(yaml.safe_dump(config))
+    files = ("--configfile", "config/judges.yaml", "own.yaml")
+    wanted = ("results/own/models/judge_pointwise", "results/own/evaluation/judge_pointwise.json")
+    assert workspace.run(*files, "--", *wanted) == 0, workspace.log[-3000:]
+    document = json.loads((workspace.folder / wanted[1]).read_text())
+    assert document["data"]["n"] == 4, "a quarter of 14 rows, by conversation"
+    assert len(workspace.read_jsonl("results/own/curves/judge_pointwise.jsonl")) == 1
+    assert not (workspace.folder / "results/own/models/judge_sft").exists(), "it starts from a finished one"
