@@ -32,3 +32,5 @@ rule make_judge_base:
         missing_judge_base,
     output:
         model=directory(model("judge_base")),
+    resources:
+        **resources("make_judge_base"),
