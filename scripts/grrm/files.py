@@ -105,6 +105,14 @@ def _is_gone(owner: str | None) -> bool:
     return owner != _owner(pid)
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder; of a link to one elsewhere, such as on another disk, the link alone."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
@@ -142,7 +150,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             old = temporary_sibling(final)
             final.rename(old)
             partial.rename(final)
-            _remove(old)  # a link to a folder elsewhere: the link alone
+            remove_tree(old)
         else:
             partial.replace(final)
     except OSError as error:

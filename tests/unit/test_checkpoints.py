@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,27 @@ def test_a_finished_training_is_moved_aside_not_deleted(tmp_path: Path, config: 
     checkpoints.claim(folder, checkpoints.identity(config, [data]))
     assert not checkpoints.is_finished(folder)
     assert [path.parent.name for path in tmp_path.glob("checkpoints.*/weights")]
+
+
+def test_one_on_another_disk_that_was_moved_aside_before_is_left_there(
+    tmp_path: Path, config: Path, data: Path
+) -> None:
+    folder, scratch = tmp_path / "checkpoints", tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "weights").touch()
+    first = checkpoints.identity(config, [data])
+    config.write_text(yaml.safe_dump({"learning_rate": 0.2}))
+    second = checkpoints.identity(config, [data])
+    for training in (first, second, first):
+        checkpoints.claim(folder, training)
+        checkpoints.mark_finished(folder)
+        for aside in tmp_path.glob("checkpoints.*"):  # the user moves it to another disk
+            if not aside.is_symlink():
+                shutil.rmtree(aside)
+                aside.symlink_to(scratch)
+    checkpoints.claim(folder, second)
+    assert [path.name for path in scratch.iterdir()] == ["weights"]
+    assert not checkpoints.is_finished(folder)
 
 
 def test_files_of_unknown_origin_are_refused(tmp_path: Path, config: Path, data: Path) -> None:

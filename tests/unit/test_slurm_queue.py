@@ -69,6 +69,11 @@ def test_an_answer_that_was_lost_is_asked_for_again(slurm: Callable[[str], Path]
     assert len(calls.read_text()) == 2
 
 
+def test_an_answer_may_hold_other_bytes_than_utf_8(slurm: Callable[[str], Path]) -> None:
+    slurm("printf 'NodeName=a1 Comment=f\\374r alle\\n'\n")
+    assert ask("squeue") == "NodeName=a1 Comment=f\ufffdr alle"
+
+
 def test_a_clear_refusal_is_not(slurm: Callable[[str], Path]) -> None:
     calls = slurm("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1\n")
     with pytest.raises(PassingError, match="Invalid job id"):

@@ -35,7 +35,7 @@ from huggingface_hub.file_download import hf_hub_url, try_to_load_from_cache
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from grrm.data.datasets import Entry, Locked, LockedFile, is_inside, unlisted_entry
-from grrm.files import PassingError, UserError, sha256
+from grrm.files import PassingError, UserError, remove_tree, sha256
 from grrm.hub_client import make_hub_client
 from grrm.urls import read_key, shown, without_secrets
 
@@ -87,10 +87,8 @@ def fetch(entry: Entry, locked: Locked, folder: str | Path, patience: Patience =
         if not _is_locked(target, expected) and not _take_local(entry, locked, file, folder / file, target):
             _download(entry, locked, file, target, patience)
     _remove_others(waiting, locked)
-    if folder.is_symlink():  # to another disk; what lies there is the user's
-        folder.unlink()
-    elif folder.is_dir():
-        shutil.rmtree(folder)
+    if folder.is_symlink() or folder.is_dir():
+        remove_tree(folder)
     waiting.rename(folder)
 
 

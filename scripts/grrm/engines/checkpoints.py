@@ -22,6 +22,7 @@ from grrm.files import (
     read_json,
     read_yaml,
     remove_leftovers,
+    remove_tree,
     write_json,
     write_text,
 )
@@ -78,7 +79,7 @@ def claim(folder: Path, training: Mapping[str, Any]) -> None:
     if (folder / _FINISHED).exists():
         aside = folder.with_name(f"{folder.name}.{_hash(earlier)[:8]}")
         if aside.exists():
-            shutil.rmtree(aside)
+            remove_tree(aside)
         folder.rename(aside)
         print(f"{folder}: the finished training of another configuration is now {aside}", flush=True)
         claim(folder, training)

@@ -81,7 +81,13 @@ def ask(*command: str, variables: Mapping[str, str] | None = None, again: Sequen
     """
     try:
         done = subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=_SECONDS, check=True
+            command,
+            env=variables,
+            capture_output=True,
+            text=True,
+            errors="replace",  # of comments on machines, which may be in any encoding
+            timeout=_SECONDS,
+            check=True,
         )
         return done.stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
